@@ -1,0 +1,136 @@
+"""The Pi pipeline: pi_estimates."""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import dagster as dg
+from pydantic import Field
+
+from emr_pipelines.assets.publication import AssetConfig, code_version, mistakes_as_failures, publish
+from emr_pipelines.programs import pi
+from emr_pipelines.programs.pi import MOST_DECIMALS, PiEstimate, PiParams, PiResult, estimate_pi, machin
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.storage import Storage
+
+COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("method", "string", description="monte_carlo or bailey_borwein_plouffe."),
+        dg.TableColumn("samples", "bigint", description="Random points, or terms of the series."),
+        dg.TableColumn("estimate", "double", description="The estimate of pi."),
+        dg.TableColumn("abs_error", "double", description="How far the estimate is from pi."),
+        dg.TableColumn("std_error", "double", description="Standard error of a Monte Carlo estimate; else null."),
+        dg.TableColumn("error_bound", "double", description="5 standard errors, or what the series proves."),
+        dg.TableColumn("seconds", "double", description="How long the estimate took."),
+    ]
+)
+
+
+class PiEstimatesConfig(AssetConfig):
+    """How hard to try."""
+
+    samples: list[int] = Field(
+        default=[10_000, 1_000_000, 100_000_000],
+        description="Sizes of the Monte Carlo estimates, each 1 or more.",
+    )
+    seed: int = Field(default=20_250_314, ge=0, description="The same seed gives the same estimates; 0 or more.")
+    decimals: int = Field(
+        default=15,
+        ge=10,
+        le=MOST_DECIMALS,
+        description=f"How many decimals the series must have right; 10 to {MOST_DECIMALS}.",
+    )
+    partitions: int | None = Field(
+        default=None, ge=1, description="Spark tasks per estimate, 1 or more; by default one per core."
+    )
+
+
+@dg.asset(
+    group_name="pi",
+    kinds={"pyspark", "parquet"},
+    owners=["team:data-engineering"],
+    tags={"domain": "numerics"},
+    code_version=code_version(pi),
+    description="Estimates of pi, one row per method and size: Monte Carlo with its standard error, and the "
+    "Bailey-Borwein-Plouffe series with a proven bound.",
+    metadata={"dagster/column_schema": COLUMNS},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "monte_carlo_within_5_standard_errors",
+            asset="pi_estimates",
+            blocking=True,
+            description="Each Monte Carlo estimate is within 5 standard errors of pi.",
+        ),
+        dg.AssetCheckSpec(
+            "series_within_its_bound",
+            asset="pi_estimates",
+            blocking=True,
+            description="The series is as close to pi as it promises, and so are its decimals as text.",
+        ),
+    ],
+)
+def pi_estimates(
+    context: dg.AssetExecutionContext, config: PiEstimatesConfig, spark: SparkRunner, storage: Storage
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+    with mistakes_as_failures():
+        version = storage.new_version(context.asset_key, context.run_id)
+        params = PiParams(
+            output=version.uri,
+            samples=tuple(config.samples),
+            seed=config.seed,
+            decimals=config.decimals,
+            partitions=config.partitions,
+        )
+        result = spark.run(context, estimate_pi, params)
+        metadata = {
+            "dagster/row_count": len(result.estimates),
+            "estimates": dg.MetadataValue.table([_record(row) for row in result.estimates], schema=COLUMNS),
+            "digits": result.digits,
+            "samples": sum(row.samples for row in result.estimates),
+            "seconds": result.seconds,
+        }
+        yield from publish(context, storage, version, result.digest, check_pi_estimates(result), metadata)
+
+
+def check_pi_estimates(result: PiResult) -> list[dg.AssetCheckResult]:
+    """Is every estimate as close to pi as it says?"""
+    monte_carlo = [row for row in result.estimates if row.std_error is not None]
+    series = [row for row in result.estimates if row.std_error is None]
+    far = [row for row in monte_carlo if abs(row.estimate - math.pi) > row.error_bound]
+    wrong = [row for row in series if abs(row.estimate - math.pi) > row.error_bound]
+    decimals = len(result.digits) - 2
+    off = abs(Fraction(result.digits) - machin(bits=4 * decimals + 64))
+    digits_hold = off < Fraction(1, 10**decimals)
+    return [
+        dg.AssetCheckResult(
+            check_name="monte_carlo_within_5_standard_errors",
+            passed=not far,
+            description=_distances(far or monte_carlo),
+        ),
+        dg.AssetCheckResult(
+            check_name="series_within_its_bound",
+            passed=bool(series) and not wrong and digits_hold,
+            description=f"{_distances(wrong or series)}; the {decimals} decimals as text are "
+            f"{'right' if digits_hold else 'wrong'} by Machin's formula",
+        ),
+    ]
+
+
+def _distances(rows: list[PiEstimate]) -> str:
+    return "; ".join(
+        f"{row.samples:,} samples: off by {row.abs_error:.2g}, bound {row.error_bound:.2g}" for row in rows
+    )
+
+
+def _record(row: PiEstimate) -> dg.TableRecord:
+    return dg.TableRecord(
+        {
+            "method": row.method,
+            "samples": row.samples,
+            "estimate": row.estimate,
+            "abs_error": row.abs_error,
+            "std_error": row.std_error,
+            "error_bound": row.error_bound,
+            "seconds": row.seconds,
+        }
+    )

@@ -1,0 +1,89 @@
+"""What all assets share: settings with bounds, errors in a sentence, and checks before anything is published."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import dagster as dg
+from pydantic import ValidationError
+
+from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue
+from emr_pipelines.storage import Storage, Version
+
+
+class AssetConfig(dg.Config):
+    """Settings of an asset; a value out of bounds fails the step with one sentence."""
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+            with mistakes_as_failures():
+                raise InvalidValue(name, first["input"], allowed) from error
+
+
+@contextmanager
+def mistakes_as_failures() -> Iterator[None]:
+    """Turn this package's errors into a Dagster Failure: its sentence leads the event, and nothing is retried."""
+    try:
+        yield
+    except EmrPipelinesError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def code_version(*modules: ModuleType) -> str:
+    """A version that changes exactly when the source of a program's modules does."""
+    digest = blake2b(digest_size=6)
+    for module in modules:
+        assert module.__file__ is not None  # a module of this package, not a namespace
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()
+
+
+def publish(
+    context: dg.AssetExecutionContext,
+    storage: Storage,
+    version: Version,
+    data_version: str,
+    checks: Sequence[dg.AssetCheckResult],
+    metadata: Mapping[str, Any],
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+    """Report the checks and, if none failed with severity ERROR, make the version the published one.
+
+    Raises AuditFailed, with the pointer unmoved, when one did.
+    """
+    yield from checks
+    failed = [
+        f"{check.check_name}: {check.description}"
+        for check in checks
+        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
+    ]
+    if failed:
+        raise AuditFailed(version.asset, failed)
+    before = storage.latest(context.asset_key)
+    published = storage.publish(context.asset_key, version, data_version)
+    unchanged = before is not None and before.data_version == data_version
+    if before is not None and unchanged:
+        context.log.info(f"Unchanged: the data is the same as in version {before.version}.")
+    try:
+        pruned = storage.prune(context.asset_key)
+    except OSError as error:  # the new version is published; a leftover must not make this run a failure
+        context.log.warning(f"Old versions could not be deleted and will be tried again next time: {error}")
+    else:
+        if pruned:
+            context.log.info(f"Deleted {len(pruned)} old versions: {', '.join(pruned)}.")
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(data_version),
+        metadata={
+            "uri": dg.MetadataValue.path(published.uri),
+            "version": published.version,
+            "unchanged": unchanged,
+            **metadata,
+        },
+    )

@@ -1,0 +1,192 @@
+"""The word count pipeline: input_text -> word_counts."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+import emr_pipelines
+from emr_pipelines.assets.publication import AssetConfig, code_version, mistakes_as_failures, publish
+from emr_pipelines.programs import ingest, text, word_count
+from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
+from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.storage import Storage
+
+GROUP = "word_count"
+OWNERS = ["team:data-engineering"]
+SAMPLE_TEXT = Path(emr_pipelines.__file__).parent / "sample_text"
+AssetEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]
+
+
+def configured_sources() -> list[str]:
+    """The sources when run config gives none: EMR_PIPELINES_SOURCE, or the sample text in this package."""
+    return [os.environ.get("EMR_PIPELINES_SOURCE") or str(SAMPLE_TEXT)]
+
+
+class InputTextConfig(AssetConfig):
+    """What to ingest."""
+
+    sources: list[str] = Field(
+        default=[],
+        description="Files, folders, globs (*, ?, [...], **) or s3://bucket/prefix, of UTF-8 text, plain or in .gz or "
+        ".bz2. Empty: what EMR_PIPELINES_SOURCE says, or else the sample text.",
+        examples=[["books/*.txt", "s3://my-bucket/logs/2026-"]],
+    )
+
+
+class WordCountsConfig(AssetConfig):
+    """Which words to keep, and how to tell them apart."""
+
+    min_count: int = Field(default=1, ge=1, description="Leave out words counted fewer times than this; 1 or more.")
+    stop_words: list[str] = Field(
+        default=[], description="Words to leave out, one each.", examples=[["the", "a", "don't"]]
+    )
+    case_sensitive: bool = Field(default=False, description="Count 'The' and 'the' apart.")
+    top: int = Field(
+        default=20, ge=0, le=1000, description="How many of the most frequent words to show on the page; 0 to 1000."
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"pyspark", "text"},
+    owners=OWNERS,
+    tags={"domain": "text"},
+    code_version=code_version(ingest, text),
+    description="One clean snapshot of all source text: UTF-8 lines, with a manifest of the files that went in.",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "not_empty", asset="input_text", blocking=True, description="The snapshot has at least one line."
+        ),
+        dg.AssetCheckSpec(
+            "all_bytes_decoded", asset="input_text", description="Every byte was UTF-8; others became U+FFFD."
+        ),
+    ],
+)
+def input_text(
+    context: dg.AssetExecutionContext, config: InputTextConfig, spark: SparkRunner, storage: Storage
+) -> AssetEvents:
+    with mistakes_as_failures():
+        sources = tuple(config.sources or configured_sources())
+        version = storage.new_version(context.asset_key, context.run_id)
+        result = spark.run(context, ingest_text, IngestParams(sources, version.uri))
+        metadata = {
+            "sources": dg.MetadataValue.json(list(sources)),
+            "manifest": dg.MetadataValue.path(result.manifest),
+            "dagster/row_count": result.lines,
+            "files": result.files,
+            "empty_files": result.empty_files,
+            "bytes": result.bytes,
+            "replaced_bytes": result.replaced_bytes,
+            "seconds": result.seconds,
+            "bytes_per_second": result.bytes / result.seconds,
+        }
+        for path, replaced in result.replaced_by_file.items():
+            context.log.warning(f"{_not_utf8(path, replaced)}.")
+        yield from publish(context, storage, version, result.digest, check_input_text(result), metadata)
+
+
+def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
+    """Is there any text, and was all of it UTF-8?"""
+    damaged = "; ".join(_not_utf8(path, replaced) for path, replaced in result.replaced_by_file.items())
+    return [
+        dg.AssetCheckResult(
+            check_name="not_empty",
+            passed=result.lines > 0,
+            description=f"{result.lines:,} lines in {result.files:,} files",
+        ),
+        dg.AssetCheckResult(
+            check_name="all_bytes_decoded",
+            passed=result.replaced_bytes == 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=damaged or "All bytes were UTF-8.",
+        ),
+    ]
+
+
+@dg.asset(
+    deps=[input_text],
+    group_name=GROUP,
+    kinds={"pyspark", "parquet"},
+    owners=OWNERS,
+    tags={"domain": "text"},
+    code_version=code_version(word_count, text),
+    description="How often each word occurs in input_text, as a parquet table. A word is a run of letters, combining "
+    "marks and digits, with single apostrophes inside, after NFC normalisation and lower-casing.",
+    metadata={
+        "dagster/column_schema": dg.TableSchema(
+            columns=[
+                dg.TableColumn("word", "string", description="The word; no two rows have the same."),
+                dg.TableColumn("count", "bigint", description="How often it occurs."),
+            ]
+        )
+    },
+    check_specs=[
+        dg.AssetCheckSpec(
+            "counts_add_up",
+            asset="word_counts",
+            blocking=True,
+            description="The counts, with those left out on purpose, sum to the number of words in the text.",
+        ),
+        dg.AssetCheckSpec(
+            "no_empty_word", asset="word_counts", blocking=True, description="Every row of the table has a word."
+        ),
+    ],
+)
+def word_counts(
+    context: dg.AssetExecutionContext, config: WordCountsConfig, spark: SparkRunner, storage: Storage
+) -> AssetEvents:
+    with mistakes_as_failures():
+        snapshot = storage.require(input_text.key)
+        version = storage.new_version(context.asset_key, context.run_id)
+        params = WordCountParams(
+            text=snapshot.uri,
+            output=version.uri,
+            min_count=config.min_count,
+            stop_words=tuple(config.stop_words),
+            case_sensitive=config.case_sensitive,
+            top=config.top,
+        )
+        result = spark.run(context, count_words, params)
+        top_words = dg.MetadataValue.table(
+            records=[dg.TableRecord({"word": word, "count": count}) for word, count in result.top_words.items()],
+            schema=dg.TableSchema(columns=[dg.TableColumn("word", "string"), dg.TableColumn("count", "int")]),
+        )
+        metadata = {
+            "input_version": snapshot.version,
+            "dagster/row_count": result.distinct_words,
+            "total_words": result.total_words,
+            "distinct_words": result.distinct_words,
+            "left_out_words": result.left_out_words,
+            "lines": result.lines,
+            "top_words": top_words,
+            "bytes_read": result.bytes_read,
+            "seconds": result.seconds,
+            "bytes_per_second": result.bytes_read / result.seconds,
+        }
+        yield from publish(context, storage, version, result.digest, check_word_counts(result), metadata)
+
+
+def check_word_counts(result: WordCountResult) -> list[dg.AssetCheckResult]:
+    """Does the table, as it was read back, account for every word of the text?"""
+    accounted_for = result.counted_words + result.left_out_words
+    return [
+        dg.AssetCheckResult(
+            check_name="counts_add_up",
+            passed=accounted_for == result.total_words,
+            description=f"{result.counted_words:,} counted and {result.left_out_words:,} left out, "
+            f"of {result.total_words:,} words",
+        ),
+        dg.AssetCheckResult(
+            check_name="no_empty_word",
+            passed=result.empty_words == 0,
+            description=f"{result.empty_words:,} of {result.distinct_words:,} rows have no word",
+        ),
+    ]
+
+
+def _not_utf8(path: str, replaced: int) -> str:
+    return f"{path}: {replaced:,} bytes are not UTF-8 and became U+FFFD; convert it, as with iconv -f LATIN1 -t UTF-8"

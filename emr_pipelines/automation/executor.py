@@ -1,0 +1,14 @@
+"""How the steps of a run are executed: one after the other in the run's process, unless run config says otherwise."""
+
+import dagster as dg
+
+# One Spark session then serves the whole run; a process per step would start one each.
+in_process_by_default = dg.multi_or_in_process_executor.configured(
+    lambda config: config,
+    name="in_process_by_default",
+    config_schema=dg.Field(
+        dg.Selector({"in_process": dg.Permissive({}), "multiprocess": dg.Permissive({})}),
+        default_value={"in_process": {}},
+        description="in_process (the default), or multiprocess: a process, and a Spark session, per step.",
+    ),
+)

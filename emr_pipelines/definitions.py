@@ -1,0 +1,26 @@
+"""The whole code location on one page."""
+
+import os
+
+import dagster as dg
+
+from emr_pipelines.assets.pi import pi_estimates
+from emr_pipelines.assets.word_count import input_text, word_counts
+from emr_pipelines.automation.executor import in_process_by_default
+from emr_pipelines.automation.jobs import pi_job, word_count_job
+from emr_pipelines.automation.schedules import daily_pi, nightly_word_count
+from emr_pipelines.automation.sensors import new_text_sensor
+from emr_pipelines.runners.local import LocalSparkRunner
+from emr_pipelines.storage import Storage
+
+defs = dg.Definitions(
+    assets=[input_text, word_counts, pi_estimates],
+    jobs=[word_count_job, pi_job],
+    schedules=[nightly_word_count, daily_pi],
+    sensors=[new_text_sensor],
+    executor=in_process_by_default,
+    resources={
+        "spark": LocalSparkRunner(),
+        "storage": Storage(uri=os.environ.get("EMR_PIPELINES_STORAGE") or "data"),
+    },
+)

@@ -1,0 +1,179 @@
+"""Input text: any number of text files -> one clean snapshot of lines, and a manifest of what went in."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from emr_pipelines.errors import InvalidValue, SourceError
+from emr_pipelines.programs.text import (
+    ALLOWED_SOURCES,
+    Split,
+    find_text_files,
+    open_output,
+    plan_tasks,
+    read_split,
+)
+
+if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
+    from pyspark.sql import SparkSession
+
+MANIFEST = "_manifest.json"  # a leading underscore: Spark and `find_text_files` pass over it
+DECODE_ERRORS = "emr_pipelines.replace_and_count"
+LISTED_FILES = 100
+
+
+@dataclass(frozen=True)
+class IngestParams:
+    """`sources`: files, folders, globs or s3:// prefixes. `output`: the folder (path or URI) to write, not there yet."""
+
+    sources: tuple[str, ...]
+    output: str
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise InvalidValue("sources", list(self.sources), f"at least one of: {ALLOWED_SOURCES}")
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What was ingested. `bytes` are those of the files as stored; `replaced_bytes` were not UTF-8 and became U+FFFD,
+    by file in `replaced_by_file` (the first 100 files; the manifest has all). `digest` is one of the cleaned text."""
+
+    files: int
+    empty_files: int
+    bytes: int
+    lines: int
+    replaced_bytes: int
+    replaced_by_file: dict[str, int]
+    manifest: str
+    digest: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """What became of one split; `problem` says why it could not be copied, and then the rest counts for nothing."""
+
+    path: str
+    lines: int = 0
+    replaced_bytes: int = 0
+    digest: str = ""
+    problem: SourceError | None = None
+
+
+@dataclass
+class _FileEntry:
+    """A file's row in the manifest."""
+
+    path: str
+    bytes: int
+    lines: int = 0
+    replaced_bytes: int = 0
+
+
+@dataclass
+class _Cleaner:
+    """Bytes of one split in, clean UTF-8 out: `\\r\\n` becomes `\\n`, undecodable bytes become U+FFFD and are counted,
+    the last line gets its line end."""
+
+    lines: int = 0
+    replaced_bytes: int = 0
+    _held_back: str = field(default="", init=False)
+    _ends_line: bool = field(default=True, init=False)
+
+    def clean(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        codecs.register_error(DECODE_ERRORS, self._replace)
+        decoder = codecs.getincrementaldecoder("utf-8")(errors=DECODE_ERRORS)
+        for block in blocks:
+            yield from self._emit(self._held_back + decoder.decode(block), last=False)
+        yield from self._emit(self._held_back + decoder.decode(b"", final=True), last=True)
+        if not self._ends_line:
+            self.lines += 1
+            yield b"\n"
+
+    def _emit(self, text: str, last: bool) -> Iterator[bytes]:
+        # the \n of a \r\n may be in the next block
+        self._held_back = "\r" if text.endswith("\r") and not last else ""
+        text = text.removesuffix(self._held_back).replace("\r\n", "\n")
+        if text:
+            self.lines += text.count("\n")
+            self._ends_line = text.endswith("\n")
+            yield text.encode()
+
+    def _replace(self, error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeDecodeError):
+            raise error
+        self.replaced_bytes += error.end - error.start
+        return "\ufffd", error.end
+
+
+def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
+    """Copy the text of all sources to `params.output` as clean part files, and write the manifest beside them.
+
+    The snapshot is plain text: UTF-8, no byte order mark, every line ended by `\\n`, parts in the order of the files'
+    paths. Tasks write their part files themselves, under names that depend on the input alone, so that a task that is
+    tried again writes the same bytes to the same place.
+
+    Raises SourceNotFound, SourceUnreadable, or NotText for the first file that is not text.
+    """
+    began = time.monotonic()
+    files = find_text_files(params.sources)
+    context = spark.sparkContext
+    tasks = plan_tasks(files, context.defaultParallelism)
+    output = params.output.rstrip("/")
+    print(f"Reading {len(files):,} files, {sum(file.bytes for file in files):,} bytes, in {len(tasks)} tasks.")
+
+    def copy(numbered_task: tuple[int, tuple[Split, ...]]) -> list[_Copied]:
+        number, task = numbered_task
+        return _copy_task(task, f"{output}/part-{number:05d}.txt")
+
+    copied = context.parallelize(list(enumerate(tasks)), max(len(tasks), 1)).flatMap(copy).collect()
+    for split in copied:
+        if split.problem:
+            raise split.problem
+
+    manifest = {file.path: _FileEntry(file.path, file.bytes) for file in files}
+    digest = blake2b(digest_size=16)
+    for split in copied:
+        manifest[split.path].lines += split.lines
+        manifest[split.path].replaced_bytes += split.replaced_bytes
+        digest.update(bytes.fromhex(split.digest))
+    damaged = {entry.path: entry.replaced_bytes for entry in manifest.values() if entry.replaced_bytes}
+    result = IngestResult(
+        files=len(files),
+        empty_files=sum(entry.lines == 0 for entry in manifest.values()),
+        bytes=sum(file.bytes for file in files),
+        lines=sum(entry.lines for entry in manifest.values()),
+        replaced_bytes=sum(damaged.values()),
+        replaced_by_file=dict(list(damaged.items())[:LISTED_FILES]),
+        manifest=f"{output}/{MANIFEST}",
+        digest=digest.hexdigest(),
+        seconds=time.monotonic() - began,
+    )
+    with open_output(result.manifest) as stream:
+        rows = [asdict(entry) for entry in manifest.values()]
+        stream.write(json.dumps({**asdict(result), "by_file": rows}, ensure_ascii=False, indent=1).encode())
+    return result
+
+
+def _copy_task(task: tuple[Split, ...], part: str) -> list[_Copied]:
+    copied = []
+    with open_output(part) as stream:
+        for split in task:
+            cleaner = _Cleaner()
+            digest = blake2b(digest_size=16)
+            try:
+                for block in cleaner.clean(read_split(split)):
+                    digest.update(block)
+                    stream.write(block)
+            except SourceError as error:
+                # returned, because an exception in a task reaches the caller as pages of Java trace
+                return [_Copied(split.path, problem=error)]
+            copied.append(_Copied(split.path, cleaner.lines, cleaner.replaced_bytes, digest.hexdigest()))
+    return copied
