@@ -75,6 +75,5 @@ class AuditFailed(EmrPipelinesError):
 
     def __init__(self, what: str, failed: Sequence[str]) -> None:
         super().__init__(
-            f"{what} was not published because it failed: {'; '.join(failed)}. "
-            "The previous version stays in place."
+            f"{what} was not published because it failed: {'; '.join(failed)}. The previous version stays in place."
         )

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
@@ -106,7 +104,7 @@ class Storage(dg.ConfigurableResource[None]):
     def publish(
         self, asset: dg.AssetKey, version: Version, data_version: str, now: Callable[[], datetime] = _now
     ) -> Published:
-        """Make a version that is whole the one that readers get: from one moment to the next, with no moment between."""
+        """Make a version that is whole the one that readers get, from one moment to the next."""
         published = Published(version.uri, version.name, data_version, version.run_id, now().isoformat())
         folder = self._folder(asset)
         text = json.dumps(asdict(published), indent=1)
@@ -128,21 +126,21 @@ class Storage(dg.ConfigurableResource[None]):
         for path in doomed:
             # first the mark, so that a prune that is killed leaves an abandoned version, not a broken published one
             (path / PUBLISHED).unlink(missing_ok=True)
-            shutil.rmtree(path)
+            path.fs.rm(str(path), recursive=True)
         return [path.name for path in doomed]
 
-    def _folder(self, asset: dg.AssetKey) -> Path:
+    def _folder(self, asset: dg.AssetKey) -> UPath:
         scheme, separator, rest = self.uri.partition("://")
         if separator and scheme != "file":
             raise StorageUnusable(
                 f"The storage {self.uri!r} has the scheme {scheme!r}; allowed: a folder on this machine, "
                 "as a path or a file:// URI."
             )
-        root = UPath("/" + rest.lstrip("/") if separator else os.path.expanduser(self.uri)).absolute()
-        return Path(root).joinpath(*asset.path)
+        root = UPath("/" + rest.lstrip("/") if separator else self.uri).expanduser().absolute()
+        return root.joinpath(*asset.path)
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: UPath, text: str) -> None:
     """Write a file so that a reader, at any moment, sees the old text or the new one, and never half of it."""
     draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from emr_pipelines.assets.publication import AssetConfig, code_version, mistakes_as_failures, publish
 from emr_pipelines.programs import pi
-from emr_pipelines.programs.pi import MOST_DECIMALS, PiEstimate, PiParams, PiResult, estimate_pi, machin
+from emr_pipelines.programs.pi import LEAST_DECIMALS, MOST_DECIMALS, PiEstimate, PiParams, PiResult, estimate_pi, machin
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
 
@@ -36,9 +36,9 @@ class PiEstimatesConfig(AssetConfig):
     seed: int = Field(default=20_250_314, ge=0, description="The same seed gives the same estimates; 0 or more.")
     decimals: int = Field(
         default=15,
-        ge=10,
+        ge=LEAST_DECIMALS,
         le=MOST_DECIMALS,
-        description=f"How many decimals the series must have right; 10 to {MOST_DECIMALS}.",
+        description=f"How many decimals the series must have right; {LEAST_DECIMALS} to {MOST_DECIMALS}.",
     )
     partitions: int | None = Field(
         default=None, ge=1, description="Spark tasks per estimate, 1 or more; by default one per core."

@@ -7,7 +7,7 @@ in_process_by_default = dg.multi_or_in_process_executor.configured(
     lambda config: config,
     name="in_process_by_default",
     config_schema=dg.Field(
-        dg.Selector({"in_process": dg.Permissive({}), "multiprocess": dg.Permissive({})}),
+        {"in_process": dg.Field(dict, is_required=False), "multiprocess": dg.Field(dict, is_required=False)},
         default_value={"in_process": {}},
         description="in_process (the default), or multiprocess: a process, and a Spark session, per step.",
     ),

@@ -30,7 +30,7 @@ LISTED_FILES = 100
 
 @dataclass(frozen=True)
 class IngestParams:
-    """`sources`: files, folders, globs or s3:// prefixes. `output`: the folder (path or URI) to write, not there yet."""
+    """`sources`: files, folders, globs, s3:// prefixes. `output`: the folder (path or URI) to write, not there yet."""
 
     sources: tuple[str, ...]
     output: str

@@ -20,7 +20,8 @@ CHUNK_SAMPLES = 1 << 22  # one random stream; the streams, and so the estimate, 
 BLOCK_SAMPLES = 1 << 16  # two blocks of float64 fit a core's second-level cache
 BOUND_STD_ERRORS = 5  # a Monte Carlo estimate is further off than this once in 1.7 million times
 GUARD_BITS = 64
-MOST_DECIMALS = 4000
+LEAST_DECIMALS = 10
+MOST_DECIMALS = 4000  # above 4,300 digits Python does not turn a number into text without being told to
 COLUMNS = (
     "method string, samples bigint, estimate double, abs_error double, std_error double, error_bound double, "
     "seconds double"
@@ -44,8 +45,8 @@ class PiParams:
                 raise InvalidValue("samples", size, "1 or more")
         if self.seed < 0:
             raise InvalidValue("seed", self.seed, "0 or more")
-        if not 10 <= self.decimals <= MOST_DECIMALS:
-            raise InvalidValue("decimals", self.decimals, f"10 to {MOST_DECIMALS}")
+        if not LEAST_DECIMALS <= self.decimals <= MOST_DECIMALS:
+            raise InvalidValue("decimals", self.decimals, f"{LEAST_DECIMALS} to {MOST_DECIMALS}")
         if self.partitions is not None and self.partitions < 1:
             raise InvalidValue("partitions", self.partitions, "1 or more, or none for one per core")
 

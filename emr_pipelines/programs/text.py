@@ -10,6 +10,7 @@ import bz2
 import codecs
 import gzip
 import os
+import posixpath
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -108,8 +109,9 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
             for number, block in enumerate(blocks):
                 if number == 0 and split.start == 0:
                     _refuse_binary(split.path, block)
-                    block = block.removeprefix(codecs.BOM_UTF8)
-                yield block
+                    yield block.removeprefix(codecs.BOM_UTF8)
+                else:
+                    yield block
     except (EOFError, zlib.error) as error:
         raise NotText(f"{split.path} is a damaged compressed file ({error}); compress it again.") from error
     except OSError as error:
@@ -122,7 +124,7 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
 def open_output(path: str) -> AbstractContextManager[Any]:
     """A binary stream that writes `path` (a local path, file:// or s3:// URI), with the folders it needs."""
     filesystem, inner = locate(path)
-    filesystem.create_dir(os.path.dirname(inner), recursive=True)
+    filesystem.create_dir(posixpath.dirname(inner), recursive=True)
     stream: AbstractContextManager[Any] = filesystem.open_output_stream(inner)
     return stream
 
@@ -134,7 +136,7 @@ def locate(path: str) -> tuple[Any, str]:
 
     scheme, separator, rest = path.partition("://")
     if not separator:
-        return fs.LocalFileSystem(), os.path.abspath(path)
+        return fs.LocalFileSystem(), os.path.abspath(path)  # noqa: PTH100 (resolve() would rename linked files)
     if scheme == "file":
         return fs.LocalFileSystem(), "/" + rest.lstrip("/")
     if scheme == "s3" and rest.strip("/"):
@@ -166,7 +168,7 @@ def _find(source: str) -> Iterator[TextFile]:
         if info.type == FileType.File and not source.endswith("/"):
             yield TextFile(prefix + info.path, info.size, info.mtime_ns or 0)
         elif info.type == FileType.Directory:
-            yield from _list(filesystem, path, prefix, lambda inner: True)
+            yield from _list(filesystem, path, prefix, lambda _: True)
         elif any(character in path for character in "*?["):
             base = _folder_before_glob(path)
             pattern = path[len(base) :].strip("/").split("/")
@@ -245,4 +247,4 @@ def _refuse_binary(path: str, first_block: bytes) -> None:
 
 
 def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
+    return posixpath.splitext(path)[1].lower()

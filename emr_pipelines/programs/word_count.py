@@ -83,7 +83,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     Tasks read their own bytes, count in Python, and hand on one row per distinct word; Spark adds those up. Raises
     SourceNotFound when there is no text.
     """
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as F  # noqa: N812 (the name everybody uses)
 
     began = time.monotonic()
     files = find_text_files([params.text])
@@ -109,7 +109,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
         totals = counts.where(~is_word).first()
         stop_words = [words_in(word, case_sensitive)[0] for word in params.stop_words]
         wanted = (F.col("count") >= params.min_count) & ~F.col("word").isin(stop_words)
-        left_out = counts.where(is_word & ~wanted).agg(F.sum("count")).first()
+        left_out = counts.where(is_word & ~wanted).agg(F.coalesce(F.sum("count"), F.lit(0))).collect()[0][0]
         counts.where(is_word & wanted).select("word", "count").write.parquet(params.output)
     finally:
         counts.unpersist()
@@ -117,22 +117,21 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     written = spark.read.parquet(params.output)
     facts = written.agg(
         F.count("*").alias("rows"),
-        F.sum("count").alias("words"),
+        F.coalesce(F.sum("count"), F.lit(0)).alias("words"),
         F.count(F.when(F.coalesce(F.length("word"), F.lit(0)) == 0, True)).alias("empty"),
-        F.bit_xor(F.xxhash64("word", "count")).alias("digest"),
-    ).first()
+        F.coalesce(F.bit_xor(F.xxhash64("word", "count")), F.lit(0)).alias("digest"),
+    ).collect()[0]
     top = written.orderBy(F.desc("count"), "word").limit(params.top).collect()
-    assert facts is not None and left_out is not None  # an aggregate without groups is one row
     return WordCountResult(
         total_words=totals["count"] if totals else 0,
-        counted_words=facts["words"] or 0,
-        left_out_words=left_out[0] or 0,
+        counted_words=facts["words"],
+        left_out_words=left_out,
         distinct_words=facts["rows"],
         empty_words=facts["empty"],
         lines=totals["lines"] if totals else 0,
         bytes_read=sum(file.bytes for file in files),
         top_words={row["word"]: row["count"] for row in top},
-        digest=f"{facts['rows']:x}-{facts['words'] or 0:x}-{(facts['digest'] or 0) % 2**64:016x}",
+        digest=f"{facts['rows']:x}-{facts['words']:x}-{facts['digest'] % 2**64:016x}",
         seconds=time.monotonic() - began,
     )
 
@@ -208,7 +207,11 @@ def _batch(words: list[str | None] | list[str], counts: list[int], lines: list[i
     import pyarrow as pa
 
     return pa.record_batch(
-        {"word": pa.array(words, pa.string()), "count": pa.array(counts, pa.int64()), "lines": pa.array(lines, pa.int64())}
+        {
+            "word": pa.array(words, pa.string()),
+            "count": pa.array(counts, pa.int64()),
+            "lines": pa.array(lines, pa.int64()),
+        }
     )
 
 

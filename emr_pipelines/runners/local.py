@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -22,8 +22,6 @@ if TYPE_CHECKING:  # pyspark takes a second to import
 
 DEFAULT_SPARK_CONFIG = {
     "spark.app.name": "emr_pipelines",
-    "spark.driver.host": "127.0.0.1",  # a laptop's host name often cannot be looked up, or changes with the network
-    "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",  # it ends with the run, and its port is often taken
     "spark.ui.showConsoleProgress": "false",  # progress goes to Dagster
     "spark.log.level": "ERROR",
@@ -42,7 +40,7 @@ class LocalSparkRunner(SparkRunner):
         default=5.0, gt=0, description="How often, in seconds, to log which stages run and how far they are."
     )
 
-    _started: Optional["SparkSession"] = PrivateAttr(default=None)
+    _started: SparkSession | None = PrivateAttr(default=None)
 
     def run(
         self,
@@ -57,13 +55,13 @@ class LocalSparkRunner(SparkRunner):
         try:
             with _printed_lines_to(log), _progress_to(log, spark.sparkContext, self.progress_seconds):
                 result = program(spark, params)
-            log(_summary(spark.sparkContext, group))
-            return result
         except BaseException:
             spark.sparkContext.cancelJobGroup(group)  # an interrupt stops this thread, not the JVM's tasks
             raise
+        log(_summary(spark.sparkContext, group))
+        return result
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
         if self._started is not None:
             self._started.stop()
             self._started = None
@@ -79,6 +77,7 @@ class LocalSparkRunner(SparkRunner):
             return running
         use_java()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers run whichever python3 is on the PATH
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # a laptop's own name often cannot be looked up
         settings = {**DEFAULT_SPARK_CONFIG, "spark.master": self.master, **self.spark_config}
         session: SparkSession = LazyPySparkResource(spark_config=settings).spark_session
         self._started = session
