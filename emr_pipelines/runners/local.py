@@ -48,7 +48,7 @@ class LocalSparkRunner(SparkRunner):
         program: Callable[[SparkSession, ParamsT], ResultT],
         params: ParamsT,
     ) -> ResultT:
-        spark = self._session()
+        spark = self._session(context.log.warning)
         log = context.log.info
         group = f"{context.run_id}:{program.__name__}"
         spark.sparkContext.setJobGroup(group, program.__name__, interruptOnCancel=True)
@@ -66,7 +66,7 @@ class LocalSparkRunner(SparkRunner):
             self._started.stop()
             self._started = None
 
-    def _session(self) -> SparkSession:
+    def _session(self, warn: Callable[[str], None]) -> SparkSession:
         if self._started is not None:
             return self._started
         from dagster_pyspark import LazyPySparkResource  # imports pyspark
@@ -75,7 +75,7 @@ class LocalSparkRunner(SparkRunner):
         running = SparkSession.getActiveSession()
         if running is not None:  # somebody else's, in a test or a notebook: used, and not stopped
             return running
-        use_java()
+        use_java(warn)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers run whichever python3 is on the PATH
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # a laptop's own name often cannot be looked up
         settings = {**DEFAULT_SPARK_CONFIG, "spark.master": self.master, **self.spark_config}

@@ -1,0 +1,76 @@
+"""What all tests share: one Spark session, one S3 endpoint, and an environment without surprises."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import dagster as dg
+import pytest
+
+from emr_pipelines.runners.local import LocalSparkRunner
+from emr_pipelines.storage import Storage
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# before any test and any Spark worker: no test may see the developer's own settings, or reach AWS
+for name in [name for name in os.environ if name.startswith(("EMR_PIPELINES_", "AWS_", "DAGSTER_"))]:
+    del os.environ[name]
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "DAGSTER_DISABLE_TELEMETRY": "yes",
+}
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Any]:
+    """A boto3 client of an S3 endpoint in this process, where AWS_ENDPOINT_URL points."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
+    try:
+        yield boto3.client("s3", region_name="us-east-1")
+    finally:
+        server.stop()
+        del os.environ["AWS_ENDPOINT_URL"]
+
+
+@pytest.fixture(scope="session")
+def spark(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:  # noqa: ARG001 (workers inherit its endpoint)
+    """The session that programs, assets and runners share."""
+    home = tmp_path_factory.mktemp("spark")
+    runner = LocalSparkRunner(
+        master="local[2]", spark_config={"spark.local.dir": str(home), "spark.sql.shuffle.partitions": "4"}
+    )
+    yield runner._session(print)
+    runner.teardown_after_execution(cast("dg.InitResourceContext", SimpleNamespace()))
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(uri=str(tmp_path / "storage"))
+
+
+@pytest.fixture(scope="session")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
+        yield instance
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """An empty folder for input text."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    return folder

@@ -1,0 +1,140 @@
+"""Ingesting text: what comes out is clean, and what went in is accounted for."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound
+from emr_pipelines.programs.ingest import IngestParams, IngestResult, _Cleaner, ingest_text
+from emr_pipelines.programs.text import find_text_files
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def ingest(spark: SparkSession, *sources: Path | str, output: Path) -> IngestResult:
+    return ingest_text(spark, IngestParams(tuple(str(source) for source in sources), str(output)))
+
+
+def snapshot(output: Path) -> bytes:
+    return b"".join(Path(file.path).read_bytes() for file in find_text_files([str(output)]))
+
+
+def test_every_kind_of_file_becomes_one_clean_snapshot(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a_bom_and_crlf.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    (tree / "b_no_final_line_end.txt").write_bytes("drei\nvier é".encode())
+    (tree / "c_empty.txt").write_bytes(b"")
+    (tree / "d.txt.gz").write_bytes(gzip.compress(b"five\r\n\r\n"))
+    (tree / "e.txt.bz2").write_bytes(bz2.compress(b"six"))
+    (tree / "f_latin1.txt").write_bytes("caf\u00e9 na\u00efve\n".encode("latin-1"))
+    (tree / "g_carriage_return.txt").write_bytes(b"a\rb\n")
+    result = ingest(spark, tree, output=tmp_path / "out")
+
+    assert snapshot(tmp_path / "out").decode() == ("one\ntwo\ndrei\nvier é\nfive\n\nsix\ncaf\ufffd na\ufffdve\na\rb\n")
+    assert (result.files, result.empty_files, result.lines, result.replaced_bytes) == (7, 1, 9, 2)
+    assert result.bytes == sum(path.stat().st_size for path in tree.iterdir())
+    assert result.replaced_by_file == {f"{tree}/f_latin1.txt": 2}
+    manifest = json.loads(Path(result.manifest).read_text())
+    assert manifest["lines"] == 9
+    by_file = {Path(row["path"]).name: row for row in manifest["by_file"]}
+    assert by_file["a_bom_and_crlf.txt"] == {
+        "path": f"{tree}/a_bom_and_crlf.txt",
+        "bytes": 13,
+        "lines": 2,
+        "replaced_bytes": 0,
+    }
+    assert by_file["c_empty.txt"]["lines"] == 0
+    assert by_file["f_latin1.txt"]["replaced_bytes"] == 2
+
+
+def test_what_spark_reads_from_the_snapshot_is_the_lines(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.txt").write_bytes(b"one\r\ntwo\nthree")
+    ingest(spark, tree, output=tmp_path / "out")
+    lines = spark.read.text(f"file://{tmp_path}/out", lineSep="\n").collect()
+    assert [row[0] for row in lines] == ["one", "two", "three"]
+
+
+def test_a_source_in_s3_is_read_by_the_tasks(spark: SparkSession, s3: Any, tmp_path: Path) -> None:
+    s3.create_bucket(Bucket="ingest")
+    s3.put_object(Bucket="ingest", Key="in/a.txt", Body=b"one\n")
+    s3.put_object(Bucket="ingest", Key="in/b.txt.gz", Body=gzip.compress(b"two"))
+    result = ingest(spark, "s3://ingest/in", output=tmp_path / "out")
+    assert snapshot(tmp_path / "out") == b"one\ntwo\n"
+    assert (result.files, result.lines) == (2, 2)
+
+
+def test_the_digest_says_whether_the_text_is_the_same(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    text = tree / "a.txt"
+    text.write_text("one\ntwo\n")
+    first = ingest(spark, tree, output=tmp_path / "1")
+    text.touch()
+    again = ingest(spark, tree, output=tmp_path / "2")
+    text.write_text("one\ntwO\n")
+    changed = ingest(spark, tree, output=tmp_path / "3")
+    assert first.digest == again.digest
+    assert first.digest != changed.digest
+
+
+def test_a_large_file_is_cut_into_splits_and_nothing_is_lost(
+    spark: SparkSession, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emr_pipelines.programs.ingest.plan_tasks", _plan_in_small_splits)
+    text = "".join(f"line {number} ünïcödé\n" for number in range(5000))
+    (tree / "big.txt").write_text(text, encoding="utf-8")
+    result = ingest(spark, tree, output=tmp_path / "out")
+    assert snapshot(tmp_path / "out").decode() == text
+    assert len(find_text_files([str(tmp_path / "out")])) > 3
+    assert result.lines == 5000
+
+
+def _plan_in_small_splits(files: Any, parallelism: int) -> Any:
+    from emr_pipelines.programs.text import plan_tasks
+
+    return [(split,) for task in plan_tasks(files, parallelism, split_bytes=30_000) for split in task]
+
+
+def test_only_empty_files_give_an_empty_snapshot(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.txt").touch()
+    result = ingest(spark, tree, output=tmp_path / "out")
+    assert (result.files, result.empty_files, result.lines, result.bytes) == (1, 1, 0, 0)
+
+
+def test_a_binary_file_is_named_and_nothing_is_taken_for_text(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.txt").write_text("fine\n")
+    (tree / "b.bin").write_bytes(bytes(range(256)))
+    with pytest.raises(NotText, match=r"b\.bin is not text: it has a NUL byte at offset 0; allowed: UTF-8"):
+        ingest(spark, tree, output=tmp_path / "out")
+
+
+def test_a_missing_source_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFound, match="nowhere"):
+        ingest(spark, tmp_path / "nowhere", output=tmp_path / "out")
+
+
+def test_no_source_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="sources is"):
+        IngestParams((), "out")
+
+
+PIECES = st.sampled_from([b"a", b"\r", b"\n", b"\xff", b"\xc3", b"\xa9", b"\xe2\x82"])
+
+
+@given(data=st.lists(PIECES), cut=st.integers(1, 4))
+def test_cleaning_does_not_depend_on_where_blocks_end(data: list[bytes], cut: int) -> None:
+    content = b"".join(data)
+    cleaner = _Cleaner()
+    cleaned = b"".join(cleaner.clean(content[start : start + cut] for start in range(0, len(content), cut)))
+    expected = content.decode("utf-8", errors="replace").replace("\r\n", "\n")
+    if expected and not expected.endswith("\n"):
+        expected += "\n"
+    assert cleaned.decode() == expected
+    assert cleaner.lines == expected.count("\n")
+    assert cleaner.replaced_bytes == len(content) - len(content.decode("utf-8", errors="ignore").encode())
