@@ -73,7 +73,7 @@ def pi_estimates(
     context: dg.AssetExecutionContext, config: PiEstimatesConfig, spark: SparkRunner, storage: Storage
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
     with mistakes_as_failures():
-        version = storage.new_version(context.asset_key, context.run_id)
+        version = storage.new_version(context.asset_key, context.run.run_id)
         params = PiParams(
             output=version.uri,
             samples=tuple(config.samples),

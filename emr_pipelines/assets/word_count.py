@@ -71,7 +71,7 @@ def input_text(
 ) -> AssetEvents:
     with mistakes_as_failures():
         sources = tuple(config.sources or configured_sources())
-        version = storage.new_version(context.asset_key, context.run_id)
+        version = storage.new_version(context.asset_key, context.run.run_id)
         result = spark.run(context, ingest_text, IngestParams(sources, version.uri))
         metadata = {
             "sources": dg.MetadataValue.json(list(sources)),
@@ -141,7 +141,7 @@ def word_counts(
 ) -> AssetEvents:
     with mistakes_as_failures():
         snapshot = storage.require(input_text.key)
-        version = storage.new_version(context.asset_key, context.run_id)
+        version = storage.new_version(context.asset_key, context.run.run_id)
         params = WordCountParams(
             text=snapshot.uri,
             output=version.uri,

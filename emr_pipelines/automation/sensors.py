@@ -71,7 +71,7 @@ def new_text_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     state = blake2b(b"".join(sorted(now)), digest_size=8).hexdigest()
     request = dg.RunRequest(
         run_key=f"{after.runs}-{state}",  # the number, because files can return to a state they were in before
-        run_config=dg.RunConfig(ops={input_text.op.name: {"config": {"sources": sources}}}),
+        run_config={"ops": {input_text.op.name: {"config": {"sources": sources}}}},
         tags={"new_files": str(len(new))},
     )
     return dg.SensorResult(run_requests=[request], cursor=str(after))

@@ -18,6 +18,7 @@ from emr_pipelines.programs.text import (
     open_output,
     plan_tasks,
     read_split,
+    refuse_binary,
 )
 
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
@@ -169,7 +170,7 @@ def _copy_task(task: tuple[Split, ...], part: str) -> list[_Copied]:
             cleaner = _Cleaner()
             digest = blake2b(digest_size=16)
             try:
-                for block in cleaner.clean(read_split(split)):
+                for block in cleaner.clean(_text_blocks(split)):
                     digest.update(block)
                     stream.write(block)
             except SourceError as error:
@@ -177,3 +178,11 @@ def _copy_task(task: tuple[Split, ...], part: str) -> list[_Copied]:
                 return [_Copied(split.path, problem=error)]
             copied.append(_Copied(split.path, cleaner.lines, cleaner.replaced_bytes, digest.hexdigest()))
     return copied
+
+
+def _text_blocks(split: Split) -> Iterator[bytes]:
+    """What `read_split` gives, unless the file is binary, which its beginning tells."""
+    for number, block in enumerate(read_split(split)):
+        if number == 0 and split.start == 0:
+            refuse_binary(split.path, block)
+        yield block

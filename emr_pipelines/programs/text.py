@@ -97,7 +97,7 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     """The bytes of the lines that begin in the split, in blocks of at most `block_bytes`, decompressed, without a byte
     order mark. A block ends anywhere; memory does not grow with the file or with the length of a line.
 
-    Raises NotText for a binary file or a damaged compressed one, SourceUnreadable when it cannot be read at all.
+    Raises NotText for a damaged compressed file, SourceUnreadable for one that cannot be read at all.
     """
     try:
         with _open(split.path) as raw:
@@ -107,11 +107,7 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
             else:
                 blocks = iter(partial(decompress(raw).read, block_bytes), b"")
             for number, block in enumerate(blocks):
-                if number == 0 and split.start == 0:
-                    _refuse_binary(split.path, block)
-                    yield block.removeprefix(codecs.BOM_UTF8)
-                else:
-                    yield block
+                yield block.removeprefix(codecs.BOM_UTF8) if number == 0 and split.start == 0 else block
     except (EOFError, zlib.error) as error:
         raise NotText(f"{split.path} is a damaged compressed file ({error}); compress it again.") from error
     except OSError as error:
@@ -119,6 +115,15 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
         if error.errno is None and _suffix(split.path) in DECOMPRESSORS and "AWS Error" not in str(error):
             raise NotText(f"{split.path} is a damaged compressed file ({error}); compress it again.") from error
         raise SourceUnreadable(f"{split.path} cannot be read: {error}") from error
+
+
+def refuse_binary(path: str, first_block: bytes) -> None:
+    """Raise NotText when a file that begins with these bytes cannot be UTF-8 text."""
+    if first_block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise NotText(f"{path} is UTF-16; allowed: {ALLOWED_CONTENT}. Convert it with iconv -f UTF-16 -t UTF-8.")
+    nul = first_block.find(b"\0", 0, SNIFFED_BYTES)
+    if nul >= 0:
+        raise NotText(f"{path} is not text: it has a NUL byte at offset {nul}; allowed: {ALLOWED_CONTENT}.")
 
 
 def open_output(path: str) -> AbstractContextManager[Any]:
@@ -236,14 +241,6 @@ def _read_lines(raw: Any, start: int, end: int, block_bytes: int) -> Iterator[by
         position += len(block)
         if block:
             yield block
-
-
-def _refuse_binary(path: str, first_block: bytes) -> None:
-    if first_block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise NotText(f"{path} is UTF-16; allowed: {ALLOWED_CONTENT}. Convert it with iconv -f UTF-16 -t UTF-8.")
-    nul = first_block.find(b"\0", 0, SNIFFED_BYTES)
-    if nul >= 0:
-        raise NotText(f"{path} is not text: it has a NUL byte at offset {nul}; allowed: {ALLOWED_CONTENT}.")
 
 
 def _suffix(path: str) -> str:

@@ -50,7 +50,7 @@ class LocalSparkRunner(SparkRunner):
     ) -> ResultT:
         spark = self._session(context.log.warning)
         log = context.log.info
-        group = f"{context.run_id}:{program.__name__}"
+        group = f"{context.run.run_id}:{program.__name__}"
         spark.sparkContext.setJobGroup(group, program.__name__, interruptOnCancel=True)
         try:
             with _printed_lines_to(log), _progress_to(log, spark.sparkContext, self.progress_seconds):

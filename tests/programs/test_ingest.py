@@ -107,11 +107,29 @@ def test_only_empty_files_give_an_empty_snapshot(spark: SparkSession, tree: Path
     assert (result.files, result.empty_files, result.lines, result.bytes) == (1, 1, 0, 0)
 
 
-def test_a_binary_file_is_named_and_nothing_is_taken_for_text(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("b.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is not text: it has a NUL byte at offset 8; allowed: UTF-8"),
+        ("b.txt", "text".encode("utf-16"), "is UTF-16; allowed: UTF-8 text"),
+        ("b.gz", gzip.compress(b"\0\0"), "is not text: it has a NUL byte at offset 0"),
+        ("b.gz", b"not compressed at all", "damaged compressed file"),
+    ],
+)
+def test_a_file_that_is_not_text_is_named(
+    spark: SparkSession, tree: Path, tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
     (tree / "a.txt").write_text("fine\n")
-    (tree / "b.bin").write_bytes(bytes(range(256)))
-    with pytest.raises(NotText, match=r"b\.bin is not text: it has a NUL byte at offset 0; allowed: UTF-8"):
+    (tree / name).write_bytes(content)
+    with pytest.raises(NotText, match=says) as caught:
         ingest(spark, tree, output=tmp_path / "out")
+    assert f"{tree}/{name}" in str(caught.value)
+
+
+def test_a_nul_far_into_a_text_is_kept(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.txt").write_bytes(b"word " * 2000 + b"\0end\n")
+    ingest(spark, tree, output=tmp_path / "out")
+    assert snapshot(tmp_path / "out").endswith(b" \0end\n")
 
 
 def test_a_missing_source_is_named(spark: SparkSession, tmp_path: Path) -> None:

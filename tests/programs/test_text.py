@@ -146,16 +146,13 @@ def test_compressed_files_of_several_members_are_read_whole(tree: Path, suffix: 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("picture.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is not text: it has a NUL byte at offset 8"),
-        ("windows.txt", "text".encode("utf-16"), "is UTF-16"),
         ("cut.gz", gzip.compress(os.urandom(5000).hex().encode())[:2000], "damaged compressed file"),
         ("cut.bz2", bz2.compress(os.urandom(5000).hex().encode())[:2000], "damaged compressed file"),
         ("plain.gz", b"not compressed at all", "damaged compressed file"),
         ("plain.bz2", b"not compressed at all", "damaged compressed file"),
-        ("packed.gz", gzip.compress(b"\0\0"), "is not text"),
     ],
 )
-def test_bytes_that_are_not_text_are_refused_by_name(tree: Path, name: str, content: bytes, says: str) -> None:
+def test_damaged_compressed_files_are_refused_by_name(tree: Path, name: str, content: bytes, says: str) -> None:
     path = tree / name
     path.write_bytes(content)
     with pytest.raises(NotText, match=says) as caught:

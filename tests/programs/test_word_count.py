@@ -157,6 +157,12 @@ def test_the_digest_is_of_the_rows_and_not_of_their_order(spark: SparkSession, t
     assert first.digest == second.digest != third.digest
 
 
+def test_any_character_may_come_first(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.txt").write_text("\0one\ufeff two")
+    _, counts = count(spark, tree, tmp_path / "out")
+    assert counts == {"one": 1, "two": 1}
+
+
 def test_no_text_is_an_error_that_names_it(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="nowhere"):
         count(spark, tmp_path / "nowhere", tmp_path / "out")

@@ -1,0 +1,106 @@
+"""new_text_sensor: one run for all that is new, and a reason for every tick that starts none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from emr_pipelines.automation.sensors import Cursor, new_text_sensor
+
+
+class Sensor:
+    """The sensor with its cursor kept from tick to tick, as the daemon keeps it."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.cursor: str | None = None
+        self.run_keys: list[str] = []
+
+    def tick(self) -> dg.SensorResult:
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
+        result: Any = new_text_sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor or self.cursor
+        for request in result.run_requests or []:
+            assert request.run_key not in self.run_keys  # Dagster would pass over it without a word
+            self.run_keys.append(str(request.run_key))
+        return result
+
+    def skip_reason(self) -> str:
+        result = self.tick()
+        assert not result.run_requests
+        assert result.skip_reason is not None
+        return str(result.skip_reason.skip_message)
+
+    def request(self) -> dg.RunRequest:
+        result = self.tick()
+        assert result.run_requests is not None
+        (request,) = result.run_requests
+        return request
+
+
+@pytest.fixture
+def sensor(instance: dg.DagsterInstance, tree: Path, monkeypatch: pytest.MonkeyPatch) -> Sensor:
+    monkeypatch.setenv("EMR_PIPELINES_SOURCE", str(tree))
+    return Sensor(instance)
+
+
+def test_one_run_for_all_that_is_new_since_the_last_tick(sensor: Sensor, tree: Path) -> None:
+    for name in ("a.txt", "b.txt", "sub/c.txt"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text("x")
+    request = sensor.request()
+    assert request.tags["new_files"] == "3"
+    assert request.run_config == {"ops": {"input_text": {"config": {"sources": [str(tree)]}}}}
+    assert "No new or changed file among 3 under " in sensor.skip_reason()
+    (tree / "d.txt").write_text("x")
+    assert sensor.request().tags["new_files"] == "1"
+
+
+def test_a_changed_file_is_new_even_when_its_size_is_the_same(sensor: Sensor, tree: Path) -> None:
+    (tree / "a.txt").write_text("x")
+    sensor.request()
+    (tree / "a.txt").write_text("y")
+    os.utime(tree / "a.txt", ns=(1, 1))  # and even when it is older than what was seen
+    assert sensor.request().tags["new_files"] == "1"
+
+
+def test_a_file_that_went_away_starts_nothing_and_is_new_when_it_comes_back(sensor: Sensor, tree: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tree / name).write_text("x")
+    sensor.request()
+    stat = (tree / "b.txt").stat()
+    (tree / "b.txt").unlink()
+    assert sensor.skip_reason().endswith("; 1 went away, which starts no run.")
+    (tree / "b.txt").write_text("x")
+    os.utime(tree / "b.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert sensor.request().tags["new_files"] == "1"
+
+
+def test_an_empty_or_missing_folder_is_a_reason(sensor: Sensor, tree: Path) -> None:
+    assert f"The source {str(tree)!r} matches no file" in sensor.skip_reason()
+    tree.rmdir()
+    assert f"The source {str(tree)!r} matches no file" in sensor.skip_reason()
+    tree.mkdir()
+    (tree / "a.txt").write_text("x")
+    assert sensor.request().tags["new_files"] == "1"
+
+
+def test_an_empty_folder_does_not_forget_what_was_seen(sensor: Sensor, tree: Path) -> None:
+    (tree / "a.txt").write_text("x")
+    sensor.request()
+    (tree / "a.txt").rename(tree.parent / "a.txt")
+    sensor.skip_reason()
+    (tree.parent / "a.txt").rename(tree / "a.txt")
+    assert "No new or changed file" in sensor.skip_reason()
+
+
+def test_the_cursor_of_many_files_is_small() -> None:
+    marks = frozenset(number.to_bytes(6, "big") for number in range(100_000))
+    text = str(Cursor(3, marks))
+    assert len(text) < 800_000
+    assert Cursor.parse(text) == Cursor(3, marks)

@@ -1,0 +1,193 @@
+"""The commands that people type, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DAGSTER = [sys.executable, "-m", "dagster"]
+LIMIT_SECONDS = 240
+
+
+@pytest.fixture
+def environ(tmp_path: Path, tree: Path) -> dict[str, str]:
+    """What a shell has, with the storage and the source in folders of this test."""
+    (tree / "a.txt").write_text("one two two\n")
+    (tmp_path / "dagster_home").mkdir()
+    return {
+        **os.environ,
+        "EMR_PIPELINES_STORAGE": str(tmp_path / "storage"),
+        "EMR_PIPELINES_SOURCE": str(tree),
+        "DAGSTER_HOME": str(tmp_path / "dagster_home"),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def dagster(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*DAGSTER, *arguments],
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_SECONDS,
+    )
+
+
+def published(environ: dict[str, str], asset: str) -> dict[str, str]:
+    pointer: dict[str, str] = json.loads(Path(environ["EMR_PIPELINES_STORAGE"], asset, "latest.json").read_text())
+    return pointer
+
+
+def word_counts(environ: dict[str, str]) -> dict[str, int]:
+    table = pq.read_table(published(environ, "word_counts")["uri"].removeprefix("file://"))
+    return {row["word"]: row["count"] for row in table.to_pylist()}
+
+
+def test_dagster_job_execute_without_a_dagster_home(environ: dict[str, str]) -> None:
+    del environ["DAGSTER_HOME"]
+    answer = dagster(environ, "job", "execute", "-m", "emr_pipelines.definitions", "-j", "word_count_job")
+    assert answer.returncode == 0, answer.stderr
+    assert word_counts(environ) == {"two": 2, "one": 1}
+
+
+def test_both_executors_give_the_same(environ: dict[str, str], tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("execution: {config: {multiprocess: {max_concurrent: 2}}}")
+    job = ["job", "execute", "-m", "emr_pipelines.definitions", "-j", "word_count_job"]
+    answer = dagster(environ, *job, "-c", str(config))
+    assert answer.returncode == 0, answer.stderr
+    assert "Launching subprocess for" in answer.stderr
+    in_processes = word_counts(environ)
+    answer = dagster(environ, *job)
+    assert answer.returncode == 0, answer.stderr
+    assert "Launching subprocess for" not in answer.stderr
+    assert word_counts(environ) == in_processes == {"two": 2, "one": 1}
+
+
+def test_dagster_asset_materialize_all(environ: dict[str, str]) -> None:
+    answer = dagster(environ, "asset", "materialize", "-m", "emr_pipelines.definitions", "--select", "*")
+    assert answer.returncode == 0, answer.stderr
+    assert word_counts(environ) == {"two": 2, "one": 1}
+    assert published(environ, "pi_estimates")["version"]
+
+
+def test_dagster_definitions_validate(environ: dict[str, str]) -> None:
+    answer = dagster(environ, "definitions", "validate")
+    assert answer.returncode == 0, answer.stderr
+    assert "All code locations passed validation." in answer.stderr + answer.stdout
+
+
+def test_an_unknown_setting_and_a_missing_source_are_said_in_a_sentence(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    job = ["job", "execute", "-m", "emr_pipelines.definitions", "-j", "word_count_job", "-c", str(config)]
+    config.write_text("ops: {input_text: {config: {sauces: [x]}}}")
+    answer = dagster(environ, *job)
+    assert answer.returncode != 0
+    assert 'Received unexpected config entry "sauces" at path root:ops:input_text:config.' in answer.stderr
+    config.write_text("ops: {input_text: {config: {sources: [/nowhere/*.txt]}}}")
+    answer = dagster(environ, *job)
+    assert answer.returncode != 0
+    assert "Failure: The source '/nowhere/*.txt' matches no file; a source is a file, a folder" in answer.stderr
+
+
+KILLED = """
+import os
+from pathlib import Path
+import dagster as dg
+from emr_pipelines.assets import word_count
+from emr_pipelines.definitions import defs
+
+real = word_count.count_words
+
+def count_half(spark, params):
+    result = real(spark, params)  # a table is there, and is not published
+    for path in Path(params.output.removeprefix("file://")).glob("*.parquet"):
+        os.truncate(path, path.stat().st_size // 2)
+    print("HALF", flush=True)
+    input()
+
+word_count.count_words = count_half
+with dg.DagsterInstance.ephemeral() as instance:
+    defs.get_job_def("word_count_job").execute_in_process(instance=instance)
+"""
+
+
+def test_a_run_that_is_killed_in_the_middle_of_a_write_leaves_the_previous_version(
+    environ: dict[str, str], tree: Path
+) -> None:
+    job = ["job", "execute", "-m", "emr_pipelines.definitions", "-j", "word_count_job"]
+    assert dagster(environ, *job).returncode == 0
+    before = published(environ, "word_counts")
+    (tree / "b.txt").write_text("three\n")
+
+    command = [sys.executable, "-c", KILLED]
+    with subprocess.Popen(
+        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        assert run.stdout is not None
+        assert any(line == "HALF\n" for line in run.stdout)
+        os.killpg(run.pid, signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL
+
+    assert published(environ, "word_counts") == before
+    assert word_counts(environ) == {"two": 2, "one": 1}
+    assert dagster(environ, *job).returncode == 0
+    assert word_counts(environ) == {"two": 2, "one": 1, "three": 1}
+
+
+@contextmanager
+def dagster_dev(environ: dict[str, str], port: int) -> Iterator[Callable[[str], None]]:
+    """`dagster dev` while the block runs; gives a function that waits until its output says something."""
+    command = [*DAGSTER, "dev", "--port", str(port)]
+    run = subprocess.Popen(
+        command,
+        env=environ,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    watchdog = threading.Timer(LIMIT_SECONDS, lambda: os.killpg(run.pid, signal.SIGKILL))
+    watchdog.start()
+    said: list[str] = []
+
+    def wait_for(text: str) -> None:
+        assert run.stdout is not None
+        for line in run.stdout:
+            said.append(line)
+            if text in line:
+                return
+        raise AssertionError(f"{text!r} was never said in:\n{''.join(said)}")
+
+    try:
+        yield wait_for
+    finally:
+        watchdog.cancel()
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGINT)
+        run.communicate()
+
+
+def test_dagster_dev_and_its_daemon_run_the_sensor(environ: dict[str, str], unused_tcp_port: int) -> None:
+    answer = dagster(environ, "sensor", "start", "new_text_sensor")
+    assert answer.returncode == 0, answer.stderr
+    with dagster_dev(environ, unused_tcp_port) as wait_for:
+        wait_for("Completed launch of run")
+        wait_for('RUN_SUCCESS - Finished execution of run for "word_count_job"')
+    assert word_counts(environ) == {"two": 2, "one": 1}

@@ -1,0 +1,129 @@
+"""Versions, the pointer to the published one, and what happens to the old ones."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from emr_pipelines.errors import NotMaterialized, StorageUnusable
+from emr_pipelines.storage import ABANDONED_AFTER, Storage, Version
+
+KEY = dg.AssetKey("words")
+NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+
+
+def write(storage: Storage, minute: int, content: str = "x") -> Version:
+    version = storage.new_version(KEY, run_id=f"{minute:08d}-run", now=lambda: NOON + timedelta(minutes=minute))
+    folder = Path(version.uri.removeprefix("file://"))
+    folder.mkdir()
+    (folder / "part-0.txt").write_text(content)
+    return version
+
+
+def publish(storage: Storage, minute: int) -> Version:
+    version = write(storage, minute)
+    storage.publish(KEY, version, data_version=f"data{minute}")
+    return version
+
+
+def versions(storage: Storage) -> list[str]:
+    return sorted(path.name for path in (Path(storage.uri) / "words").iterdir() if path.is_dir())
+
+
+def test_nothing_is_published_at_first(storage: Storage) -> None:
+    assert storage.latest(KEY) is None
+    with pytest.raises(NotMaterialized, match=r"words has no published version in .*storage; materialize it first"):
+        storage.require(KEY)
+
+
+def test_the_pointer_names_the_version(storage: Storage) -> None:
+    version = publish(storage, 1)
+    pointer = json.loads((Path(storage.uri) / "words" / "latest.json").read_text())
+    assert pointer["uri"] == f"file://{storage.uri}/words/{version.name}" == version.uri
+    assert pointer["version"] == version.name == "20260101T120100000000Z-00000001"
+    assert pointer["data_version"] == "data1"
+    assert storage.require(KEY).run_id == "00000001-run"
+
+
+def test_a_version_that_is_not_published_is_not_seen(storage: Storage) -> None:
+    first = publish(storage, 1)
+    write(storage, 2)
+    assert storage.require(KEY).version == first.name
+
+
+def test_old_versions_are_pruned_and_never_the_latest(storage: Storage) -> None:
+    storage = Storage(uri=storage.uri, keep_versions=2)
+    names = [publish(storage, minute).name for minute in range(5)]
+    assert storage.prune(KEY, now=lambda: NOON) == names[:3]
+    assert versions(storage) == names[3:]
+    assert storage.prune(KEY, now=lambda: NOON) == []
+
+
+def test_the_latest_is_kept_even_when_its_name_is_the_oldest(storage: Storage) -> None:
+    storage = Storage(uri=storage.uri, keep_versions=1)
+    publish(storage, 9)
+    behind = publish(storage, 1)  # by a machine whose clock is behind
+    storage.prune(KEY, now=lambda: NOON)
+    assert behind.name in versions(storage)
+    assert Path(storage.require(KEY).uri.removeprefix("file://"), "part-0.txt").exists()
+
+
+def test_what_a_dead_run_left_goes_when_no_run_can_still_be_writing_it(storage: Storage) -> None:
+    abandoned = write(storage, 0)
+    publish(storage, 1)
+    assert storage.prune(KEY, now=lambda: NOON + ABANDONED_AFTER) == []
+    assert abandoned.name in versions(storage)
+    assert storage.prune(KEY, now=lambda: NOON + ABANDONED_AFTER + timedelta(minutes=1)) == [abandoned.name]
+
+
+def test_a_publication_that_dies_leaves_the_previous_version(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = publish(storage, 1)
+    version = write(storage, 2)
+
+    def power_cut(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emr_pipelines.storage.os.fsync", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        storage.publish(KEY, version, data_version="data2")
+    assert storage.require(KEY).version == first.name
+    assert not list(Path(storage.uri).rglob(".latest.json*"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"uri": "x"}', "null"])
+def test_a_damaged_pointer_is_named_with_the_remedy(storage: Storage, content: str) -> None:
+    publish(storage, 1)
+    pointer = Path(storage.uri) / "words" / "latest.json"
+    pointer.write_text(content)
+    with pytest.raises(StorageUnusable, match="delete it and materialize the asset again") as caught:
+        storage.latest(KEY)
+    assert str(pointer) in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/x", "ftp://host/x", "s4://bucket"])
+def test_an_unknown_scheme_is_named_with_what_is_allowed(uri: str) -> None:
+    with pytest.raises(StorageUnusable, match="allowed: a folder on this machine") as caught:
+        Storage(uri=uri).new_version(KEY, "run")
+    assert repr(uri) in str(caught.value)
+
+
+def test_a_storage_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageUnusable, match=r"cannot be written .*; set EMR_PIPELINES_STORAGE to a folder that can"):
+        Storage(uri=str(tmp_path / "file" / "data")).new_version(KEY, "run")
+
+
+def test_paths_with_spaces_and_uris_are_folders(tmp_path: Path) -> None:
+    plain = Storage(uri=f"{tmp_path}/my data")
+    version = publish(plain, 1)
+    assert version.uri == f"file://{tmp_path}/my data/words/{version.name}"
+    assert Storage(uri=f"file://{tmp_path}/my data").require(KEY).version == version.name
+
+
+def test_a_relative_storage_is_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Storage(uri="data").new_version(KEY, "run").uri.startswith(f"file://{tmp_path}/data/words/")
