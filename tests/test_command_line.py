@@ -8,16 +8,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).parent.parent
 DAGSTER = [sys.executable, "-m", "dagster"]
-LIMIT_SECONDS = 240
+LIMIT_SECONDS = 120
 
 
 @pytest.fixture
@@ -108,6 +109,7 @@ def test_an_unknown_setting_and_a_missing_source_are_said_in_a_sentence(
 KILLED = """
 import os
 from pathlib import Path
+from typing import Protocol
 import dagster as dg
 from emr_pipelines.assets import word_count
 from emr_pipelines.definitions import defs
@@ -150,10 +152,15 @@ def test_a_run_that_is_killed_in_the_middle_of_a_write_leaves_the_previous_versi
     assert word_counts(environ) == {"two": 2, "one": 1, "three": 1}
 
 
+class Waiting(Protocol):
+    """Reads what a process says until a line has a text in it, or, without a text, to the end; gives all it read."""
+
+    def __call__(self, text: str | None) -> str: ...
+
+
 @contextmanager
-def dagster_dev(environ: dict[str, str], port: int) -> Iterator[Callable[[str], None]]:
-    """`dagster dev` while the block runs; gives a function that waits until its output says something."""
-    command = [*DAGSTER, "dev", "--port", str(port)]
+def output_of(command: list[str], environ: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], Waiting]]:
+    """A process and its output while it runs; in the end it and all it started are gone."""
     run = subprocess.Popen(
         command,
         env=environ,
@@ -165,29 +172,48 @@ def dagster_dev(environ: dict[str, str], port: int) -> Iterator[Callable[[str], 
     )
     watchdog = threading.Timer(LIMIT_SECONDS, lambda: os.killpg(run.pid, signal.SIGKILL))
     watchdog.start()
-    said: list[str] = []
 
-    def wait_for(text: str) -> None:
+    def wait_for(text: str | None) -> str:
         assert run.stdout is not None
+        said: list[str] = []
         for line in run.stdout:
             said.append(line)
-            if text in line:
-                return
-        raise AssertionError(f"{text!r} was never said in:\n{''.join(said)}")
+            if text is not None and text in line:
+                return "".join(said)
+        assert text is None, f"{text!r} was never said in:\n{''.join(said)}"
+        return "".join(said)
 
     try:
-        yield wait_for
+        yield run, wait_for
     finally:
-        watchdog.cancel()
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGINT)
         run.communicate()
+        watchdog.cancel()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_says_so_and_leaves_no_process(
+    environ: dict[str, str], tmp_path: Path, sent: signal.Signals
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("{ops: {pi_estimates: {config: {samples: [2000000000000], partitions: 2}}}}")  # hours of work
+    command = [*DAGSTER, "job", "execute", "-m", "emr_pipelines.definitions", "-j", "pi_job", "-c", str(config)]
+    with output_of(command, environ) as (run, wait_for):
+        wait_for("of 2 tasks done")
+        os.kill(run.pid, sent)
+        said = wait_for(None)  # the end of the output, which comes when the last process that could write it is gone
+    assert run.returncode != 0
+    assert not Path(environ["EMR_PIPELINES_STORAGE"], "pi_estimates", "latest.json").exists()
+    if sent != signal.SIGKILL:
+        assert "DagsterExecutionInterruptedError" in said
+        assert "Py4J" not in said
 
 
 def test_dagster_dev_and_its_daemon_run_the_sensor(environ: dict[str, str], unused_tcp_port: int) -> None:
     answer = dagster(environ, "sensor", "start", "new_text_sensor")
     assert answer.returncode == 0, answer.stderr
-    with dagster_dev(environ, unused_tcp_port) as wait_for:
+    with output_of([*DAGSTER, "dev", "--port", str(unused_tcp_port)], environ) as (_, wait_for):
         wait_for("Completed launch of run")
         wait_for('RUN_SUCCESS - Finished execution of run for "word_count_job"')
     assert word_counts(environ) == {"two": 2, "one": 1}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
+STOP_SECONDS = 30  # a JVM that does not answer by then ends with this process anyway
 DEFAULT_SPARK_CONFIG = {
     "spark.app.name": "emr_pipelines",
     "spark.ui.enabled": "false",  # it ends with the run, and its port is often taken
@@ -51,19 +54,37 @@ class LocalSparkRunner(SparkRunner):
         spark = self._session(context.log.warning)
         log = context.log.info
         group = f"{context.run.run_id}:{program.__name__}"
-        spark.sparkContext.setJobGroup(group, program.__name__, interruptOnCancel=True)
-        try:
-            with _printed_lines_to(log), _progress_to(log, spark.sparkContext, self.progress_seconds):
-                result = program(spark, params)
-        except BaseException:
-            spark.sparkContext.cancelJobGroup(group)  # an interrupt stops this thread, not the JVM's tasks
-            raise
+        outcome: Future[ResultT] = Future()
+
+        def work() -> None:
+            try:
+                spark.sparkContext.setJobGroup(group, program.__name__, interruptOnCancel=True)
+                outcome.set_result(program(spark, params))
+            except BaseException as error:  # noqa: BLE001 (raised again by the thread that waits)
+                outcome.set_exception(error)
+
+        # In a thread of its own, because a thread that an interrupt takes out of a call to the JVM cannot call it again;
+        # this one was in no call, and can cancel the program's jobs.
+        with _printed_lines_to(log):
+            threading.Thread(target=work, name="spark-program", daemon=True).start()
+            said = ""
+            try:
+                while not wait([outcome], timeout=self.progress_seconds).done:
+                    progress = _running_stages(spark.sparkContext)
+                    if progress and progress != said:
+                        log(progress)
+                        said = progress
+            except BaseException:
+                _apart(lambda: spark.sparkContext.cancelJobGroup(group))
+                wait([outcome], timeout=STOP_SECONDS)
+                raise
+        result = outcome.result()
         log(_summary(spark.sparkContext, group))
         return result
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
         if self._started is not None:
-            self._started.stop()
+            _apart(self._started.stop)
             self._started = None
 
     def _session(self, warn: Callable[[str], None]) -> SparkSession:
@@ -79,9 +100,20 @@ class LocalSparkRunner(SparkRunner):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers run whichever python3 is on the PATH
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # a laptop's own name often cannot be looked up
         settings = {**DEFAULT_SPARK_CONFIG, "spark.master": self.master, **self.spark_config}
+        on_interrupt = signal.getsignal(signal.SIGINT)
         session: SparkSession = LazyPySparkResource(spark_config=settings).spark_session
         self._started = session
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)  # pyspark puts its own in the place of Dagster's
         return session
+
+
+def _apart(action: Callable[[], None]) -> None:
+    """Do something to the JVM that works even if this thread was interrupted within a call to it: py4j has a connection
+    per thread."""
+    thread = threading.Thread(target=action, name="spark-apart", daemon=True)
+    thread.start()
+    thread.join(STOP_SECONDS)
 
 
 class _LineTee(io.TextIOBase):
@@ -118,28 +150,6 @@ def _printed_lines_to(log: Callable[[str], None]) -> Iterator[None]:
             yield
     finally:
         tee.finish()
-
-
-@contextmanager
-def _progress_to(log: Callable[[str], None], spark: SparkContext, every_seconds: float) -> Iterator[None]:
-    """Log which stages run and how many of their tasks are done, whenever that has changed."""
-    done = threading.Event()
-
-    def watch() -> None:
-        said = ""
-        while not done.wait(every_seconds):
-            line = _running_stages(spark)
-            if line and line != said:
-                log(line)
-                said = line
-
-    watcher = threading.Thread(target=watch, name="spark-progress", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
 
 
 def _running_stages(spark: SparkContext) -> str:
