@@ -83,8 +83,8 @@ def pi_estimates(
         )
         result = spark.run(context, estimate_pi, params)
         metadata = {
-            "dagster/row_count": len(result.estimates),
             "estimates": dg.MetadataValue.table([_record(row) for row in result.estimates], schema=COLUMNS),
+            "dagster/row_count": len(result.estimates),
             "digits": result.digits,
             "samples": sum(row.samples for row in result.estimates),
             "seconds": result.seconds,

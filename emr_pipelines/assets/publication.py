@@ -80,9 +80,9 @@ def publish(
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(data_version),
         metadata={
-            "uri": dg.MetadataValue.path(published.uri),
-            "version": published.version,
-            "unchanged": unchanged,
             **metadata,
+            "unchanged": unchanged,
+            "version": published.version,
+            "uri": dg.MetadataValue.path(published.uri),
         },
     )

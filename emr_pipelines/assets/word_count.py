@@ -75,7 +75,6 @@ def input_text(
         result = spark.run(context, ingest_text, IngestParams(sources, version.uri))
         metadata = {
             "sources": dg.MetadataValue.json(list(sources)),
-            "manifest": dg.MetadataValue.path(result.manifest),
             "dagster/row_count": result.lines,
             "files": result.files,
             "empty_files": result.empty_files,
@@ -83,6 +82,7 @@ def input_text(
             "replaced_bytes": result.replaced_bytes,
             "seconds": result.seconds,
             "bytes_per_second": result.bytes / result.seconds,
+            "manifest": dg.MetadataValue.path(result.manifest),
         }
         for path, replaced in result.replaced_by_file.items():
             context.log.warning(f"{_not_utf8(path, replaced)}.")
@@ -156,13 +156,13 @@ def word_counts(
             schema=dg.TableSchema(columns=[dg.TableColumn("word", "string"), dg.TableColumn("count", "int")]),
         )
         metadata = {
-            "input_version": snapshot.version,
+            "top_words": top_words,
             "dagster/row_count": result.distinct_words,
-            "total_words": result.total_words,
             "distinct_words": result.distinct_words,
+            "total_words": result.total_words,
             "left_out_words": result.left_out_words,
             "lines": result.lines,
-            "top_words": top_words,
+            "input_version": snapshot.version,
             "bytes_read": result.bytes_read,
             "seconds": result.seconds,
             "bytes_per_second": result.bytes_read / result.seconds,

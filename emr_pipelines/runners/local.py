@@ -63,8 +63,8 @@ class LocalSparkRunner(SparkRunner):
             except BaseException as error:  # noqa: BLE001 (raised again by the thread that waits)
                 outcome.set_exception(error)
 
-        # In a thread of its own, because a thread that an interrupt takes out of a call to the JVM cannot call it again;
-        # this one was in no call, and can cancel the program's jobs.
+        # In a thread of its own, because a thread that an interrupt takes out of a call to the JVM cannot call it any
+        # more; this one was in no call, and can cancel the program's jobs.
         with _printed_lines_to(log):
             threading.Thread(target=work, name="spark-program", daemon=True).start()
             said = ""
