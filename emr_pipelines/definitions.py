@@ -1,7 +1,5 @@
 """The whole code location on one page."""
 
-import os
-
 import dagster as dg
 
 from emr_pipelines.assets.pi import pi_estimates
@@ -21,6 +19,6 @@ defs = dg.Definitions(
     executor=in_process_by_default,
     resources={
         "spark": LocalSparkRunner(),
-        "storage": Storage(uri=os.environ.get("EMR_PIPELINES_STORAGE") or "data"),
+        "storage": Storage(),
     },
 )

@@ -8,8 +8,9 @@
     │   ├── SourceUnreadable   the file or bucket is there but cannot be read
     │   └── NotText            the bytes are not text, or a compressed file is damaged
     ├── StorageError           something about the place where assets live
-    │   ├── StorageUnusable    unknown scheme, or it cannot be written
-    │   └── NotMaterialized    an asset that is needed has no published version
+    │   ├── StorageUnusable    an address that is not allowed, or it cannot be read or written
+    │   ├── NotMaterialized    an asset that is needed has no published version
+    │   └── Superseded         a run that began later has published already
     └── AuditFailed            what was computed did not pass its checks, so it was not published
 
 The message of each is a sentence or two that name the value and say what is allowed or what to do. They are
@@ -17,8 +18,6 @@ mistakes a person can mend, so a retry does not help and Dagster is told so.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 
 class EmrPipelinesError(Exception):
@@ -63,17 +62,16 @@ class StorageError(EmrPipelinesError):
 
 
 class StorageUnusable(StorageError):
-    """The storage has an unknown scheme or cannot be written."""
+    """The storage has an address that is not allowed, or cannot be read or written."""
 
 
 class NotMaterialized(StorageError):
     """An asset that is needed has no published version in this storage."""
 
 
+class Superseded(StorageError):
+    """A run that began later has published already, so this one's older data was not published."""
+
+
 class AuditFailed(EmrPipelinesError):
     """What was computed did not pass its checks, so it was not published."""
-
-    def __init__(self, what: str, failed: Sequence[str]) -> None:
-        super().__init__(
-            f"{what} was not published because it failed: {'; '.join(failed)}. The previous version stays in place."
-        )

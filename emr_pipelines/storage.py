@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -20,22 +22,25 @@ import dagster as dg
 from pydantic import Field
 from upath import UPath
 
-from emr_pipelines.errors import NotMaterialized, StorageUnusable
+from emr_pipelines.errors import NotMaterialized, StorageUnusable, Superseded
 
+DEFAULT_STORAGE = "data"
 POINTER = "latest.json"
 PUBLISHED = "_published.json"  # a leading underscore: Spark passes over it
 VERSION_TIME = "%Y%m%dT%H%M%S%fZ"
 ABANDONED_AFTER = timedelta(days=7)  # longer than any run, so that no running one loses what it writes
+GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version that is being written. `uri` is as Hadoop and Spark read it: not percent-encoded."""
+    """A version that is being written. `uri` is as Hadoop and Spark read it: not percent-encoded. `before` is the name
+    of the version that was the published one when this one was begun."""
 
-    asset: str
     name: str
     uri: str
     run_id: str
+    before: str | None
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,18 @@ def _now() -> datetime:
 class Storage(dg.ConfigurableResource[None]):
     """The place where all assets live; see the module's docstring for its layout."""
 
-    uri: str = Field(description="The folder that holds one folder per asset: a path or file:// URI on this machine.")
+    uri: str = Field(
+        default="",
+        description="The folder that holds one folder per asset: a path or file:// URI on this machine. Empty: what "
+        "EMR_PIPELINES_STORAGE says, or else the folder data.",
+    )
     keep_versions: int = Field(
         default=5, ge=1, description="How many published versions of an asset to keep, the latest included; 1 or more."
     )
 
     def latest(self, asset: dg.AssetKey) -> Published | None:
-        """The published version of an asset, or None when there is none."""
+        """The published version of an asset, or None when there is none. Raises StorageUnusable for a pointer that
+        cannot be read or does not say what a pointer says."""
         pointer = self._folder(asset) / POINTER
         try:
             return Published(**json.loads(pointer.read_text(encoding="utf-8")))
@@ -80,13 +90,17 @@ class Storage(dg.ConfigurableResource[None]):
         published = self.latest(asset)
         if published is None:
             raise NotMaterialized(
-                f"{asset.to_user_string()} has no published version in {self.uri}; materialize it first."
+                f"{asset.to_user_string()} has no published version in {self._root()}; materialize it first."
             )
         return published
 
-    def new_version(self, asset: dg.AssetKey, run_id: str, now: Callable[[], datetime] = _now) -> Version:
-        """A name and a URI that nothing has used; the program creates the folder. Raises StorageUnusable when the
-        storage cannot be written, before any work is done for it."""
+    @contextmanager
+    def new_version(self, asset: dg.AssetKey, run_id: str, now: Callable[[], datetime] = _now) -> Iterator[Version]:
+        """A name and a URI that nothing has used, to be written and published within the block; what an exception
+        leaves unpublished is deleted. The program creates the folder.
+
+        Raises StorageUnusable when the storage cannot be written, before any work is done for it.
+        """
         folder = self._folder(asset)
         probe = folder / f".probe-{uuid.uuid4().hex}"
         try:
@@ -95,49 +109,77 @@ class Storage(dg.ConfigurableResource[None]):
             probe.unlink()
         except OSError as error:
             raise StorageUnusable(
-                f"The storage {self.uri!r} cannot be written ({error.strerror or error}); "
+                f"The storage {str(self._root())!r} cannot be written ({error.strerror or error}); "
                 "set EMR_PIPELINES_STORAGE to a folder that can."
             ) from error
+        latest = self.latest(asset)
         name = f"{now().strftime(VERSION_TIME)}-{run_id[:8]}"
-        return Version(asset.to_user_string(), name, f"file://{folder / name}", run_id)
+        try:
+            yield Version(name, f"file://{folder / name}", run_id, before=latest.version if latest else None)
+        except BaseException:
+            if not (folder / name / PUBLISHED).exists():
+                _delete(folder / name)
+            raise
 
-    def publish(
-        self, asset: dg.AssetKey, version: Version, data_version: str, now: Callable[[], datetime] = _now
-    ) -> Published:
-        """Make a version that is whole the one that readers get, from one moment to the next."""
-        published = Published(version.uri, version.name, data_version, version.run_id, now().isoformat())
+    def publish(self, asset: dg.AssetKey, version: Version, data_version: str) -> Published:
+        """Make a version that is whole the one that readers get, from one moment to the next.
+
+        Raises Superseded when a run that began later has published while this one was at work, StorageUnusable when
+        the pointer cannot be written.
+        """
+        latest = self.latest(asset)
+        # names are only compared between runs that overlapped, so that a clock that is behind cannot block later runs
+        if latest is not None and latest.version != version.before and latest.version > version.name:
+            raise Superseded(
+                f"{asset.to_user_string()} was not published: run {latest.run_id} began later than this one and has "
+                f"already published version {latest.version}."
+            )
+        published = Published(version.uri, version.name, data_version, version.run_id, _now().isoformat())
         folder = self._folder(asset)
         text = json.dumps(asdict(published), indent=1)
-        _replace(folder / version.name / PUBLISHED, text)
-        _replace(folder / POINTER, text)
+        try:
+            _replace(folder / version.name / PUBLISHED, text)
+            _replace(folder / POINTER, text)
+        except OSError as error:
+            raise StorageUnusable(f"{folder / POINTER} cannot be written: {error.strerror or error}.") from error
         return published
 
     def prune(self, asset: dg.AssetKey, now: Callable[[], datetime] = _now) -> list[str]:
         """Delete published versions beyond `keep_versions` (never the latest), and what runs that never published
-        left more than ABANDONED_AFTER ago. Returns the names of the deleted versions."""
+        left more than ABANDONED_AFTER ago. Returns the names of the deleted versions. Raises OSError when one cannot
+        be deleted.
+        """
         folder = self._folder(asset)
         latest = self.latest(asset)
         versions = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.name)
         published = [path for path in versions if (path / PUBLISHED).exists()]
         abandoned_before = (now() - ABANDONED_AFTER).strftime(VERSION_TIME)
-        doomed = published[: -self.keep_versions]
-        doomed += [path for path in versions if path not in published and path.name < abandoned_before]
-        doomed = [path for path in doomed if latest is None or path.name != latest.version]
-        for path in doomed:
-            # first the mark, so that a prune that is killed leaves an abandoned version, not a broken published one
-            (path / PUBLISHED).unlink(missing_ok=True)
-            path.fs.rm(str(path), recursive=True)
-        return [path.name for path in doomed]
+        old = published[: -self.keep_versions]
+        old += [path for path in versions if path not in published and path.name < abandoned_before]
+        old = [path for path in old if latest is None or path.name != latest.version]
+        for path in old:
+            _delete(path)
+        return [path.name for path in old]
 
     def _folder(self, asset: dg.AssetKey) -> UPath:
-        scheme, separator, rest = self.uri.partition("://")
-        if separator and scheme != "file":
+        return self._root().joinpath(*asset.path)
+
+    def _root(self) -> UPath:
+        address = self.uri or os.environ.get("EMR_PIPELINES_STORAGE") or DEFAULT_STORAGE
+        path = f"/{address.removeprefix('file://').lstrip('/')}" if address.startswith("file://") else address
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path) or any(character in path for character in GLOB_CHARACTERS):
             raise StorageUnusable(
-                f"The storage {self.uri!r} has the scheme {scheme!r}; allowed: a folder on this machine, "
-                "as a path or a file:// URI."
+                f"The storage {address!r} is not allowed; allowed: a folder on this machine, as a path or a file:// "
+                f"URI, with none of {' '.join(GLOB_CHARACTERS)} in it."
             )
-        root = UPath("/" + rest.lstrip("/") if separator else self.uri).expanduser().absolute()
-        return root.joinpath(*asset.path)
+        return UPath(path).expanduser().absolute()
+
+
+def _delete(version: UPath) -> None:
+    # first the mark, so that a deletion that is killed leaves an abandoned version, not a broken published one
+    (version / PUBLISHED).unlink(missing_ok=True)
+    if version.exists():
+        version.fs.rm(str(version), recursive=True)
 
 
 def _replace(path: UPath, text: str) -> None:

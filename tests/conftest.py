@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # before any test and any Spark worker: no test may see the developer's own settings, or reach AWS
-for name in [name for name in os.environ if name.startswith(("EMR_PIPELINES_", "AWS_", "DAGSTER_"))]:
+for name in [
+    name
+    for name in os.environ
+    if name.startswith(("EMR_PIPELINES_", "AWS_", "DAGSTER_", "SPARK_", "PYSPARK_", "HADOOP_"))
+]:
     del os.environ[name]
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "testing",

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from emr_pipelines.errors import NotMaterialized, StorageUnusable
+from emr_pipelines.errors import NotMaterialized, StorageUnusable, Superseded
 from emr_pipelines.storage import ABANDONED_AFTER, Storage, Version
 
 KEY = dg.AssetKey("words")
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
 
-def write(storage: Storage, minute: int, content: str = "x") -> Version:
-    version = storage.new_version(KEY, run_id=f"{minute:08d}-run", now=lambda: NOON + timedelta(minutes=minute))
-    folder = Path(version.uri.removeprefix("file://"))
-    folder.mkdir()
-    (folder / "part-0.txt").write_text(content)
+def write(storage: Storage, minute: int, publish: bool = False) -> Version:
+    """A version that was begun at that minute past noon."""
+    run_id = f"{minute:08d}-run"
+    with storage.new_version(KEY, run_id, now=lambda: NOON + timedelta(minutes=minute)) as version:
+        folder = Path(version.uri.removeprefix("file://"))
+        folder.mkdir()
+        (folder / "part-0.txt").write_text("x")
+        if publish:
+            storage.publish(KEY, version, data_version=f"data{minute}")
     return version
 
 
 def publish(storage: Storage, minute: int) -> Version:
-    version = write(storage, minute)
-    storage.publish(KEY, version, data_version=f"data{minute}")
-    return version
+    return write(storage, minute, publish=True)
 
 
 def versions(storage: Storage) -> list[str]:
@@ -82,16 +86,52 @@ def test_what_a_dead_run_left_goes_when_no_run_can_still_be_writing_it(storage: 
 
 def test_a_publication_that_dies_leaves_the_previous_version(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     first = publish(storage, 1)
-    version = write(storage, 2)
 
     def power_cut(_: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("emr_pipelines.storage.os.fsync", power_cut)
     with pytest.raises(KeyboardInterrupt):
-        storage.publish(KEY, version, data_version="data2")
+        publish(storage, 2)
     assert storage.require(KEY).version == first.name
+    assert versions(storage) == [first.name]
     assert not list(Path(storage.uri).rglob(".latest.json*"))
+
+
+def test_a_pointer_that_cannot_be_written_is_a_sentence(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("emr_pipelines.storage.os.fsync", full)
+    with pytest.raises(StorageUnusable, match=r"words/latest\.json cannot be written: No space left on device\."):
+        publish(storage, 1)
+    assert storage.latest(KEY) is None
+
+
+def test_what_an_exception_leaves_is_deleted(storage: Storage) -> None:
+    with pytest.raises(FileExistsError), storage.new_version(KEY, "run-1") as version:  # noqa: PT012
+        shutil.copytree(Path(__file__).parent, version.uri.removeprefix("file://"))
+        shutil.copytree(Path(__file__).parent, version.uri.removeprefix("file://"))
+    assert versions(storage) == []
+
+
+def test_a_run_that_began_earlier_does_not_put_its_older_data_over_a_later_runs(storage: Storage) -> None:
+    with (
+        storage.new_version(KEY, "slow-run", now=lambda: NOON) as slow,
+        storage.new_version(KEY, "fast-run", now=lambda: NOON + timedelta(minutes=1)) as fast,
+    ):
+        for version in (slow, fast):
+            Path(version.uri.removeprefix("file://")).mkdir()
+        storage.publish(KEY, fast, "fast")
+        with pytest.raises(Superseded, match="words was not published: run fast-run began later than this one"):
+            storage.publish(KEY, slow, "slow")
+    assert storage.require(KEY).version == fast.name
+
+
+def test_a_clock_that_is_behind_does_not_stop_a_later_run(storage: Storage) -> None:
+    publish(storage, 9)
+    behind = publish(storage, 1)
+    assert storage.require(KEY).version == behind.name
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"uri": "x"}', "null"])
@@ -104,17 +144,21 @@ def test_a_damaged_pointer_is_named_with_the_remedy(storage: Storage, content: s
     assert str(pointer) in str(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["gs://bucket/x", "ftp://host/x", "s4://bucket"])
-def test_an_unknown_scheme_is_named_with_what_is_allowed(uri: str) -> None:
+@pytest.mark.parametrize(
+    "uri", ["gs://bucket/x", "s3:/bucket", "memory:/x", "C:\\data", "/data/[x]", "/data/{a}", "da*ta"]
+)
+def test_an_address_that_is_not_allowed_is_named_with_what_is(uri: str) -> None:
     with pytest.raises(StorageUnusable, match="allowed: a folder on this machine") as caught:
-        Storage(uri=uri).new_version(KEY, "run")
+        Storage(uri=uri).latest(KEY)
     assert repr(uri) in str(caught.value)
 
 
 def test_a_storage_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageUnusable, match=r"cannot be written .*; set EMR_PIPELINES_STORAGE to a folder that can"):
-        Storage(uri=str(tmp_path / "file" / "data")).new_version(KEY, "run")
+    storage = Storage(uri=str(tmp_path / "file" / "data"))
+    says = r"cannot be written .*; set EMR_PIPELINES_STORAGE to a folder that can"
+    with pytest.raises(StorageUnusable, match=says), storage.new_version(KEY, "run"):
+        raise AssertionError("work was begun")
 
 
 def test_paths_with_spaces_and_uris_are_folders(tmp_path: Path) -> None:
@@ -124,6 +168,8 @@ def test_paths_with_spaces_and_uris_are_folders(tmp_path: Path) -> None:
     assert Storage(uri=f"file://{tmp_path}/my data").require(KEY).version == version.name
 
 
-def test_a_relative_storage_is_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_is_the_environments_or_a_folder_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Storage(uri="data").new_version(KEY, "run").uri.startswith(f"file://{tmp_path}/data/words/")
+    assert publish(Storage(), 1).uri.startswith(f"file://{tmp_path}/data/words/")
+    monkeypatch.setenv("EMR_PIPELINES_STORAGE", f"{tmp_path}/elsewhere")
+    assert publish(Storage(), 1).uri.startswith(f"file://{tmp_path}/elsewhere/words/")

@@ -1,15 +1,31 @@
 """The Pi pipeline: pi_estimates."""
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 
 import dagster as dg
 from pydantic import Field
 
-from emr_pipelines.assets.publication import AssetConfig, code_version, mistakes_as_failures, publish
+from emr_pipelines.assets.publication import (
+    OWNERS,
+    AssetConfig,
+    AssetEvents,
+    code_version,
+    mistakes_as_failures,
+    publish,
+)
 from emr_pipelines.programs import pi
-from emr_pipelines.programs.pi import LEAST_DECIMALS, MOST_DECIMALS, PiEstimate, PiParams, PiResult, estimate_pi, machin
+from emr_pipelines.programs.pi import (
+    LEAST_DECIMALS,
+    MOST_DECIMALS,
+    MOST_PARTITIONS,
+    MOST_SAMPLES,
+    PiEstimate,
+    PiParams,
+    PiResult,
+    estimate_pi,
+    machin,
+)
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
 
@@ -31,9 +47,12 @@ class PiEstimatesConfig(AssetConfig):
 
     samples: list[int] = Field(
         default=[10_000, 1_000_000, 100_000_000],
-        description="Sizes of the Monte Carlo estimates, each 1 or more.",
+        min_length=1,
+        description=f"Sizes of the Monte Carlo estimates, each 1 to {MOST_SAMPLES:,}; at least one.",
     )
-    seed: int = Field(default=20_250_314, ge=0, description="The same seed gives the same estimates; 0 or more.")
+    seed: int = Field(
+        default=20_250_314, ge=0, le=2**63 - 1, description="The same seed gives the same estimates; 0 or more."
+    )
     decimals: int = Field(
         default=15,
         ge=LEAST_DECIMALS,
@@ -41,14 +60,17 @@ class PiEstimatesConfig(AssetConfig):
         description=f"How many decimals the series must have right; {LEAST_DECIMALS} to {MOST_DECIMALS}.",
     )
     partitions: int | None = Field(
-        default=None, ge=1, description="Spark tasks per estimate, 1 or more; by default one per core."
+        default=None,
+        ge=1,
+        le=MOST_PARTITIONS,
+        description=f"Spark tasks per estimate, 1 to {MOST_PARTITIONS:,}; by default one per core.",
     )
 
 
 @dg.asset(
     group_name="pi",
     kinds={"pyspark", "parquet"},
-    owners=["team:data-engineering"],
+    owners=OWNERS,
     tags={"domain": "numerics"},
     code_version=code_version(pi),
     description="Estimates of pi, one row per method and size: Monte Carlo with its standard error, and the "
@@ -71,9 +93,8 @@ class PiEstimatesConfig(AssetConfig):
 )
 def pi_estimates(
     context: dg.AssetExecutionContext, config: PiEstimatesConfig, spark: SparkRunner, storage: Storage
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-    with mistakes_as_failures():
-        version = storage.new_version(context.asset_key, context.run.run_id)
+) -> AssetEvents:
+    with mistakes_as_failures(), storage.new_version(context.asset_key, context.run.run_id) as version:
         params = PiParams(
             output=version.uri,
             samples=tuple(config.samples),
@@ -104,7 +125,7 @@ def check_pi_estimates(result: PiResult) -> list[dg.AssetCheckResult]:
     return [
         dg.AssetCheckResult(
             check_name="monte_carlo_within_5_standard_errors",
-            passed=not far,
+            passed=bool(monte_carlo) and not far,
             description=_distances(far or monte_carlo),
         ),
         dg.AssetCheckResult(

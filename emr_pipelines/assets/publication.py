@@ -13,6 +13,9 @@ from pydantic import ValidationError
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue
 from emr_pipelines.storage import Storage, Version
 
+OWNERS = ["team:data-engineering"]
+AssetEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]
+
 
 class AssetConfig(dg.Config):
     """Settings of an asset; a value out of bounds fails the step with one sentence."""
@@ -37,6 +40,11 @@ def mistakes_as_failures() -> Iterator[None]:
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
+def path_of(uri: str) -> dg.PathMetadataValue:
+    """Where something is, as metadata that can be pasted into a shell."""
+    return dg.MetadataValue.path(uri.removeprefix("file://"))
+
+
 def code_version(*modules: ModuleType) -> str:
     """A version that changes exactly when the source of a program's modules does."""
     digest = blake2b(digest_size=6)
@@ -52,7 +60,7 @@ def publish(
     data_version: str,
     checks: Sequence[dg.AssetCheckResult],
     metadata: Mapping[str, Any],
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+) -> AssetEvents:
     """Report the checks and, if none failed with severity ERROR, make the version the published one.
 
     Raises AuditFailed, with the pointer unmoved, when one did.
@@ -64,7 +72,10 @@ def publish(
         if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
     ]
     if failed:
-        raise AuditFailed(version.asset, failed)
+        raise AuditFailed(
+            f"{context.asset_key.to_user_string()} was not published because it failed: {'; '.join(failed)}. "
+            "The previous version stays in place."
+        )
     before = storage.latest(context.asset_key)
     published = storage.publish(context.asset_key, version, data_version)
     unchanged = before is not None and before.data_version == data_version
@@ -83,6 +94,6 @@ def publish(
             **metadata,
             "unchanged": unchanged,
             "version": published.version,
-            "uri": dg.MetadataValue.path(published.uri),
+            "path": path_of(published.uri),
         },
     )

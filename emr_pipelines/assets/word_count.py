@@ -1,14 +1,21 @@
 """The word count pipeline: input_text -> word_counts."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
 import emr_pipelines
-from emr_pipelines.assets.publication import AssetConfig, code_version, mistakes_as_failures, publish
+from emr_pipelines.assets.publication import (
+    OWNERS,
+    AssetConfig,
+    AssetEvents,
+    code_version,
+    mistakes_as_failures,
+    path_of,
+    publish,
+)
 from emr_pipelines.programs import ingest, text, word_count
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
@@ -16,9 +23,8 @@ from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
 
 GROUP = "word_count"
-OWNERS = ["team:data-engineering"]
+NAMED_FILES = 5
 SAMPLE_TEXT = Path(emr_pipelines.__file__).parent / "sample_text"
-AssetEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]
 
 
 def configured_sources() -> list[str]:
@@ -40,7 +46,9 @@ class InputTextConfig(AssetConfig):
 class WordCountsConfig(AssetConfig):
     """Which words to keep, and how to tell them apart."""
 
-    min_count: int = Field(default=1, ge=1, description="Leave out words counted fewer times than this; 1 or more.")
+    min_count: int = Field(
+        default=1, ge=1, le=2**63 - 1, description="Leave out words counted fewer times than this; 1 or more."
+    )
     stop_words: list[str] = Field(
         default=[], description="Words to leave out, one each.", examples=[["the", "a", "don't"]]
     )
@@ -69,9 +77,8 @@ class WordCountsConfig(AssetConfig):
 def input_text(
     context: dg.AssetExecutionContext, config: InputTextConfig, spark: SparkRunner, storage: Storage
 ) -> AssetEvents:
-    with mistakes_as_failures():
+    with mistakes_as_failures(), storage.new_version(context.asset_key, context.run.run_id) as version:
         sources = tuple(config.sources or configured_sources())
-        version = storage.new_version(context.asset_key, context.run.run_id)
         result = spark.run(context, ingest_text, IngestParams(sources, version.uri))
         metadata = {
             "sources": dg.MetadataValue.json(list(sources)),
@@ -82,16 +89,15 @@ def input_text(
             "replaced_bytes": result.replaced_bytes,
             "seconds": result.seconds,
             "bytes_per_second": result.bytes / result.seconds,
-            "manifest": dg.MetadataValue.path(result.manifest),
+            "manifest": path_of(result.manifest),
         }
-        for path, replaced in result.replaced_by_file.items():
-            context.log.warning(f"{_not_utf8(path, replaced)}.")
+        for sentence in _not_utf8(result):
+            context.log.warning(sentence)
         yield from publish(context, storage, version, result.digest, check_input_text(result), metadata)
 
 
 def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
     """Is there any text, and was all of it UTF-8?"""
-    damaged = "; ".join(_not_utf8(path, replaced) for path, replaced in result.replaced_by_file.items())
     return [
         dg.AssetCheckResult(
             check_name="not_empty",
@@ -102,7 +108,7 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
             check_name="all_bytes_decoded",
             passed=result.replaced_bytes == 0,
             severity=dg.AssetCheckSeverity.WARN,
-            description=damaged or "All bytes were UTF-8.",
+            description=" ".join(_not_utf8(result)) or "All bytes were UTF-8.",
         ),
     ]
 
@@ -139,9 +145,8 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
 def word_counts(
     context: dg.AssetExecutionContext, config: WordCountsConfig, spark: SparkRunner, storage: Storage
 ) -> AssetEvents:
-    with mistakes_as_failures():
+    with mistakes_as_failures(), storage.new_version(context.asset_key, context.run.run_id) as version:
         snapshot = storage.require(input_text.key)
-        version = storage.new_version(context.asset_key, context.run.run_id)
         params = WordCountParams(
             text=snapshot.uri,
             output=version.uri,
@@ -157,7 +162,7 @@ def word_counts(
         )
         metadata = {
             "top_words": top_words,
-            "dagster/row_count": result.distinct_words,
+            "dagster/row_count": result.rows,
             "distinct_words": result.distinct_words,
             "total_words": result.total_words,
             "left_out_words": result.left_out_words,
@@ -183,10 +188,19 @@ def check_word_counts(result: WordCountResult) -> list[dg.AssetCheckResult]:
         dg.AssetCheckResult(
             check_name="no_empty_word",
             passed=result.empty_words == 0,
-            description=f"{result.empty_words:,} of {result.distinct_words:,} rows have no word",
+            description=f"{result.empty_words:,} of {result.rows:,} rows have no word",
         ),
     ]
 
 
-def _not_utf8(path: str, replaced: int) -> str:
-    return f"{path}: {replaced:,} bytes are not UTF-8 and became U+FFFD; convert it, as with iconv -f LATIN1 -t UTF-8"
+def _not_utf8(result: IngestResult) -> list[str]:
+    """A sentence for each of the first files that were not UTF-8, and one for how many more there are."""
+    shown = list(result.replaced_by_file.items())[:NAMED_FILES]
+    sentences = [
+        f"{path}: bytes that are not UTF-8, and became U+FFFD: {replaced:,}; convert it, as with "
+        "iconv -f LATIN1 -t UTF-8."
+        for path, replaced in shown
+    ]
+    if result.replaced_files > len(shown):
+        sentences.append(f"And {result.replaced_files - len(shown):,} more files, which the manifest lists.")
+    return sentences

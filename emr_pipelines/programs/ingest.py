@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from emr_pipelines.errors import InvalidValue, SourceError
+from emr_pipelines.errors import EmrPipelinesError, InvalidValue, SourceError, StorageUnusable
 from emr_pipelines.programs.text import (
     ALLOWED_SOURCES,
     Split,
@@ -44,13 +44,15 @@ class IngestParams:
 @dataclass(frozen=True)
 class IngestResult:
     """What was ingested. `bytes` are those of the files as stored; `replaced_bytes` were not UTF-8 and became U+FFFD,
-    by file in `replaced_by_file` (the first 100 files; the manifest has all). `digest` is one of the cleaned text."""
+    by file in `replaced_by_file` (the first 100 of `replaced_files`; the manifest has all). `digest` is one of the
+    cleaned text as it lies in its files: equal for equal files, another for the same text in other files."""
 
     files: int
     empty_files: int
     bytes: int
     lines: int
     replaced_bytes: int
+    replaced_files: int
     replaced_by_file: dict[str, int]
     manifest: str
     digest: str
@@ -65,7 +67,7 @@ class _Copied:
     lines: int = 0
     replaced_bytes: int = 0
     digest: str = ""
-    problem: SourceError | None = None
+    problem: EmrPipelinesError | None = None
 
 
 @dataclass
@@ -81,7 +83,7 @@ class _FileEntry:
 @dataclass
 class _Cleaner:
     """Bytes of one split in, clean UTF-8 out: `\\r\\n` becomes `\\n`, undecodable bytes become U+FFFD and are counted,
-    the last line gets its line end."""
+    the last line gets its line end. One at a time in a process: Python knows error handlers by name."""
 
     lines: int = 0
     replaced_bytes: int = 0
@@ -152,6 +154,7 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
         bytes=sum(file.bytes for file in files),
         lines=sum(entry.lines for entry in manifest.values()),
         replaced_bytes=sum(damaged.values()),
+        replaced_files=len(damaged),
         replaced_by_file=dict(list(damaged.items())[:LISTED_FILES]),
         manifest=f"{output}/{MANIFEST}",
         digest=digest.hexdigest(),
@@ -164,19 +167,21 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
 
 
 def _copy_task(task: tuple[Split, ...], part: str) -> list[_Copied]:
-    copied = []
-    with open_output(part) as stream:
-        for split in task:
-            cleaner = _Cleaner()
-            digest = blake2b(digest_size=16)
-            try:
+    """Problems are returned, because an exception in a task reaches the caller as pages of Java trace."""
+    copied: list[_Copied] = []
+    try:
+        with open_output(part) as stream:
+            for split in task:
+                cleaner = _Cleaner()
+                digest = blake2b(digest_size=16)
                 for block in cleaner.clean(_text_blocks(split)):
                     digest.update(block)
                     stream.write(block)
-            except SourceError as error:
-                # returned, because an exception in a task reaches the caller as pages of Java trace
-                return [_Copied(split.path, problem=error)]
-            copied.append(_Copied(split.path, cleaner.lines, cleaner.replaced_bytes, digest.hexdigest()))
+                copied.append(_Copied(split.path, cleaner.lines, cleaner.replaced_bytes, digest.hexdigest()))
+    except SourceError as error:
+        return [_Copied(part, problem=error)]
+    except OSError as error:
+        return [_Copied(part, problem=StorageUnusable(f"{part} cannot be written: {error}"))]
     return copied
 
 

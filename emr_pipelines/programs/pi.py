@@ -21,6 +21,8 @@ BLOCK_SAMPLES = 1 << 16  # two blocks of float64 fit a core's second-level cache
 BOUND_STD_ERRORS = 5  # a Monte Carlo estimate is further off than this once in 1.7 million times
 GUARD_BITS = 64
 LEAST_DECIMALS = 10
+MOST_SAMPLES = 10**15  # a day on a thousand cores; whole numbers up to 2^53 are exact as float64
+MOST_PARTITIONS = 100_000
 MOST_DECIMALS = 4000  # above 4,300 digits Python does not turn a number into text without being told to
 COLUMNS = (
     "method string, samples bigint, estimate double, abs_error double, std_error double, error_bound double, "
@@ -40,15 +42,17 @@ class PiParams:
     partitions: int | None = None
 
     def __post_init__(self) -> None:
+        if not self.samples:
+            raise InvalidValue("samples", list(self.samples), "at least one size")
         for size in self.samples:
-            if size < 1:
-                raise InvalidValue("samples", size, "1 or more")
+            if not 1 <= size <= MOST_SAMPLES:
+                raise InvalidValue("samples", size, f"1 to {MOST_SAMPLES:,} each")
         if self.seed < 0:
             raise InvalidValue("seed", self.seed, "0 or more")
         if not LEAST_DECIMALS <= self.decimals <= MOST_DECIMALS:
             raise InvalidValue("decimals", self.decimals, f"{LEAST_DECIMALS} to {MOST_DECIMALS}")
-        if self.partitions is not None and self.partitions < 1:
-            raise InvalidValue("partitions", self.partitions, "1 or more, or none for one per core")
+        if self.partitions is not None and not 1 <= self.partitions <= MOST_PARTITIONS:
+            raise InvalidValue("partitions", self.partitions, f"1 to {MOST_PARTITIONS:,}, or none for one per core")
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ class PiResult:
 
 
 def estimate_pi(spark: SparkSession, params: PiParams) -> PiResult:
-    """Estimate pi by each method and size, and write the estimates as a parquet table to `params.output`."""
+    """Estimate pi by each method and size, and write the estimates as a parquet table to `params.output`. Spark raises
+    when that exists already."""
     began = time.monotonic()
     partitions = params.partitions or spark.sparkContext.defaultParallelism
     estimates = []
@@ -104,7 +109,7 @@ def monte_carlo(spark: SparkSession, samples: int, seed: int, partitions: int) -
     points of a small sample fall on one side.
     """
     began = time.monotonic()
-    chunks = range(math.ceil(samples / CHUNK_SAMPLES))
+    chunks = range(-(-samples // CHUNK_SAMPLES))
     count = partial(_points_in_disc, seed=seed, samples=samples)
     inside = spark.sparkContext.parallelize(chunks, min(partitions, len(chunks))).map(count).sum()
     estimate = 4 * inside / samples
@@ -125,13 +130,13 @@ def _points_in_disc(chunk: int, seed: int, samples: int) -> int:
     """How many points of the chunk's share of `samples` have x² + y² <= 1."""
     import numpy as np
 
-    stream = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(chunk,))))
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(chunk,))))
     left = min(CHUNK_SAMPLES, samples - chunk * CHUNK_SAMPLES)
     x, y = np.empty(BLOCK_SAMPLES), np.empty(BLOCK_SAMPLES)
     inside = 0
     while left > 0:
-        stream.random(out=x)
-        stream.random(out=y)
+        rng.random(out=x)
+        rng.random(out=y)
         x *= x
         y *= y
         x += y

@@ -11,6 +11,7 @@ import codecs
 import gzip
 import os
 import posixpath
+import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -27,6 +28,8 @@ TASK_BYTES = 64 << 20
 OPEN_COST_BYTES = 256 << 10  # what opening one more file costs, in bytes read meanwhile (cf. Spark's openCostInBytes)
 COMPRESSED_COST = 4  # text shrinks about four times under gzip and bzip2
 SNIFFED_BYTES = 8000  # where Git looks for a NUL byte to call a file binary
+
+HIDDEN = (".", "_")  # as Hadoop and Spark have it
 
 ALLOWED_SOURCES = "a file, a folder or a glob on this machine, or s3://bucket/prefix"
 ALLOWED_CONTENT = "UTF-8 text, plain or in .gz or .bz2"
@@ -59,7 +62,11 @@ def find_text_files(sources: Sequence[str]) -> list[TextFile]:
     """All files the sources name, by path and without repeats; names that begin with . or _ are left out.
 
     A source is a file, a folder (taken whole, with its folders), a glob (`*`, `?`, `[...]` within a name, `**` for any
-    folders) or an s3:// prefix. Raises SourceNotFound for a source that matches no file.
+    folders) or an s3:// prefix; a prefix that ends within a name, and a glob, cost a listing of the folder before. A
+    folder that links lead to more than once is taken once.
+
+    Raises SourceNotFound for a source that matches no file, SourceUnreadable for one that cannot be listed, and
+    InvalidValue for one that is none of these.
     """
     found: dict[str, TextFile] = {}
     for source in sources:
@@ -127,7 +134,7 @@ def refuse_binary(path: str, first_block: bytes) -> None:
 
 
 def open_output(path: str) -> AbstractContextManager[Any]:
-    """A binary stream that writes `path` (a local path, file:// or s3:// URI), with the folders it needs."""
+    """A binary stream that writes a local path, file:// or s3:// URI, with the folders it needs. Raises OSError."""
     filesystem, inner = locate(path)
     filesystem.create_dir(posixpath.dirname(inner), recursive=True)
     stream: AbstractContextManager[Any] = filesystem.open_output_stream(inner)
@@ -136,7 +143,8 @@ def open_output(path: str) -> AbstractContextManager[Any]:
 
 def locate(path: str) -> tuple[Any, str]:
     """The pyarrow file system of a path or URI and the path within it. URIs are read as Hadoop reads them: a
-    percent sign is a percent sign."""
+    percent sign is a percent sign. Raises InvalidValue for another scheme, SourceUnreadable for a bucket that cannot be
+    reached."""
     from pyarrow import fs
 
     scheme, separator, rest = path.partition("://")
@@ -181,20 +189,51 @@ def _find(source: str) -> Iterator[TextFile]:
         elif prefix and "/" in path:  # S3 has no folders: any beginning of a key is a prefix
             base, _, beginning = path.rpartition("/")
             yield from _list(filesystem, base, prefix, lambda inner: inner.startswith(beginning))
+    except UnicodeError as error:
+        raise SourceUnreadable(
+            f"The source {source!r} cannot be listed: the name of a file there is not UTF-8 ({error}); rename it."
+        ) from error
     except OSError as error:
         raise SourceUnreadable(f"The source {source!r} cannot be listed: {error}") from error
 
 
 def _list(filesystem: Any, base: str, prefix: str, wanted: Callable[[str], bool]) -> Iterator[TextFile]:
     """The files below `base` whose path from there is wanted and not hidden."""
+    start = len(f"{prefix}{base}".rstrip("/")) + 1
+    for file in _objects_below(filesystem, base, prefix) if prefix else _files_below(base):
+        inner = file.path[start:]
+        if wanted(inner) and not any(name.startswith(HIDDEN) for name in inner.split("/")):
+            yield file
+
+
+def _objects_below(filesystem: Any, base: str, prefix: str) -> Iterator[TextFile]:
     from pyarrow.fs import FileSelector, FileType
 
-    start = len(base.rstrip("/")) + 1
     for info in filesystem.get_file_info(FileSelector(base, allow_not_found=True, recursive=True)):
-        inner = info.path[start:]
-        hidden = any(name.startswith((".", "_")) for name in inner.split("/"))
-        if info.type == FileType.File and not hidden and wanted(inner):
+        if info.type == FileType.File:
             yield TextFile(prefix + info.path, info.size, info.mtime_ns or 0)
+
+
+def _files_below(base: str) -> Iterator[TextFile]:
+    """Regular files below a local folder. Links are followed, but into each folder once: they can lead in circles."""
+    entered = set()
+    for folder, folders, names in os.walk(base, onerror=_raise, followlinks=True):
+        identity = os.stat(folder).st_dev, os.stat(folder).st_ino  # noqa: PTH116 (Path is slow over many folders)
+        if identity in entered:
+            folders.clear()
+            continue
+        entered.add(identity)
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        for name in names:
+            path = posixpath.join(folder, name)
+            path.encode()  # raises UnicodeError for a name that is not UTF-8, which nobody further on can open
+            status = os.stat(path)  # noqa: PTH116
+            if stat.S_ISREG(status.st_mode):
+                yield TextFile(path, status.st_size, status.st_mtime_ns)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _folder_before_glob(path: str) -> str:

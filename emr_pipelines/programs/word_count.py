@@ -46,8 +46,8 @@ class WordCountParams:
     top: int = 20
 
     def __post_init__(self) -> None:
-        if self.min_count < 1:
-            raise InvalidValue("min_count", self.min_count, "1 or more")
+        if not 1 <= self.min_count < 2**63:
+            raise InvalidValue("min_count", self.min_count, "1 to 2^63 - 1")
         if self.top < 0:
             raise InvalidValue("top", self.top, "0 or more")
         for word in self.stop_words:
@@ -59,16 +59,18 @@ class WordCountParams:
 class WordCountResult:
     """What was counted.
 
-    `total_words` is counted where the text is cut into words; `counted_words` is the sum of the table as it was read
-    back, `left_out_words` what min_count and the stop words took away: the three must agree. `distinct_words` are the
-    table's rows, `empty_words` those of them without a word. `top_words` are by falling count, then by word.
-    `bytes_read` are bytes of the files as stored. `digest` is one of the table's rows, whatever their order.
+    `total_words` and `distinct_words` are those of the text. `total_words` is counted where the text is cut into words;
+    `counted_words` is the sum of the table as it was read back, `left_out_words` what min_count and the stop words took
+    away: the three must agree. `rows` are those of the table, `empty_words` the ones without a word. `top_words` are
+    by falling count, then by word. `bytes_read` are bytes of the files as stored. `digest` is one of the table's rows,
+    whatever their order.
     """
 
     total_words: int
     counted_words: int
     left_out_words: int
     distinct_words: int
+    rows: int
     empty_words: int
     lines: int
     bytes_read: int
@@ -81,7 +83,8 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     """Count the words of `params.text` into a parquet table at `params.output`: `word: string`, `count: bigint`.
 
     Tasks read their own bytes, count in Python, and hand on one row per distinct word; Spark adds those up. Raises
-    SourceNotFound when there is no text.
+    SourceNotFound when there is no text; a file that cannot be read is a NotText or SourceUnreadable inside Spark's
+    PythonException.
     """
     from pyspark.sql import functions as F  # noqa: N812 (the name everybody uses)
 
@@ -100,17 +103,21 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
         .mapInArrow(lambda rows: _count_splits(rows, case_sensitive), "word string, count bigint, lines bigint")
         .groupBy("word")
         .agg(F.sum("count").alias("count"), F.sum("lines").alias("lines"))
-        .coalesce(context.defaultParallelism)  # else 200 small files: a persisted table is not coalesced by itself
+        .coalesce(max(len(tasks), 1))  # else 200 small files: a persisted table is not coalesced by itself
         .persist()
     )
     try:
         # the row without a word holds the totals; kept in the data, because counters beside it are wrong after a retry
         is_word = F.col("word").isNotNull()
-        totals = counts.where(~is_word).first()
         stop_words = [words_in(word, case_sensitive)[0] for word in params.stop_words]
-        wanted = (F.col("count") >= params.min_count) & ~F.col("word").isin(stop_words)
-        left_out = counts.where(is_word & ~wanted).agg(F.coalesce(F.sum("count"), F.lit(0))).collect()[0][0]
-        counts.where(is_word & wanted).select("word", "count").write.parquet(params.output)
+        wanted = is_word & (F.col("count") >= params.min_count) & ~F.col("word").isin(stop_words)
+        text = counts.agg(
+            F.coalesce(F.sum(F.when(~is_word, F.col("count"))), F.lit(0)).alias("words"),
+            F.coalesce(F.sum("lines"), F.lit(0)).alias("lines"),
+            F.coalesce(F.sum(F.when(is_word & ~wanted, F.col("count"))), F.lit(0)).alias("left_out"),
+            F.count("word").alias("distinct"),
+        ).collect()[0]
+        counts.where(wanted).select("word", "count").write.parquet(params.output)
     finally:
         counts.unpersist()
 
@@ -123,12 +130,13 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     ).collect()[0]
     top = written.orderBy(F.desc("count"), "word").limit(params.top).collect()
     return WordCountResult(
-        total_words=totals["count"] if totals else 0,
+        total_words=text["words"],
         counted_words=facts["words"],
-        left_out_words=left_out,
-        distinct_words=facts["rows"],
+        left_out_words=text["left_out"],
+        distinct_words=text["distinct"],
+        rows=facts["rows"],
         empty_words=facts["empty"],
-        lines=totals["lines"] if totals else 0,
+        lines=text["lines"],
         bytes_read=sum(file.bytes for file in files),
         top_words={row["word"]: row["count"] for row in top},
         digest=f"{facts['rows']:x}-{facts['words']:x}-{facts['digest'] % 2**64:016x}",
@@ -144,7 +152,7 @@ def words_in(text: str, case_sensitive: bool = False) -> list[str]:
 
 
 def ascii_words_in(text: bytes, case_sensitive: bool = False) -> list[str]:
-    """The same as `words_in` for a text of ASCII bytes alone, about ten times faster."""
+    """The same as `words_in` for a text of ASCII bytes alone, by a shorter way."""
     text = text.translate(KEEP_CASE if case_sensitive else LOWER)
     if b"'" in text:
         text = LONE_APOSTROPHE.sub(b" ", text)
@@ -188,6 +196,7 @@ def _count_splits(batches: Iterable[Any], case_sensitive: bool) -> Iterator[Any]
     words = lines = 0
     for batch in batches:
         for row in batch.to_pylist():
+            last = b"\n"
             for text in _whole_words(read_split(Split(row["path"], row["start"], row["end"]))):
                 found = (
                     ascii_words_in(text, case_sensitive)
@@ -196,10 +205,12 @@ def _count_splits(batches: Iterable[Any], case_sensitive: bool) -> Iterator[Any]
                 )
                 words += len(found)
                 lines += text.count(b"\n")
+                last = text[-1:]
                 counts.update(found)
                 if len(counts) > MOST_WORDS_HELD:
                     yield _batch(list(counts), list(counts.values()), [0] * len(counts))
                     counts.clear()
+            lines += last != b"\n"  # a last line without a line end is a line
     yield _batch([*counts, None], [*counts.values(), words], [0] * len(counts) + [lines])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -10,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, cast
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -65,39 +65,47 @@ class LocalSparkRunner(SparkRunner):
 
         # In a thread of its own, because a thread that an interrupt takes out of a call to the JVM cannot call it any
         # more; this one was in no call, and can cancel the program's jobs.
+        thread = threading.Thread(target=work, name="spark-program", daemon=True)
         with _printed_lines_to(log):
-            threading.Thread(target=work, name="spark-program", daemon=True).start()
+            thread.start()
             said = ""
             try:
                 while not wait([outcome], timeout=self.progress_seconds).done:
-                    progress = _running_stages(spark.sparkContext)
+                    progress = _observed(_running_stages, spark.sparkContext)
                     if progress and progress != said:
                         log(progress)
                         said = progress
             except BaseException:
-                _apart(lambda: spark.sparkContext.cancelJobGroup(group))
-                wait([outcome], timeout=STOP_SECONDS)
+                _in_own_thread(lambda: spark.sparkContext.cancelJobGroup(group))
+                thread.join(STOP_SECONDS)
                 raise
+            thread.join()
         result = outcome.result()
-        log(_summary(spark.sparkContext, group))
+        summary = _observed(lambda context: _summary(context, group), spark.sparkContext)
+        if summary:
+            log(summary)
         return result
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
         if self._started is not None:
-            _apart(self._started.stop)
+            _in_own_thread(self._started.stop)
             self._started = None
 
     def _session(self, warn: Callable[[str], None]) -> SparkSession:
-        if self._started is not None:
-            return self._started
-        from dagster_pyspark import LazyPySparkResource  # imports pyspark
+        import pyspark  # a second
+        from dagster_pyspark import LazyPySparkResource
         from pyspark.sql import SparkSession
 
-        running = SparkSession.getActiveSession()
-        if running is not None:  # somebody else's, in a test or a notebook: used, and not stopped
+        running = self._started or SparkSession.getActiveSession()
+        if running is not None and _answers(running.sparkContext):  # a test's or a notebook's is used, and not stopped
             return running
         use_java(warn)
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers run whichever python3 is on the PATH
+        # the Python that runs this and the Spark that it imports, whatever another installation has put there
+        os.environ |= {
+            "PYSPARK_PYTHON": sys.executable,
+            "PYSPARK_DRIVER_PYTHON": sys.executable,
+            "SPARK_HOME": str(Path(pyspark.__file__).parent),
+        }
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # a laptop's own name often cannot be looked up
         settings = {**DEFAULT_SPARK_CONFIG, "spark.master": self.master, **self.spark_config}
         on_interrupt = signal.getsignal(signal.SIGINT)
@@ -108,37 +116,39 @@ class LocalSparkRunner(SparkRunner):
         return session
 
 
-def _apart(action: Callable[[], None]) -> None:
+def _in_own_thread(action: Callable[[], None]) -> None:
     """Do something to the JVM that works even if this thread was interrupted within a call to it: py4j has a connection
     per thread."""
-    thread = threading.Thread(target=action, name="spark-apart", daemon=True)
+    thread = threading.Thread(target=action, name="spark-stop", daemon=True)
     thread.start()
     thread.join(STOP_SECONDS)
 
 
-class _LineTee(io.TextIOBase):
-    """A text stream that passes all it gets on to another, and each whole line to a function."""
+class _LineTee:
+    """A text stream that passes all it gets on to another, and each whole line to a function; in all else the other."""
 
     def __init__(self, passed_on_to: TextIO, on_line: Callable[[str], None]) -> None:
         self._passed_on_to = passed_on_to
         self._on_line = on_line
         self._begun = ""
+        self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
         self._passed_on_to.write(text)
-        *lines, self._begun = (self._begun + text).split("\n")
+        with self._lock:
+            *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
             if line.strip():
                 self._on_line(line)
         return len(text)
 
-    def flush(self) -> None:
-        self._passed_on_to.flush()
-
     def finish(self) -> None:
         if self._begun.strip():
             self._on_line(self._begun)
         self._begun = ""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._passed_on_to, name)
 
 
 @contextmanager
@@ -146,10 +156,25 @@ def _printed_lines_to(log: Callable[[str], None]) -> Iterator[None]:
     """Log each line that is printed meanwhile, when it is printed."""
     tee = _LineTee(sys.stdout, log)
     try:
-        with redirect_stdout(tee):
+        with redirect_stdout(cast("TextIO", tee)):
             yield
     finally:
         tee.finish()
+
+
+def _answers(spark: SparkContext) -> bool:
+    """Whether nobody has stopped it: a program may."""
+    return getattr(spark, "_jsc", None) is not None
+
+
+def _observed(look: Callable[[SparkContext], str], spark: SparkContext) -> str:
+    """What a look at Spark's progress gives; nothing when Spark has gone: to watch a program must not make it fail."""
+    from py4j.protocol import Py4JError
+
+    try:
+        return look(spark) if _answers(spark) else ""
+    except (AttributeError, OSError, Py4JError):  # AttributeError: stopped meanwhile
+        return ""
 
 
 def _running_stages(spark: SparkContext) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.assets.pi import check_pi_estimates, pi_estimates
+from emr_pipelines.assets.pi import COLUMNS, check_pi_estimates, pi_estimates
 from emr_pipelines.programs.pi import PiEstimate, PiResult
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
@@ -37,6 +37,7 @@ def test_estimates_are_published_and_shown(spark: SparkSession, instance: dg.Dag
     (event,) = first.get_asset_materialization_events()
     shown = event.materialization.metadata
     assert shown["dagster/row_count"].value == len(rows) == 3
+    assert [column.name for column in COLUMNS.columns] == list(rows[0].asDict())
     assert shown["digits"].value == "3.14159265358979323846"
     records = [record.data for record in shown["estimates"].value.records]  # type: ignore[union-attr]
     assert sorted(record["samples"] for record in records) == sorted(row["samples"] for row in rows)
@@ -52,8 +53,9 @@ def test_estimates_are_published_and_shown(spark: SparkSession, instance: dg.Dag
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"samples": [-3]}, "samples is -3; allowed: 1 or more."),
+        ({"samples": [-3]}, "samples is -3; allowed: 1 to 1,000,000,000,000,000 each."),
         ({"partitions": 0}, "partitions is 0; allowed: greater than or equal to 1."),
+        ({"samples": []}, "samples is []; allowed: List should have at least 1 item after validation, not 0."),
         ({"seed": -1}, "seed is -1; allowed: greater than or equal to 0."),
         ({"decimals": 5}, "decimals is 5; allowed: greater than or equal to 10."),
     ],
@@ -83,6 +85,7 @@ GOOD = PiResult((MONTE_CARLO, SERIES), "3.1415926535", "digest", 1.0)
         ),
         (replace(GOOD, estimates=(MONTE_CARLO, replace(SERIES, estimate=3.14159265))), {"series_within_its_bound"}),
         (replace(GOOD, estimates=(MONTE_CARLO,)), {"series_within_its_bound"}),
+        (replace(GOOD, estimates=(SERIES,)), {"monte_carlo_within_5_standard_errors"}),
         (replace(GOOD, digits="3.1415926545"), {"series_within_its_bound"}),
     ],
 )

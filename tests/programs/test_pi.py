@@ -95,9 +95,11 @@ def test_machin_is_right() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"samples": (100, -5)}, "samples is -5; allowed: 1 or more"),
+        ({"samples": (100, -5)}, "samples is -5; allowed: 1 to 1,000,000,000,000,000 each"),
         ({"samples": (0,)}, "samples is 0"),
-        ({"partitions": 0}, "partitions is 0; allowed: 1 or more"),
+        ({"samples": ()}, r"samples is \[\]; allowed: at least one size"),
+        ({"samples": (10**16,)}, "samples is 10000000000000000"),
+        ({"partitions": 0}, "partitions is 0; allowed: 1 to 100,000"),
         ({"seed": -1}, "seed is -1; allowed: 0 or more"),
         ({"decimals": 9}, "decimals is 9; allowed: 10 to 4000"),
         ({"decimals": 4001}, "decimals is 4001"),

@@ -1,15 +1,21 @@
 """Programs run here: what they return, what the event log shows meanwhile, and what is left afterwards."""
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from emr_pipelines.runners import local
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 
@@ -93,22 +99,95 @@ def test_what_is_printed_is_in_the_event_log_while_the_program_runs(
 def test_progress_is_logged_while_tasks_run_and_summed_up(
     spark: SparkSession,  # noqa: ARG001
     instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def three_tasks(session: SparkSession, params: Params) -> None:  # noqa: ARG001
-        session.sparkContext.parallelize(range(3), 3).map(_take_a_moment).collect()
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    look = local._running_stages
+    openings: list[int] = []
 
-    result, _ = materialize(three_tasks, instance)
+    def look_and_open_the_gate(context: SparkContext) -> str:
+        line = look(context)
+        if line and not openings:
+            openings.append(os.open(gate, os.O_RDWR))  # for reading as well, so that it does not block
+        return line
+
+    def wait_at_the_gate(number: int) -> int:
+        with gate.open():
+            return number
+
+    monkeypatch.setattr(local, "_running_stages", look_and_open_the_gate)
+
+    def three_tasks(session: SparkSession, params: Params) -> list[int]:  # noqa: ARG001
+        return session.sparkContext.parallelize(range(3), 3).map(wait_at_the_gate).collect()
+
+    result, returned = materialize(three_tasks, instance)
+    os.close(*openings)
+    assert returned == [[0, 1, 2]]
     lines = [line for line in logged(instance, result.run_id) if line.startswith("Spark: ")]
+    assert lines[0].endswith("0 of 3 tasks done")
     assert lines[-1] == "Spark: 1 jobs, 1 stages, 3 tasks done."
-    assert any(line.endswith("of 3 tasks done") for line in lines[:-1])
 
 
-def _take_a_moment(number: int) -> int:
-    return sum(range(3_000_000)) * number
+def test_a_program_that_stops_spark_has_succeeded_and_the_next_gets_a_new_session(tmp_path: Path) -> None:
+    """In a process of its own, because the session of these tests must not be stopped."""
+    script = tmp_path / "stops.py"
+    script.write_text(STOPS)
+    answer = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines()[-1] == "counts: [3, 4]"
+
+
+STOPS = """
+import dagster as dg
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.local import LocalSparkRunner
+
+counts = []
+
+def count_and_stop(spark, params):
+    counts.append(spark.range(params).count())
+    spark.stop()
+
+@dg.asset
+def first(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+    spark.run(context, count_and_stop, 3)
+
+@dg.asset(deps=[first])
+def second(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+    spark.run(context, count_and_stop, 4)
+
+assert dg.materialize([first, second], resources={"spark": LocalSparkRunner(master="local[1]")}).success
+print("counts:", counts)
+"""
+
+
+def test_another_spark_and_python_in_the_environment_are_not_used() -> None:
+    environ = {**os.environ, "SPARK_HOME": "/nowhere", "PYSPARK_PYTHON": "/bin/false"}
+    script = (
+        "from emr_pipelines.runners.local import LocalSparkRunner\n"
+        "spark = LocalSparkRunner(master='local[1]')._session(print)\n"
+        "print(spark.sparkContext.parallelize([1, 2]).map(lambda n: n * 2).sum())\n"
+        "spark.stop()\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=False)
+    assert answer.stdout == "6\n", answer.stderr
+
+
+def test_stdout_is_still_the_stream_it_was(spark: SparkSession, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
+    def use_stdout(session: SparkSession, params: Params) -> str:  # noqa: ARG001
+        sys.stdout.flush()
+        return sys.stdout.encoding
+
+    result, returned = materialize(use_stdout, instance)
+    assert result.success
+    assert returned == [sys.stdout.encoding]
 
 
 def test_no_thread_is_left(spark: SparkSession, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
-    materialize(lambda session, params: None, instance)  # noqa: ARG005
+    result, _ = materialize(lambda session, params: None, instance)  # noqa: ARG005
+    assert result.success
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("spark-")]
 
 
@@ -123,5 +202,6 @@ def test_an_exception_of_the_program_passes_through(spark: SparkSession, instanc
 
 
 def test_a_session_of_somebody_else_is_used_and_not_stopped(spark: SparkSession, instance: dg.DagsterInstance) -> None:
-    materialize(lambda session, params: session.range(1).count(), instance)  # noqa: ARG005
+    result, _ = materialize(lambda session, params: session.range(1).count(), instance)  # noqa: ARG005
+    assert result.success
     assert spark.range(3).count() == 3
