@@ -9,25 +9,29 @@ A run that fails or is killed leaves the pointer where it was, so the previous v
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from upath import UPath
 
 from emr_pipelines.errors import NotMaterialized, StorageUnusable, Superseded
 
 DEFAULT_STORAGE = "data"
 POINTER = "latest.json"
+LOCK = ".lock"
+STORAGE_MARK = ".emr_pipelines_storage"  # tells those who look for text that this is not theirs
 PUBLISHED = "_published.json"  # a leading underscore: Spark passes over it
 VERSION_TIME = "%Y%m%dT%H%M%S%fZ"
+VERSION_NAME = re.compile(r"\d{8}T\d{12}Z-.{1,8}")  # what is called otherwise is not ours to delete
 ABANDONED_AFTER = timedelta(days=7)  # longer than any run, so that no running one loses what it writes
 GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
 
@@ -75,20 +79,23 @@ class Storage(dg.ConfigurableResource[None]):
         cannot be read or does not say what a pointer says."""
         pointer = self._folder(asset) / POINTER
         try:
-            return Published(**json.loads(pointer.read_text(encoding="utf-8")))
+            published = TypeAdapter(Published).validate_json(pointer.read_bytes())
+            # where the version is now: the storage may have been moved since
+            return replace(published, uri=f"file://{self._folder(asset) / published.version}")
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except ValidationError as error:
             raise StorageUnusable(
-                f"{pointer} is not a pointer to a version ({error}); delete it and materialize the asset again."
+                f"{pointer} is not a pointer to a version ({error.errors()[0]['msg']}); "
+                "delete it and materialize the asset again."
             ) from error
         except OSError as error:
-            raise StorageUnusable(f"{pointer} cannot be read: {error.strerror or error}.") from error
+            raise StorageUnusable(f"{pointer} cannot be read: {error}.") from error
 
     def require(self, asset: dg.AssetKey) -> Published:
-        """The published version of an asset. Raises NotMaterialized when there is none."""
+        """The published version of an asset. Raises NotMaterialized when there is none, or its folder has gone."""
         published = self.latest(asset)
-        if published is None:
+        if published is None or not (self._folder(asset) / published.version).exists():
             raise NotMaterialized(
                 f"{asset.to_user_string()} has no published version in {self._root()}; materialize it first."
             )
@@ -105,11 +112,12 @@ class Storage(dg.ConfigurableResource[None]):
         probe = folder / f".probe-{uuid.uuid4().hex}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            (self._root() / STORAGE_MARK).touch()
             probe.write_text("", encoding="utf-8")
             probe.unlink()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL character
             raise StorageUnusable(
-                f"The storage {str(self._root())!r} cannot be written ({error.strerror or error}); "
+                f"The storage {str(self._root())!r} cannot be written ({error}); "
                 "set EMR_PIPELINES_STORAGE to a folder that can."
             ) from error
         latest = self.latest(asset)
@@ -127,6 +135,10 @@ class Storage(dg.ConfigurableResource[None]):
         Raises Superseded when a run that began later has published while this one was at work, StorageUnusable when
         the pointer cannot be written.
         """
+        with self._locked(asset):
+            return self._publish(asset, version, data_version)
+
+    def _publish(self, asset: dg.AssetKey, version: Version, data_version: str) -> Published:
         latest = self.latest(asset)
         # names are only compared between runs that overlapped, so that a clock that is behind cannot block later runs
         if latest is not None and latest.version != version.before and latest.version > version.name:
@@ -141,7 +153,7 @@ class Storage(dg.ConfigurableResource[None]):
             _replace(folder / version.name / PUBLISHED, text)
             _replace(folder / POINTER, text)
         except OSError as error:
-            raise StorageUnusable(f"{folder / POINTER} cannot be written: {error.strerror or error}.") from error
+            raise StorageUnusable(f"{folder / POINTER} cannot be written: {error}.") from error
         return published
 
     def prune(self, asset: dg.AssetKey, now: Callable[[], datetime] = _now) -> list[str]:
@@ -149,9 +161,15 @@ class Storage(dg.ConfigurableResource[None]):
         left more than ABANDONED_AFTER ago. Returns the names of the deleted versions. Raises OSError when one cannot
         be deleted.
         """
+        with self._locked(asset):
+            return self._prune(asset, now)
+
+    def _prune(self, asset: dg.AssetKey, now: Callable[[], datetime]) -> list[str]:
         folder = self._folder(asset)
         latest = self.latest(asset)
-        versions = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.name)
+        versions = sorted(
+            (path for path in folder.iterdir() if VERSION_NAME.fullmatch(path.name)), key=lambda p: p.name
+        )
         published = [path for path in versions if (path / PUBLISHED).exists()]
         abandoned_before = (now() - ABANDONED_AFTER).strftime(VERSION_TIME)
         old = published[: -self.keep_versions]
@@ -161,18 +179,28 @@ class Storage(dg.ConfigurableResource[None]):
             _delete(path)
         return [path.name for path in old]
 
+    @contextmanager
+    def _locked(self, asset: dg.AssetKey) -> Iterator[None]:
+        """One publication or prune of an asset at a time, so that none deletes what another is about to point to."""
+        with (self._folder(asset) / LOCK).open("w") as lock:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)  # released when the file is closed, by a kill as well
+            yield
+
     def _folder(self, asset: dg.AssetKey) -> UPath:
         return self._root().joinpath(*asset.path)
 
     def _root(self) -> UPath:
-        address = self.uri or os.environ.get("EMR_PIPELINES_STORAGE") or DEFAULT_STORAGE
+        address = self.uri.strip() or os.environ.get("EMR_PIPELINES_STORAGE", "").strip() or DEFAULT_STORAGE
         path = f"/{address.removeprefix('file://').lstrip('/')}" if address.startswith("file://") else address
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path) or any(character in path for character in GLOB_CHARACTERS):
             raise StorageUnusable(
                 f"The storage {address!r} is not allowed; allowed: a folder on this machine, as a path or a file:// "
                 f"URI, with none of {' '.join(GLOB_CHARACTERS)} in it."
             )
-        return UPath(path).expanduser().absolute()
+        try:
+            return UPath(path).expanduser().absolute()
+        except RuntimeError as error:  # no such user
+            raise StorageUnusable(f"The storage {address!r} is not allowed: {error}.") from error
 
 
 def _delete(version: UPath) -> None:

@@ -53,16 +53,20 @@ def test_jobs_schedules_and_sensors_are_there_and_stopped() -> None:
         "word_count_job",
         "pi_job",
     }
+    assert {
+        name: sorted(key.to_user_string() for key in defs.resolve_job_def(name).asset_layer.selected_asset_keys)
+        for name in ("word_count_job", "pi_job")
+    } == {"word_count_job": ["input_text", "word_counts"], "pi_job": ["pi_estimates"]}
     schedules = {
-        schedule.name: (schedule.cron_schedule, schedule.execution_timezone, schedule.default_status)
+        schedule.name: (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone, schedule.default_status)
         for schedule in repository.schedule_defs
     }
     assert schedules == {
-        "nightly_word_count": ("0 2 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
-        "daily_pi": ("0 6 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
+        "nightly_word_count": ("word_count_job", "0 2 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
+        "daily_pi": ("pi_job", "0 6 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
     }
-    assert {sensor.name: sensor.default_status for sensor in repository.sensor_defs} == {
-        "new_text_sensor": dg.DefaultSensorStatus.STOPPED
+    assert {(sensor.name, sensor.job_name, sensor.default_status) for sensor in repository.sensor_defs} == {
+        ("new_text_sensor", "word_count_job", dg.DefaultSensorStatus.STOPPED)
     }
     assert all(schedule.description for schedule in repository.schedule_defs)
     assert all(sensor.description for sensor in repository.sensor_defs)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from upath import UPath
 
+from emr_pipelines import storage as storage_module
 from emr_pipelines.errors import NotMaterialized, StorageUnusable, Superseded
+from emr_pipelines.programs import text
 from emr_pipelines.storage import ABANDONED_AFTER, Storage, Version
 
 KEY = dg.AssetKey("words")
@@ -76,6 +80,60 @@ def test_the_latest_is_kept_even_when_its_name_is_the_oldest(storage: Storage) -
     assert Path(storage.require(KEY).uri.removeprefix("file://"), "part-0.txt").exists()
 
 
+def test_what_is_not_a_version_is_never_pruned(storage: Storage) -> None:
+    inner = dg.AssetKey(["words", "2024"])  # an asset whose folder is within that of another
+    with storage.new_version(inner, "run-1") as version:
+        Path(version.uri.removeprefix("file://")).mkdir()
+        storage.publish(inner, version, "data")
+    (Path(storage.uri) / "words" / "0 my backup").mkdir()
+    publish(storage, 1)
+    assert storage.prune(KEY, now=lambda: NOON + timedelta(days=365)) == []
+    assert storage.require(inner).version == version.name
+
+
+def test_no_version_that_is_being_published_is_pruned(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publication by one thread waits for a prune by another, which would else delete what it has just listed."""
+    storage = Storage(uri=storage.uri, keep_versions=1)
+    publish(storage, 5)
+    publish(storage, 6)
+    listed, go_on = threading.Event(), threading.Event()
+    delete = storage_module._delete
+
+    def delete_later(path: UPath) -> None:
+        listed.set()
+        assert go_on.wait(timeout=60)
+        delete(path)
+
+    monkeypatch.setattr(storage_module, "_delete", delete_later)
+    pruning = threading.Thread(target=lambda: storage.prune(KEY))
+    pruning.start()
+    assert listed.wait(timeout=60)
+    publishing = threading.Thread(target=lambda: publish(storage, 7))
+    publishing.start()
+    assert storage.require(KEY).version.startswith("20260101T1206")
+    go_on.set()
+    pruning.join()
+    publishing.join()
+    assert storage.require(KEY).version.startswith("20260101T1207")
+
+
+def test_a_storage_can_be_moved(storage: Storage, tmp_path: Path) -> None:
+    version = publish(storage, 1)
+    Path(storage.uri).rename(tmp_path / "moved")
+    assert Storage(uri=f"{tmp_path}/moved").require(KEY).uri == f"file://{tmp_path}/moved/words/{version.name}"
+
+
+def test_a_version_that_has_gone_is_not_there(storage: Storage) -> None:
+    version = publish(storage, 1)
+    shutil.rmtree(version.uri.removeprefix("file://"))
+    with pytest.raises(NotMaterialized, match="words has no published version"):
+        storage.require(KEY)
+
+
+def test_storage_and_programs_mean_the_same_mark() -> None:
+    assert storage_module.STORAGE_MARK == text.STORAGE_MARK
+
+
 def test_what_a_dead_run_left_goes_when_no_run_can_still_be_writing_it(storage: Storage) -> None:
     abandoned = write(storage, 0)
     publish(storage, 1)
@@ -103,7 +161,7 @@ def test_a_pointer_that_cannot_be_written_is_a_sentence(storage: Storage, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("emr_pipelines.storage.os.fsync", full)
-    with pytest.raises(StorageUnusable, match=r"words/latest\.json cannot be written: No space left on device\."):
+    with pytest.raises(StorageUnusable, match=r"words/latest\.json cannot be written: .*No space left on device\."):
         publish(storage, 1)
     assert storage.latest(KEY) is None
 
@@ -134,7 +192,7 @@ def test_a_clock_that_is_behind_does_not_stop_a_later_run(storage: Storage) -> N
     assert storage.require(KEY).version == behind.name
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"uri": "x"}', "null"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"uri": "x"}', "null", '{"uri": 1, "version": 2}'])
 def test_a_damaged_pointer_is_named_with_the_remedy(storage: Storage, content: str) -> None:
     publish(storage, 1)
     pointer = Path(storage.uri) / "words" / "latest.json"
@@ -145,10 +203,11 @@ def test_a_damaged_pointer_is_named_with_the_remedy(storage: Storage, content: s
 
 
 @pytest.mark.parametrize(
-    "uri", ["gs://bucket/x", "s3:/bucket", "memory:/x", "C:\\data", "/data/[x]", "/data/{a}", "da*ta"]
+    "uri",
+    ["gs://bucket/x", "s3:/bucket", "memory:/x", "C:\\data", "/data/[x]", "/data/{a}", "da*ta", "~nosuchuser/data"],
 )
 def test_an_address_that_is_not_allowed_is_named_with_what_is(uri: str) -> None:
-    with pytest.raises(StorageUnusable, match="allowed: a folder on this machine") as caught:
+    with pytest.raises(StorageUnusable, match="is not allowed") as caught:
         Storage(uri=uri).latest(KEY)
     assert repr(uri) in str(caught.value)
 

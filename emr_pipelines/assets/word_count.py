@@ -24,6 +24,7 @@ from emr_pipelines.storage import Storage
 
 GROUP = "word_count"
 NAMED_FILES = 5
+SHOWN_CHARACTERS = 100  # a word can be as long as a line
 SAMPLE_TEXT = Path(emr_pipelines.__file__).parent / "sample_text"
 
 
@@ -157,7 +158,10 @@ def word_counts(
         )
         result = spark.run(context, count_words, params)
         top_words = dg.MetadataValue.table(
-            records=[dg.TableRecord({"word": word, "count": count}) for word, count in result.top_words.items()],
+            records=[
+                dg.TableRecord({"word": word[:SHOWN_CHARACTERS], "count": count})
+                for word, count in result.top_words.items()
+            ],
             schema=dg.TableSchema(columns=[dg.TableColumn("word", "string"), dg.TableColumn("count", "int")]),
         )
         metadata = {

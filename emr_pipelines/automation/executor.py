@@ -4,7 +4,7 @@ import dagster as dg
 
 # One Spark session then serves the whole run; a process per step would start one each.
 in_process_by_default = dg.multi_or_in_process_executor.configured(
-    lambda config: config,
+    lambda config: config or {"in_process": {}},
     name="in_process_by_default",
     config_schema=dg.Field(
         {"in_process": dg.Field(dict, is_required=False), "multiprocess": dg.Field(dict, is_required=False)},

@@ -1,15 +1,16 @@
 """The sensors: jobs when something happened."""
 
 import json
+import time
 from base64 import b85decode, b85encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import dagster as dg
 
 from emr_pipelines.assets.word_count import configured_sources, input_text
 from emr_pipelines.automation.jobs import word_count_job
-from emr_pipelines.errors import SourceNotFound
+from emr_pipelines.errors import EmrPipelinesError
 from emr_pipelines.programs.text import TextFile, find_text_files
 
 FINGERPRINT_BYTES = 6  # 100,000 files are 750 kB of cursor, and a chance of 1 in 2,800 million to miss a new one
@@ -18,22 +19,25 @@ NAMED_FILES = 3
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the sensor remembers: how many runs it asked for, and a fingerprint of each file it saw last."""
+    """What the sensor remembers: a fingerprint of each file it saw last, and how many runs it asked for since it began
+    with an empty cursor, at `began` (nanoseconds since 1970)."""
 
+    began: int
     runs: int = 0
     seen: frozenset[bytes] = frozenset()
 
     @classmethod
-    def parse(cls, text: str | None) -> "Cursor":
-        if not text:
-            return cls()
+    def parse(cls, text: str) -> "Cursor":
+        """Raises ValueError, KeyError or TypeError for a text that `str(cursor)` did not write."""
         fields = json.loads(text)
         packed = b85decode(fields["seen"])
         steps = range(0, len(packed), FINGERPRINT_BYTES)
-        return cls(fields["runs"], frozenset(packed[start : start + FINGERPRINT_BYTES] for start in steps))
+        seen = frozenset(packed[start : start + FINGERPRINT_BYTES] for start in steps)
+        return cls(fields["began"], fields["runs"], seen)
 
     def __str__(self) -> str:
-        return json.dumps({"runs": self.runs, "seen": b85encode(b"".join(sorted(self.seen))).decode()})
+        seen = b85encode(b"".join(sorted(self.seen))).decode()
+        return json.dumps({"began": self.began, "runs": self.runs, "seen": seen})
 
 
 def fingerprint(file: TextFile) -> bytes:
@@ -51,11 +55,16 @@ def fingerprint(file: TextFile) -> bytes:
 )
 def new_text_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     sources = configured_sources()
-    before = Cursor.parse(context.cursor)
+    before = Cursor(began=time.time_ns())
+    if context.cursor:
+        try:
+            before = Cursor.parse(context.cursor)
+        except (ValueError, KeyError, TypeError) as error:
+            context.log.warning(f"The cursor cannot be read ({error!r}); all files count as new.")
     try:
         files = find_text_files(sources)
-    except SourceNotFound as nothing:
-        return dg.SensorResult(skip_reason=str(nothing))
+    except EmrPipelinesError as reason:
+        return dg.SensorResult(skip_reason=str(reason))
     now = {fingerprint(file): file for file in files}
     new = [file for mark, file in now.items() if mark not in before.seen]
     if not new:
@@ -63,14 +72,15 @@ def new_text_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return dg.SensorResult(
             skip_reason=f"No new or changed file among {len(files):,} under {', '.join(sources)}"
             + (f"; {gone:,} went away, which starts no run." if gone else "."),
-            cursor=str(Cursor(before.runs, frozenset(now))),
+            cursor=str(replace(before, seen=frozenset(now))),
         )
-    after = Cursor(before.runs + 1, frozenset(now))
+    after = replace(before, runs=before.runs + 1, seen=frozenset(now))
     names = ", ".join(file.path for file in new[:NAMED_FILES]) + (", ..." if len(new) > NAMED_FILES else "")
     context.log.info(f"{len(new):,} of {len(files):,} files are new or changed: {names}.")
     state = blake2b(b"".join(sorted(now)), digest_size=8).hexdigest()
     request = dg.RunRequest(
-        run_key=f"{after.runs}-{state}",  # the number, because files can return to a state they were in before
+        # the same when a tick is tried again; another when files return to a state they were in, or the cursor is reset
+        run_key=f"{after.began}-{after.runs}-{state}",
         run_config={"ops": {input_text.op.name: {"config": {"sources": sources}}}},
         tags={"new_files": str(len(new))},
     )

@@ -9,8 +9,10 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import itertools
 import os
 import posixpath
+import re
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +32,13 @@ COMPRESSED_COST = 4  # text shrinks about four times under gzip and bzip2
 SNIFFED_BYTES = 8000  # where Git looks for a NUL byte to call a file binary
 
 HIDDEN = (".", "_")  # as Hadoop and Spark have it
+STORAGE_MARK = ".emr_pipelines_storage"  # an empty file in the folder that holds the assets
+GLOB = re.compile(r"[*?\[]")
 
+BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
 ALLOWED_SOURCES = "a file, a folder or a glob on this machine, or s3://bucket/prefix"
 ALLOWED_CONTENT = "UTF-8 text, plain or in .gz or .bz2"
 DECOMPRESSORS: dict[str, Callable[[BinaryIO], Any]] = {".gz": gzip.open, ".bz2": bz2.open}
@@ -62,8 +70,8 @@ def find_text_files(sources: Sequence[str]) -> list[TextFile]:
     """All files the sources name, by path and without repeats; names that begin with . or _ are left out.
 
     A source is a file, a folder (taken whole, with its folders), a glob (`*`, `?`, `[...]` within a name, `**` for any
-    folders) or an s3:// prefix; a prefix that ends within a name, and a glob, cost a listing of the folder before. A
-    folder that links lead to more than once is taken once.
+    folders) or an s3:// prefix; a glob there, or a prefix that ends within a name, costs a listing of the folder before.
+    A folder that links lead to more than once is taken once. A folder where assets live is passed over.
 
     Raises SourceNotFound for a source that matches no file, SourceUnreadable for one that cannot be listed, and
     InvalidValue for one that is none of these.
@@ -126,8 +134,9 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
 
 def refuse_binary(path: str, first_block: bytes) -> None:
     """Raise NotText when a file that begins with these bytes cannot be UTF-8 text."""
-    if first_block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise NotText(f"{path} is UTF-16; allowed: {ALLOWED_CONTENT}. Convert it with iconv -f UTF-16 -t UTF-8.")
+    for encoding, marks in BYTE_ORDER_MARKS.items():
+        if first_block.startswith(marks):
+            raise NotText(f"{path} is {encoding}; allowed: {ALLOWED_CONTENT}. Try iconv -f {encoding} -t UTF-8.")
     nul = first_block.find(b"\0", 0, SNIFFED_BYTES)
     if nul >= 0:
         raise NotText(f"{path} is not text: it has a NUL byte at offset {nul}; allowed: {ALLOWED_CONTENT}.")
@@ -149,7 +158,7 @@ def locate(path: str) -> tuple[Any, str]:
 
     scheme, separator, rest = path.partition("://")
     if not separator:
-        return fs.LocalFileSystem(), os.path.abspath(path)  # noqa: PTH100 (resolve() would rename linked files)
+        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (resolve() would rename linked files)
     if scheme == "file":
         return fs.LocalFileSystem(), "/" + rest.lstrip("/")
     if scheme == "s3" and rest.strip("/"):
@@ -176,78 +185,96 @@ def _find(source: str) -> Iterator[TextFile]:
     filesystem, path = locate(source)
     prefix = "s3://" if source.startswith("s3://") else ""
     path = path.rstrip("/") or "/"
+    below = partial(_objects_below, filesystem) if prefix else _files_below
     try:
         info = filesystem.get_file_info(path)
         if info.type == FileType.File and not source.endswith("/"):
             yield TextFile(prefix + info.path, info.size, info.mtime_ns or 0)
         elif info.type == FileType.Directory:
-            yield from _list(filesystem, path, prefix, lambda _: True)
-        elif any(character in path for character in "*?["):
-            base = _folder_before_glob(path)
-            pattern = path[len(base) :].strip("/").split("/")
-            yield from _list(filesystem, base, prefix, lambda inner: _matches(inner.split("/"), pattern))
+            yield from below(path, ["**"])
+        elif GLOB.search(path):
+            base = "/".join(itertools.takewhile(lambda name: not GLOB.search(name), path.split("/")))
+            yield from below(base or "/", path[len(base) :].strip("/").split("/"))
         elif prefix and "/" in path:  # S3 has no folders: any beginning of a key is a prefix
             base, _, beginning = path.rpartition("/")
-            yield from _list(filesystem, base, prefix, lambda inner: inner.startswith(beginning))
-    except UnicodeError as error:
-        raise SourceUnreadable(
-            f"The source {source!r} cannot be listed: the name of a file there is not UTF-8 ({error}); rename it."
-        ) from error
+            for file in below(base, ["**"]):
+                if file.path.startswith(f"{prefix}{base}/{beginning}"):
+                    yield file
+    except ValueError as error:  # a name that cannot be written as UTF-8, or has a NUL character
+        raise SourceUnreadable(f"The source {source!r} cannot be listed: {error}") from error
     except OSError as error:
         raise SourceUnreadable(f"The source {source!r} cannot be listed: {error}") from error
 
 
-def _list(filesystem: Any, base: str, prefix: str, wanted: Callable[[str], bool]) -> Iterator[TextFile]:
-    """The files below `base` whose path from there is wanted and not hidden."""
-    start = len(f"{prefix}{base}".rstrip("/")) + 1
-    for file in _objects_below(filesystem, base, prefix) if prefix else _files_below(base):
-        inner = file.path[start:]
-        if wanted(inner) and not any(name.startswith(HIDDEN) for name in inner.split("/")):
-            yield file
-
-
-def _objects_below(filesystem: Any, base: str, prefix: str) -> Iterator[TextFile]:
+def _objects_below(filesystem: Any, base: str, pattern: list[str]) -> Iterator[TextFile]:
+    """The objects below a bucket or prefix whose key from there matches and has no hidden part."""
     from pyarrow.fs import FileSelector, FileType
 
     for info in filesystem.get_file_info(FileSelector(base, allow_not_found=True, recursive=True)):
-        if info.type == FileType.File:
-            yield TextFile(prefix + info.path, info.size, info.mtime_ns or 0)
+        names = info.path[len(base) + 1 :].split("/")
+        hidden = any(name.startswith(HIDDEN) for name in names)
+        if info.type == FileType.File and not hidden and _matches(names, pattern):
+            yield TextFile(f"s3://{info.path}", info.size, info.mtime_ns or 0)
 
 
-def _files_below(base: str) -> Iterator[TextFile]:
-    """Regular files below a local folder. Links are followed, but into each folder once: they can lead in circles."""
+def _files_below(base: str, pattern: list[str]) -> Iterator[TextFile]:
+    """The regular files below a local folder whose path from there matches and has no hidden part.
+
+    Only folders that can hold a match are entered; through links each folder once, for links can lead in circles; and
+    no folder that is an asset storage, for what was ingested must not be ingested again.
+    """
     entered = set()
-    for folder, folders, names in os.walk(base, onerror=_raise, followlinks=True):
-        identity = os.stat(folder).st_dev, os.stat(folder).st_ino  # noqa: PTH116 (Path is slow over many folders)
-        if identity in entered:
+    for folder, folders, names in os.walk(base, onerror=_raise_unless_gone, followlinks=True):
+        status = os.stat(folder)  # noqa: PTH116 (Path is slow over many files)
+        if (status.st_dev, status.st_ino) in entered or (STORAGE_MARK in names and folder != base):
             folders.clear()
             continue
-        entered.add(identity)
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        entered.add((status.st_dev, status.st_ino))
+        inner = [name for name in folder[len(base) :].split("/") if name]
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(HIDDEN) and _can_hold([*inner, name], pattern)
+        )
         for name in names:
+            if name.startswith(HIDDEN) or not _matches([*inner, name], pattern):
+                continue
             path = posixpath.join(folder, name)
-            path.encode()  # raises UnicodeError for a name that is not UTF-8, which nobody further on can open
+            if not _is_utf8(path):
+                raise ValueError(f"the name {os.fsencode(path)!r} is not UTF-8; rename it")
             status = os.stat(path)  # noqa: PTH116
             if stat.S_ISREG(status.st_mode):
                 yield TextFile(path, status.st_size, status.st_mtime_ns)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
-def _folder_before_glob(path: str) -> str:
-    names = path.split("/")
-    first = next(number for number, name in enumerate(names) if any(character in name for character in "*?["))
-    return "/".join(names[:first]) or "/"
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _matches(names: list[str], pattern: list[str]) -> bool:
+    """Whether a path matches a glob, both as their parts; a ** at the end stands for files at any depth."""
     if not pattern:
         return not names
     if pattern[0] == "**":
-        return _matches(names, pattern[1:]) or (bool(names) and _matches(names[1:], pattern))
+        return pattern == ["**"] or _matches(names, pattern[1:]) or (bool(names) and _matches(names[1:], pattern))
     return bool(names) and fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])
+
+
+def _can_hold(folder: list[str], pattern: list[str]) -> bool:
+    """Whether something below the folder can match."""
+    for name, part in itertools.zip_longest(folder, pattern[: len(folder)]):
+        if part == "**":
+            return True
+        if part is None or not fnmatchcase(name, part):
+            return False
+    return len(pattern) > len(folder)
 
 
 def _open(path: str) -> AbstractContextManager[Any]:

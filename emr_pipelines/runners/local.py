@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
+LINE_END = re.compile(r"[\r\n]+")  # progress bars end their lines with \r
+LONGEST_LINE = 8192  # characters in one event; what is longer is cut into several
 STOP_SECONDS = 30  # a JVM that does not answer by then ends with this process anyway
 DEFAULT_SPARK_CONFIG = {
     "spark.app.name": "emr_pipelines",
@@ -96,17 +99,21 @@ class LocalSparkRunner(SparkRunner):
         from dagster_pyspark import LazyPySparkResource
         from pyspark.sql import SparkSession
 
-        running = self._started or SparkSession.getActiveSession()
-        if running is not None and _answers(running.sparkContext):  # a test's or a notebook's is used, and not stopped
-            return running
+        if _answers(pyspark.SparkContext._active_spark_context):  # noqa: SLF001 (there is no other way to ask)
+            # this run's, or a test's or a notebook's, which is used and not stopped
+            return self._started or SparkSession.builder.getOrCreate()
+        _forget_dead_jvm()
         use_java(warn)
-        # the Python that runs this and the Spark that it imports, whatever another installation has put there
+        # the Python that runs this, what it can import, and its Spark, whatever another installation has set
         os.environ |= {
             "PYSPARK_PYTHON": sys.executable,
             "PYSPARK_DRIVER_PYTHON": sys.executable,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "SPARK_HOME": str(Path(pyspark.__file__).parent),
         }
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # a laptop's own name often cannot be looked up
+        if os.environ.get("LC_ALL") in {"C", "POSIX"}:
+            os.environ["LC_ALL"] = "C.UTF-8"  # else Java cannot open a path that is not ASCII
         settings = {**DEFAULT_SPARK_CONFIG, "spark.master": self.master, **self.spark_config}
         on_interrupt = signal.getsignal(signal.SIGINT)
         session: SparkSession = LazyPySparkResource(spark_config=settings).spark_session
@@ -125,27 +132,37 @@ def _in_own_thread(action: Callable[[], None]) -> None:
 
 
 class _LineTee:
-    """A text stream that passes all it gets on to another, and each whole line to a function; in all else the other."""
+    """A text stream that passes all it gets on to another, and each line to a function; in all else it is the other."""
 
     def __init__(self, passed_on_to: TextIO, on_line: Callable[[str], None]) -> None:
         self._passed_on_to = passed_on_to
         self._on_line = on_line
-        self._begun = ""
+        self._begun: list[str] = []
+        self._begun_characters = 0
         self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
         self._passed_on_to.write(text)
         with self._lock:
-            *lines, self._begun = (self._begun + text).split("\n")
+            self._begun.append(text)
+            self._begun_characters += len(text)
+            if "\n" not in text and "\r" not in text and self._begun_characters < LONGEST_LINE:
+                return len(text)
+            *lines, rest = LINE_END.split("".join(self._begun))
+            if len(rest) >= LONGEST_LINE:
+                lines, rest = [*lines, rest], ""
+            self._begun, self._begun_characters = [rest], len(rest)
         for line in lines:
-            if line.strip():
-                self._on_line(line)
+            self._pass_on(line)
         return len(text)
 
     def finish(self) -> None:
-        if self._begun.strip():
-            self._on_line(self._begun)
-        self._begun = ""
+        self._pass_on("".join(self._begun))
+
+    def _pass_on(self, line: str) -> None:
+        for start in range(0, len(line), LONGEST_LINE):
+            if part := line[start : start + LONGEST_LINE].rstrip():
+                self._on_line(part)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._passed_on_to, name)
@@ -162,9 +179,26 @@ def _printed_lines_to(log: Callable[[str], None]) -> Iterator[None]:
         tee.finish()
 
 
-def _answers(spark: SparkContext) -> bool:
-    """Whether nobody has stopped it: a program may."""
-    return getattr(spark, "_jsc", None) is not None
+def _answers(spark: SparkContext | None) -> bool:
+    """Whether it is there and runs: a program may have stopped it, and a JVM can die."""
+    from py4j.protocol import Py4JError
+
+    try:
+        return spark is not None and spark._jsc is not None and not spark._jsc.sc().isStopped()  # noqa: SLF001
+    except (OSError, Py4JError):
+        return False
+
+
+def _forget_dead_jvm() -> None:
+    """Let pyspark start a JVM anew when the one of this process has died; by itself it goes on calling it."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    gateway = SparkContext._gateway  # noqa: SLF001 (pyspark has no call for this)
+    if gateway is not None and gateway.proc.poll() is not None:
+        SparkContext._active_spark_context = None  # noqa: SLF001
+        SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
+        SparkSession._instantiatedSession = None  # noqa: SLF001
 
 
 def _observed(look: Callable[[SparkContext], str], spark: SparkContext) -> str:

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.automation.sensors import Cursor, new_text_sensor
+from emr_pipelines.storage import Storage
 
 
 class Sensor:
@@ -99,8 +100,39 @@ def test_an_empty_folder_does_not_forget_what_was_seen(sensor: Sensor, tree: Pat
     assert "No new or changed file" in sensor.skip_reason()
 
 
+def test_a_cursor_that_was_reset_asks_for_a_run_that_dagster_has_not_seen(sensor: Sensor, tree: Path) -> None:
+    (tree / "a.txt").write_text("x")
+    sensor.request()
+    sensor.cursor = None
+    assert sensor.request().tags["new_files"] == "1"
+
+
+@pytest.mark.parametrize("cursor", ["garbage", "{}", "null", '{"runs": 1}', '{"began": 1, "runs": 1, "seen": 7}'])
+def test_a_cursor_that_cannot_be_read_starts_anew(sensor: Sensor, tree: Path, cursor: str) -> None:
+    (tree / "a.txt").write_text("x")
+    sensor.cursor = cursor
+    assert sensor.request().tags["new_files"] == "1"
+    assert "No new or changed file" in sensor.skip_reason()
+
+
+@pytest.mark.parametrize("source", ["http://example.com/x", "   ", "a\0b"])
+def test_a_source_that_is_not_allowed_is_a_reason(sensor: Sensor, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.setattr("emr_pipelines.automation.sensors.configured_sources", lambda: [source])
+    assert repr(source) in sensor.skip_reason()
+
+
+def test_what_the_assets_wrote_is_not_new_text(sensor: Sensor, tree: Path) -> None:
+    (tree / "a.txt").write_text("x")
+    key = dg.AssetKey("input_text")
+    with Storage(uri=f"{tree}/data").new_version(key, "run") as version:
+        folder = Path(version.uri.removeprefix("file://"))
+        folder.mkdir()
+        (folder / "part-00000.txt").write_text("x")
+        assert sensor.request().tags["new_files"] == "1"
+
+
 def test_the_cursor_of_many_files_is_small() -> None:
     marks = frozenset(number.to_bytes(6, "big") for number in range(100_000))
-    text = str(Cursor(3, marks))
+    text = str(Cursor(1, 3, marks))
     assert len(text) < 800_000
-    assert Cursor.parse(text) == Cursor(3, marks)
+    assert Cursor.parse(text) == Cursor(1, 3, marks)

@@ -112,6 +112,7 @@ def test_only_empty_files_give_an_empty_snapshot(spark: SparkSession, tree: Path
     [
         ("b.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is not text: it has a NUL byte at offset 8; allowed: UTF-8"),
         ("b.txt", "text".encode("utf-16"), "is UTF-16; allowed: UTF-8 text"),
+        ("b.txt", "text".encode("utf-32"), "is UTF-32; allowed: UTF-8 text"),
         ("b.gz", gzip.compress(b"\0\0"), "is not text: it has a NUL byte at offset 0"),
         ("b.gz", b"not compressed at all", "damaged compressed file"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, SourceUnreadable
-from emr_pipelines.programs.text import Split, TextFile, find_text_files, plan_tasks, read_split
+from emr_pipelines.programs.text import STORAGE_MARK, Split, TextFile, find_text_files, plan_tasks, read_split
 
 
 def paths(*sources: str) -> list[str]:
@@ -80,9 +80,42 @@ def test_a_folder_that_links_to_itself_is_taken_once(files: Path) -> None:
     assert len(paths(str(files))) == 4
 
 
+def test_a_glob_enters_only_folders_that_can_hold_a_match(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = []
+    walk = os.walk
+
+    def record(base: str, **options: Any) -> Any:
+        for folder, folders, names in walk(base, **options):
+            entered.append(folder.removeprefix(str(files)))
+            yield folder, folders, names
+
+    monkeypatch.setattr("emr_pipelines.programs.text.os.walk", record)
+    assert paths(f"{files}/*.txt") == [f"{files}/a.txt"]
+    assert entered == [""]
+    entered.clear()
+    assert paths(f"{files}/s*/*.txt") == [f"{files}/sub/c.txt"]
+    assert entered == ["", "/sub"]
+
+
+def test_the_home_folder_is_known(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(files))
+    assert paths("~/a.txt") == [f"{files}/a.txt"]
+
+
+def test_what_is_no_regular_file_is_passed_over(files: Path) -> None:
+    os.mkfifo(files / "pipe.txt")
+    assert len(paths(str(files))) == 4
+
+
+def test_a_storage_of_assets_is_passed_over(files: Path) -> None:
+    (files / "sub" / STORAGE_MARK).touch()
+    assert paths(str(files)) == [f"{files}/a.txt", f"{files}/b.log"]
+    assert paths(f"{files}/sub/deep") == [f"{files}/sub/deep/d.txt"]  # unless it is meant
+
+
 def test_a_name_that_is_not_utf8_is_a_sentence(tree: Path) -> None:
     Path(os.fsdecode(os.fsencode(tree) + b"/caf\xe9.txt")).write_text("x")
-    with pytest.raises(SourceUnreadable, match="the name of a file there is not UTF-8") as caught:
+    with pytest.raises(SourceUnreadable, match=r"cannot be listed: the name .* is not UTF-8; rename it") as caught:
         find_text_files([str(tree)])
     assert str(tree) in str(caught.value)
 

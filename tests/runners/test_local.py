@@ -1,5 +1,6 @@
 """Programs run here: what they return, what the event log shows meanwhile, and what is left afterwards."""
 
+import io
 import logging
 import os
 import subprocess
@@ -130,13 +131,13 @@ def test_progress_is_logged_while_tasks_run_and_summed_up(
     assert lines[-1] == "Spark: 1 jobs, 1 stages, 3 tasks done."
 
 
-def test_a_program_that_stops_spark_has_succeeded_and_the_next_gets_a_new_session(tmp_path: Path) -> None:
+def test_a_program_that_ends_spark_has_succeeded_and_the_next_gets_a_new_session(tmp_path: Path) -> None:
     """In a process of its own, because the session of these tests must not be stopped."""
     script = tmp_path / "stops.py"
     script.write_text(STOPS)
     answer = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.splitlines()[-1] == "counts: [3, 4]"
+    assert answer.stdout.splitlines()[-1] == "counts: [3, 4, 5]"
 
 
 STOPS = """
@@ -150,6 +151,10 @@ def count_and_stop(spark, params):
     counts.append(spark.range(params).count())
     spark.stop()
 
+def kill_the_jvm(spark, params):
+    spark.sparkContext._gateway.proc.kill()
+    spark.sparkContext._gateway.proc.wait()
+
 @dg.asset
 def first(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
     spark.run(context, count_and_stop, 3)
@@ -158,7 +163,16 @@ def first(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
 def second(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
     spark.run(context, count_and_stop, 4)
 
-assert dg.materialize([first, second], resources={"spark": LocalSparkRunner(master="local[1]")}).success
+@dg.asset(deps=[second])
+def third(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+    spark.run(context, kill_the_jvm, None)
+
+@dg.asset(deps=[third])
+def fourth(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+    spark.run(context, count_and_stop, 5)
+
+assets = [first, second, third, fourth]
+assert dg.materialize(assets, resources={"spark": LocalSparkRunner(master="local[1]")}).success
 print("counts:", counts)
 """
 
@@ -173,6 +187,18 @@ def test_another_spark_and_python_in_the_environment_are_not_used() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=False)
     assert answer.stdout == "6\n", answer.stderr
+
+
+def test_long_and_endless_lines_are_cut_into_several() -> None:
+    lines: list[str] = []
+    tee = local._LineTee(io.StringIO(), lines.append)
+    for _ in range(1000):
+        tee.write("x" * 50)
+    tee.write("\rstep 1\rstep 2\nend")
+    tee.finish()
+    assert lines[-3:] == ["step 1", "step 2", "end"]
+    assert sum(map(len, lines[:-3])) == 50_000
+    assert max(map(len, lines)) <= local.LONGEST_LINE
 
 
 def test_stdout_is_still_the_stream_it_was(spark: SparkSession, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
