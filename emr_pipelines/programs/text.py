@@ -70,7 +70,7 @@ def find_text_files(sources: Sequence[str]) -> list[TextFile]:
     """All files the sources name, by path and without repeats; names that begin with . or _ are left out.
 
     A source is a file, a folder (taken whole, with its folders), a glob (`*`, `?`, `[...]` within a name, `**` for any
-    folders) or an s3:// prefix; a glob there, or a prefix that ends within a name, costs a listing of the folder before.
+    folders) or an s3:// prefix; a glob there, or a prefix that ends within a name, costs a listing of its folder.
     A folder that links lead to more than once is taken once. A folder where assets live is passed over.
 
     Raises SourceNotFound for a source that matches no file, SourceUnreadable for one that cannot be listed, and
