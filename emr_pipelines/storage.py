@@ -136,25 +136,22 @@ class Storage(dg.ConfigurableResource[None]):
         the pointer cannot be written.
         """
         with self._locked(asset):
-            return self._publish(asset, version, data_version)
-
-    def _publish(self, asset: dg.AssetKey, version: Version, data_version: str) -> Published:
-        latest = self.latest(asset)
-        # names are only compared between runs that overlapped, so that a clock that is behind cannot block later runs
-        if latest is not None and latest.version != version.before and latest.version > version.name:
-            raise Superseded(
-                f"{asset.to_user_string()} was not published: run {latest.run_id} began later than this one and has "
-                f"already published version {latest.version}."
-            )
-        published = Published(version.uri, version.name, data_version, version.run_id, _now().isoformat())
-        folder = self._folder(asset)
-        text = json.dumps(asdict(published), indent=1)
-        try:
-            _replace(folder / version.name / PUBLISHED, text)
-            _replace(folder / POINTER, text)
-        except OSError as error:
-            raise StorageUnusable(f"{folder / POINTER} cannot be written: {error}.") from error
-        return published
+            latest = self.latest(asset)
+            # names are compared between runs that overlapped only, so a clock that is behind cannot block later runs
+            if latest is not None and latest.version != version.before and latest.version > version.name:
+                raise Superseded(
+                    f"{asset.to_user_string()} was not published: run {latest.run_id} began later than this one and "
+                    f"has already published version {latest.version}."
+                )
+            published = Published(version.uri, version.name, data_version, version.run_id, _now().isoformat())
+            folder = self._folder(asset)
+            text = json.dumps(asdict(published), indent=1)
+            try:
+                _replace(folder / version.name / PUBLISHED, text)
+                _replace(folder / POINTER, text)
+            except OSError as error:
+                raise StorageUnusable(f"{folder / POINTER} cannot be written: {error}.") from error
+            return published
 
     def prune(self, asset: dg.AssetKey, now: Callable[[], datetime] = _now) -> list[str]:
         """Delete published versions beyond `keep_versions` (never the latest), and what runs that never published
@@ -162,22 +159,19 @@ class Storage(dg.ConfigurableResource[None]):
         be deleted.
         """
         with self._locked(asset):
-            return self._prune(asset, now)
-
-    def _prune(self, asset: dg.AssetKey, now: Callable[[], datetime]) -> list[str]:
-        folder = self._folder(asset)
-        latest = self.latest(asset)
-        versions = sorted(
-            (path for path in folder.iterdir() if VERSION_NAME.fullmatch(path.name)), key=lambda p: p.name
-        )
-        published = [path for path in versions if (path / PUBLISHED).exists()]
-        abandoned_before = (now() - ABANDONED_AFTER).strftime(VERSION_TIME)
-        old = published[: -self.keep_versions]
-        old += [path for path in versions if path not in published and path.name < abandoned_before]
-        old = [path for path in old if latest is None or path.name != latest.version]
-        for path in old:
-            _delete(path)
-        return [path.name for path in old]
+            folder = self._folder(asset)
+            latest = self.latest(asset)
+            versions = sorted(
+                (path for path in folder.iterdir() if VERSION_NAME.fullmatch(path.name)), key=lambda path: path.name
+            )
+            published = [path for path in versions if (path / PUBLISHED).exists()]
+            abandoned_before = (now() - ABANDONED_AFTER).strftime(VERSION_TIME)
+            old = published[: -self.keep_versions]
+            old += [path for path in versions if path not in published and path.name < abandoned_before]
+            old = [path for path in old if latest is None or path.name != latest.version]
+            for path in old:
+                _delete(path)
+            return [path.name for path in old]
 
     @contextmanager
     def _locked(self, asset: dg.AssetKey) -> Iterator[None]:

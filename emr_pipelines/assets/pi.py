@@ -1,6 +1,7 @@
 """The Pi pipeline: pi_estimates."""
 
 import math
+from dataclasses import asdict
 from fractions import Fraction
 
 import dagster as dg
@@ -104,7 +105,9 @@ def pi_estimates(
         )
         result = spark.run(context, estimate_pi, params)
         metadata = {
-            "estimates": dg.MetadataValue.table([_record(row) for row in result.estimates], schema=COLUMNS),
+            "estimates": dg.MetadataValue.table(
+                [dg.TableRecord(asdict(row)) for row in result.estimates], schema=COLUMNS
+            ),
             "dagster/row_count": len(result.estimates),
             "digits": result.digits,
             "samples": sum(row.samples for row in result.estimates),
@@ -140,18 +143,4 @@ def check_pi_estimates(result: PiResult) -> list[dg.AssetCheckResult]:
 def _distances(rows: list[PiEstimate]) -> str:
     return "; ".join(
         f"{row.samples:,} samples: off by {row.abs_error:.2g}, bound {row.error_bound:.2g}" for row in rows
-    )
-
-
-def _record(row: PiEstimate) -> dg.TableRecord:
-    return dg.TableRecord(
-        {
-            "method": row.method,
-            "samples": row.samples,
-            "estimate": row.estimate,
-            "abs_error": row.abs_error,
-            "std_error": row.std_error,
-            "error_bound": row.error_bound,
-            "seconds": row.seconds,
-        }
     )

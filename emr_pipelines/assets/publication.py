@@ -78,9 +78,9 @@ def publish(
         )
     before = storage.latest(context.asset_key)
     published = storage.publish(context.asset_key, version, data_version)
-    unchanged = before is not None and before.data_version == data_version
-    if before is not None and unchanged:
-        context.log.info(f"Unchanged: the data is the same as in version {before.version}.")
+    same_as = before.version if before is not None and before.data_version == data_version else None
+    if same_as:
+        context.log.info(f"Unchanged: the data is the same as in version {same_as}.")
     try:
         pruned = storage.prune(context.asset_key)
     except OSError as error:  # the new version is published; a leftover must not make this run a failure
@@ -92,7 +92,7 @@ def publish(
         data_version=dg.DataVersion(data_version),
         metadata={
             **metadata,
-            "unchanged": unchanged,
+            "unchanged": same_as is not None,
             "version": published.version,
             "path": path_of(published.uri),
         },

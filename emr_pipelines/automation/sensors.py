@@ -43,7 +43,7 @@ class Cursor:
 def fingerprint(file: TextFile) -> bytes:
     """Changes when the file's path, size or time of last change does."""
     identity = f"{file.path}\0{file.bytes}\0{file.modified_ns}"
-    return blake2b(identity.encode(errors="surrogateescape"), digest_size=FINGERPRINT_BYTES).digest()
+    return blake2b(identity.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
 @dg.sensor(

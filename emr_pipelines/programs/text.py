@@ -114,22 +114,21 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
 
     Raises NotText for a damaged compressed file, SourceUnreadable for one that cannot be read at all.
     """
+    decompress = DECOMPRESSORS.get(_suffix(split.path))
     try:
         with _open(split.path) as raw:
-            decompress = DECOMPRESSORS.get(_suffix(split.path))
             if decompress is None:
                 blocks = _read_lines(raw, split.start, split.end, block_bytes)
             else:
                 blocks = iter(partial(decompress(raw).read, block_bytes), b"")
             for number, block in enumerate(blocks):
                 yield block.removeprefix(codecs.BOM_UTF8) if number == 0 and split.start == 0 else block
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, OSError) as error:
+        # gzip and bz2 report bad data as an OSError without a number; a real failure to read has one, or is AWS's
+        real = isinstance(error, OSError) and (error.errno is not None or "AWS Error" in str(error))
+        if real or decompress is None:
+            raise SourceUnreadable(f"{split.path} cannot be read: {error}") from error
         raise NotText(f"{split.path} is a damaged compressed file ({error}); compress it again.") from error
-    except OSError as error:
-        # gzip and bz2 report bad data as an OSError without a number; a real failure to read has one
-        if error.errno is None and _suffix(split.path) in DECOMPRESSORS and "AWS Error" not in str(error):
-            raise NotText(f"{split.path} is a damaged compressed file ({error}); compress it again.") from error
-        raise SourceUnreadable(f"{split.path} cannot be read: {error}") from error
 
 
 def refuse_binary(path: str, first_block: bytes) -> None:
@@ -200,9 +199,7 @@ def _find(source: str) -> Iterator[TextFile]:
             for file in below(base, ["**"]):
                 if file.path.startswith(f"{prefix}{base}/{beginning}"):
                     yield file
-    except ValueError as error:  # a name that cannot be written as UTF-8, or has a NUL character
-        raise SourceUnreadable(f"The source {source!r} cannot be listed: {error}") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that is not UTF-8, or has a NUL character
         raise SourceUnreadable(f"The source {source!r} cannot be listed: {error}") from error
 
 

@@ -135,7 +135,8 @@ def test_a_program_that_ends_spark_has_succeeded_and_the_next_gets_a_new_session
     """In a process of its own, because the session of these tests must not be stopped."""
     script = tmp_path / "stops.py"
     script.write_text(STOPS)
-    answer = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    environ = {**os.environ, "SPARK_LOCAL_DIRS": str(tmp_path), "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={tmp_path}"}
+    answer = subprocess.run([sys.executable, str(script)], env=environ, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.splitlines()[-1] == "counts: [3, 4, 5]"
 
