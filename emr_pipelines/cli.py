@@ -1,0 +1,143 @@
+"""The command line: `emr-pipelines emulator`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from emr_pipelines.errors import JavaNotUsable
+from emr_pipelines.runners.java import use_java
+
+if TYPE_CHECKING:
+    from emr_pipelines.emulator import Emulator
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="emr-pipelines")
+def main() -> None:
+    """PySpark programs as Dagster assets, on this machine or on Amazon EMR."""
+
+
+@main.command()
+@click.option("--port", default=5566, show_default=True, type=click.IntRange(0, 65_535), help="0 is any that is free.")
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="Keep buckets and logs in this folder.")
+@click.option(
+    "--speed",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0.001, 1_000_000),
+    help="How much faster than on EMR a cluster comes up, goes, and has its logs in S3.",
+)
+@click.option(
+    "--spark-master",
+    default="local-cluster[2,1,1024]",
+    show_default=True,
+    help="Spark's master for the steps: local[n], or local-cluster[executors,cores,MiB].",
+)
+@click.option(
+    "--python", type=click.Path(exists=True, dir_okay=False), help="The Python of the steps, if not this one."
+)
+@click.option("--bucket", "buckets", multiple=True, help="Create this bucket, if there is none. May be repeated.")
+@click.option(
+    "--succeed",
+    "commands",
+    multiple=True,
+    metavar="COMMAND",
+    help="Let steps of a command that cannot be run here, such as hive-script, succeed. May be repeated.",
+)
+@click.option(
+    "--faults",
+    "faults_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A YAML file of what is to go wrong.",
+)
+@click.option(
+    "--env-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the clients' environment to this file.",
+)
+def emulator(
+    port: int,
+    root: Path | None,
+    speed: float,
+    spark_master: str,
+    python: str | None,
+    buckets: tuple[str, ...],
+    commands: tuple[str, ...],
+    faults_file: Path | None,
+    env_file: Path | None,
+) -> None:
+    """Rehearse EMR on this machine: an endpoint for EMR, S3 and STS that runs steps with the installed Spark.
+
+    Ctrl-C ends it and every process that it started.
+    """
+    try:
+        from emr_pipelines import emulator as emulation
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"The emulator needs the package {error.name!r}; install it with pip install 'emr-pipelines[emulator]'."
+        ) from error
+    try:
+        spark = emulation.find_spark(spark_master, use_java(lambda warning: click.echo(warning, err=True)), python)
+        running = emulation.Emulator(
+            root,
+            port=port,
+            speed=speed,
+            spark=spark,
+            scripted={command: emulation.Scripted() for command in commands},
+            faults=emulation.read_faults(_yaml(faults_file)) if faults_file else [],
+            say=click.echo,
+        )
+    except (
+        JavaNotUsable,
+        emulation.AddressInUse,
+        emulation.InvalidFault,
+        emulation.RootUnusable,
+        emulation.SparkNotFound,
+    ) as error:
+        raise click.ClickException(str(error)) from error
+    with _interruptions() as interrupted, running:
+        for bucket in buckets:
+            running.create_bucket(bucket)
+        _introduce(running, env_file)
+        interrupted.wait()
+        click.echo("Ending what runs.")
+
+
+def _yaml(path: Path) -> object:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{path} is not YAML: {error}") from error
+
+
+def _introduce(emulator: Emulator, env_file: Path | None) -> None:
+    exports = "".join(f"export {name}={value}\n" for name, value in emulator.environment.items())
+    if env_file is not None:
+        try:
+            env_file.write_text(exports)
+        except OSError as error:
+            raise click.ClickException(f"{env_file} cannot be written: {error.strerror}.") from error
+    click.echo(f"EMR, S3 and STS are at {emulator.url}, and a page at {emulator.url}/_emulator/\n")
+    click.echo("In another terminal:\n")
+    click.echo(f"source {env_file}\n" if env_file is not None else exports)
+
+
+@contextmanager
+def _interruptions() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, in place of an exception in the middle of something."""
+    interrupted = threading.Event()
+    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,91 @@
+"""What EMR checks of a request beyond its shape, and how it turns long lists into pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+from emr_pipelines.emulator import releases
+from emr_pipelines.emulator.protocol import ServiceError, invalid_request, validation_error
+from emr_pipelines.emulator.records import Cluster
+
+Params = dict[str, Any]
+PAGE = 50
+MAX_CONCURRENCY = 256
+IDLE_TIMEOUT_SECONDS = (60, 604_800)
+DEFAULT_IDLE_TIMEOUT_SECONDS = 3600
+
+
+class HasId(Protocol):
+    id: str
+
+
+T = TypeVar("T", bound=HasId)
+
+
+def page(
+    items: Iterable[T], params: Params, wanted: Callable[[T], bool] = lambda _: True
+) -> tuple[list[T], str | None]:
+    """Up to a page of the items that are wanted, after the one that the marker names, and the next page's marker."""
+    marker = params.get("Marker")
+    page: list[T] = []
+    skipping = marker is not None
+    for item in items:
+        if skipping:
+            skipping = item.id != marker
+        elif wanted(item):
+            if len(page) == PAGE:
+                return page, page[-1].id
+            page.append(item)
+    if skipping:
+        raise invalid_request(f"Marker '{marker}' is not valid.")
+    return page, None
+
+
+def check_release(params: Params) -> None:
+    label = params.get("ReleaseLabel")
+    if label is None:
+        raise validation_error("Must specify a release label.")
+    if not releases.is_release(label):
+        raise validation_error(f"The supplied release label is invalid: {label}.")
+
+
+def checked_concurrency(level: int, error: Callable[[str], ServiceError] = validation_error) -> int:
+    if not 1 <= level <= MAX_CONCURRENCY:
+        raise error(f"StepConcurrencyLevel must be 1 to {MAX_CONCURRENCY}; it is {level}.")
+    return level
+
+
+def checked_idle_timeout(cluster: Cluster, policy: Params) -> int:
+    timeout: int = policy.get("IdleTimeout", DEFAULT_IDLE_TIMEOUT_SECONDS)
+    least, most = IDLE_TIMEOUT_SECONDS
+    if not least <= timeout <= most:
+        raise validation_error(f"IdleTimeout must be {least} to {most} seconds; it is {timeout}.")
+    if not releases.supports_auto_termination(cluster.release):
+        raise validation_error(f"Auto-termination policies need emr-5.30.0, emr-6.1.0 or later, not {cluster.release}.")
+    return timeout
+
+
+def checked_scaling(policy: Params | None) -> Params | None:
+    limits = (policy or {}).get("ComputeLimits", {})
+    if limits and limits["MinimumCapacityUnits"] > limits["MaximumCapacityUnits"]:
+        raise validation_error(
+            f"MinimumCapacityUnits ({limits['MinimumCapacityUnits']}) must not be above MaximumCapacityUnits "
+            f"({limits['MaximumCapacityUnits']})."
+        )
+    return policy
+
+
+def checked_tags(tags: list[Params], error: Callable[[str], ServiceError] = validation_error) -> dict[str, str]:
+    for tag in tags:
+        if not tag.get("Key") or len(tag["Key"]) > 128 or len(tag.get("Value", "")) > 256:  # noqa: PLR2004 (EC2's limits)
+            raise error(f"A tag needs a Key of 1 to 128 characters and a Value of up to 256; this is {tag}.")
+    return {tag["Key"]: tag.get("Value", "") for tag in tags}
+
+
+def release_token(token: str | None, labels: list[str]) -> int:
+    if token is None:
+        return 0
+    if token not in labels:
+        raise invalid_request(f"NextToken '{token}' is not valid.")
+    return labels.index(token)

@@ -1,0 +1,103 @@
+"""Time: what hour it is, and what is due when."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+Action = Callable[[], None]
+
+
+class Clock(Protocol):
+    """Tells the time in seconds since the epoch."""
+
+    def now(self) -> float: ...
+
+
+class SystemClock:
+    def now(self) -> float:
+        return time.time()
+
+
+class ManualClock:
+    """A clock that stands still until `Agenda.advance` moves it; for tests that do not wait."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+
+class Agenda:
+    """What is due when, and the one lock that guards all that the emulator knows.
+
+    Actions run one at a time, in the order in which they are due, with `lock` held. With a system clock a thread runs
+    them (`start`, `stop`); with a manual clock `advance` does.
+    """
+
+    def __init__(self, clock: Clock, report: Callable[[BaseException], None] | None = None) -> None:
+        self.clock = clock
+        self.lock = threading.RLock()
+        self._changed = threading.Condition(self.lock)
+        self._due: list[tuple[float, int, Action]] = []
+        self._order = itertools.count()
+        self._report = report
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    def now(self) -> float:
+        return self.clock.now()
+
+    def after(self, seconds: float, action: Action) -> None:
+        """Have `action` run in so many seconds. It has to see for itself whether it is still wanted then."""
+        with self._changed:
+            heapq.heappush(self._due, (self.now() + seconds, next(self._order), action))
+            self._changed.notify_all()
+
+    def run_due(self) -> float | None:
+        """Run what is due; returns when the next is, if there is any."""
+        with self.lock:
+            while self._due and self._due[0][0] <= self.now():
+                _, _, action = heapq.heappop(self._due)
+                try:
+                    action()
+                except Exception as error:
+                    if self._report is None:
+                        raise
+                    self._report(error)  # one cluster's trouble must not stop the others' clock
+            return self._due[0][0] if self._due else None
+
+    def advance(self, seconds: float) -> None:
+        """Move a manual clock on, stopping at everything that is due on the way."""
+        if not isinstance(self.clock, ManualClock):
+            raise TypeError("only a ManualClock can be advanced")
+        with self.lock:
+            until = self.clock.time + seconds
+            while self._due and self._due[0][0] <= until:
+                self.clock.time = max(self.clock.time, self._due[0][0])
+                self.run_due()
+            self.clock.time = until
+
+    def start(self) -> None:
+        """Let a thread run what is due; with a manual clock there is none."""
+        if not isinstance(self.clock, ManualClock):
+            self._thread = threading.Thread(target=self._run, name="agenda", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._stopping:
+                due = self.run_due()
+                self._changed.wait(None if due is None else max(0.0, due - self.now()))

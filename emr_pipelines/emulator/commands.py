@@ -1,0 +1,212 @@
+"""What a step runs: EMR's commands as commands of this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emr_pipelines.emulator.records import Cluster, Step
+
+ON_CLUSTER_SPARK = "/usr/lib/spark/"  # where EMR has Spark
+RUNNABLE = "spark-submit, bash, sh and script-runner.jar"
+
+# spark-submit's options without a value; all others have one
+SWITCHES = frozenset({"--supervise", "--usage-error", "--verbose", "-v", "--version", "--help", "-h"})
+# what YARN decides on a cluster, and the emulator's master here
+YARN_OPTIONS = frozenset(
+    {
+        "--master", "--deploy-mode", "--queue", "--num-executors", "--executor-cores", "--executor-memory",
+        "--total-executor-cores", "--driver-cores", "--principal", "--keytab", "--proxy-user",
+    }
+)  # fmt: skip
+YARN_SETTINGS = re.compile(
+    r"spark\.(master|submit\.deployMode|dynamicAllocation\..*|shuffle\.service\.enabled|yarn\.(?!appMasterEnv).*"
+    r"|(executor|driver)\.(cores|instances|memoryOverhead.*)|executor\.memory|eventLog\..*|history\..*)"
+)
+APP_MASTER_ENV = "spark.yarn.appMasterEnv."
+PYTHON_NAMES = ("spark.pyspark.python", "spark.pyspark.driver.python", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+LOCAL_CLUSTER = re.compile(r"local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*(\d+)\s*\]")
+S3_SCHEMES = ("s3", "s3a", "s3n")
+
+
+class CannotRun(Exception):
+    """A step that the emulator cannot run; the message says so."""
+
+
+@dataclass(frozen=True)
+class Spark:
+    """The Spark that steps run on: pyspark's folder, its Java, the Python of programs, and the master."""
+
+    home: Path
+    java_home: str | None
+    python: str
+    master: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of this machine. `cluster_mode` says that its output is a YARN container's."""
+
+    argv: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    spark: bool = False
+    cluster_mode: bool = False
+    defaults: dict[str, str] = field(default_factory=dict)  # for spark-defaults.conf
+    archives: list[str] = field(default_factory=list)  # to unpack where a driver in cluster mode runs
+    files: list[str] = field(default_factory=list)  # to copy there
+
+
+def command_of(cluster: Cluster, step: Step, spark: Spark, spark_home: Path, buckets: Mapping[str, Path]) -> Command:
+    """The command for a step, with Spark's files at `spark_home` and S3's in the folders of `buckets`.
+
+    Raises CannotRun.
+    """
+    jar = step.jar.rpartition("/")[2]
+    if jar == "script-runner.jar" and step.args:
+        script = local_path(step.args[0], buckets)
+        return Command(["bash", str(script), *step.args[1:]], cluster_environment(cluster, spark))
+    if jar != "command-runner.jar" or not step.args:
+        raise CannotRun(f"The emulator cannot run the jar {step.jar!r}; it runs {RUNNABLE}.")
+    name, arguments = step.args[0].rpartition("/")[2], list(step.args[1:])
+    if name in ("bash", "sh"):
+        return Command([name, *arguments], cluster_environment(cluster, spark))
+    if name == "spark-submit":
+        return _spark_submit(cluster, arguments, spark, spark_home, buckets)
+    raise CannotRun(f"The emulator cannot run {step.args[0]!r}; it runs {RUNNABLE}.")
+
+
+def local_path(uri: str, buckets: Mapping[str, Path]) -> Path:
+    """The file of an S3 object. Raises CannotRun when there is none."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    folder = buckets.get(bucket)
+    path = None if folder is None else (folder / key).resolve()
+    if path is None or folder is None or not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise CannotRun(f"There is no object {uri!r}.")
+    return path
+
+
+def _spark_submit(
+    cluster: Cluster, arguments: list[str], spark: Spark, spark_home: Path, buckets: Mapping[str, Path]
+) -> Command:
+    options, program = split_options(arguments)
+    settings = _settings(value for name, value in options if name in ("--conf", "-c"))
+    defaults = cluster_settings(cluster, "spark-defaults")
+    deploy_mode = dict(options).get("--deploy-mode") or settings.get(
+        "spark.submit.deployMode", defaults.get("spark.submit.deployMode", "client")
+    )
+    cluster_mode = deploy_mode == "cluster"
+    environment = cluster_environment(cluster, spark)
+    if cluster_mode:
+        for name, value in {**defaults, **settings}.items():
+            if name.startswith(APP_MASTER_ENV):
+                environment[name.removeprefix(APP_MASTER_ENV)] = value
+    environment = {name: _usable_python(name, value, spark) for name, value in environment.items()}
+    argv = [str(spark_home / "bin" / "spark-submit")]
+    for option, given in options:
+        if option not in YARN_OPTIONS and option not in ("--conf", "-c"):
+            argv += [option] if given is None else [option, given]
+    ours = {**_local_settings(settings, spark), **s3_settings(buckets), **_master_settings(spark.master)}
+    java_options = ours.get("spark.executor.extraJavaOptions", defaults.get("spark.executor.extraJavaOptions", ""))
+    temporary = f"-Djava.io.tmpdir={spark_home.parent / 'tmp'}"
+    ours["spark.executor.extraJavaOptions"] = f"{java_options} {temporary}".strip()
+    for name, value in ours.items():
+        argv += ["--conf", f"{name}={value}"]
+    argv += ["--master", spark.master]
+    argv += [_on_this_machine(word, spark_home) for word in program[:1]] + program[1:]
+    values = {name: [v for n, v in options if n == name and v] for name in ("--archives", "--files")}
+    return Command(
+        argv,
+        environment,
+        spark=True,
+        cluster_mode=cluster_mode,
+        defaults={"spark.ui.enabled": "false", **_local_settings(defaults, spark)},
+        archives=",".join(values["--archives"]).split(",") if values["--archives"] else [],
+        files=",".join(values["--files"]).split(",") if values["--files"] else [],
+    )
+
+
+def split_options(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """spark-submit's own options with their values, and what follows them: the program and its arguments."""
+    options: list[tuple[str, str | None]] = []
+    rest = list(arguments)
+    while rest and rest[0].startswith("-"):
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if equals and name.startswith("--"):
+            options.append((name, value))
+        elif word in SWITCHES:
+            options.append((word, None))
+        elif rest:
+            options.append((word, rest.pop(0)))
+        else:
+            options.append((word, None))  # spark-submit will say what is missing
+    return options, rest
+
+
+def s3_settings(buckets: Mapping[str, Path]) -> dict[str, str]:
+    """Hadoop's settings that make `s3://bucket/` the bucket's folder, with nothing but what pyspark brings."""
+    settings = {}
+    for scheme in S3_SCHEMES:
+        settings[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
+        # not LocalFileSystem, which would leave a .crc file beside each object
+        target = f"spark.hadoop.fs.viewfs.overload.scheme.target.{scheme}.impl"
+        settings[target] = "org.apache.hadoop.fs.RawLocalFileSystem"
+    for name, folder in buckets.items():
+        settings[f"spark.hadoop.fs.viewfs.mounttable.{name}.linkFallback"] = folder.as_uri()
+    return settings
+
+
+def cluster_settings(cluster: Cluster, classification: str) -> dict[str, str]:
+    """The properties of a classification in the cluster's Configurations."""
+    return {
+        name: value
+        for entry in cluster.request.get("Configurations", [])
+        if entry.get("Classification") == classification
+        for name, value in entry.get("Properties", {}).items()
+    }
+
+
+def cluster_environment(cluster: Cluster, spark: Spark) -> dict[str, str]:
+    """The environment that the cluster's spark-env and hadoop-env classifications export."""
+    environment: dict[str, str] = {}
+    for entry in cluster.request.get("Configurations", []):
+        if entry.get("Classification") in ("spark-env", "hadoop-env"):
+            for inner in entry.get("Configurations", []):
+                if inner.get("Classification") == "export":
+                    environment.update(inner.get("Properties", {}))
+    return {name: _usable_python(name, value, spark) for name, value in environment.items()}
+
+
+def _settings(pairs: Iterable[str | None]) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in pairs if pair and "=" in pair)
+
+
+def _local_settings(settings: Mapping[str, Any], spark: Spark) -> dict[str, str]:
+    """Settings without what only YARN can do."""
+    return {
+        name: _usable_python(name, str(value), spark)
+        for name, value in settings.items()
+        if not YARN_SETTINGS.fullmatch(name)
+    }
+
+
+def _master_settings(master: str) -> dict[str, str]:
+    """An executor of a local cluster can be as large as its worker, and no larger."""
+    found = LOCAL_CLUSTER.fullmatch(master)
+    return {"spark.executor.memory": f"{found.group(1)}m"} if found else {}
+
+
+def _usable_python(name: str, value: str, spark: Spark) -> str:
+    """A Python that the cluster has and this machine has not, such as /usr/bin/python3.11, is the emulator's."""
+    wanted = name in PYTHON_NAMES or name.removeprefix(APP_MASTER_ENV) in PYTHON_NAMES
+    return spark.python if wanted and value.startswith("/") and not Path(value).exists() else value
+
+
+def _on_this_machine(path: str, spark_home: Path) -> str:
+    """EMR's folder of Spark is here too, if under another name."""
+    if path.startswith(ON_CLUSTER_SPARK) and not Path(path).exists():
+        return str(spark_home / path.removeprefix(ON_CLUSTER_SPARK))
+    return path

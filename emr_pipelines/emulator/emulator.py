@@ -1,0 +1,180 @@
+"""The emulator as a whole: started, asked for its address, stopped."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import localtime, strftime
+from typing import TYPE_CHECKING
+
+from emr_pipelines.emulator.buckets import Buckets
+from emr_pipelines.emulator.clock import Agenda, Clock, SystemClock
+from emr_pipelines.emulator.commands import Spark
+from emr_pipelines.emulator.faults import Fault, Faults
+from emr_pipelines.emulator.lifecycle import Durations, Lifecycle
+from emr_pipelines.emulator.logs import Logs
+from emr_pipelines.emulator.operations import Operations
+from emr_pipelines.emulator.page import Page
+from emr_pipelines.emulator.records import Cluster
+from emr_pipelines.emulator.server import HOST, Application, Server
+from emr_pipelines.emulator.steps import Scripted, Steps
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_accounts = itertools.count(111_122_223_333)  # one for each emulator of a process, so that they do not share buckets
+
+
+class SparkNotFound(Exception):
+    """There is no pyspark to run steps with."""
+
+
+class RootUnusable(Exception):
+    """The folder for the emulator's files cannot be written."""
+
+
+def find_spark(master: str, java_home: str | None = None, python: str | None = None) -> Spark:
+    """The Spark of the installed pyspark. `java_home` is JAVA_HOME unless told, `python` this interpreter.
+
+    Raises SparkNotFound.
+    """
+    found = importlib.util.find_spec("pyspark")
+    if found is None or not found.submodule_search_locations:
+        raise SparkNotFound("There is no pyspark to run steps with; install it with pip install 'pyspark>=3.5,<3.6'.")
+    java_home = java_home or os.environ.get("JAVA_HOME")
+    if java_home is None and shutil.which("java") is None:
+        raise SparkNotFound("There is no Java to run Spark with; set JAVA_HOME to a Java 17.")
+    return Spark(Path(found.submodule_search_locations[0]), java_home, python or sys.executable, master)
+
+
+class Emulator:
+    """An EMR, S3 and STS endpoint on this machine; a context manager, or `start()` and `stop()`.
+
+    root: the folder for its files; S3's objects are in `root/buckets`. A temporary one that goes with the emulator
+        unless told.
+    port: 0 is any that is free.
+    durations: how long things take, in seconds. Unless told, EMR's own divided by `speed`.
+    spark: what steps run on (see `find_spark`); without it only `scripted` steps run.
+    scripted: commands (`hive-script`, `spark-submit`, a jar's name) whose programs are not run, and how they end.
+    clock: a ManualClock stands still until `advance`.
+    say: is given a line for everything that happens to a cluster or a step.
+
+    Raises RootUnusable, and AddressInUse when the port is taken.
+    """
+
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        *,
+        port: int = 0,
+        speed: float = 60.0,
+        durations: Durations | None = None,
+        spark: Spark | None = None,
+        scripted: Mapping[str, Scripted] | None = None,
+        faults: Sequence[Fault] = (),
+        clock: Clock | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._temporary = None if root is not None else tempfile.mkdtemp(prefix="emr-emulator-")
+        self.root = Path(root if root is not None else self._temporary or "").absolute()
+        self._say = say
+        account = str(next(_accounts))
+        self.faults = Faults(list(faults))
+        self._agenda = Agenda(clock or SystemClock(), self._report if clock is None else None)
+        durations = durations or Durations().divided_by(speed)
+        try:
+            for folder in ("buckets", "logs", "steps"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            self._buckets = Buckets(
+                self.root / "buckets",
+                account,
+                self.faults,
+                self._agenda.now,
+                self._written_files,
+            )
+        except OSError as error:
+            raise RootUnusable(f"{self.root} cannot be used for the emulator's files: {error.strerror}.") from error
+        self.logs = Logs(
+            self.root / "logs", self._buckets, self._agenda, self.faults, durations.log_push_interval, self._tell
+        )
+        self._steps = Steps(
+            self.root / "steps",
+            self._agenda,
+            self.logs,
+            self.faults,
+            spark,
+            scripted or {},
+            self._buckets.folders,
+            lambda: self.environment,
+        )
+        self._lifecycle = Lifecycle(self._agenda, durations, self.faults, self._steps, self.logs, self._tell)
+        about = f"Steps run on Spark's {spark.master}." if spark else "Steps are scripted."
+        page = Page(self._lifecycle.clusters, self.root / "logs", self.faults, self._agenda, about)
+        operations = Operations(self._lifecycle, self._agenda, account)
+        self._server = Server(Application(operations, self._buckets, self.faults, page), port)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._server.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which boto3, the AWS CLI, pyarrow and Dagster use this endpoint."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "emulator",
+            "AWS_SECRET_ACCESS_KEY": "emulator",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def create_bucket(self, name: str) -> Path:
+        """Create a bucket, if there is none of that name; returns the folder with its objects."""
+        self._buckets.create(name)
+        return self._buckets.folders()[name]
+
+    def clusters(self) -> list[Cluster]:
+        """All clusters there have been, oldest first."""
+        with self._agenda.lock:
+            return list(self._lifecycle.clusters.values())
+
+    def advance(self, seconds: float) -> None:
+        """Move a ManualClock on, and do all that is due on the way."""
+        self._agenda.advance(seconds)
+
+    def start(self) -> Self:
+        self._agenda.start()
+        self._server.start()
+        return self
+
+    def stop(self) -> None:
+        """End every process of every step, and the endpoint."""
+        self._server.stop()
+        self._steps.stop()
+        self._agenda.stop()
+        self._buckets.close()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _written_files(self, below: Path) -> set[str]:
+        return self._steps.written_files(below)  # steps need buckets, and buckets this
+
+    def _tell(self, cluster: Cluster, what: str) -> None:
+        self._say(f"{strftime('%H:%M:%S', localtime(self._agenda.now()))}  {cluster.id} {cluster.name}  {what}")
+
+    def _report(self, error: BaseException) -> None:
+        self._say("".join(traceback.format_exception(error)))

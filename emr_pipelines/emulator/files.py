@@ -1,0 +1,83 @@
+"""The files that S3's objects are."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MAX_NAME_BYTES = 255  # of a file
+Signature = tuple[
+    int, int, int
+]  # when it was changed (ns), its bytes, and its number: what shows that a file is another
+
+
+class FileContent:
+    """What moto keeps of an object's bytes: where they are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        self._position = position if whence == os.SEEK_SET else self.path.stat().st_size + position
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self._position)
+            data = file.read(size)
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@contextmanager
+def new_file(root: Path, target: Path) -> Iterator[Path]:
+    """A file to write, in `root`, that takes the place of `target` at once when the block ends well."""
+    path = root / f".{secrets.token_hex(8)}"  # no bucket's name begins with a dot
+    try:
+        yield path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def path_below(root: Path, key: str) -> Path | None:
+    """The file of an object, or None if its key cannot be a file's name."""
+    parts = key.split("/")
+    if any(part in ("", ".", "..") or "\0" in part or len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        return None
+    path = root.joinpath(*parts)
+    return None if path.is_dir() else path
+
+
+def signature_of(path: Path) -> Signature | None:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def files_below(folder: str) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from files_below(entry.path)
+        elif entry.is_file(follow_symlinks=False):
+            yield entry.path
+
+
+def remove_empty_folders(folder: Path, root: Path) -> None:
+    """S3 has no folders: one goes with its last object."""
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

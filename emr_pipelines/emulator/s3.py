@@ -1,0 +1,78 @@
+"""S3's wire, as far as the emulator reads it: which operation a request is, and answers from a file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from werkzeug.wrappers import Request, Response
+
+BLOCK_BYTES = 1 << 20
+STATUS_OF_ERROR = {"SlowDown": 503, "AccessDenied": 403, "InternalError": 500}
+
+
+OF_BUCKETS = {"PUT": "CreateBucket", "DELETE": "DeleteBucket", "HEAD": "HeadBucket", "GET": "ListObjects"}
+OF_OBJECTS = {"GET": "GetObject", "PUT": "PutObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}
+
+
+def operation_of(request: Request, key: str) -> str:
+    """S3's name for what a request asks, as far as faults need it."""
+    args, method = request.args, request.method
+    name = (OF_OBJECTS if key else OF_BUCKETS).get(method, method)
+    if not key:
+        if method == "POST" and "delete" in args:
+            name = "DeleteObjects"
+        elif args.get("list-type") == "2":
+            name = "ListObjectsV2"
+    elif method == "POST":
+        name = "CreateMultipartUpload" if "uploads" in args else "CompleteMultipartUpload"
+    elif method == "PUT" and "uploadId" in args:
+        name = "UploadPart"
+    elif method == "PUT" and "x-amz-copy-source" in request.headers:
+        name = "CopyObject"
+    elif method == "GET" and args.keys() - {"x-id"}:
+        name = "GetObjectAttributes"  # a version, the tags, the ACL, ...
+    return name
+
+
+def answer(application: Any, environ: dict[str, Any]) -> Response:
+    return Response.from_app(application, environ, buffered=True)
+
+
+def with_content(head: Response, path: Path) -> Response:
+    """The answer to a GET, from the answer to a HEAD: the bytes come from the file, a block at a time."""
+    file = path.open("rb")
+    start, end = 0, os.fstat(file.fileno()).st_size
+    if head.status_code == 206:  # noqa: PLR2004 (HTTP: Partial Content)
+        found = re.match(r"bytes (\d+)-(\d+)/", head.headers["Content-Range"])
+        if found:
+            start, end = int(found.group(1)), int(found.group(2)) + 1
+    headers = head.headers.copy()
+    headers["Content-Length"] = str(end - start)
+    response = Response(_blocks(file, start, end), head.status_code, headers, direct_passthrough=True)
+    response.call_on_close(file.close)
+    return response
+
+
+def _blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    file.seek(start)
+    while start < end:
+        block = file.read(min(BLOCK_BYTES, end - start))
+        if not block:
+            raise ConnectionResetError(f"{file.name} became shorter while it was read")
+        start += len(block)
+        yield block
+
+
+def error_response(code: str, request: Request) -> Response:
+    text = f"<Error><Code>{code}</Code><Message>A fault of the emulator.</Message></Error>"
+    return Response("" if request.method == "HEAD" else text, STATUS_OF_ERROR[code], content_type="application/xml")
+
+
+def is_s3(environ: dict[str, Any]) -> bool:
+    """Unsigned requests are S3's; signed ones name their service."""
+    scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    return scope is None or scope.group(1) == "s3"

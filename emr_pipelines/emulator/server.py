@@ -1,0 +1,152 @@
+"""The endpoint: one address for EMR, S3 and STS, and the emulator's own page and faults."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.wrappers import Request, Response
+
+from emr_pipelines.emulator import protocol
+from emr_pipelines.emulator.buckets import Buckets
+from emr_pipelines.emulator.faults import Faults, InvalidFault, LostResponse, ServerError, Throttle, read_faults
+from emr_pipelines.emulator.operations import Operations
+from emr_pipelines.emulator.page import Page
+from emr_pipelines.emulator.protocol import ServiceError
+from emr_pipelines.emulator.s3 import operation_of
+
+HOST = "127.0.0.1"  # no other machine may run programs here
+OWN_HOST = re.compile(r"(?:(?P<bucket>[a-z0-9.-]+)\.)?(?:127\.0\.0\.1|localhost)(?::\d+)?")
+OWN_ORIGIN = re.compile(r"http://(?:127\.0\.0\.1|localhost)(?::\d+)?")
+REGION = re.compile(r"Credential=[^/]+/\d+/([^/]+)/")
+
+WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class AddressInUse(Exception):
+    """The port is not free."""
+
+
+class Application:
+    """A WSGI application."""
+
+    def __init__(self, operations: Operations, buckets: Buckets, faults: Faults, page: Page) -> None:
+        self._operations = operations
+        self._buckets = buckets
+        self._faults = faults
+        self._page = page
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ)
+        host = OWN_HOST.fullmatch(request.headers.get("Host", ""))
+        origin = request.headers.get("Origin")
+        if host is None or (origin is not None and not OWN_ORIGIN.fullmatch(origin)):
+            refused = Response("The emulator answers to programs of this machine only.\n", 403)
+            return refused(environ, start_response)
+        if request.path.startswith("/_emulator"):
+            return self._own(request)(environ, start_response)
+        if request.headers.get("X-Amz-Target", "").startswith(protocol.TARGET_PREFIX):
+            return self._emr(request)(environ, start_response)
+        if host.group("bucket"):  # bucket.localhost/key is /bucket/key
+            environ["PATH_INFO"] = f"/{host.group('bucket')}{environ['PATH_INFO']}"
+            environ["HTTP_HOST"] = environ["HTTP_HOST"].removeprefix(host.group("bucket") + ".")
+            environ.pop("werkzeug.request", None)
+        return self._aws(environ, start_response)
+
+    def _emr(self, request: Request) -> Response:
+        region = REGION.search(request.headers.get("Authorization", ""))
+        try:
+            operation, params = protocol.read_request(request.headers["X-Amz-Target"], request.get_data())
+            self._strike_call(operation.name)
+            answer = self._operations.call(operation.name, params, region.group(1) if region else "us-east-1")
+            response = Response(protocol.write_answer(answer), 200)
+            self._maybe_lose_response(operation.name, request)
+        except ServiceError as error:
+            response = Response(error.body(), error.status)
+            response.headers["x-amzn-ErrorType"] = error.code
+        response.headers["Content-Type"] = protocol.CONTENT_TYPE
+        response.headers["x-amzn-RequestId"] = secrets.token_hex(16)
+        return response
+
+    def _strike_call(self, operation: str) -> None:
+        if self._faults.strike(Throttle, operation=(operation,)):
+            raise ServiceError("ThrottlingException", "Rate exceeded")
+        if self._faults.strike(ServerError, operation=(operation,)):
+            raise ServiceError("InternalServerException", "An internal error occurred.", status=500)
+
+    def _maybe_lose_response(self, operation: str, request: Request) -> None:
+        if self._faults.strike(LostResponse, operation=(operation,)):
+            connection: socket.socket = request.environ["werkzeug.socket"]
+            connection.shutdown(socket.SHUT_RDWR)
+            raise ConnectionResetError(f"the response to {operation} is lost, as a fault says")
+
+    def _aws(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ)
+        operation = operation_of(request, request.path.lstrip("/").partition("/")[2])
+        answer = Response.from_app(self._buckets, environ)
+        self._maybe_lose_response(operation, request)
+        return answer(environ, start_response)
+
+    def _own(self, request: Request) -> Response:
+        if request.path.rstrip("/") == "/_emulator/faults":
+            return self._own_faults(request)
+        return self._page.respond(request)
+
+    def _own_faults(self, request: Request) -> Response:
+        if request.method == "POST":
+            try:
+                self._faults.add(read_faults(json.loads(request.get_data() or b"null")))
+            except (InvalidFault, ValueError) as error:
+                return _json({"error": str(error)}, 400)
+        elif request.method == "DELETE":
+            self._faults.clear()
+        elif request.method != "GET":
+            return _json({"error": f"{request.method} is not GET, POST or DELETE."}, 405)
+        return _json(self._faults.waiting())
+
+
+def _json(data: Any, status: int = 200) -> Response:
+    return Response(json.dumps(data, indent=1) + "\n", status, content_type="application/json")
+
+
+class QuietHandler(MotoRequestHandler):
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (werkzeug's name)
+        """A line per request would drown the lines about clusters; errors are still told."""
+        if type == "error":
+            super().log(type, message, *args)
+
+
+class Server:
+    """Serves an application on this machine's loopback address in a thread."""
+
+    def __init__(self, application: WSGI, port: int) -> None:
+        probe = socket.socket()
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(128)
+        except OSError as error:
+            probe.close()
+            raise AddressInUse(f"Port {port} of {HOST} cannot be used: {error.strerror}.") from error
+        # werkzeug would end the process if the port were taken
+        self._server: BaseWSGIServer = make_server(
+            HOST, port, application, threaded=True, request_handler=QuietHandler, fd=probe.fileno()
+        )
+        probe.detach()
+        self.port = self._server.port
+        self._thread = threading.Thread(target=self._server.serve_forever, name="server", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
