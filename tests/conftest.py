@@ -36,19 +36,17 @@ os.environ |= {
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Any]:
-    """A boto3 client of an S3 endpoint in this process, where AWS_ENDPOINT_URL points."""
+    """A boto3 client of the emulator's S3, where AWS_ENDPOINT_URL points."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
-    try:
-        yield boto3.client("s3", region_name="us-east-1")
-    finally:
-        server.stop()
-        del os.environ["AWS_ENDPOINT_URL"]
+    from emr_pipelines.emulator import Emulator
+
+    with Emulator() as emulator:
+        os.environ["AWS_ENDPOINT_URL"] = emulator.url
+        try:
+            yield boto3.client("s3", region_name="us-east-1")
+        finally:
+            del os.environ["AWS_ENDPOINT_URL"]
 
 
 @pytest.fixture(scope="session")

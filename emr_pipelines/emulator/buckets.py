@@ -2,8 +2,8 @@
 
 So Spark, which is given the folders (see commands.s3_settings), and clients of the endpoint see the same objects.
 Before moto answers a request, what has changed in the folders is made known to it; after it has, what it took in is
-written to its file. An object that cannot be a file (its key has an empty or `..` part, ends with a slash, or names a folder) is
-moto's alone, and Spark does not see it.
+written to its file. An object that cannot be a file (its key has an empty or `..` part, ends with a slash, or names a
+folder) is moto's alone, and Spark does not see it.
 """
 
 from __future__ import annotations

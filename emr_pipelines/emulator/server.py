@@ -22,6 +22,7 @@ from emr_pipelines.emulator.page import Page
 from emr_pipelines.emulator.protocol import ServiceError
 from emr_pipelines.emulator.s3 import operation_of
 
+POLL_SECONDS = 0.05  # how soon it sees that it is to stop
 HOST = "127.0.0.1"  # no other machine may run programs here
 OWN_HOST = re.compile(r"(?:(?P<bucket>[a-z0-9.-]+)\.)?(?:127\.0\.0\.1|localhost)(?::\d+)?")
 OWN_ORIGIN = re.compile(r"http://(?:127\.0\.0\.1|localhost)(?::\d+)?")
@@ -141,7 +142,9 @@ class Server:
         )
         probe.detach()
         self.port = self._server.port
-        self._thread = threading.Thread(target=self._server.serve_forever, name="server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(POLL_SECONDS,), name="server", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()

@@ -1,0 +1,152 @@
+"""An emulator whose clock stands still, one that runs Spark, and clients of both."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from emr_pipelines.emulator import Durations, Emulator, ManualClock, Scripted, find_spark
+from emr_pipelines.runners.java import use_java
+
+SESSION = boto3.session.Session()
+ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=30)  # what fails is to be seen, not tried again
+DURATIONS = Durations(provisioning=240, bootstrapping=60, termination=90, log_push_interval=300)
+UP = DURATIONS.provisioning + DURATIONS.bootstrapping
+SCRIPTED = {
+    "spark-submit": Scripted(seconds=10),
+    "fails": Scripted(seconds=10, exit_code=1, stderr="ValueError: no\n"),
+    "hangs": Scripted(seconds=1e9),
+}
+REQUEST: dict[str, Any] = {
+    "Name": "test",
+    "ReleaseLabel": "emr-7.10.0",
+    "ServiceRole": "EMR_DefaultRole",
+    "JobFlowRole": "EMR_EC2_DefaultRole",
+    "Instances": {
+        "InstanceGroups": [
+            {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1},
+            {"InstanceRole": "CORE", "InstanceType": "m5.xlarge", "InstanceCount": 2, "Market": "SPOT"},
+        ],
+        "KeepJobFlowAliveWhenNoSteps": True,
+    },
+}
+
+
+def client(emulator: Emulator, service: str) -> Any:
+    return SESSION.client(
+        service,
+        endpoint_url=emulator.url,
+        region_name="us-east-1",
+        aws_access_key_id="emulator",
+        aws_secret_access_key="emulator",  # noqa: S106 (any will do)
+        config=ONCE,
+    )
+
+
+def step(*args: str, name: str = "step", on_failure: str = "CONTINUE") -> dict[str, Any]:
+    return {
+        "Name": name,
+        "ActionOnFailure": on_failure,
+        "HadoopJarStep": {"Jar": "command-runner.jar", "Args": list(args or ("spark-submit",))},
+    }
+
+
+class Rehearsal:
+    """An emulator, its clients, and short ways to ask them."""
+
+    def __init__(self, emulator: Emulator, lines: list[str]) -> None:
+        self.emulator = emulator
+        self.lines = lines
+        self.emr = client(emulator, "emr")
+        self.s3 = client(emulator, "s3")
+        self.advance = emulator.advance
+
+    def launch(self, *steps: dict[str, Any], **changes: Any) -> str:
+        """Run a job flow; members of Instances, such as TerminationProtected, are given like the rest."""
+        request = copy.deepcopy(REQUEST)
+        for name in ("KeepJobFlowAliveWhenNoSteps", "TerminationProtected", "InstanceGroups", "InstanceFleets"):
+            if name in changes:
+                request["Instances"][name] = changes.pop(name)
+        cluster_id: str = self.emr.run_job_flow(**{**request, "Steps": list(steps), **changes})["JobFlowId"]
+        return cluster_id
+
+    def up(self, *steps: dict[str, Any], **changes: Any) -> str:
+        """Launch a cluster and wait for it."""
+        cluster_id = self.launch(*steps, **changes)
+        self.advance(UP)
+        return cluster_id
+
+    def add(self, cluster_id: str, *steps: dict[str, Any]) -> list[str]:
+        ids: list[str] = self.emr.add_job_flow_steps(JobFlowId=cluster_id, Steps=list(steps))["StepIds"]
+        return ids
+
+    def status(self, cluster_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]
+        return found
+
+    def state(self, cluster_id: str) -> str:
+        return str(self.status(cluster_id)["State"])
+
+    def steps(self, cluster_id: str) -> list[dict[str, Any]]:
+        """Oldest first."""
+        return list(reversed(self.emr.list_steps(ClusterId=cluster_id)["Steps"]))
+
+    def step_states(self, cluster_id: str) -> list[str]:
+        return [found["Status"]["State"] for found in self.steps(cluster_id)]
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def read(self, bucket: str, key: str) -> bytes:
+        data: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return data
+
+    def log(self, bucket: str, key: str) -> str:
+        return gzip.decompress(self.read(bucket, key)).decode()
+
+
+Make = Callable[..., Rehearsal]
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
+    """Steps are scripted, and the clock stands still."""
+    lines: list[str] = []
+    with Emulator(
+        tmp_path / "emulator", clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED, say=lines.append
+    ) as emulator:
+        yield Rehearsal(emulator, lines)
+
+
+@pytest.fixture(scope="session")
+def with_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """Steps are run by Spark, and all else takes a moment."""
+    lines: list[str] = []
+    moment = Durations(provisioning=0, bootstrapping=0, termination=0, log_push_interval=0.2)
+    with Emulator(
+        tmp_path_factory.mktemp("emulator"),
+        durations=moment,
+        spark=find_spark("local[2]", use_java(print)),
+        say=lines.append,
+    ) as emulator:
+        yield Rehearsal(emulator, lines)
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Ask again until the answer is true; for what processes do in their own time."""
+    import threading
+    import time
+
+    pause, end = threading.Event(), time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < end, "it did not come about in time"
+        pause.wait(0.05)
+    return answer
