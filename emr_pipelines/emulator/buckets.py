@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timezone
 from hashlib import md5
 from pathlib import Path
@@ -42,7 +42,7 @@ BUCKET_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class Buckets:
-    """A WSGI application for S3 and whatever else moto answers."""
+    """S3 and whatever else moto answers."""
 
     def __init__(
         self, root: Path, account: str, faults: Faults, now: Callable[[], float], written: Callable[[Path], set[str]]
@@ -93,24 +93,24 @@ class Buckets:
 
     # answering
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def respond(self, request: Request) -> Response:
+        environ = request.environ
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
-        request = Request(environ)
         bucket, _, key = request.path.lstrip("/").partition("/")
-        if not is_s3(environ) or not bucket:
-            return answer(self._moto, environ)(environ, start_response)
+        if not is_s3(request) or not bucket:
+            return answer(self._moto, environ)
         operation = operation_of(request, key)
-        body = request.get_data(cache=True) if request.method in ("PUT", "POST") else b""
+        body = request.get_data() if request.method in ("PUT", "POST") else b""
         fault = self._faults.strike(S3Error, operation=(operation,), key=(f"{bucket}/{key}",))
         if fault is not None:
-            return error_response(fault.code, request)(environ, start_response)
+            return error_response(fault.code, request)
         with self._lock:
             touched = self._touched(request, key, body)
             self._take_in(request, bucket, key, touched)
             response = self._respond(environ, bucket, key, operation, body)
             if request.method in ("PUT", "POST", "DELETE") and response.status_code < 300:  # noqa: PLR2004 (HTTP)
                 self._write_out(bucket, key, touched)
-        return response(environ, start_response)
+        return response
 
     def _respond(self, environ: dict[str, Any], bucket: str, key: str, operation: str, body: bytes) -> Response:
         if operation == "GetObject" and bucket in self._known:

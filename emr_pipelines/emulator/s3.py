@@ -52,7 +52,7 @@ def with_content(head: Response, path: Path) -> Response:
             start, end = int(found.group(1)), int(found.group(2)) + 1
     headers = head.headers.copy()
     headers["Content-Length"] = str(end - start)
-    response = Response(_blocks(file, start, end), head.status_code, headers, direct_passthrough=True)
+    response = Response(_blocks(file, start, end), head.status_code, headers)
     response.call_on_close(file.close)
     return response
 
@@ -72,7 +72,7 @@ def error_response(code: str, request: Request) -> Response:
     return Response("" if request.method == "HEAD" else text, STATUS_OF_ERROR[code], content_type="application/xml")
 
 
-def is_s3(environ: dict[str, Any]) -> bool:
+def is_s3(request: Request) -> bool:
     """Unsigned requests are S3's; signed ones name their service."""
-    scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", request.headers.get("Authorization", ""))
     return scope is None or scope.group(1) == "s3"

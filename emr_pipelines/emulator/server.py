@@ -26,6 +26,7 @@ POLL_SECONDS = 0.05  # how soon it sees that it is to stop
 HOST = "127.0.0.1"  # no other machine may run programs here
 OWN_HOST = re.compile(r"(?:(?P<bucket>[a-z0-9.-]+)\.)?(?:127\.0\.0\.1|localhost)(?::\d+)?")
 OWN_ORIGIN = re.compile(r"http://(?:127\.0\.0\.1|localhost)(?::\d+)?")
+PATHS = ("PATH_INFO", "RAW_URI", "REQUEST_URI")
 REGION = re.compile(r"Credential=[^/]+/\d+/([^/]+)/")
 
 WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -56,10 +57,9 @@ class Application:
         if request.headers.get("X-Amz-Target", "").startswith(protocol.TARGET_PREFIX):
             return self._emr(request)(environ, start_response)
         if host.group("bucket"):  # bucket.localhost/key is /bucket/key
-            environ["PATH_INFO"] = f"/{host.group('bucket')}{environ['PATH_INFO']}"
-            environ["HTTP_HOST"] = environ["HTTP_HOST"].removeprefix(host.group("bucket") + ".")
-            environ.pop("werkzeug.request", None)
-        return self._aws(environ, start_response)
+            longer = {name: f"/{host.group('bucket')}{environ[name]}" for name in PATHS if name in environ}
+            request = Request({**environ, **longer, "HTTP_HOST": f"{HOST}:{environ['SERVER_PORT']}"})
+        return self._aws(request)(environ, start_response)
 
     def _emr(self, request: Request) -> Response:
         region = REGION.search(request.headers.get("Authorization", ""))
@@ -88,12 +88,14 @@ class Application:
             connection.shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError(f"the response to {operation} is lost, as a fault says")
 
-    def _aws(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request = Request(environ)
-        operation = operation_of(request, request.path.lstrip("/").partition("/")[2])
-        answer = Response.from_app(self._buckets, environ)
-        self._maybe_lose_response(operation, request)
-        return answer(environ, start_response)
+    def _aws(self, request: Request) -> Response:
+        response = self._buckets.respond(request)
+        try:
+            self._maybe_lose_response(operation_of(request, request.path.lstrip("/").partition("/")[2]), request)
+        except ConnectionResetError:
+            response.close()
+            raise
+        return response
 
     def _own(self, request: Request) -> Response:
         if request.path.rstrip("/") == "/_emulator/faults":

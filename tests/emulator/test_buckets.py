@@ -1,0 +1,251 @@
+"""S3's objects are files: what a client writes Spark can read, and the other way round."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import threading
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyarrow.fs
+import pytest
+from botocore.exceptions import ClientError
+
+from emr_pipelines.emulator import Emulator
+from emr_pipelines.emulator.processes import Supervised, written_files
+from tests.emulator.conftest import Rehearsal, client, until
+
+BUCKET = "objects"
+
+
+@pytest.fixture
+def folder(rehearsal: Rehearsal) -> Path:
+    return rehearsal.emulator.create_bucket(BUCKET)
+
+
+def test_objects_are_files(rehearsal: Rehearsal, folder: Path) -> None:
+    s3 = rehearsal.s3
+    s3.put_object(Bucket=BUCKET, Key="a/b c/ü+%20.txt", Body=b"one", ContentType="text/plain", Metadata={"k": "v"})
+    assert (folder / "a" / "b c" / "ü+%20.txt").read_bytes() == b"one"
+    found = s3.get_object(Bucket=BUCKET, Key="a/b c/ü+%20.txt")
+    assert (found["Body"].read(), found["ContentType"], found["Metadata"]) == (b"one", "text/plain", {"k": "v"})
+    assert found["ETag"] == '"f97c5d29941bfb1b2fdab0874906ab82"'  # the MD5 of "one"
+    s3.delete_object(Bucket=BUCKET, Key="a/b c/ü+%20.txt")
+    assert list(folder.iterdir()) == []  # S3 has no folders
+
+
+def test_files_are_objects(rehearsal: Rehearsal, folder: Path) -> None:
+    (folder / "out").mkdir()
+    path = folder / "out" / "part-0"
+    path.write_bytes(b"first")
+    assert rehearsal.keys(BUCKET) == ["out/part-0"]
+    before = rehearsal.s3.head_object(Bucket=BUCKET, Key="out/part-0")
+    assert before["ContentLength"] == 5
+    path.write_bytes(b"second")  # in place
+    assert rehearsal.read(BUCKET, "out/part-0") == b"second"
+    assert rehearsal.s3.head_object(Bucket=BUCKET, Key="out/part-0")["ETag"] != before["ETag"]
+    path.unlink()
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        rehearsal.read(BUCKET, "out/part-0")
+    assert rehearsal.keys(BUCKET) == []
+
+
+def test_keys_that_cannot_be_files_are_objects_all_the_same(rehearsal: Rehearsal, folder: Path) -> None:
+    keys = ["../../up", "/begins", "a", "a/b", "a//c", "dir/", "x" * 300, "./dot"]
+    for key in keys:
+        rehearsal.s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+    assert sorted(rehearsal.keys(BUCKET)) == sorted(keys)
+    assert {key: rehearsal.read(BUCKET, key) for key in keys} == {key: key.encode() for key in keys}
+    assert [path.name for path in folder.rglob("*")] == ["a"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == [BUCKET]
+
+
+def test_listings(rehearsal: Rehearsal, folder: Path) -> None:
+    for name in ("a/1", "a/2", "ab/3", "b/c/4", "5"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    answer = rehearsal.s3.list_objects_v2(Bucket=BUCKET, Delimiter="/")
+    assert [entry["Prefix"] for entry in answer["CommonPrefixes"]] == ["a/", "ab/", "b/"]
+    assert [entry["Key"] for entry in answer["Contents"]] == ["5"]
+    assert rehearsal.keys(BUCKET, "a") == ["a/1", "a/2", "ab/3"]
+    assert rehearsal.keys(BUCKET, "a/") == ["a/1", "a/2"]
+    assert rehearsal.keys(BUCKET, "none/") == []
+    pages = list(
+        rehearsal.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, PaginationConfig={"PageSize": 2})
+    )
+    assert [len(page["Contents"]) for page in pages] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "said"),
+    [
+        ("bytes=0-0", b"0", "bytes 0-0/10"),
+        ("bytes=2-4", b"234", "bytes 2-4/10"),
+        ("bytes=7-99", b"789", "bytes 7-9/10"),
+        ("bytes=-3", b"789", "bytes 7-9/10"),
+        ("bytes=4-", b"456789", "bytes 4-9/10"),
+    ],
+)
+def test_ranges(rehearsal: Rehearsal, folder: Path, asked: str, answer: bytes, said: str) -> None:
+    (folder / "digits").write_bytes(b"0123456789")
+    found = rehearsal.s3.get_object(Bucket=BUCKET, Key="digits", Range=asked)
+    assert (found["Body"].read(), found["ContentRange"], found["ContentLength"]) == (answer, said, len(answer))
+
+
+def test_a_range_beyond_the_end(rehearsal: Rehearsal, folder: Path) -> None:
+    (folder / "digits").write_bytes(b"0123456789")
+    with pytest.raises(ClientError) as caught:
+        rehearsal.s3.get_object(Bucket=BUCKET, Key="digits", Range="bytes=10-")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 416
+    (folder / "empty").touch()
+    assert rehearsal.read(BUCKET, "empty") == b""
+
+
+def test_conditional_calls(rehearsal: Rehearsal, folder: Path) -> None:
+    s3 = rehearsal.s3
+    (folder / "by-spark").write_bytes(b"1")
+    with pytest.raises(ClientError) as caught:
+        s3.put_object(Bucket=BUCKET, Key="by-spark", Body=b"2", IfNoneMatch="*")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
+    assert (folder / "by-spark").read_bytes() == b"1"
+    tag = s3.head_object(Bucket=BUCKET, Key="by-spark")["ETag"]
+    with pytest.raises(ClientError) as caught:
+        s3.get_object(Bucket=BUCKET, Key="by-spark", IfNoneMatch=tag)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 304
+
+
+def test_one_of_many_wins_a_conditional_put(rehearsal: Rehearsal, folder: Path) -> None:
+    together = threading.Barrier(16)
+
+    def put(number: int) -> bool:
+        together.wait()
+        try:
+            rehearsal.s3.put_object(Bucket=BUCKET, Key="lease", Body=b"%d" % number, IfNoneMatch="*")
+        except ClientError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        won = [number for number, wins in enumerate(pool.map(put, range(16))) if wins]
+    assert len(won) == 1
+    assert (folder / "lease").read_bytes() == b"%d" % won[0]
+
+
+def test_copy_delete_many_and_parts(rehearsal: Rehearsal, folder: Path) -> None:
+    s3 = rehearsal.s3
+    (folder / "source").write_bytes(b"data")
+    s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={"Bucket": BUCKET, "Key": "source"})
+    assert (folder / "copy").read_bytes() == b"data"
+    s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "source"}, {"Key": "copy"}, {"Key": "none"}]})
+    assert rehearsal.keys(BUCKET) == []
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="large")["UploadId"]
+    parts = [os.urandom(5 << 20), b"end"]
+    tags = [
+        s3.upload_part(Bucket=BUCKET, Key="large", UploadId=upload, PartNumber=number, Body=part)["ETag"]
+        for number, part in enumerate(parts, 1)
+    ]
+    done = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+    s3.complete_multipart_upload(Bucket=BUCKET, Key="large", UploadId=upload, MultipartUpload={"Parts": done})
+    assert (folder / "large").read_bytes() == b"".join(parts)
+    assert rehearsal.read(BUCKET, "large") == b"".join(parts)
+    assert s3.head_object(Bucket=BUCKET, Key="large")["ETag"].endswith('-2"')
+
+
+def test_buckets_come_and_go(rehearsal: Rehearsal) -> None:
+    s3, root = rehearsal.s3, rehearsal.emulator.root / "buckets"
+    s3.create_bucket(Bucket="comes")
+    (root / "comes" / "by-spark").touch()
+    with pytest.raises(ClientError, match="BucketNotEmpty"):
+        s3.delete_bucket(Bucket="comes")
+    s3.delete_object(Bucket="comes", Key="by-spark")
+    s3.delete_bucket(Bucket="comes")
+    assert not (root / "comes").exists()
+    s3.create_bucket(Bucket="comes")
+    assert rehearsal.keys("comes") == []
+
+
+def test_objects_outlive_the_emulator_with_a_root(tmp_path: Path) -> None:
+    with Emulator(tmp_path) as emulator:
+        emulator.create_bucket("kept")
+        client(emulator, "s3").put_object(Bucket="kept", Key="a/b", Body=b"1")
+    with Emulator(tmp_path) as emulator:
+        assert client(emulator, "s3").get_object(Bucket="kept", Key="a/b")["Body"].read() == b"1"
+
+
+def test_emulators_of_one_process_do_not_see_each_others_buckets(rehearsal: Rehearsal, folder: Path) -> None:
+    assert folder.is_dir()
+    with Emulator() as other:
+        assert client(other, "s3").list_buckets()["Buckets"] == []
+        assert (
+            client(other, "sts").get_caller_identity()["Account"]
+            != client(rehearsal.emulator, "sts").get_caller_identity()["Account"]
+        )
+
+
+def test_a_temporary_root_goes_with_the_emulator() -> None:
+    with Emulator() as emulator:
+        root = emulator.root
+        assert root.is_dir()
+    assert not root.exists()
+
+
+def test_a_file_that_a_step_still_writes_is_not_there_yet(rehearsal: Rehearsal, folder: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    script = f"exec 3>{folder}/half; printf part >&3; read line <{go}; printf whole >&3; exec 3>&-; read line <{go}"
+    over = threading.Event()
+    process = Supervised(["bash", "-c", script], dict(os.environ), tmp_path, tmp_path, lambda _: over.set())
+    process.start()
+    rehearsal.emulator._steps._running["s-1"] = process
+    until(lambda: (folder / "half").exists() and (folder / "half").stat().st_size == 4)
+    assert set(written_files({process.pid}, f"{folder}/")) == {str(folder / "half")}
+    assert rehearsal.keys(BUCKET) == []
+    go.write_text("go\n")
+    assert until(lambda: rehearsal.keys(BUCKET)) == ["half"]
+    assert rehearsal.read(BUCKET, "half") == b"partwhole"
+    del rehearsal.emulator._steps._running["s-1"]
+    process.kill()
+    assert over.wait(10)
+
+
+def test_pyarrow_reads_and_writes(rehearsal: Rehearsal, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in rehearsal.emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    (folder / "in").write_bytes(b"0123456789")
+    filesystem, path = pyarrow.fs.FileSystem.from_uri(f"s3://{BUCKET}/in")
+    with filesystem.open_input_file(path) as file:
+        file.seek(4)
+        assert file.read(3) == b"456"
+    with filesystem.open_output_stream(f"{BUCKET}/out/x") as out:
+        out.write(b"written")
+    assert (folder / "out" / "x").read_bytes() == b"written"
+    found = filesystem.get_file_info(pyarrow.fs.FileSelector(BUCKET, recursive=True))
+    assert {entry.path for entry in found if entry.is_file} == {f"{BUCKET}/in", f"{BUCKET}/out/x"}
+
+
+def test_presigned(rehearsal: Rehearsal, folder: Path) -> None:
+    (folder / "a b").write_bytes(b"signed")
+    url = rehearsal.s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "a b"})
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 (the emulator's address)
+        assert answer.read() == b"signed"
+
+
+def test_a_bucket_as_a_host(rehearsal: Rehearsal, folder: Path) -> None:
+    (folder / "a").write_bytes(b"1")
+    host = rehearsal.emulator.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host)
+    connection.request("GET", "/a", headers={"Host": f"{BUCKET}.localhost:5566"})
+    assert connection.getresponse().read() == b"1"
+    connection.close()
+
+
+def test_environment(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in rehearsal.emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    clusters: list[Any] = boto3.session.Session().client("emr").list_clusters()["Clusters"]
+    assert clusters == []
