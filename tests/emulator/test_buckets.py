@@ -237,9 +237,10 @@ def test_presigned(rehearsal: Rehearsal, folder: Path) -> None:
 
 def test_a_bucket_as_a_host(rehearsal: Rehearsal, folder: Path) -> None:
     (folder / "a").write_bytes(b"1")
-    host = rehearsal.emulator.url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host)
-    connection.request("GET", "/a", headers={"Host": f"{BUCKET}.localhost:5566"})
+    url = rehearsal.s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "a"})
+    connection = http.client.HTTPConnection(rehearsal.emulator.url.removeprefix("http://"))
+    path = url.removeprefix(f"{rehearsal.emulator.url}/{BUCKET}")
+    connection.request("GET", path, headers={"Host": f"{BUCKET}.localhost:5566"})
     assert connection.getresponse().read() == b"1"
     connection.close()
 

@@ -1,0 +1,112 @@
+"""A supervised command leaves no process behind, however it ends."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emr_pipelines.emulator import supervise
+from emr_pipelines.emulator.processes import Supervised
+from tests.emulator.conftest import until
+
+CHILD = "sleep 1000 & echo started; "
+
+
+class Watched:
+    def __init__(self, folder: Path, script: str) -> None:
+        self.code: queue.Queue[int] = queue.Queue()
+        self.folder = folder
+        (folder / "script").write_text(script)
+        self.process = Supervised(["bash", "script"], dict(os.environ), folder, folder, self.code.put)
+        self.process.start()
+
+    def started(self) -> None:
+        until(lambda: "started" in (self.folder / "stdout").read_text())
+
+    def left(self) -> list[int]:
+        return processes_of(self.process.pid)
+
+
+def processes_of(session: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(ValueError, ProcessLookupError, FileNotFoundError):
+            if os.getsid(int(entry.name)) == session and not supervise.is_zombie(entry.name):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143)]
+)
+def test_exit_codes(tmp_path: Path, script: str, code: int) -> None:
+    watched = Watched(tmp_path, f"echo out; echo err >&2; {script}")
+    assert watched.code.get(timeout=30) == code
+    assert ((tmp_path / "stdout").read_text(), (tmp_path / "stderr").read_text()) == ("out\n", "err\n")
+    assert watched.left() == []
+
+
+def test_what_a_command_leaves_behind_is_ended(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, CHILD + "(trap '' TERM; sleep 1000) & exit 0")
+    assert watched.code.get(timeout=30) == 0
+    assert watched.left() == []
+
+
+def test_interrupt_asks(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, "trap 'exit 5' TERM; " + CHILD + "wait")
+    watched.started()
+    watched.process.interrupt()
+    assert watched.code.get(timeout=30) == 5
+    assert watched.left() == []
+
+
+def test_kill_does_not_ask(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, "trap '' TERM; " + CHILD + "wait; wait")
+    watched.started()
+    watched.process.interrupt()
+    with pytest.raises(queue.Empty):
+        watched.code.get(timeout=0.3)
+    watched.process.kill()
+    assert watched.code.get(timeout=30) == 137
+    assert watched.left() == []
+    watched.process.kill()  # once more is no harm
+
+
+def test_one_of_its_processes_is_killed_by_name(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, "sleep 987 & echo started; wait $!; exit $?")
+    watched.started()
+    watched.process.tell("kill 987")
+    assert watched.code.get(timeout=30) == 137
+
+
+STARTS_AND_WAITS = """
+import subprocess, sys
+command = [sys.executable, "-I", "-S", sys.argv[1], "bash", "-c", "sleep 1000 & echo started; wait"]
+process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+print(process.pid, flush=True)
+process.wait()
+"""
+
+
+def test_all_ends_when_the_one_who_started_it_is_killed() -> None:
+    """The supervisor's standard input ends with its parent."""
+    command = [sys.executable, "-c", STARTS_AND_WAITS, supervise.__file__]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        said = {parent.stdout.readline(), parent.stdout.readline()} - {"started\n"}
+        (supervisor,) = (int(line) for line in said)
+        assert len(processes_of(supervisor)) == 3
+        parent.send_signal(signal.SIGKILL)
+        until(lambda: not processes_of(supervisor))
+
+
+def test_output_larger_than_a_pipe_does_not_block(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, "head -c 3000000 /dev/zero")
+    assert watched.code.get(timeout=30) == 0
+    assert (tmp_path / "stdout").stat().st_size == 3_000_000
