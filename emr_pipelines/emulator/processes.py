@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from emr_pipelines.emulator import supervise
@@ -71,18 +72,20 @@ class Supervised:
 
 def written_files(sessions: set[int], prefix: str) -> Iterator[str]:
     """The files whose names begin with `prefix` that processes of these sessions have open for writing."""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
+    for pid in os.listdir("/proc"):  # noqa: PTH208 (names are all that is wanted)
+        if not pid.isdigit():
             continue
-        try:
-            if os.getsid(int(entry.name)) not in sessions:
-                continue
-            for opened in os.scandir(f"/proc/{entry.name}/fd"):
-                target = os.readlink(opened.path)  # noqa: PTH115 (a name is wanted, quickly)
-                if target.startswith(prefix) and _writes(entry.name, opened.name):
-                    yield target
-        except (ProcessLookupError, FileNotFoundError, PermissionError):
-            continue
+        with suppress(ProcessLookupError, FileNotFoundError, PermissionError):
+            if os.getsid(int(pid)) in sessions:
+                yield from _written_by(pid, prefix)
+
+
+def _written_by(pid: str, prefix: str) -> Iterator[str]:
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+        with suppress(FileNotFoundError):  # closed in the meantime
+            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH115 (a name is wanted, quickly)
+            if target.startswith(prefix) and _writes(pid, descriptor):
+                yield target
 
 
 def _writes(pid: str, descriptor: str) -> bool:

@@ -42,7 +42,8 @@ def test_what_yarn_decides_is_left_out() -> None:
     found = command(
         "spark-submit", "--master", "yarn", "--deploy-mode=cluster", "--queue", "q", "--num-executors", "9",
         "--executor-memory", "64g", "--conf", "spark.dynamicAllocation.enabled=true",
-        "--conf", "spark.executor.cores=8", "--conf", "spark.sql.shuffle.partitions=7", "--name", "n", "s3://b/a.py", "--master", "mine",
+        "--conf", "spark.executor.cores=8", "--conf", "spark.sql.shuffle.partitions=7",
+        "--name", "n", "s3://b/a.py", "--master", "mine",
     )  # fmt: skip
     assert found.argv[0] == "/step/spark/bin/spark-submit"
     assert found.argv[-5:] == ["--master", "local[2]", "s3://b/a.py", "--master", "mine"]

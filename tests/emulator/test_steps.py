@@ -1,0 +1,157 @@
+"""Steps that Spark really runs: what they read and write, what they leave, and how they are ended."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+from emr_pipelines.emulator import Emulator, Scripted, find_spark
+from emr_pipelines.emulator.faults import read_faults
+from tests.emulator.conftest import Rehearsal, step, until
+
+BUCKET = "steps"
+
+# reads and writes s3://, says where it is, and waits for an object to appear before it goes on
+PROGRAM = """
+import os, sys
+from pyspark.sql import SparkSession
+import helper
+
+bucket = sys.argv[1]
+spark = SparkSession.builder.getOrCreate()
+counts = spark.read.text(f"s3://{bucket}/text/").groupBy("value").count()
+counts.coalesce(1).write.mode("overwrite").csv(f"s3://{bucket}/out/{helper.NAME}")
+print("master", spark.sparkContext.master, flush=True)
+path = spark._jvm.org.apache.hadoop.fs.Path(f"s3://{bucket}/go/{helper.NAME}")
+system = path.getFileSystem(spark._jsc.hadoopConfiguration())
+while "wait" in sys.argv and not system.exists(path):
+    spark._jvm.java.lang.Thread.sleep(100)
+if os.path.exists("placed.txt"):
+    print("placed", open("placed.txt").read(), open("environment/inside.txt").read(), flush=True)
+if "fail" in sys.argv:
+    raise ValueError("no such luck")
+"""
+
+
+def prepare(rehearsal: Rehearsal, name: str) -> list[str]:
+    """The files of a program, and the arguments of spark-submit up to its own."""
+    folder = rehearsal.emulator.create_bucket(BUCKET)
+    for sub in ("text", "code", "go"):
+        (folder / sub).mkdir(exist_ok=True)
+    rehearsal.s3.put_object(Bucket=BUCKET, Key="text/a.txt", Body=b"one\ntwo\ntwo\n")
+    rehearsal.s3.put_object(Bucket=BUCKET, Key="code/main.py", Body=PROGRAM.encode())
+    with zipfile.ZipFile(folder / "code" / f"{name}.zip", "w") as package:
+        package.writestr("helper.py", f"NAME = {name!r}")
+    return ["spark-submit", "--master", "yarn", "--py-files", f"s3://{BUCKET}/code/{name}.zip"]
+
+
+def test_a_step_in_client_mode_is_seen_while_it_runs(with_spark: Rehearsal) -> None:
+    submit = [*prepare(with_spark, "live"), f"s3://{BUCKET}/code/main.py", BUCKET, "wait", "fail"]
+    cluster_id = with_spark.launch(step(*submit), LogUri=f"s3://{BUCKET}/logs")
+    (step_id,) = (found["Id"] for found in with_spark.steps(cluster_id))
+    until(lambda: with_spark.keys(BUCKET, "out/live/_SUCCESS"))
+    assert with_spark.step_states(cluster_id) == ["RUNNING"]
+    (part,) = (key for key in with_spark.keys(BUCKET, "out/live/part-"))
+    assert sorted(with_spark.read(BUCKET, part).split()) == [b"one,1", b"two,2"]
+    logs = f"logs/{cluster_id}/steps/{step_id}"
+    until(lambda: with_spark.keys(BUCKET, f"{logs}/stdout.gz"))  # pushed while it runs
+    assert with_spark.log(BUCKET, f"{logs}/stdout.gz") == "master local[2]\n"
+    with_spark.s3.put_object(Bucket=BUCKET, Key="go/live", Body=b"")
+    until(lambda: with_spark.step_states(cluster_id) == ["FAILED"])
+    (found,) = with_spark.steps(cluster_id)
+    details = {"Reason": "Unknown Error.", "LogFile": f"s3://{BUCKET}/{logs}/stderr.gz"}
+    assert found["Status"]["FailureDetails"] == details
+    with_spark.emr.terminate_job_flows(JobFlowIds=[cluster_id])
+    until(lambda: with_spark.state(cluster_id) == "TERMINATED")
+    keys = [f"{logs}/{name}.gz" for name in ("controller", "stderr", "stdout")]
+    assert with_spark.keys(BUCKET, f"logs/{cluster_id}/steps/") == keys
+    # spark-submit gives a Python driver's stderr out on its own stdout
+    assert with_spark.log(BUCKET, f"{logs}/stdout.gz").endswith("ValueError: no such luck\n")
+    assert "exit code 1" in with_spark.log(BUCKET, f"{logs}/controller.gz")
+    assert not (with_spark.emulator.root / "steps" / step_id).exists()
+
+
+def test_a_step_in_cluster_mode_leaves_its_output_to_its_container(with_spark: Rehearsal) -> None:
+    folder = with_spark.emulator.create_bucket(BUCKET)
+    submit = prepare(with_spark, "container")
+    with zipfile.ZipFile(folder / "code" / "environment.zip", "w") as archive:
+        archive.writestr("inside.txt", "inside")
+    (folder / "code" / "placed.txt").write_text("beside")
+    submit += ["--deploy-mode", "cluster", "--archives", f"s3://{BUCKET}/code/environment.zip#environment"]
+    submit += ["--files", f"s3://{BUCKET}/code/placed.txt", f"s3://{BUCKET}/code/main.py", BUCKET, "fail"]
+    cluster_id = with_spark.launch(step(*submit), LogUri=f"s3://{BUCKET}/logs", KeepJobFlowAliveWhenNoSteps=False)
+    until(lambda: with_spark.state(cluster_id) == "TERMINATED")
+    (found,) = with_spark.steps(cluster_id)
+    assert found["Status"]["State"] == "FAILED"
+    (application,) = found["AdditionalInfo"]["ResourceManagerApplicationIds"]
+    container = f"containers/{application}/{application.replace('application', 'container')}_01_000001"
+    driver = with_spark.log(BUCKET, f"logs/{cluster_id}/{container}/stdout.gz")
+    assert driver.startswith("master local[2]\nplaced beside inside\nTraceback")
+    assert driver.endswith("ValueError: no such luck\n")
+    client = with_spark.log(BUCKET, f"logs/{cluster_id}/steps/{found['Id']}/stderr.gz")
+    assert "no such luck" not in client
+    assert found["Status"]["FailureDetails"]["Message"] == client.splitlines()[-1]
+    assert client.endswith("finished with failed status\n")
+
+
+def sessions(emulator: Emulator) -> set[int]:
+    return {process.pid for process in emulator._steps._running.values()}
+
+
+def processes(session: int) -> list[str]:
+    """The command lines of a session's processes."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(ValueError, ProcessLookupError, FileNotFoundError):
+            if os.getsid(int(entry.name)) == session:
+                found.append((entry / "cmdline").read_text())
+    return [line for line in found if line]
+
+
+def test_cancelling_and_terminating_end_the_process_tree(with_spark: Rehearsal) -> None:
+    submit = [*prepare(with_spark, "ended"), f"s3://{BUCKET}/code/main.py", BUCKET, "wait"]
+    cluster_id = with_spark.launch(step(*submit), step("bash", "-c", "sleep 1000 & sleep 1001"))
+    until(lambda: with_spark.keys(BUCKET, "out/ended/_SUCCESS"))
+    (session,) = sessions(with_spark.emulator)
+    assert any("SparkSubmit" in line for line in processes(session))
+    (running, _) = (found["Id"] for found in with_spark.steps(cluster_id))
+    with_spark.emr.cancel_steps(ClusterId=cluster_id, StepIds=[running])
+    until(lambda: with_spark.step_states(cluster_id) == ["CANCELLED", "RUNNING"])
+    assert processes(session) == []
+    (session,) = sessions(with_spark.emulator)
+    until(lambda: len([line for line in processes(session) if line.startswith("sleep")]) == 2)
+    with_spark.emr.terminate_job_flows(JobFlowIds=[cluster_id])
+    until(lambda: with_spark.state(cluster_id) == "TERMINATED")
+    assert processes(session) == []
+    assert with_spark.step_states(cluster_id) == ["CANCELLED", "INTERRUPTED"]
+
+
+def test_stopping_the_emulator_ends_what_runs(tmp_path: Path) -> None:
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]")) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        rehearsal.launch(step("bash", "-c", "sleep 1000 & echo $EMR_STEP_ID; sleep 1000"))
+        (session,) = until(lambda: sessions(emulator))
+        until(lambda: len(processes(session)) >= 3)
+    assert processes(session) == []
+    assert list((tmp_path / "steps").iterdir()) == []
+
+
+def test_a_killed_step_fails_with_137(tmp_path: Path) -> None:
+    faults = read_faults({"fault": "step_killed", "after_seconds": 0})
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]"), faults=faults) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        cluster_id = rehearsal.launch(step("bash", "-c", "sleep 1000"))
+        until(lambda: rehearsal.step_states(cluster_id) == ["FAILED"])
+        assert emulator.clusters()[0].steps.popitem()[1].exit_code == 137
+
+
+def test_what_cannot_be_run_fails_and_says_so_unless_it_is_registered(tmp_path: Path) -> None:
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]"), scripted={"hive-script": Scripted()}) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        cluster_id = rehearsal.launch(step("hive-script"), step("pig-script"))
+        until(lambda: rehearsal.step_states(cluster_id) == ["COMPLETED", "FAILED"])
+        details = rehearsal.steps(cluster_id)[1]["Status"]["FailureDetails"]
+        assert details["Reason"] == "The emulator could not run this step."
+        assert details["Message"].startswith("The emulator cannot run 'pig-script'; it runs spark-submit, bash,")
