@@ -133,9 +133,10 @@ def _introduce(emulator: Emulator, env_file: Path | None) -> None:
 
 @contextmanager
 def _interruptions() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, in place of an exception in the middle of something."""
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, in place of an exception in the middle of something."""
     interrupted = threading.Event()
-    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in numbers}
     try:
         yield interrupted
     finally:

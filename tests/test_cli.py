@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ def emulator(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_from_start_to_end(tmp_path: Path, number: signal.Signals) -> None:
     with emulator(tmp_path, "--bucket", "mine", "--speed", "1000000") as process:
         lines = (tmp_path / "env").read_text().splitlines()
@@ -82,12 +83,14 @@ def fails(*options: str) -> str:
     return lines[-1]
 
 
-def test_a_port_in_use() -> None:
+def test_a_port_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         assert fails("--port", str(port)) == f"Error: Port {port} of 127.0.0.1 cannot be used: Address already in use."
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:

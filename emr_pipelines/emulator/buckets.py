@@ -18,8 +18,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from hashlib import md5
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import unquote
+from xml.parsers.expat import ExpatError
 
 import xmltodict
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -41,17 +42,25 @@ from emr_pipelines.emulator.s3 import BLOCK_BYTES, answer, error_response, is_s3
 BUCKET_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
+class Activity(Protocol):
+    """What steps do to the folders."""
+
+    def busy(self) -> bool:
+        """Whether there are steps that may be about to write."""
+
+    def written_files(self, below: Path) -> set[str]:
+        """The files below a folder that are open for writing."""
+
+
 class Buckets:
     """S3 and whatever else moto answers."""
 
-    def __init__(
-        self, root: Path, account: str, faults: Faults, now: Callable[[], float], written: Callable[[Path], set[str]]
-    ) -> None:
+    def __init__(self, root: Path, account: str, faults: Faults, now: Callable[[], float], activity: Activity) -> None:
         self.root = root
         self._account = account
         self._faults = faults
         self._now = now
-        self._written = written  # the files that are being written
+        self._activity = activity
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.RLock()
         self._backend = s3_backends[account]["aws"]
@@ -86,8 +95,10 @@ class Buckets:
             for name in list(self._backend.buckets):
                 bucket = self._backend.buckets.pop(name)
                 s3_backends.bucket_accounts.pop(name, None)
-                for key in bucket.keys.values():
-                    key.dispose()
+                for versions in dict(bucket.keys.lists()).values():
+                    for key in versions:
+                        if isinstance(key, FakeKey):  # and no delete marker
+                            key.dispose()
                 for part in bucket.multiparts.values():
                     part.dispose()
 
@@ -105,20 +116,26 @@ class Buckets:
         if fault is not None:
             return error_response(fault.code, request)
         with self._lock:
-            touched = self._touched(request, key, body)
+            try:
+                touched = self._touched(request, key, body)
+            except ExpatError:
+                return error_response("MalformedXML", request)
             self._take_in(request, bucket, key, touched)
             response = self._respond(environ, bucket, key, operation, body)
             if request.method in ("PUT", "POST", "DELETE") and response.status_code < 300:  # noqa: PLR2004 (HTTP)
-                self._write_out(bucket, key, touched)
+                deletes = operation in ("DeleteObject", "DeleteObjects")
+                self._write_out(bucket, key, touched, deletes)
+        if response.mimetype == "text/html" and response.status_code >= 500:  # noqa: PLR2004 (HTTP)
+            return error_response("InternalError", request)  # moto could make nothing of it
         return response
 
     def _respond(self, environ: dict[str, Any], bucket: str, key: str, operation: str, body: bytes) -> Response:
-        if operation == "GetObject" and bucket in self._known:
-            found = self._backend.buckets[bucket].keys.get(key)
-            if isinstance(getattr(found, "_value_buffer", None), FileContent):
+        if operation == "GetObject" and bucket in self._backend.buckets:
+            content = _content_of(self._backend.buckets[bucket].keys.get(key))
+            if isinstance(content, FileContent):
                 head = answer(self._moto, {**environ, "REQUEST_METHOD": "HEAD"})
                 if head.status_code in (200, 206):
-                    return with_content(head, found._value_buffer.path)  # noqa: SLF001 (moto's)
+                    return with_content(head, content.path)
         if body:
             environ = {
                 **environ,
@@ -134,8 +151,8 @@ class Buckets:
         if key:
             return [key]
         if request.method == "POST" and "delete" in request.args:
-            objects = xmltodict.parse(body, force_list=("Object",)).get("Delete", {}).get("Object", [])
-            return [entry["Key"] for entry in objects if entry.get("Key")]
+            asked = xmltodict.parse(body, force_list=("Object",)).get("Delete") or {}
+            return [entry["Key"] for entry in asked.get("Object", []) if entry and entry.get("Key")]
         return []
 
     # folders to moto
@@ -145,8 +162,8 @@ class Buckets:
         self._show_what_was_hidden()
         source = request.headers.get("x-amz-copy-source")
         if source:
-            other, _, name = unquote(source).lstrip("/").partition("/")
-            self._refresh(other, name.partition("?")[0])
+            other, _, name = unquote(source.partition("?versionId=")[0]).lstrip("/").partition("/")
+            self._refresh(other, name)
         for name in touched:
             self._refresh(bucket, name)
         later_page = {"continuation-token", "marker", "key-marker"} & request.args.keys()
@@ -162,11 +179,13 @@ class Buckets:
         signature = signature_of(path)
         if signature == known.get(key) or (bucket, key) in self._hidden:
             return
+        if signature is not None and str(path) in (writing or self._writing())():
+            signature = None  # S3 shows an object when it is whole; what was there before is gone
         if signature is None:
-            del known[key]
-            if key in folder.keys:
+            known.pop(key, None)
+            if isinstance(_content_of(folder.keys.get(key)), FileContent):
                 folder.keys.pop(key)
-        elif str(path) not in (writing or self._writing())():
+        else:
             known[key] = signature
             self._attach(folder, key, path, signature)
             self._maybe_hide(bucket, key)
@@ -193,7 +212,7 @@ class Buckets:
 
         def look() -> set[str]:
             if not found:
-                found.append(self._written(self.root))
+                found.append(self._activity.written_files(self.root))
             return found[0]
 
         return look
@@ -214,20 +233,23 @@ class Buckets:
             version_id=secrets.token_hex(16) if folder.is_versioned else "null",
         )
         found.last_modified = datetime.fromtimestamp(modified_ns / 1e9, timezone.utc).replace(tzinfo=None)
-        _back_with_file(found, path, size)
+        if folder.is_versioned:
+            _content_of(found).write(path.read_bytes())  # the file will be the next version's
+            found.contentsize = size
+        else:
+            _back_with_file(found, path, size)
         versions = folder.keys.getlist(key, []) if folder.is_versioned else []
         folder.keys.setlist(key, [*versions, found])
 
     # moto to folders
 
-    def _write_out(self, bucket: str, key: str, touched: list[str]) -> None:
+    def _write_out(self, bucket: str, key: str, touched: list[str], deletes: bool) -> None:
         """Write what moto took in to its files, and remove what it removed."""
         folder = self._folder(bucket)
         root = self.root / bucket
         if folder is None:
-            if bucket in self._known and root.is_dir():
+            if self._known.pop(bucket, None) is not None and root.is_dir():
                 shutil.rmtree(root)  # the bucket was deleted, which moto refuses while it has objects
-            self._known.pop(bucket, None)
             return
         if not key and BUCKET_NAME.fullmatch(bucket):
             root.mkdir(exist_ok=True)
@@ -238,14 +260,17 @@ class Buckets:
             if path is None:
                 continue
             if isinstance(found, FakeKey):
-                self._write(bucket, name, found, path)
-            elif path.is_file():
-                path.unlink()
+                self._write(folder, name, found, path)
+            elif deletes:
+                self._hidden.pop((bucket, name), None)
                 self._known.get(bucket, {}).pop(name, None)
-                remove_empty_folders(path.parent, root)
+                if signature_of(path) is not None:
+                    path.unlink()
+                    if not self._activity.busy():  # a step may have made a folder to write to
+                        remove_empty_folders(path.parent, root)
 
-    def _write(self, bucket: str, key: str, found: FakeKey, path: Path) -> None:
-        content = found._value_buffer  # noqa: SLF001 (moto's)
+    def _write(self, folder: FakeBucket, key: str, found: FakeKey, path: Path) -> None:
+        content = _content_of(found)
         if isinstance(content, FileContent):
             return
         try:
@@ -258,10 +283,11 @@ class Buckets:
         signature = signature_of(path)
         if signature is None:
             return
-        _ = found.etag  # of the bytes, while they are at hand
-        _back_with_file(found, path, found.size)
-        self._known.setdefault(bucket, {})[key] = signature
-        self._maybe_hide(bucket, key)
+        if not folder.is_versioned:  # or moto keeps the bytes, for the file will be the next version's
+            _ = found.etag  # of the bytes, while they are at hand
+            _back_with_file(found, path, found.size)
+        self._known.setdefault(folder.name, {})[key] = signature
+        self._maybe_hide(folder.name, key)
 
     # objects that come late
 
@@ -288,6 +314,11 @@ class Buckets:
     def _path(self, bucket: str, key: str) -> Path | None:
         """The file of an object, or None if it cannot be one."""
         return path_below(self.root / bucket, key) if BUCKET_NAME.fullmatch(bucket) else None
+
+
+def _content_of(key: FakeKey | None) -> Any:
+    """Where moto has an object's bytes."""
+    return getattr(key, "_value_buffer", None)
 
 
 def _back_with_file(key: FakeKey, path: Path, size: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
+from botocore.utils import parse_timestamp
+
 from emr_pipelines.emulator import releases
 from emr_pipelines.emulator.protocol import ServiceError, invalid_request, validation_error
 from emr_pipelines.emulator.records import Cluster
@@ -27,7 +29,7 @@ def page(
     items: Iterable[T], params: Params, wanted: Callable[[T], bool] = lambda _: True
 ) -> tuple[list[T], str | None]:
     """Up to a page of the items that are wanted, after the one that the marker names, and the next page's marker."""
-    marker = params.get("Marker")
+    marker = params.get("Marker") or None
     page: list[T] = []
     skipping = marker is not None
     for item in items:
@@ -89,3 +91,13 @@ def release_token(token: str | None, labels: list[str]) -> int:
     if token not in labels:
         raise invalid_request(f"NextToken '{token}' is not valid.")
     return labels.index(token)
+
+
+def seconds(timestamp: Any, default: float) -> float:
+    """A timestamp of a request, which may be a number or a text, in seconds since the epoch."""
+    if timestamp is None:
+        return default
+    try:
+        return float(parse_timestamp(timestamp).timestamp())
+    except (ValueError, OverflowError, OSError) as error:
+        raise ServiceError("SerializationException", f"{timestamp!r} is not a timestamp: {error}.") from error

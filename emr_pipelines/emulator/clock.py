@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 Action = Callable[[], None]
@@ -48,6 +49,7 @@ class Agenda:
         self._order = itertools.count()
         self._report = report
         self._thread: threading.Thread | None = None
+        self._aside: ThreadPoolExecutor | None = None
         self._stopping = False
 
     def now(self) -> float:
@@ -59,18 +61,36 @@ class Agenda:
             heapq.heappush(self._due, (self.now() + seconds, next(self._order), action))
             self._changed.notify_all()
 
+    def aside(self, work: Action, then: Action) -> None:
+        """Do slow work without the lock, and then, however it ended, `then` with it. A manual clock waits for it."""
+
+        def both() -> None:
+            try:
+                self._guarded(work)
+            finally:
+                with self.lock:
+                    self._guarded(then)
+
+        if self._aside is None:
+            both()
+        else:
+            self._aside.submit(both)
+
     def run_due(self) -> float | None:
         """Run what is due; returns when the next is, if there is any."""
         with self.lock:
             while self._due and self._due[0][0] <= self.now():
                 _, _, action = heapq.heappop(self._due)
-                try:
-                    action()
-                except Exception as error:
-                    if self._report is None:
-                        raise
-                    self._report(error)  # one cluster's trouble must not stop the others' clock
+                self._guarded(action)
             return self._due[0][0] if self._due else None
+
+    def _guarded(self, action: Action) -> None:
+        try:
+            action()
+        except Exception as error:
+            if self._report is None:
+                raise
+            self._report(error)  # one cluster's trouble must not stop the others' clock
 
     def advance(self, seconds: float) -> None:
         """Move a manual clock on, stopping at everything that is due on the way."""
@@ -86,6 +106,7 @@ class Agenda:
     def start(self) -> None:
         """Let a thread run what is due; with a manual clock there is none."""
         if not isinstance(self.clock, ManualClock):
+            self._aside = ThreadPoolExecutor(2, "aside")
             self._thread = threading.Thread(target=self._run, name="agenda", daemon=True)
             self._thread.start()
 
@@ -95,6 +116,8 @@ class Agenda:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
+        if self._aside is not None:
+            self._aside.shutdown()
 
     def _run(self) -> None:
         with self._changed:

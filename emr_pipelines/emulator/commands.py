@@ -23,11 +23,15 @@ YARN_OPTIONS = frozenset(
     }
 )  # fmt: skip
 YARN_SETTINGS = re.compile(
-    r"spark\.(master|submit\.deployMode|dynamicAllocation\..*|shuffle\.service\.enabled|yarn\.(?!appMasterEnv).*"
+    r"spark\.(master|archives|files|submit\.deployMode|dynamicAllocation\..*|shuffle\.service\.enabled|yarn\.(?!appMasterEnv).*"
     r"|(executor|driver)\.(cores|instances|memoryOverhead.*)|executor\.memory|eventLog\..*|history\..*)"
 )
+PLACED = ("--archives", "--files")
+EXECUTOR_JAVA_OPTIONS = "spark.executor.extraJavaOptions"
 APP_MASTER_ENV = "spark.yarn.appMasterEnv."
+EXECUTOR_ENV = "spark.executorEnv."
 PYTHON_NAMES = ("spark.pyspark.python", "spark.pyspark.driver.python", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+BARE_PYTHON = re.compile(r"python(\d(\.\d+)?)?")
 LOCAL_CLUSTER = re.compile(r"local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*(\d+)\s*\]")
 S3_SCHEMES = ("s3", "s3a", "s3n")
 
@@ -54,6 +58,7 @@ class Command:
     environment: dict[str, str] = field(default_factory=dict)
     spark: bool = False
     cluster_mode: bool = False
+    java_options: str = ""  # of spark-submit
     defaults: dict[str, str] = field(default_factory=dict)  # for spark-defaults.conf
     archives: list[str] = field(default_factory=list)  # to unpack where a driver in cluster mode runs
     files: list[str] = field(default_factory=list)  # to copy there
@@ -74,6 +79,11 @@ def command_of(cluster: Cluster, step: Step, spark: Spark, spark_home: Path, buc
     if name in ("bash", "sh"):
         return Command([name, *arguments], cluster_environment(cluster, spark))
     if name == "spark-submit":
+        if not any(entry.get("Name", "").lower() == "spark" for entry in cluster.request.get("Applications", [])):
+            raise CannotRun(
+                'Cannot run program "spark-submit": error=2, No such file or directory. The cluster was launched '
+                "without the application Spark."
+            )
         return _spark_submit(cluster, arguments, spark, spark_home, buckets)
     raise CannotRun(f"The emulator cannot run {step.args[0]!r}; it runs {RUNNABLE}.")
 
@@ -104,28 +114,41 @@ def _spark_submit(
             if name.startswith(APP_MASTER_ENV):
                 environment[name.removeprefix(APP_MASTER_ENV)] = value
     environment = {name: _usable_python(name, value, spark) for name, value in environment.items()}
+    places = {option: _places(option, options, settings, defaults) for option in PLACED}
     argv = [str(spark_home / "bin" / "spark-submit")]
     for option, given in options:
-        if option not in YARN_OPTIONS and option not in ("--conf", "-c"):
+        if option not in YARN_OPTIONS and option not in PLACED and option not in ("--conf", "-c"):
             argv += [option] if given is None else [option, given]
+    for option, uris in places.items():
+        argv += [option, ",".join(uris)] if uris else []
+    temporary = f'"-Djava.io.tmpdir={spark_home.parent / "tmp"}"'
+    executors = settings.get(EXECUTOR_JAVA_OPTIONS, defaults.get(EXECUTOR_JAVA_OPTIONS, ""))
     ours = {**_local_settings(settings, spark), **s3_settings(buckets), **_master_settings(spark.master)}
-    java_options = ours.get("spark.executor.extraJavaOptions", defaults.get("spark.executor.extraJavaOptions", ""))
-    temporary = f"-Djava.io.tmpdir={spark_home.parent / 'tmp'}"
-    ours["spark.executor.extraJavaOptions"] = f"{java_options} {temporary}".strip()
+    ours[EXECUTOR_JAVA_OPTIONS] = f"{executors} {temporary}".strip()
     for name, value in ours.items():
         argv += ["--conf", f"{name}={value}"]
     argv += ["--master", spark.master]
     argv += [_on_this_machine(word, spark_home) for word in program[:1]] + program[1:]
-    values = {name: [v for n, v in options if n == name and v] for name in ("--archives", "--files")}
     return Command(
         argv,
         environment,
         spark=True,
         cluster_mode=cluster_mode,
+        java_options=temporary,
         defaults={"spark.ui.enabled": "false", **_local_settings(defaults, spark)},
-        archives=",".join(values["--archives"]).split(",") if values["--archives"] else [],
-        files=",".join(values["--files"]).split(",") if values["--files"] else [],
+        archives=places["--archives"],
+        files=places["--files"],
     )
+
+
+def _places(
+    option: str, options: list[tuple[str, str | None]], settings: Mapping[str, str], defaults: Mapping[str, str]
+) -> list[str]:
+    """The archives or files to place where the executors work, by whichever way they were named."""
+    name = option.removeprefix("--")
+    given = dict(options).get(option) or settings.get(f"spark.{name}", defaults.get(f"spark.{name}", ""))
+    yarns = settings.get(f"spark.yarn.dist.{name}", defaults.get(f"spark.yarn.dist.{name}", ""))
+    return [uri for uri in f"{given},{yarns}".split(",") if uri]
 
 
 def split_options(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
@@ -148,10 +171,10 @@ def split_options(arguments: list[str]) -> tuple[list[tuple[str, str | None]], l
 
 def s3_settings(buckets: Mapping[str, Path]) -> dict[str, str]:
     """Hadoop's settings that make `s3://bucket/` the bucket's folder, with nothing but what pyspark brings."""
-    settings = {}
+    # for file: too, where the links lead; LocalFileSystem would leave a .crc file beside each object
+    settings = {"spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
     for scheme in S3_SCHEMES:
         settings[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
-        # not LocalFileSystem, which would leave a .crc file beside each object
         target = f"spark.hadoop.fs.viewfs.overload.scheme.target.{scheme}.impl"
         settings[target] = "org.apache.hadoop.fs.RawLocalFileSystem"
     for name, folder in buckets.items():
@@ -200,9 +223,10 @@ def _master_settings(master: str) -> dict[str, str]:
 
 
 def _usable_python(name: str, value: str, spark: Spark) -> str:
-    """A Python that the cluster has and this machine has not, such as /usr/bin/python3.11, is the emulator's."""
-    wanted = name in PYTHON_NAMES or name.removeprefix(APP_MASTER_ENV) in PYTHON_NAMES
-    return spark.python if wanted and value.startswith("/") and not Path(value).exists() else value
+    """The cluster's own Python, `python3` or a path that is not here (/usr/bin/python3.11), is the emulator's."""
+    wanted = name.removeprefix(APP_MASTER_ENV).removeprefix(EXECUTOR_ENV) in PYTHON_NAMES
+    on_cluster = BARE_PYTHON.fullmatch(value) or (value.startswith("/") and not Path(value).exists())
+    return spark.python if wanted and on_cluster else value
 
 
 def _on_this_machine(path: str, spark_home: Path) -> str:

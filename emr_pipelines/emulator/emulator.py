@@ -10,12 +10,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import localtime, strftime
 from typing import TYPE_CHECKING
 
 from emr_pipelines.emulator.buckets import Buckets
-from emr_pipelines.emulator.clock import Agenda, Clock, SystemClock
+from emr_pipelines.emulator.clock import Agenda, Clock, ManualClock, SystemClock
 from emr_pipelines.emulator.commands import Spark
 from emr_pipelines.emulator.faults import Fault, Faults
 from emr_pipelines.emulator.lifecycle import Durations, Lifecycle
@@ -23,13 +24,14 @@ from emr_pipelines.emulator.logs import Logs
 from emr_pipelines.emulator.operations import Operations
 from emr_pipelines.emulator.page import Page
 from emr_pipelines.emulator.records import Cluster
-from emr_pipelines.emulator.server import HOST, Application, Server
+from emr_pipelines.emulator.server import HOST, AddressInUse, Application, Server
 from emr_pipelines.emulator.steps import Scripted, Steps
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_accounts = itertools.count(111_122_223_333)  # one for each emulator of a process, so that they do not share buckets
+# one for each emulator of a process: they do not list each other's buckets; but a name is taken for all, as on AWS
+_accounts = itertools.count(111_122_223_333)
 
 
 class SparkNotFound(Exception):
@@ -82,43 +84,41 @@ class Emulator:
         clock: Clock | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._say = say
         self._temporary = None if root is not None else tempfile.mkdtemp(prefix="emr-emulator-")
         self.root = Path(root if root is not None else self._temporary or "").absolute()
-        self._say = say
         account = str(next(_accounts))
         self.faults = Faults(list(faults))
-        self._agenda = Agenda(clock or SystemClock(), self._report if clock is None else None)
+        self._agenda = Agenda(clock or SystemClock(), None if isinstance(clock, ManualClock) else self._report)
         durations = durations or Durations().divided_by(speed)
         try:
             for folder in ("buckets", "logs", "steps"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
-            self._buckets = Buckets(
-                self.root / "buckets",
-                account,
-                self.faults,
-                self._agenda.now,
-                self._written_files,
+            self._buckets = Buckets(self.root / "buckets", account, self.faults, self._agenda.now, self)
+            self.logs = Logs(
+                self.root / "logs", self._buckets, self._agenda, self.faults, durations.log_push_interval, self._tell
             )
+            self._steps = Steps(
+                self.root / "steps",
+                self._agenda,
+                self.logs,
+                self.faults,
+                spark,
+                scripted or {},
+                self._buckets.folders,
+                lambda: self.environment,
+            )
+            self._lifecycle = Lifecycle(self._agenda, durations, self.faults, self._steps, self.logs, self._tell)
+            about = f"Steps run on Spark's {spark.master}." if spark else "Steps are scripted."
+            page = Page(self._lifecycle.clusters, self.root / "logs", self.faults, self._agenda, about)
+            operations = Operations(self._lifecycle, self._agenda, account)
+            self._server = Server(Application(operations, self._buckets, self.faults, page, self._report), port)
         except OSError as error:
+            self._tidy_up()
             raise RootUnusable(f"{self.root} cannot be used for the emulator's files: {error.strerror}.") from error
-        self.logs = Logs(
-            self.root / "logs", self._buckets, self._agenda, self.faults, durations.log_push_interval, self._tell
-        )
-        self._steps = Steps(
-            self.root / "steps",
-            self._agenda,
-            self.logs,
-            self.faults,
-            spark,
-            scripted or {},
-            self._buckets.folders,
-            lambda: self.environment,
-        )
-        self._lifecycle = Lifecycle(self._agenda, durations, self.faults, self._steps, self.logs, self._tell)
-        about = f"Steps run on Spark's {spark.master}." if spark else "Steps are scripted."
-        page = Page(self._lifecycle.clusters, self.root / "logs", self.faults, self._agenda, about)
-        operations = Operations(self._lifecycle, self._agenda, account)
-        self._server = Server(Application(operations, self._buckets, self.faults, page), port)
+        except AddressInUse:
+            self._tidy_up()
+            raise
 
     @property
     def url(self) -> str:
@@ -158,9 +158,17 @@ class Emulator:
     def stop(self) -> None:
         """End every process of every step, and the endpoint."""
         self._server.stop()
-        self._steps.stop()
-        self._agenda.stop()
-        self._buckets.close()
+        with self._agenda.lock:
+            self._lifecycle.stop()
+        try:
+            self._steps.stop()
+            self._agenda.stop()
+        finally:
+            self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        if hasattr(self, "_buckets"):  # not if its folder could not be used
+            self._buckets.close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -170,11 +178,20 @@ class Emulator:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _written_files(self, below: Path) -> set[str]:
-        return self._steps.written_files(below)  # steps need buckets, and buckets this
+    # buckets ask what steps do; steps need buckets, and are made after them
+
+    def busy(self) -> bool:
+        return self._steps.busy()
+
+    def written_files(self, below: Path) -> set[str]:
+        return self._steps.written_files(below)
 
     def _tell(self, cluster: Cluster, what: str) -> None:
-        self._say(f"{strftime('%H:%M:%S', localtime(self._agenda.now()))}  {cluster.id} {cluster.name}  {what}")
+        self._speak(f"{strftime('%H:%M:%S', localtime(self._agenda.now()))}  {cluster.id} {cluster.name}  {what}")
 
     def _report(self, error: BaseException) -> None:
-        self._say("".join(traceback.format_exception(error)))
+        self._speak("".join(traceback.format_exception(error)))
+
+    def _speak(self, text: str) -> None:
+        with suppress(Exception):  # a closed terminal must not stop the clusters
+            self._say(text)

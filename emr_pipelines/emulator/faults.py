@@ -197,7 +197,7 @@ def _read_fault(entry: Any) -> Fault:
     if not isinstance(entry, dict) or "fault" not in entry:
         raise InvalidFault(f"A fault is a mapping with a member 'fault'; this is {entry!r}.")
     kind = entry["fault"]
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InvalidFault(f"There is no fault {kind!r}; there are {', '.join(KINDS)}.")
     try:
         return KINDS[kind].model_validate(entry)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,31 +55,38 @@ def path_below(root: Path, key: str) -> Path | None:
     parts = key.split("/")
     if any(part in ("", ".", "..") or "\0" in part or len(part.encode()) > MAX_NAME_BYTES for part in parts):
         return None
-    path = root.joinpath(*parts)
-    return None if path.is_dir() else path
+    return root.joinpath(*parts)
 
 
 def signature_of(path: Path) -> Signature | None:
+    """None for what is not a file: missing, a folder, a link, a pipe."""
     try:
-        found = path.stat()
+        found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 def files_below(folder: str) -> Iterator[str]:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from files_below(entry.path)
-        elif entry.is_file(follow_symlinks=False):
-            yield entry.path
+    """All files in a folder and its folders whose names are UTF-8, as keys are."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from files_below(entry.path)
+            elif entry.is_file(follow_symlinks=False) and _is_utf8(entry.name):
+                yield entry.path
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def remove_empty_folders(folder: Path, root: Path) -> None:
-    """S3 has no folders: one goes with its last object."""
-    while folder != root:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
+    """S3 has no folders: one goes with its last object, and with what folders without files it has."""
+    while folder != root and folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
+        shutil.rmtree(folder, ignore_errors=True)
         folder = folder.parent

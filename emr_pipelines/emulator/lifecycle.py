@@ -43,7 +43,6 @@ from emr_pipelines.emulator.records import (
     StepState,
 )
 
-KILLED = 137  # 128 + SIGKILL, as a shell reports it
 TERMINATING_ACTIONS = ("TERMINATE_CLUSTER", "TERMINATE_JOB_FLOW")
 
 
@@ -90,6 +89,7 @@ class Lifecycle:
         say: Callable[[Cluster, str], None],
     ) -> None:
         self.clusters: dict[str, Cluster] = {}
+        self._stopping = False
         self._agenda = agenda
         self._durations = durations
         self._faults = faults
@@ -97,11 +97,17 @@ class Lifecycle:
         self._logs = logs
         self._say = say
 
+    def stop(self) -> None:
+        """Start no step from now on."""
+        self._stopping = True
+
     # a cluster comes up
 
     def launch(self, cluster: Cluster) -> None:
         self.clusters[cluster.id] = cluster
         self._say(cluster, f"STARTING  {cluster.release}, {len(cluster.instances)} instances")
+        if cluster.request.get("BootstrapActions"):
+            self._say(cluster, f"its {len(cluster.request['BootstrapActions'])} bootstrap actions are not run here")
         self._logs.open(cluster)
         if self._faults.strike(ProvisioningHangs, cluster=_names(cluster)):
             for instance in cluster.instances:
@@ -168,6 +174,8 @@ class Lifecycle:
 
     def _proceed(self, cluster: Cluster) -> None:
         """Start what can be started; if nothing is left to do, wait or end."""
+        if self._stopping:
+            return
         while cluster.pending and len(cluster.active) < cluster.concurrency and cluster.state not in ENDING_CLUSTER:
             self._start(cluster, cluster.pending.popleft())
         if cluster.state in ENDING_CLUSTER:
@@ -300,11 +308,14 @@ class Lifecycle:
         self._end_if_empty(cluster)
 
     def _end_if_empty(self, cluster: Cluster) -> None:
-        """A cluster is TERMINATED when its machines are and no process of its steps is left."""
+        """A cluster is TERMINATED when its machines are, no process of its steps is left, and its logs are in S3."""
         gone = all(instance.state is InstanceState.TERMINATED for instance in cluster.instances)
-        if cluster.active or not gone or cluster.state in ENDED_CLUSTER:
+        if gone and not cluster.active:
+            self._logs.close(cluster, lambda: self._end(cluster))
+
+    def _end(self, cluster: Cluster) -> None:
+        if cluster.state in ENDED_CLUSTER:
             return
-        self._logs.close(cluster)
         cluster.ended = self._agenda.now()
         fine = cluster.reason in WITHOUT_ERROR
         state = ClusterState.TERMINATED if fine else ClusterState.TERMINATED_WITH_ERRORS

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from emr_pipelines.emulator.clock import Agenda
+from emr_pipelines.emulator.clock import Action, Agenda
 from emr_pipelines.emulator.faults import Faults, LogNames, LogsLate, LogsNever
 from emr_pipelines.emulator.records import ENDED_CLUSTER, Cluster, Step
 
@@ -44,7 +46,8 @@ class Logs:
         self._interval_seconds = interval_seconds
         self._say = say
         self._pushed: dict[Path, tuple[int, int]] = {}  # what each file was like when it was pushed
-        self._last_push: dict[str, Callable[[], None]] = {}  # of each cluster that is up
+        self._ways: dict[str, Way] = {}
+        self._copying = threading.Lock()
 
     def of_cluster(self, cluster: Cluster) -> Path:
         return self.root / cluster.id
@@ -77,42 +80,70 @@ class Logs:
             return
         late = self._faults.strike(LogsLate, cluster=names)
         named = self._faults.strike(LogNames, cluster=names)
-        delay, suffix = late.seconds if late else 0.0, named.suffix if named else SUFFIX
+        self._ways[cluster.id] = Way(late.seconds if late else 0, named.suffix if named else SUFFIX)
+        self._agenda.after(self._interval_seconds, lambda: self._push(cluster, lambda: self._again(cluster)))
+
+    def _again(self, cluster: Cluster) -> None:
+        if cluster.state not in ENDED_CLUSTER:
+            self._agenda.after(self._interval_seconds, lambda: self._push(cluster, lambda: self._again(cluster)))
+
+    def close(self, cluster: Cluster, then: Action) -> None:
+        """The last push of a cluster that ends, and `then`; none if its primary node is gone with its logs."""
+        if cluster.primary_lost or cluster.id not in self._ways:
+            then()
+        elif self._ways[cluster.id].delay_seconds:
+            self._push(cluster, lambda: None)
+            then()
+        else:
+            self._push(cluster, then)
+
+    def _push(self, cluster: Cluster, then: Action) -> None:
+        way = self._ways[cluster.id]
 
         def push() -> None:
-            self._push(cluster, suffix)
+            self._agenda.aside(lambda: self._copy(cluster, way.suffix), then)
 
-        def tick() -> None:
-            if cluster.state in ENDED_CLUSTER:
-                self._last_push.pop(cluster.id, None)
-                return
-            self._agenda.after(delay, push)
-            self._agenda.after(self._interval_seconds, tick)
-
-        self._last_push[cluster.id] = lambda: self._agenda.after(delay, push) if delay else push()
-        self._agenda.after(self._interval_seconds, tick)
-
-    def close(self, cluster: Cluster) -> None:
-        """The last push of a cluster that ends; none if its primary node is gone with them."""
-        push = self._last_push.pop(cluster.id, None)
-        if push is not None and not cluster.primary_lost:
+        if way.delay_seconds:
+            self._agenda.after(way.delay_seconds, push)
+        else:
             push()
 
-    def _push(self, cluster: Cluster, suffix: str) -> None:
+    def _copy(self, cluster: Cluster, suffix: str) -> None:
+        """Copy to S3 what has changed since it was last copied. Only one copies a cluster's logs at a time."""
         bucket, _, prefix = (cluster.log_uri or "").partition("://")[2].partition("/")
         folder = self.of_cluster(cluster)
-        for path in sorted(folder.rglob("*")):
-            if not path.is_file():
-                continue
-            now = path.stat()
-            state = (now.st_size, now.st_mtime_ns)
-            if now.st_size == 0 or self._pushed.get(path) == state:
-                continue
-            key = "/".join(part for part in (prefix.strip("/"), cluster.id, str(path.relative_to(folder))) if part)
-            if not self._buckets.add_file(bucket, key + suffix, partial(_gzip, path)):
-                self._say(cluster, f"there is no bucket {bucket!r} for its logs")
-                return
-            self._pushed[path] = state
+        with self._copying:
+            for path in sorted(folder.rglob("*")):
+                state = _state(path)
+                if state is None or self._pushed.get(path) == state:
+                    continue
+                key = "/".join(part for part in (prefix.strip("/"), cluster.id, str(path.relative_to(folder))) if part)
+                try:
+                    found = self._buckets.add_file(bucket, key + suffix, partial(_gzip, path))
+                except OSError as error:
+                    self._say(cluster, f"its log {key + suffix} cannot be written: {error}")
+                    continue
+                if not found:
+                    self._say(cluster, f"there is no bucket {bucket!r} for its logs")
+                    return
+                self._pushed[path] = state
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a cluster's logs come to S3."""
+
+    delay_seconds: float
+    suffix: str
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What shows that a log has changed; None for what is no log, or an empty one."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return (found.st_size, found.st_mtime_ns) if path.is_file() and found.st_size else None
 
 
 def _gzip(source: Path, target: Path) -> None:

@@ -14,6 +14,7 @@ from emr_pipelines.emulator.checks import (
     checked_tags,
     page,
     release_token,
+    seconds,
 )
 from emr_pipelines.emulator.clock import Agenda
 from emr_pipelines.emulator.instances import is_multi_primary, make_groups, make_instances
@@ -102,7 +103,8 @@ class Operations:
         return {"Cluster": shapes.cluster_details(cluster, self._agenda.now(), region, self._account)}
 
     def list_clusters(self, params: Params, region: str) -> Params:
-        after, before = params.get("CreatedAfter", float("-inf")), params.get("CreatedBefore", float("inf"))
+        after = seconds(params.get("CreatedAfter"), float("-inf"))
+        before = seconds(params.get("CreatedBefore"), float("inf"))
         states = params.get("ClusterStates")
 
         def wanted(cluster: Cluster) -> bool:

@@ -76,12 +76,13 @@ class Page:
 
     def _log(self, name: str) -> Response:
         found = safe_join(str(self._logs), name)
-        if found is None or not Path(found).is_file():
+        try:
+            with Path(found or "").open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(max(0, size - LOG_TAIL_BYTES))
+                text = file.read()
+        except (OSError, ValueError):  # missing, a folder, or a name that cannot be one
             return Response("There is no such log.\n", 404)
-        with Path(found).open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - LOG_TAIL_BYTES))
-            text = file.read()
         if size > LOG_TAIL_BYTES:
             text = f"... {size - LOG_TAIL_BYTES:,} bytes before this\n".encode() + text
         return Response(text, content_type="text/plain; charset=utf-8")

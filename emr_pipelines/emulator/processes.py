@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 from emr_pipelines.emulator import supervise
+
+KILLED = 137  # 128 + SIGKILL, as a shell reports it
 
 
 class Supervised:
     """A command under a supervisor, which ends all its processes when the command ends or the emulator does.
 
-    Its output goes to the files `stdout` and `stderr` of a folder. `over` is called with its exit code.
+    Its output is added to the files `stdout` and `stderr` of a folder.
     """
 
-    def __init__(
-        self, argv: list[str], environment: dict[str, str], work: Path, output: Path, over: Callable[[int], None]
-    ) -> None:
-        self._over = over
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], work: Path, output: Path) -> None:
         with (output / "stdout").open("ab") as stdout, (output / "stderr").open("ab") as stderr:
             self._process = subprocess.Popen(  # noqa: S603 (what the user asked to be run)
                 [sys.executable, "-I", "-S", supervise.__file__, *argv],
@@ -32,62 +32,55 @@ class Supervised:
                 stderr=stderr,
                 cwd=work,
                 env=environment,
-                start_new_session=True,
+                start_new_session=True,  # so that a terminal's Ctrl-C does not reach it
             )
         self.pid = self._process.pid
-        self._thread = threading.Thread(target=self._wait, name=f"step {self.pid}", daemon=True)
+        self._lock = Lock()
 
-    def start(self) -> None:
-        self._thread.start()
+    def wait(self) -> int:
+        """Wait until all its processes have ended; returns its exit code."""
+        code = self._process.wait()
+        with self._lock:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        if code < 0:  # somebody ended the supervisor itself: what is left of its session is ended here
+            _kill_session(self.pid)
+        return code if code >= 0 else 128 - code
 
     def interrupt(self) -> None:
+        """Ask it to end."""
         self.tell("interrupt")
 
     def kill(self) -> None:
+        """End it and all that it started."""
         self.tell("kill")
-
-    def join(self) -> None:
-        if self._thread is not threading.current_thread():
-            self._thread.join()
 
     def tell(self, word: str) -> None:
         """Say a word to the supervisor, which may have ended in the meantime."""
-        try:
-            os.write(self._stdin, f"{word}\n".encode())
-        except (BrokenPipeError, ValueError):
-            return
-
-    @property
-    def _stdin(self) -> int:
-        if self._process.stdin is None:
-            raise ValueError("no pipe")
-        return self._process.stdin.fileno()
-
-    def _wait(self) -> None:
-        code = self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._over(code if code >= 0 else 128 - code)
+        with self._lock, suppress(BrokenPipeError):
+            if self._process.stdin is not None and not self._process.stdin.closed:
+                os.write(self._process.stdin.fileno(), f"{word}\n".encode())
 
 
-def written_files(sessions: set[int], prefix: str) -> Iterator[str]:
-    """The files whose names begin with `prefix` that processes of these sessions have open for writing."""
-    for pid in os.listdir("/proc"):  # noqa: PTH208 (names are all that is wanted)
-        if not pid.isdigit():
-            continue
+def written_files(supervisors: set[int], prefix: str) -> Iterator[str]:
+    """The files whose names begin with `prefix` that processes under these supervisors have open for writing."""
+    for pid in supervise.descendants(supervisors):
         with suppress(ProcessLookupError, FileNotFoundError, PermissionError):
-            if os.getsid(int(pid)) in sessions:
-                yield from _written_by(pid, prefix)
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 (names are all that is wanted)
+                with suppress(FileNotFoundError):  # closed in the meantime
+                    target = os.readlink(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH115 (a name is wanted, quickly)
+                    if target.startswith(prefix) and _writes(pid, descriptor):
+                        yield target
 
 
-def _written_by(pid: str, prefix: str) -> Iterator[str]:
-    for descriptor in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
-        with suppress(FileNotFoundError):  # closed in the meantime
-            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH115 (a name is wanted, quickly)
-            if target.startswith(prefix) and _writes(pid, descriptor):
-                yield target
-
-
-def _writes(pid: str, descriptor: str) -> bool:
+def _writes(pid: int, descriptor: str) -> bool:
     flags = re.search(r"^flags:\s*(\d+)", Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text(), re.MULTILINE)
     return flags is not None and int(flags.group(1), 8) & (os.O_WRONLY | os.O_RDWR) != 0
+
+
+def _kill_session(session: int) -> None:
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with suppress(ProcessLookupError):
+                if os.getsid(int(name)) == session:
+                    os.kill(int(name), signal.SIGKILL)

@@ -55,13 +55,19 @@ def read_request(target: str, body: bytes) -> tuple[OperationModel, dict[str, An
     operation = model.operation_model(name)
     try:
         params = json.loads(body or b"{}")
-    except ValueError as error:
+        json.dumps(params, ensure_ascii=False, allow_nan=False).encode()  # no half characters, no infinite numbers
+    except (ValueError, RecursionError) as error:
         raise ServiceError("SerializationException", f"The request is not JSON: {error}.") from error
     if not isinstance(params, dict):
         raise ServiceError("SerializationException", "The request is not a JSON object.")
     params = without_nulls(params)
     if operation.input_shape is not None:
-        faults = complaints(params, operation.input_shape)
+        try:
+            faults = complaints(params, operation.input_shape)
+        except (ArithmeticError, OSError, RuntimeError) as error:  # botocore, of a timestamp that no calendar has
+            raise ServiceError(
+                "SerializationException", f"The request has an impossible timestamp: {error}."
+            ) from error
         if faults:
             what = "1 validation error" if len(faults) == 1 else f"{len(faults)} validation errors"
             raise validation_error(f"{what} detected: {'; '.join(faults)}")
@@ -96,11 +102,16 @@ def _wrong_strings(value: Any, shape: Shape, where: str) -> list[str]:
         return [
             fault for name, member in value.items() for fault in _wrong_strings(member, shape.value, f"{where}.{name}")
         ]
-    allowed = getattr(shape, "enum", None)
-    longest = shape.metadata.get("max") if shape.type_name == "string" else None
+    return _wrong_string(value, shape, where) if shape.type_name == "string" else []
+
+
+def _wrong_string(value: str, shape: Shape, where: str) -> list[str]:
+    allowed, longest = getattr(shape, "enum", None), shape.metadata.get("max")
     fails = f"Value {value!r:.200} at {where!r} failed to satisfy constraint: Member must"
     if allowed and value not in allowed:
         return [f"{fails} satisfy enum value set: [{', '.join(allowed)}]"]
+    if shape.metadata.get("pattern") and any(letter < " " and letter not in "\r\n\t" for letter in value):
+        return [f"{fails} satisfy regular expression pattern: {shape.metadata['pattern']}"]
     if longest is not None and len(value) > longest:
         return [f"{fails} have length less than or equal to {longest}"]
     return []

@@ -39,7 +39,15 @@ class AddressInUse(Exception):
 class Application:
     """A WSGI application."""
 
-    def __init__(self, operations: Operations, buckets: Buckets, faults: Faults, page: Page) -> None:
+    def __init__(
+        self,
+        operations: Operations,
+        buckets: Buckets,
+        faults: Faults,
+        page: Page,
+        report: Callable[[BaseException], None],
+    ) -> None:
+        self._report = report
         self._operations = operations
         self._buckets = buckets
         self._faults = faults
@@ -52,7 +60,9 @@ class Application:
         if host is None or (origin is not None and not OWN_ORIGIN.fullmatch(origin)):
             refused = Response("The emulator answers to programs of this machine only.\n", 403)
             return refused(environ, start_response)
-        if request.path.startswith("/_emulator"):
+        if request.path.startswith("/moto-api"):
+            return Response("moto's own interface is not for clients of the emulator.\n", 404)(environ, start_response)
+        if request.path == "/_emulator" or request.path.startswith("/_emulator/"):
             return self._own(request)(environ, start_response)
         if request.headers.get("X-Amz-Target", "").startswith(protocol.TARGET_PREFIX):
             return self._emr(request)(environ, start_response)
@@ -70,8 +80,12 @@ class Application:
             response = Response(protocol.write_answer(answer), 200)
             self._maybe_lose_response(operation.name, request)
         except ServiceError as error:
-            response = Response(error.body(), error.status)
-            response.headers["x-amzn-ErrorType"] = error.code
+            response = _service_error(error)
+        except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+            if isinstance(error, ConnectionResetError):  # the response is to be lost
+                raise
+            self._report(error)
+            response = _service_error(ServiceError("InternalServerException", f"The emulator failed: {error!r}", 500))
         response.headers["Content-Type"] = protocol.CONTENT_TYPE
         response.headers["x-amzn-RequestId"] = secrets.token_hex(16)
         return response
@@ -106,13 +120,19 @@ class Application:
         if request.method == "POST":
             try:
                 self._faults.add(read_faults(json.loads(request.get_data() or b"null")))
-            except (InvalidFault, ValueError) as error:
+            except (InvalidFault, ValueError, RecursionError) as error:
                 return _json({"error": str(error)}, 400)
         elif request.method == "DELETE":
             self._faults.clear()
         elif request.method != "GET":
             return _json({"error": f"{request.method} is not GET, POST or DELETE."}, 405)
         return _json(self._faults.waiting())
+
+
+def _service_error(error: ServiceError) -> Response:
+    response = Response(error.body(), error.status)
+    response.headers["x-amzn-ErrorType"] = error.code
+    return response
 
 
 def _json(data: Any, status: int = 200) -> Response:
@@ -152,6 +172,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
         self._server.server_close()

@@ -2,11 +2,12 @@
 
     python -I -S supervise.py COMMAND [ARGUMENT ...]
 
-The caller starts this in a new session; every process of that session is the command's. Lines on standard input:
-`interrupt` asks the command to end (SIGTERM), `kill` ends all (SIGKILL), `kill NAME` those whose command line has NAME.
-When standard input ends, all is killed. The exit code is the command's, or 128 and the number of its signal.
+Lines on standard input: `interrupt` asks the command and all that it started to end (SIGTERM), `kill` ends them
+(SIGKILL), `kill NAME` ends those whose command line has NAME. When standard input ends, all is killed. The exit code is
+the command's, or 128 and the number of its signal.
 """
 
+import ctypes
 import os
 import select
 import signal
@@ -18,43 +19,45 @@ from pathlib import Path
 
 GRACE_SECONDS = 3.0
 LOOK_SECONDS = 0.05
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphans among the descendants become children of this process, not of init
 
 
-def others() -> "list[int]":
-    """The processes of this session but this one."""
-    found = []
+def descendants(of: "set[int]") -> "list[int]":
+    """The living processes that these started, and that those started, and so on."""
+    parents = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 (names are all that is wanted)
-        if name.isdigit() and int(name) != os.getpid():
+        if name.isdigit():
             with suppress(ProcessLookupError, FileNotFoundError):
-                if os.getsid(int(name)) == os.getpid() and not is_zombie(name):
-                    found.append(int(name))
-    return found
-
-
-def is_zombie(pid: str) -> bool:
-    """A dead process that its parent has yet to ask for."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+                # pid (name, which may hold anything) state parent ...
+                state, parent = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()[:2]
+                if state != b"Z":
+                    parents[int(name)] = int(parent)
+    found = set(of)
+    while more := {pid for pid, parent in parents.items() if parent in found and pid not in found}:
+        found |= more
+    return sorted(found - of)
 
 
 def send(number: int, name: str = "") -> None:
-    for pid in others():
+    for pid in descendants({os.getpid()}):
         with suppress(ProcessLookupError, FileNotFoundError):
             if name in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
                 os.kill(pid, number)
 
 
 def end_all(grace_seconds: float) -> None:
-    """End every process of the session, kindly at first if there is time."""
+    """End every descendant, kindly at first if there is time."""
     until = time.monotonic() + grace_seconds
-    if grace_seconds and others():
+    if grace_seconds and descendants({os.getpid()}):
         send(signal.SIGTERM)
-    while others():
+    while descendants({os.getpid()}):
         if time.monotonic() >= until:
             send(signal.SIGKILL)
         time.sleep(LOOK_SECONDS)
 
 
 def main() -> int:
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)  # noqa: S603 (the user's own program)
     ended = os.pidfd_open(command.pid)
     told = b""

@@ -27,6 +27,7 @@ SCRIPTED = {
 REQUEST: dict[str, Any] = {
     "Name": "test",
     "ReleaseLabel": "emr-7.10.0",
+    "Applications": [{"Name": "Spark"}],
     "ServiceRole": "EMR_DefaultRole",
     "JobFlowRole": "EMR_EC2_DefaultRole",
     "Instances": {
@@ -132,7 +133,7 @@ def with_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     lines: list[str] = []
     moment = Durations(provisioning=0, bootstrapping=0, termination=0, log_push_interval=0.2)
     with Emulator(
-        tmp_path_factory.mktemp("emulator"),
+        tmp_path_factory.mktemp("emulator") / "a root",  # with a space
         durations=moment,
         spark=find_spark("local[2]", use_java(print)),
         say=lines.append,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import threading
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from emr_pipelines.emulator import Emulator
+from emr_pipelines.emulator.faults import read_faults
 from emr_pipelines.emulator.processes import Supervised, written_files
 from tests.emulator.conftest import Rehearsal, client, until
 
@@ -156,6 +159,99 @@ def test_copy_delete_many_and_parts(rehearsal: Rehearsal, folder: Path) -> None:
     assert s3.head_object(Bucket=BUCKET, Key="large")["ETag"].endswith('-2"')
 
 
+def test_what_was_uploaded_in_parts_passes_the_clients_checks(rehearsal: Rehearsal, folder: Path) -> None:
+    data = os.urandom(9 << 20)
+    rehearsal.s3.upload_fileobj(io.BytesIO(data), BUCKET, "large")
+    found = rehearsal.s3.get_object(Bucket=BUCKET, Key="large", ChecksumMode="ENABLED")
+    assert found["Body"].read() == data == (folder / "large").read_bytes()
+
+
+def test_versions(rehearsal: Rehearsal, folder: Path) -> None:
+    s3 = rehearsal.s3
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    first, second = (s3.put_object(Bucket=BUCKET, Key="k", Body=body)["VersionId"] for body in (b"1", b"22"))
+    (folder / "k").write_bytes(b"333")
+    assert rehearsal.read(BUCKET, "k") == b"333"
+
+    def version(version_id: str) -> bytes:
+        body: bytes = s3.get_object(Bucket=BUCKET, Key="k", VersionId=version_id)["Body"].read()
+        return body
+
+    assert (version(first), version(second)) == (b"1", b"22")
+    assert len(s3.list_object_versions(Bucket=BUCKET)["Versions"]) == 3
+    marker = s3.delete_object(Bucket=BUCKET, Key="k")["VersionId"]
+    assert not (folder / "k").exists()
+    assert version(second) == b"22"
+    s3.delete_object(Bucket=BUCKET, Key="k", VersionId=marker)
+    assert (folder / "k").read_bytes() == rehearsal.read(BUCKET, "k") == b"333"
+    s3.delete_object(Bucket=BUCKET, Key="k")  # a marker is left when the emulator stops
+
+
+def test_an_upload_in_parts_that_has_only_begun_changes_nothing(rehearsal: Rehearsal, folder: Path) -> None:
+    rehearsal.emulator.faults.add(read_faults({"fault": "objects_late", "seconds": 10}))
+    rehearsal.s3.put_object(Bucket=BUCKET, Key="k", Body=b"1")
+    upload = rehearsal.s3.create_multipart_upload(Bucket=BUCKET, Key="k")["UploadId"]
+    rehearsal.s3.upload_part(Bucket=BUCKET, Key="k", UploadId=upload, PartNumber=1, Body=b"2")
+    rehearsal.s3.abort_multipart_upload(Bucket=BUCKET, Key="k", UploadId=upload)
+    assert (folder / "k").read_bytes() == b"1"
+    rehearsal.advance(10)
+    assert rehearsal.read(BUCKET, "k") == b"1"
+
+
+def test_an_object_that_is_deleted_before_it_is_seen(rehearsal: Rehearsal, folder: Path) -> None:
+    rehearsal.emulator.faults.add(read_faults({"fault": "objects_late", "seconds": 10}))
+    rehearsal.s3.put_object(Bucket=BUCKET, Key="k", Body=b"1")
+    rehearsal.s3.delete_object(Bucket=BUCKET, Key="k")
+    rehearsal.advance(10)
+    assert rehearsal.keys(BUCKET) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_becomes_a_folder(rehearsal: Rehearsal, folder: Path) -> None:
+    (folder / "f").write_bytes(b"1")
+    assert rehearsal.keys(BUCKET) == ["f"]
+    (folder / "f").unlink()
+    (folder / "f").mkdir()
+    (folder / "f" / "c").write_bytes(b"2")
+    assert rehearsal.keys(BUCKET) == ["f/c"]
+
+
+def test_what_is_no_file_is_no_object(rehearsal: Rehearsal, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(b"secret")
+    (folder / "link").symlink_to(tmp_path / "outside")
+    os.mkfifo(folder / "pipe")
+    (folder / os.fsdecode(b"not utf-8 \xff")).touch()
+    assert rehearsal.keys(BUCKET) == []
+    for key in ("link", "pipe"):
+        with pytest.raises(ClientError, match="NoSuchKey"):
+            rehearsal.read(BUCKET, key)
+
+
+def test_a_folder_goes_with_its_last_object(rehearsal: Rehearsal, folder: Path) -> None:
+    """Spark would take what a killed step left for a table that is there."""
+    (folder / "out" / "_temporary" / "0").mkdir(parents=True)
+    (folder / "out" / "part").touch()
+    rehearsal.s3.delete_object(Bucket=BUCKET, Key="out/part")
+    assert list(folder.iterdir()) == []
+
+
+def test_odd_requests_are_answered_as_s3_would(rehearsal: Rehearsal, folder: Path) -> None:
+    url = rehearsal.s3.generate_presigned_url("list_objects_v2", Params={"Bucket": BUCKET})
+    address = f"{rehearsal.emulator.url}/{BUCKET}?delete&{url.partition('?')[2]}"
+    for body in (b"", b"no xml", b"<Delete>"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(urllib.request.Request(address, body, method="POST"))  # noqa: S310
+        with caught.value as error:
+            assert (error.code, b"<Code>MalformedXML</Code>" in error.read()) == (400, True)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{rehearsal.emulator.url}/moto-api/reset")  # noqa: S310
+    with caught.value as error:
+        assert error.code == 404
+    (folder / "q?u").write_bytes(b"1")
+    rehearsal.s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={"Bucket": BUCKET, "Key": "q?u"})
+    assert rehearsal.read(BUCKET, "copy") == b"1"
+
+
 def test_buckets_come_and_go(rehearsal: Rehearsal) -> None:
     s3, root = rehearsal.s3, rehearsal.emulator.root / "buckets"
     s3.create_bucket(Bucket="comes")
@@ -194,23 +290,24 @@ def test_a_temporary_root_goes_with_the_emulator() -> None:
     assert not root.exists()
 
 
-def test_a_file_that_a_step_still_writes_is_not_there_yet(rehearsal: Rehearsal, folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_a_step_still_writes_is_not_there_yet(
+    rehearsal: Rehearsal, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     go = tmp_path / "go"
     os.mkfifo(go)
     script = f"exec 3>{folder}/half; printf part >&3; read line <{go}; printf whole >&3; exec 3>&-; read line <{go}"
-    over = threading.Event()
-    process = Supervised(["bash", "-c", script], dict(os.environ), tmp_path, tmp_path, lambda _: over.set())
-    process.start()
-    rehearsal.emulator._steps._running["s-1"] = process
+    process = Supervised(["bash", "-c", script], dict(os.environ), tmp_path, tmp_path)
+    monkeypatch.setattr(
+        rehearsal.emulator._steps, "written_files", lambda below: set(written_files({process.pid}, f"{below}/"))
+    )
     until(lambda: (folder / "half").exists() and (folder / "half").stat().st_size == 4)
     assert set(written_files({process.pid}, f"{folder}/")) == {str(folder / "half")}
     assert rehearsal.keys(BUCKET) == []
     go.write_text("go\n")
     assert until(lambda: rehearsal.keys(BUCKET)) == ["half"]
     assert rehearsal.read(BUCKET, "half") == b"partwhole"
-    del rehearsal.emulator._steps._running["s-1"]
     process.kill()
-    assert over.wait(10)
+    process.wait()
 
 
 def test_pyarrow_reads_and_writes(rehearsal: Rehearsal, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

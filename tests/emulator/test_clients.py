@@ -89,19 +89,21 @@ client = boto3.client("s3")
 with open_dagster_pipes(
     context_loader=PipesS3ContextLoader(client), message_writer=PipesS3MessageWriter(client)
 ) as pipes:
+    print("counting", flush=True)
     rows = SparkSession.builder.getOrCreate().range(pipes.get_extra("rows")).count()
     pipes.log.info("counted")
     pipes.report_asset_materialization(metadata={"rows": rows})
 """
 
 
-@pytest.mark.filterwarnings("ignore:AssetExecutionContext.run_id is deprecated")  # dagster-aws asks for it
+@pytest.mark.filterwarnings("ignore")  # dagster-aws uses what dagster deprecates and previews
 def test_dagsters_pipes_client(with_spark: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     with_spark.emulator.create_bucket(BUCKET)
     with_spark.s3.put_object(Bucket=BUCKET, Key="code/pipes.py", Body=PIPES_PROGRAM.encode())
     # its waiters pause 30 seconds at a time, which says nothing of the emulator
-    pause = SimpleNamespace(sleep=lambda _: threading.Event().wait(0.1))
+    pause = SimpleNamespace(sleep=lambda _: threading.Event().wait(0.5))
     monkeypatch.setattr(botocore.waiter, "time", pause)
+    monkeypatch.setattr("dagster._core.pipes.utils.WAIT_FOR_LOGS_AFTER_EXECUTION_INTERVAL", 0)
 
     @dg.asset
     def counted(context: dg.AssetExecutionContext, emr: PipesEMRClient) -> dg.MaterializeResult[None]:

@@ -16,7 +16,18 @@ HOME = Path("/step/spark")
 
 def command(*args: str, jar: str = "command-runner.jar", spark: Spark = SPARK, **request: Any) -> Command:
     step = Step("s-1", "step", jar, args, None, {}, "CONTINUE", 0)
-    cluster = Cluster("j-1", "c", {"ReleaseLabel": "emr-7.10.0", **request}, 0, [], [], {}, True, False, 1)
+    cluster = Cluster(
+        "j-1",
+        "c",
+        {"ReleaseLabel": "emr-7.10.0", "Applications": [{"Name": "Spark"}], **request},
+        0,
+        [],
+        [],
+        {},
+        True,
+        False,
+        1,
+    )
     return command_of(cluster, step, spark, HOME, {"b": Path("/buckets/b")})
 
 
@@ -111,6 +122,20 @@ def test_archives_and_files_of_a_driver_in_cluster_mode() -> None:
         "spark-submit", "--deploy-mode", "cluster", "--archives", "s3://b/a.zip#env,x.tgz", "--files=f", "a.py"
     )
     assert (found.archives, found.files) == (["s3://b/a.zip#env", "x.tgz"], ["f"])
+
+
+def test_archives_named_in_other_ways() -> None:
+    dist = {"spark.yarn.dist.archives": "s3://b/d.zip", "spark.files": "s3://b/f"}
+    defaults = [{"Classification": "spark-defaults", "Properties": dist}]
+    found = command("spark-submit", "--conf", "spark.archives=s3://b/a.zip#env", "a.py", Configurations=defaults)
+    assert (found.archives, found.files) == (["s3://b/a.zip#env", "s3://b/d.zip"], ["s3://b/f"])
+    assert found.argv[1:5] == ["--archives", "s3://b/a.zip#env,s3://b/d.zip", "--files", "s3://b/f"]
+    assert "spark.archives" not in settings(found.argv)
+
+
+def test_a_cluster_without_spark() -> None:
+    with pytest.raises(CannotRun, match="launched without the application Spark"):
+        command("spark-submit", "a.py", Applications=[{"Name": "Hadoop"}])
 
 
 def test_a_shell() -> None:

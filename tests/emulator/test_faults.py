@@ -289,6 +289,7 @@ def test_every_kind_can_be_planned_and_is_waiting(rehearsal: Rehearsal) -> None:
     [
         ({"fault": "earthquake"}, "There is no fault 'earthquake'; there are throttle, server_error, lost_response,"),
         ("throttle", "A fault is a mapping with a member 'fault'; this is 'throttle'."),
+        ({"fault": []}, "There is no fault []"),
         ([{"operation": "x"}], "A fault is a mapping with a member 'fault'"),
         (
             {"fault": "throttle", "cluster": "x"},

@@ -120,6 +120,8 @@ def test_run_job_flow_refuses(rehearsal: Rehearsal, changes: dict[str, Any], say
         (b'{"ClusterId": null}', "ValidationException", "Missing required parameter"),
         (b'{"ClusterId": 5}', "ValidationException", "Invalid type for parameter ClusterId"),
         (b'{"ClusterId": "j-1", "Colour": "red"}', "ValidationException", 'Unknown parameter in input: "Colour"'),
+        (b'{"ClusterId": "\\ud800"}', "SerializationException", "not JSON"),
+        (b'{"ClusterId": ' + b"[" * 100_000, "SerializationException", "not JSON"),
         (b'{"ClusterId": "j-1"}', "InvalidRequestException", "Cluster id 'j-1' is not valid."),
     ],
 )
@@ -127,6 +129,25 @@ def test_requests_are_checked_against_the_model(rehearsal: Rehearsal, body: byte
     status, answer = post(rehearsal, "DescribeCluster", body)
     assert (status, answer["__type"]) == (400, code)
     assert says in answer["message"]
+
+
+@pytest.mark.parametrize("moment", ['"soon"', "1e400", "1e30"])
+def test_timestamps_that_are_none(rehearsal: Rehearsal, moment: str) -> None:
+    status, answer = post(rehearsal, "ListClusters", b'{"CreatedAfter": %s}' % moment.encode())
+    assert status == 400
+    assert answer["__type"] in ("SerializationException", "ValidationException")
+
+
+def test_a_timestamp_may_be_a_text(rehearsal: Rehearsal) -> None:
+    rehearsal.launch()
+    assert len(post(rehearsal, "ListClusters", b'{"CreatedAfter": "2020-01-01T00:00:00Z"}')[1]["Clusters"]) == 1
+    assert post(rehearsal, "ListClusters", b'{"CreatedAfter": "2090-01-01T00:00:00Z"}')[1]["Clusters"] == []
+
+
+def test_control_characters_are_refused(rehearsal: Rehearsal) -> None:
+    steps = json.dumps({**REQUEST, "Steps": [step("bash", "-c", "a\0b")]}).encode()
+    status, answer = post(rehearsal, "RunJobFlow", steps)
+    assert (status, "regular expression pattern" in answer["message"]) == (400, True)
 
 
 def test_operations_that_are_not_emulated_are_named(rehearsal: Rehearsal) -> None:

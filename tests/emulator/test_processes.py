@@ -7,6 +7,7 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,8 +25,8 @@ class Watched:
         self.code: queue.Queue[int] = queue.Queue()
         self.folder = folder
         (folder / "script").write_text(script)
-        self.process = Supervised(["bash", "script"], dict(os.environ), folder, folder, self.code.put)
-        self.process.start()
+        self.process = Supervised(["bash", "script"], dict(os.environ), folder, folder)
+        threading.Thread(target=lambda: self.code.put(self.process.wait())).start()
 
     def started(self) -> None:
         until(lambda: "started" in (self.folder / "stdout").read_text())
@@ -38,7 +39,7 @@ def processes_of(session: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(ValueError, ProcessLookupError, FileNotFoundError):
-            if os.getsid(int(entry.name)) == session and not supervise.is_zombie(entry.name):
+            if os.getsid(int(entry.name)) == session and " Z " not in (entry / "stat").read_text(errors="replace"):
                 found.append(int(entry.name))
     return found
 
@@ -77,6 +78,27 @@ def test_kill_does_not_ask(tmp_path: Path) -> None:
     assert watched.code.get(timeout=30) == 137
     assert watched.left() == []
     watched.process.kill()  # once more is no harm
+
+
+def descendants(watched: Watched) -> list[int]:
+    return supervise.descendants({watched.process.pid})
+
+
+def test_a_daemon_is_ended_too(tmp_path: Path) -> None:
+    """It has a session of its own, and its parent is gone."""
+    (tmp_path / "ääääääääää").symlink_to("/bin/sleep")  # a name that the kernel cuts within a character
+    watched = Watched(tmp_path, "(setsid ./ääääääääää 1000 &); echo started; sleep 1000")
+    watched.started()
+    (daemon,) = until(lambda: [pid for pid in descendants(watched) if os.getsid(pid) == pid])
+    watched.process.kill()
+    assert watched.code.get(timeout=30) == 137
+    assert not Path(f"/proc/{daemon}").exists() or " Z " in Path(f"/proc/{daemon}/stat").read_text(errors="replace")
+
+
+def test_a_command_that_kills_its_supervisor(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, "sleep 1000 & kill -9 $PPID; sleep 1000")
+    assert watched.code.get(timeout=30) == 137
+    until(lambda: not watched.left())
 
 
 def test_one_of_its_processes_is_killed_by_name(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ import os
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from emr_pipelines.emulator import Emulator, Scripted, find_spark
 from emr_pipelines.emulator.faults import read_faults
@@ -53,7 +56,7 @@ def test_a_step_in_client_mode_is_seen_while_it_runs(with_spark: Rehearsal) -> N
     (step_id,) = (found["Id"] for found in with_spark.steps(cluster_id))
     until(lambda: with_spark.keys(BUCKET, "out/live/_SUCCESS"))
     assert with_spark.step_states(cluster_id) == ["RUNNING"]
-    (part,) = (key for key in with_spark.keys(BUCKET, "out/live/part-"))
+    _, part = with_spark.keys(BUCKET, "out/live/")  # and no .crc files
     assert sorted(with_spark.read(BUCKET, part).split()) == [b"one,1", b"two,2"]
     logs = f"logs/{cluster_id}/steps/{step_id}"
     until(lambda: with_spark.keys(BUCKET, f"{logs}/stdout.gz"))  # pushed while it runs
@@ -97,7 +100,7 @@ def test_a_step_in_cluster_mode_leaves_its_output_to_its_container(with_spark: R
 
 
 def sessions(emulator: Emulator) -> set[int]:
-    return {process.pid for process in emulator._steps._running.values()}
+    return {running.pid for running in emulator._steps._running.values() if running.pid is not None}
 
 
 def processes(session: int) -> list[str]:
@@ -131,11 +134,14 @@ def test_cancelling_and_terminating_end_the_process_tree(with_spark: Rehearsal) 
 def test_stopping_the_emulator_ends_what_runs(tmp_path: Path) -> None:
     with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]")) as emulator:
         rehearsal = Rehearsal(emulator, [])
-        rehearsal.launch(step("bash", "-c", "sleep 1000 & echo $EMR_STEP_ID; sleep 1000"))
+        rehearsal.launch(
+            step("bash", "-c", "sleep 1000 & echo $EMR_STEP_ID; sleep 1000"), step("bash", "-c", "sleep 1")
+        )
         (session,) = until(lambda: sessions(emulator))
         until(lambda: len(processes(session)) >= 3)
     assert processes(session) == []
     assert list((tmp_path / "steps").iterdir()) == []
+    assert [str(found.state) for found in emulator.clusters()[0].steps.values()] == ["FAILED", "PENDING"]
 
 
 def test_a_killed_step_fails_with_137(tmp_path: Path) -> None:
@@ -155,3 +161,43 @@ def test_what_cannot_be_run_fails_and_says_so_unless_it_is_registered(tmp_path: 
         details = rehearsal.steps(cluster_id)[1]["Status"]["FailureDetails"]
         assert details["Reason"] == "The emulator could not run this step."
         assert details["Message"].startswith("The emulator cannot run 'pig-script'; it runs spark-submit, bash,")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        step("spark-submit", "--deploy-mode", "cluster", "--archives", "s3://broken/no.zip", "s3://broken/main.py"),
+        step("bash", "-c", 'rm -rf "$(dirname "$(readlink /proc/self/fd/2)")"'),  # its own logs
+    ],
+)
+def test_a_step_that_goes_wrong_in_another_way_is_over_too(tmp_path: Path, broken: dict[str, Any]) -> None:
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]")) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        (emulator.create_bucket("broken") / "no.zip").write_bytes(b"PK not really")
+        cluster_id = rehearsal.launch(broken, KeepJobFlowAliveWhenNoSteps=False)
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
+        (found,) = rehearsal.steps(cluster_id)
+        assert found["Status"]["State"] == "FAILED"
+        assert found["Status"]["FailureDetails"]["Reason"] == "The emulator could not run this step."
+
+
+def test_logs_that_cannot_be_written_do_not_keep_a_cluster(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]"), say=lines.append) as emulator:
+        rehearsal = Rehearsal(emulator, lines)
+        (emulator.create_bucket("blocked") / "file").touch()
+        cluster_id = rehearsal.launch(
+            step("bash", "-c", "exit 0"), LogUri="s3://blocked/file", KeepJobFlowAliveWhenNoSteps=False
+        )
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
+    assert any("cannot be written" in line for line in lines)
+
+
+def test_who_prints_cannot_stop_the_clusters(tmp_path: Path) -> None:
+    def broken(_: str) -> None:
+        raise BrokenPipeError
+
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]"), say=broken) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        cluster_id = rehearsal.launch(step("bash", "-c", "exit 0"), KeepJobFlowAliveWhenNoSteps=False)
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
