@@ -65,9 +65,7 @@ def read_request(target: str, body: bytes) -> tuple[OperationModel, dict[str, An
         try:
             faults = complaints(params, operation.input_shape)
         except (ArithmeticError, OSError, RuntimeError) as error:  # botocore, of a timestamp that no calendar has
-            raise ServiceError(
-                "SerializationException", f"The request has an impossible timestamp: {error}."
-            ) from error
+            raise ServiceError("SerializationException", f"A timestamp is impossible: {error}.") from error
         if faults:
             what = "1 validation error" if len(faults) == 1 else f"{len(faults)} validation errors"
             raise validation_error(f"{what} detected: {'; '.join(faults)}")

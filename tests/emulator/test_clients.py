@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import botocore.waiter
 import dagster as dg
 import pyspark
 import pytest
-from dagster_aws.pipes import PipesEMRClient, PipesS3ContextInjector, PipesS3MessageReader
+from dagster_aws.pipes import PipesEMRClient, PipesS3ContextInjector, PipesS3LogReader, PipesS3MessageReader
 
 from tests.emulator.conftest import REQUEST, Rehearsal, step, until
 
@@ -100,9 +101,10 @@ with open_dagster_pipes(
 def test_dagsters_pipes_client(with_spark: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     with_spark.emulator.create_bucket(BUCKET)
     with_spark.s3.put_object(Bucket=BUCKET, Key="code/pipes.py", Body=PIPES_PROGRAM.encode())
-    # its waiters pause 30 seconds at a time, which says nothing of the emulator
+    # its waiters pause 30 seconds at a time and its readers of logs 10, which says nothing of the emulator
     pause = SimpleNamespace(sleep=lambda _: threading.Event().wait(0.5))
     monkeypatch.setattr(botocore.waiter, "time", pause)
+    monkeypatch.setattr("dagster_aws.pipes.clients.emr.PipesS3LogReader", partial(PipesS3LogReader, interval=0.5))
     monkeypatch.setattr("dagster._core.pipes.utils.WAIT_FOR_LOGS_AFTER_EXECUTION_INTERVAL", 0)
 
     @dg.asset
