@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose, as one tree.
+"""Every error this package raises on purpose, as one tree (the emulator, which stands apart, has its own).
 
     EmrPipelinesError
     ├── InvalidValue           a parameter or setting has a value that is not allowed
