@@ -1,15 +1,15 @@
-"""What EMR checks of a request beyond its shape, and how it turns long lists into pages."""
+"""What EMR checks of a request beyond its shape, finding what it names, and long lists in pages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from botocore.utils import parse_timestamp
 
 from emr_pipelines.emulator import releases
 from emr_pipelines.emulator.protocol import ServiceError, invalid_request, validation_error
-from emr_pipelines.emulator.records import Cluster
+from emr_pipelines.emulator.records import ENDING_CLUSTER, Cluster, Step
 
 Params = dict[str, Any]
 PAGE = 50
@@ -101,3 +101,27 @@ def seconds(timestamp: Any, default: float) -> float:
         return float(parse_timestamp(timestamp).timestamp())
     except (ValueError, OverflowError, OSError) as error:
         raise ServiceError("SerializationException", f"{timestamp!r} is not a timestamp: {error}.") from error
+
+
+def find_cluster(clusters: Mapping[str, Cluster], params: Params) -> Cluster:
+    """The cluster of ClusterId. Raises ServiceError."""
+    cluster = clusters.get(params["ClusterId"])
+    if cluster is None:
+        raise invalid_request(f"Cluster id '{params['ClusterId']}' is not valid.")
+    return cluster
+
+
+def find_living(clusters: Mapping[str, Cluster], params: Params) -> Cluster:
+    """The cluster of ClusterId, which must not have begun to end. Raises ServiceError."""
+    cluster = find_cluster(clusters, params)
+    if cluster.state in ENDING_CLUSTER:
+        raise validation_error(f"Cluster {cluster.id} is {cluster.state}; its policies cannot be changed.")
+    return cluster
+
+
+def find_step(cluster: Cluster, step_id: str) -> Step:
+    """Raises ServiceError."""
+    step = cluster.steps.get(step_id)
+    if step is None:
+        raise invalid_request(f"Step id '{step_id}' is not valid.")
+    return step

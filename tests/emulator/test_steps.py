@@ -88,7 +88,7 @@ def test_a_step_in_cluster_mode_leaves_its_output_to_its_container(with_spark: R
     until(lambda: with_spark.state(cluster_id) == "TERMINATED")
     (found,) = with_spark.steps(cluster_id)
     assert found["Status"]["State"] == "FAILED"
-    (application,) = found["AdditionalInfo"]["ResourceManagerApplicationIds"]
+    application = with_spark.emulator.clusters()[-1].steps[found["Id"]].application_id or ""
     container = f"containers/{application}/{application.replace('application', 'container')}_01_000001"
     driver = with_spark.log(BUCKET, f"logs/{cluster_id}/{container}/stdout.gz")
     assert driver.startswith("master local[2]\nplaced beside inside\nTraceback")
