@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,8 +16,10 @@ import botocore.waiter
 import dagster as dg
 import pyspark
 import pytest
+import yaml
 from dagster_aws.pipes import PipesEMRClient, PipesS3ContextInjector, PipesS3LogReader, PipesS3MessageReader
 
+from emr_pipelines.emulator.faults import KINDS, read_faults
 from tests.emulator.conftest import REQUEST, Rehearsal, step, until
 
 BUCKET = "clients"
@@ -79,6 +82,19 @@ def test_boto3s_own_waiters(with_spark: Rehearsal) -> None:
     emr.terminate_job_flows(JobFlowIds=[cluster_id])
     emr.get_waiter("cluster_terminated").wait(ClusterId=cluster_id, WaiterConfig=often)
     assert with_spark.state(cluster_id) == "TERMINATED"
+
+
+def test_the_readmes_example() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 (it asserts)
+
+
+def test_the_readmes_faults() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(- \{fault.*?)```", readme, re.DOTALL)
+    kinds = {fault.model_dump()["fault"] for fault in read_faults(yaml.safe_load(example))}
+    assert kinds | {"logs_never", "log_names"} == set(KINDS)
 
 
 PIPES_PROGRAM = """

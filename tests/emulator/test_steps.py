@@ -153,6 +153,25 @@ def test_a_killed_step_fails_with_137(tmp_path: Path) -> None:
         assert emulator.clusters()[0].steps.popitem()[1].exit_code == 137
 
 
+def test_a_lost_core_node_takes_an_executor_with_it(tmp_path: Path) -> None:
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]")) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        script = emulator.create_bucket("executors") / "script.sh"
+        # what Spark calls an executor, and then the driver's word on how it ended
+        script.write_text("(exec -a CoarseGrainedExecutorBackend sleep 1000) & wait $!; exit $?")
+        config = {"Jar": "s3://elasticmapreduce/libs/script-runner/script-runner.jar"}
+        config["Args"] = ["s3://executors/script.sh"]  # type: ignore[assignment]
+        cluster_id = rehearsal.launch({"Name": "s", "ActionOnFailure": "CONTINUE", "HadoopJarStep": config})
+        (session,) = until(lambda: sessions(emulator))
+        until(lambda: any(line.startswith("CoarseGrained") for line in processes(session)))
+        (cluster,) = emulator.clusters()
+        (running,) = cluster.steps.values()
+        with emulator._agenda.lock:
+            emulator._lifecycle._lose_core(cluster, running)
+        until(lambda: rehearsal.step_states(cluster_id) == ["FAILED"])
+        assert running.exit_code == 137
+
+
 def test_what_cannot_be_run_fails_and_says_so_unless_it_is_registered(tmp_path: Path) -> None:
     with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]"), scripted={"hive-script": Scripted()}) as emulator:
         rehearsal = Rehearsal(emulator, [])
