@@ -99,12 +99,15 @@ def emulator(
         emulation.AddressInUse,
         emulation.InvalidFault,
         emulation.RootUnusable,
-        emulation.SparkNotFound,
+        emulation.SparkUnusable,
     ) as error:
         raise click.ClickException(str(error)) from error
     with _interruptions() as interrupted, running:
-        for bucket in buckets:
-            running.create_bucket(bucket)
+        try:
+            for bucket in buckets:
+                running.create_bucket(bucket)
+        except emulation.InvalidBucket as error:
+            raise click.ClickException(str(error)) from error
         _introduce(running, env_file)
         interrupted.wait()
         click.echo("Ending what runs.")

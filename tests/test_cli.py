@@ -109,6 +109,27 @@ def test_a_java_that_will_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fails().startswith("Error: JAVA_HOME is '/nowhere', where there is no bin/java;")
 
 
+@pytest.mark.parametrize("master", ["yarn", "local-cluster[2]", "local[]", "spark://there"])
+def test_a_master_that_there_is_not(master: str) -> None:
+    assert fails("--spark-master", master).startswith(f"Error: The master is {master!r}; allowed are local, local[n]")
+
+
+def test_a_python_that_is_none() -> None:
+    assert fails("--python", "/etc/passwd").startswith("Error: /etc/passwd cannot be run as a Python:")
+
+
+@pytest.mark.parametrize("bucket", ["My_Bucket", "b", "a..b"])
+def test_a_bucket_that_cannot_be(bucket: str) -> None:
+    assert fails("--bucket", bucket).startswith(f"Error: A bucket cannot be called {bucket!r}: 3 to 63 small letters")
+
+
+def test_a_root_in_use(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--root", str(tmp_path / "root")):
+        assert (
+            fails("--root", str(tmp_path / "root")) == f"Error: {tmp_path}/root is used by another emulator that runs."
+        )
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -1,7 +1,8 @@
 """An EMR endpoint on this machine that runs steps with its own Spark. It knows nothing of the rest of the package."""
 
+from emr_pipelines.emulator.buckets import InvalidBucket
 from emr_pipelines.emulator.clock import ManualClock
-from emr_pipelines.emulator.emulator import Emulator, RootUnusable, SparkNotFound, find_spark
+from emr_pipelines.emulator.emulator import Emulator, RootUnusable, SparkUnusable, find_spark
 from emr_pipelines.emulator.faults import InvalidFault, read_faults
 from emr_pipelines.emulator.lifecycle import Durations
 from emr_pipelines.emulator.records import Failure
@@ -13,11 +14,12 @@ __all__ = [
     "Durations",
     "Emulator",
     "Failure",
+    "InvalidBucket",
     "InvalidFault",
     "ManualClock",
     "RootUnusable",
     "Scripted",
-    "SparkNotFound",
+    "SparkUnusable",
     "find_spark",
     "read_faults",
 ]

@@ -24,6 +24,7 @@ from xml.parsers.expat import ExpatError
 
 import xmltodict
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.exceptions import BucketAlreadyExists
 from moto.s3.models import FakeBucket, FakeKey, s3_backends
 from werkzeug.wrappers import Request, Response
 
@@ -37,9 +38,22 @@ from emr_pipelines.emulator.files import (
     remove_empty_folders,
     signature_of,
 )
-from emr_pipelines.emulator.s3 import BLOCK_BYTES, answer, error_response, is_s3, operation_of, with_content
+from emr_pipelines.emulator.s3 import (
+    BLOCK_BYTES,
+    answer,
+    error_response,
+    not_emulated,
+    operation_of,
+    service_of,
+    with_content,
+)
 
+SERVICES = ("s3", "sts")
 BUCKET_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+class InvalidBucket(ValueError):
+    """A bucket that cannot be made."""
 
 
 class Activity(Protocol):
@@ -53,7 +67,7 @@ class Activity(Protocol):
 
 
 class Buckets:
-    """S3 and whatever else moto answers."""
+    """S3, and STS."""
 
     def __init__(self, root: Path, account: str, faults: Faults, now: Callable[[], float], activity: Activity) -> None:
         self.root = root
@@ -75,9 +89,16 @@ class Buckets:
             return {name: self.root / name for name in self._backend.buckets if BUCKET_NAME.fullmatch(name)}
 
     def create(self, name: str) -> None:
+        if not BUCKET_NAME.fullmatch(name):
+            raise InvalidBucket(
+                f"A bucket cannot be called {name!r}: 3 to 63 small letters, digits, dots and hyphens are allowed."
+            )
         with self._lock:
             if name not in self._backend.buckets:
-                self._backend.create_bucket(name, "us-east-1")
+                try:
+                    self._backend.create_bucket(name, "us-east-1")
+                except BucketAlreadyExists as error:
+                    raise InvalidBucket(f"Another emulator of this process has a bucket {name!r}.") from error
             (self.root / name).mkdir(exist_ok=True)
 
     def add_file(self, bucket: str, key: str, write: Callable[[Path], None]) -> bool:
@@ -108,7 +129,10 @@ class Buckets:
         environ = request.environ
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
         bucket, _, key = request.path.lstrip("/").partition("/")
-        if not is_s3(request) or not bucket:
+        service = service_of(request)
+        if service not in SERVICES:
+            return not_emulated(request, service)
+        if service != "s3" or not bucket:
             return answer(self._moto, environ)
         operation = operation_of(request, key)
         body = request.get_data() if request.method in ("PUT", "POST") else b""

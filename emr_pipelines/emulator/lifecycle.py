@@ -190,7 +190,7 @@ class Lifecycle:
                 cluster.idle_since = self._agenda.now()
                 self.watch_idleness(cluster)
         else:
-            self.terminate(cluster, ReasonCode.ALL_STEPS_COMPLETED, "Steps completed")
+            self._terminate_as_done(cluster)
 
     def _start(self, cluster: Cluster, step: Step) -> None:
         cluster.active[step.id] = step
@@ -280,7 +280,12 @@ class Lifecycle:
     def set_keep_alive(self, cluster: Cluster, keep_alive: bool) -> None:
         cluster.keep_alive = keep_alive
         if not keep_alive and cluster.state is ClusterState.WAITING:
-            self.terminate(cluster, ReasonCode.ALL_STEPS_COMPLETED, "Steps completed")
+            self._terminate_as_done(cluster)
+
+    def _terminate_as_done(self, cluster: Cluster) -> None:
+        failed = any(step.state is StepState.FAILED for step in cluster.steps.values())
+        message = "Steps completed with errors" if failed else "Steps completed"
+        self.terminate(cluster, ReasonCode.ALL_STEPS_COMPLETED, message)
 
     def terminate(self, cluster: Cluster, code: ReasonCode, message: str, error_codes: list[str] | None = None) -> None:
         if cluster.state in ENDING_CLUSTER:

@@ -48,6 +48,7 @@ class Logs:
         self._pushed: dict[Path, tuple[int, int]] = {}  # what each file was like when it was pushed
         self._ways: dict[str, Way] = {}
         self._copying = threading.Lock()
+        self._without_bucket: set[str] = set()  # the clusters of which it was told
 
     def of_cluster(self, cluster: Cluster) -> Path:
         return self.root / cluster.id
@@ -124,7 +125,9 @@ class Logs:
                     self._say(cluster, f"its log {key + suffix} cannot be written: {error}")
                     continue
                 if not found:
-                    self._say(cluster, f"there is no bucket {bucket!r} for its logs")
+                    if cluster.id not in self._without_bucket:
+                        self._say(cluster, f"there is no bucket {bucket!r} for its logs")
+                    self._without_bucket.add(cluster.id)
                     return
                 self._pushed[path] = state
 

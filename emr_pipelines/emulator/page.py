@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 from emr_pipelines.emulator.clock import Agenda
 from emr_pipelines.emulator.faults import Faults
 from emr_pipelines.emulator.instances import normalized_instance_hours
-from emr_pipelines.emulator.records import ENDING_CLUSTER, Cluster
+from emr_pipelines.emulator.records import Cluster
 
 CLUSTERS_SHOWN = 100
 LOG_TAIL_BYTES = 200_000
@@ -65,13 +65,16 @@ class Page:
         logs = sorted(
             str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.stat().st_size
         )
+        of_steps = {}
+        for step in cluster.steps.values():
+            places = [f"steps/{step.id}/"] + ([f"containers/{step.application_id}/"] if step.application_id else [])
+            of_steps[step.id] = [log for log in logs if log.startswith(tuple(places))]
         return {
             "cluster": cluster,
             "hours": normalized_instance_hours(cluster, now),
             "phases": phases(cluster, now),
-            "logs": {step: [log for log in logs if log.startswith(f"steps/{step}/")] for step in cluster.steps},
-            "other_logs": [log for log in logs if not log.startswith("steps/")],
-            "ending": cluster.state in ENDING_CLUSTER,
+            "logs": of_steps,
+            "other_logs": [log for log in logs if not any(log in of_step for of_step in of_steps.values())],
         }
 
     def _log(self, name: str) -> Response:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Request, Response
 
@@ -79,7 +81,17 @@ def error_response(code: str, request: Request) -> Response:
     return Response("" if request.method == "HEAD" else text, STATUS_OF_ERROR[code], content_type="application/xml")
 
 
-def is_s3(request: Request) -> bool:
-    """Unsigned requests are S3's; signed ones name their service."""
+def service_of(request: Request) -> str:
+    """The service that a request was signed for; one that is not signed is S3's."""
     scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", request.headers.get("Authorization", ""))
-    return scope is None or scope.group(1) == "s3"
+    return scope.group(1).lower() if scope else "s3"
+
+
+def not_emulated(request: Request, service: str) -> Response:
+    """An error in the form of the service's protocol: JSON, or XML."""
+    message = f"The emulator answers for EMR, S3 and STS, not for {service!r}."
+    if "X-Amz-Target" in request.headers:
+        body = json.dumps({"__type": "NotEmulated", "message": message})
+        return Response(body, 400, content_type="application/x-amz-json-1.1")
+    text = f"<ErrorResponse><Error><Code>NotEmulated</Code><Message>{escape(message)}</Message></Error></ErrorResponse>"
+    return Response(text, 400, content_type="text/xml")

@@ -3,7 +3,7 @@
     python -I -S supervise.py COMMAND [ARGUMENT ...]
 
 Lines on standard input: `interrupt` asks the command and all that it started to end (SIGTERM), `kill` ends them
-(SIGKILL), `kill NAME` ends those whose command line has NAME. When standard input ends, all is killed. The exit code is
+(SIGKILL), `kill NAME` ends one whose command line has NAME. When standard input ends, all is killed. The exit code is
 the command's, or 128 and the number of its signal.
 """
 
@@ -38,11 +38,18 @@ def descendants(of: "set[int]") -> "list[int]":
     return sorted(found - of)
 
 
-def send(number: int, name: str = "") -> None:
+def send(number: int) -> None:
+    for pid in descendants({os.getpid()}):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def kill_one(name: str) -> None:
     for pid in descendants({os.getpid()}):
         with suppress(ProcessLookupError, FileNotFoundError):
             if name in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
-                os.kill(pid, number)
+                os.kill(pid, signal.SIGKILL)
+                return
 
 
 def end_all(grace_seconds: float) -> None:
@@ -72,7 +79,10 @@ def main() -> int:
         *lines, told = (told + some).split(b"\n")
         for line in lines:
             word, _, name = line.decode().partition(" ")
-            send(signal.SIGTERM if word == "interrupt" else signal.SIGKILL, name)
+            if name:
+                kill_one(name)
+            else:
+                send(signal.SIGTERM if word == "interrupt" else signal.SIGKILL)
     end_all(GRACE_SECONDS)
     code = command.wait()
     return code if code >= 0 else 128 - code

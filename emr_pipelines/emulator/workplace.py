@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TZ", "USER")  # of the emulator's own environment, what a step sees
 TAIL_BYTES = 16_384
-EXCEPTION = re.compile(r"^(?:Exception in thread \S+ )?(?:[\w$]+\.)*\w*(?:Error|Exception|Exit|Interrupt)\b.*")
+EXCEPTION = 'Exception in thread "main" '  # with which spark-submit says what it ended with
 
 
 class Workplace:
@@ -90,7 +89,7 @@ class Workplace:
         with (self._logs / "stderr").open("rb") as stderr:
             stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - TAIL_BYTES))
             lines = stderr.read().decode(errors="replace").splitlines()
-        message = next((line for line in reversed(lines) if EXCEPTION.match(line)), None)
+        message = next((line for line in reversed(lines) if line.startswith(EXCEPTION)), None)
         return Exit(code, Failure("Unknown Error.", message))
 
     def _make_spark_home(self, spark: Spark, command: Command) -> None:
@@ -107,12 +106,12 @@ class Workplace:
         return self._all_logs.of_container(self._cluster, self._step.application_id or "", number)
 
     def _collect_executors(self) -> None:
-        for number, executor in enumerate(sorted(self.spark_home.glob("work/app-*/*")), 2):
+        started = [folder for folder in self.spark_home.glob("work/app-*/*") if _has_started(folder)]
+        for number, executor in enumerate(sorted(started, key=lambda folder: int(folder.name)), 2):
             container = self._container(number)
             container.mkdir(parents=True, exist_ok=True)
             for name in ("stdout", "stderr"):
-                if (executor / name).is_file():
-                    shutil.copyfile(executor / name, container / name)
+                shutil.copyfile(executor / name, container / name)
 
     def _report_end(self, cluster_mode: bool, code: int) -> None:
         """What YARN's client and application master say at the end, in the words that readers of logs look for."""
@@ -132,6 +131,12 @@ class Workplace:
                 client += 'Exception in thread "main" org.apache.spark.SparkException: Application '
                 client += f"{application_id} finished with failed status\n"
             _append(self._logs / "stderr", client)
+
+
+def _has_started(executor: Path) -> bool:
+    """A local cluster goes on making executors while its driver ends; of those there is only a command line."""
+    logs = [executor / name for name in ("stdout", "stderr")]
+    return all(log.is_file() for log in logs) and " INFO " in logs[1].read_text(errors="replace")
 
 
 def _place(uri: str, work: Path, buckets: Mapping[str, Path], unpack: bool) -> None:

@@ -17,7 +17,7 @@ import pyarrow.fs
 import pytest
 from botocore.exceptions import ClientError
 
-from emr_pipelines.emulator import Emulator
+from emr_pipelines.emulator import Emulator, InvalidBucket
 from emr_pipelines.emulator.faults import read_faults
 from emr_pipelines.emulator.processes import Supervised, written_files
 from tests.emulator.conftest import Rehearsal, client, until
@@ -281,6 +281,23 @@ def test_emulators_of_one_process_do_not_see_each_others_buckets(rehearsal: Rehe
             client(other, "sts").get_caller_identity()["Account"]
             != client(rehearsal.emulator, "sts").get_caller_identity()["Account"]
         )
+
+
+def test_a_bucket_of_another_emulator(folder: Path) -> None:
+    assert folder.is_dir()
+    with Emulator() as other, pytest.raises(InvalidBucket, match="Another emulator of this process has a bucket"):
+        other.create_bucket(BUCKET)
+
+
+def test_other_services_are_refused_in_their_own_form(rehearsal: Rehearsal) -> None:
+    calls = (
+        client(rehearsal.emulator, "iam").list_roles,
+        client(rehearsal.emulator, "sqs").list_queues,
+        client(rehearsal.emulator, "glue").get_databases,
+    )
+    for call in calls:
+        with pytest.raises(ClientError, match="The emulator answers for EMR, S3 and STS, not for"):
+            call()
 
 
 def test_a_temporary_root_goes_with_the_emulator() -> None:

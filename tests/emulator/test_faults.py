@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from emr_pipelines.emulator import Emulator
 from emr_pipelines.emulator.faults import KINDS, InvalidFault, Throttle, read_faults
-from tests.emulator.conftest import DURATIONS, UP, Rehearsal, step
+from tests.emulator.conftest import DURATIONS, UP, Rehearsal, client, step
 
 
 def plan(rehearsal: Rehearsal, fault: str, **members: Any) -> None:
@@ -273,6 +274,8 @@ def test_no_log_uri_no_logs_and_no_bucket_is_told(rehearsal: Rehearsal) -> None:
     assert [line.split("  ")[-1] for line in rehearsal.lines if "bucket" in line] == [
         "there is no bucket 'nowhere' for its logs"
     ]
+    rehearsal.advance(DURATIONS.log_push_interval)
+    assert sum("no bucket" in line for line in rehearsal.lines) == 1  # once
     assert rehearsal.s3.list_buckets()["Buckets"] == []
 
 
@@ -309,6 +312,15 @@ def test_bad_faults(data: Any, says: str) -> None:
         read_faults(data)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_emulator_takes_what_describes_a_fault() -> None:
+    lines: list[str] = []
+    with Emulator(faults=[{"fault": "throttle", "operation": "ListClusters"}], say=lines.append) as emulator:
+        assert code_of(client(emulator, "emr").list_clusters)[0] == "ThrottlingException"
+    assert lines[0].endswith("  fault throttle  ListClusters")
+    with pytest.raises(InvalidFault, match="A fault is a mapping"):
+        Emulator(faults="- fault: throttle")  # type: ignore[arg-type]
 
 
 def test_faults_over_http(rehearsal: Rehearsal) -> None:

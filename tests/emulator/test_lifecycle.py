@@ -100,7 +100,8 @@ def test_a_failed_step_under_continue_leaves_a_cluster_that_ends_well(rehearsal:
     assert rehearsal.step_states(cluster_id) == ["FAILED"]
     assert rehearsal.steps(cluster_id)[0]["Status"]["FailureDetails"] == {"Reason": "Unknown Error."}
     assert rehearsal.status(cluster_id)["State"] == "TERMINATED"
-    assert rehearsal.status(cluster_id)["StateChangeReason"]["Code"] == "ALL_STEPS_COMPLETED"
+    reason = {"Code": "ALL_STEPS_COMPLETED", "Message": "Steps completed with errors"}
+    assert rehearsal.status(cluster_id)["StateChangeReason"] == reason
 
 
 def test_cancel(rehearsal: Rehearsal) -> None:

@@ -7,7 +7,6 @@ import urllib.request
 
 import pytest
 
-from emr_pipelines.emulator import read_faults
 from tests.emulator.conftest import UP, Rehearsal, step
 
 
@@ -64,5 +63,5 @@ def test_only_programs_of_this_machine_may_ask(rehearsal: Rehearsal, headers: di
 
 
 def test_faults_are_shown(rehearsal: Rehearsal) -> None:
-    rehearsal.emulator.faults.add(read_faults({"fault": "logs_never"}))
+    rehearsal.emulator.faults.add([{"fault": "logs_never"}])
     assert "logs_never" in get(rehearsal, "/_emulator/")[1]

@@ -102,10 +102,14 @@ def test_a_command_that_kills_its_supervisor(tmp_path: Path) -> None:
 
 
 def test_one_of_its_processes_is_killed_by_name(tmp_path: Path) -> None:
-    watched = Watched(tmp_path, "sleep 987 & echo started; wait $!; exit $?")
+    watched = Watched(
+        tmp_path, "sleep 987 & sleep 987 & echo started; wait -n; code=$?; jobs | grep -c sleep; exit $code"
+    )
     watched.started()
+    until(lambda: len(descendants(watched)) == 3)
     watched.process.tell("kill 987")
     assert watched.code.get(timeout=30) == 137
+    assert "1" in (tmp_path / "stdout").read_text().split()  # the other still ran
 
 
 STARTS_AND_WAITS = """
