@@ -80,6 +80,8 @@ class Buckets:
         self._backend = s3_backends[account]["aws"]
         self._known: dict[str, dict[str, Signature]] = {}
         self._hidden: dict[tuple[str, str], tuple[float, list[FakeKey]]] = {}
+        for left in root.glob(".*"):  # half-written files of an emulator that was killed
+            left.unlink(missing_ok=True)
         for folder in sorted(root.iterdir()):
             if folder.is_dir() and BUCKET_NAME.fullmatch(folder.name):
                 self.create(folder.name)
@@ -157,9 +159,7 @@ class Buckets:
         if operation == "GetObject" and bucket in self._backend.buckets:
             content = _content_of(self._backend.buckets[bucket].keys.get(key))
             if isinstance(content, FileContent):
-                head = answer(self._moto, {**environ, "REQUEST_METHOD": "HEAD"})
-                if head.status_code in (200, 206):
-                    return with_content(head, content.path)
+                return self._get(environ, bucket, key, content)
         if body:
             environ = {
                 **environ,
@@ -168,6 +168,19 @@ class Buckets:
                 "CONTENT_LENGTH": str(len(body)),
             }
             environ.pop("HTTP_TRANSFER_ENCODING", None)
+        return answer(self._moto, environ)
+
+    def _get(self, environ: dict[str, Any], bucket: str, key: str, content: FileContent) -> Response:
+        """A GET is moto's answer to HEAD and the file's bytes."""
+        try:
+            file = content.path.open("rb")
+        except OSError:  # gone since it was looked at
+            self._refresh(bucket, key)
+            return answer(self._moto, environ)
+        head = answer(self._moto, {**environ, "REQUEST_METHOD": "HEAD"})
+        if head.status_code in (200, 206):
+            return with_content(head, file)
+        file.close()
         return answer(self._moto, environ)
 
     def _touched(self, request: Request, key: str, body: bytes) -> list[str]:

@@ -13,6 +13,9 @@ from typing import Protocol
 Action = Callable[[], None]
 
 
+LONGEST_WAIT_SECONDS = 3600.0  # a lock can be waited for about 292 years
+
+
 class Clock(Protocol):
     """Tells the time in seconds since the epoch."""
 
@@ -35,7 +38,7 @@ class ManualClock:
 
 
 class Agenda:
-    """What is due when, and the one lock that guards all that the emulator knows.
+    """What is due when, and the lock that guards all that is known of clusters and steps.
 
     Actions run one at a time, in the order in which they are due, with `lock` held. With a system clock a thread runs
     them (`start`, `stop`); with a manual clock `advance` does.
@@ -62,7 +65,10 @@ class Agenda:
             self._changed.notify_all()
 
     def aside(self, work: Action, then: Action) -> None:
-        """Do slow work without the lock, and then, however it ended, `then` with it. A manual clock waits for it."""
+        """Do slow work without the lock, one at a time, and then, however it ended, `then` with the lock.
+
+        A manual clock waits for it.
+        """
 
         def both() -> None:
             try:
@@ -106,7 +112,7 @@ class Agenda:
     def start(self) -> None:
         """Let a thread run what is due; with a manual clock there is none."""
         if not isinstance(self.clock, ManualClock):
-            self._aside = ThreadPoolExecutor(2, "aside")
+            self._aside = ThreadPoolExecutor(1, "aside")
             self._thread = threading.Thread(target=self._run, name="agenda", daemon=True)
             self._thread.start()
 
@@ -123,4 +129,4 @@ class Agenda:
         with self._changed:
             while not self._stopping:
                 due = self.run_due()
-                self._changed.wait(None if due is None else max(0.0, due - self.now()))
+                self._changed.wait(None if due is None else min(max(0.0, due - self.now()), LONGEST_WAIT_SECONDS))

@@ -69,13 +69,11 @@ def command_of(cluster: Cluster, step: Step, spark: Spark, spark_home: Path, buc
 
     Raises CannotRun.
     """
-    jar = step.jar.rpartition("/")[2]
-    if jar == "script-runner.jar" and step.args:
+    command = step.command.rpartition("/")[2]
+    if command == "script-runner.jar" and step.args:
         script = local_path(step.args[0], buckets)
         return Command(["bash", str(script), *step.args[1:]], cluster_environment(cluster, spark))
-    if jar != "command-runner.jar" or not step.args:
-        raise CannotRun(f"The emulator cannot run the jar {step.jar!r}; it runs {RUNNABLE}.")
-    name, arguments = step.args[0].rpartition("/")[2], list(step.args[1:])
+    name, arguments = command, list(step.args[1:])
     if name in ("bash", "sh"):
         return Command([name, *arguments], cluster_environment(cluster, spark))
     if name == "spark-submit":
@@ -85,7 +83,7 @@ def command_of(cluster: Cluster, step: Step, spark: Spark, spark_home: Path, buc
                 "without the application Spark."
             )
         return _spark_submit(cluster, arguments, spark, spark_home, buckets)
-    raise CannotRun(f"The emulator cannot run {step.args[0]!r}; it runs {RUNNABLE}.")
+    raise CannotRun(f"The emulator cannot run {step.command!r}; it runs {RUNNABLE}.")
 
 
 def local_path(uri: str, buckets: Mapping[str, Path]) -> Path:
@@ -177,9 +175,14 @@ def s3_settings(buckets: Mapping[str, Path]) -> dict[str, str]:
         settings[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
         target = f"spark.hadoop.fs.viewfs.overload.scheme.target.{scheme}.impl"
         settings[target] = "org.apache.hadoop.fs.RawLocalFileSystem"
-    for name, folder in buckets.items():
+    for name, folder in mountable(buckets).items():
         settings[f"spark.hadoop.fs.viewfs.mounttable.{name}.linkFallback"] = folder.as_uri()
     return settings
+
+
+def mountable(buckets: Mapping[str, Path]) -> dict[str, Path]:
+    """The buckets that Hadoop can mount side by side: it would take a bucket `a.b` for a setting of a bucket `a`."""
+    return {name: folder for name, folder in buckets.items() if not any(name.startswith(f"{a}.") for a in buckets)}
 
 
 def cluster_settings(cluster: Cluster, classification: str) -> dict[str, str]:

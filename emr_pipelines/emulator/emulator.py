@@ -18,7 +18,7 @@ from pathlib import Path
 from time import localtime, strftime
 from typing import IO, TYPE_CHECKING, Any
 
-from emr_pipelines.emulator.buckets import Buckets
+from emr_pipelines.emulator.buckets import Buckets, InvalidBucket
 from emr_pipelines.emulator.clock import Agenda, Clock, ManualClock, SystemClock
 from emr_pipelines.emulator.commands import Spark
 from emr_pipelines.emulator.faults import Fault, Faults
@@ -73,7 +73,9 @@ def find_spark(master: str, java_home: str | None = None, python: str | None = N
             subprocess.run([python, "-c", ""], check=True, capture_output=True)  # noqa: S603 (the user's own)
         except (OSError, subprocess.SubprocessError) as error:
             raise SparkUnusable(f"{python} cannot be run as a Python: {error}.") from error
-    return Spark(Path(found.submodule_search_locations[0]), java_home, python or sys.executable, master)
+    # the path as it was given, but for where steps work: a virtual environment is known by its link
+    absolute = os.path.abspath(python) if python else sys.executable  # noqa: PTH100
+    return Spark(Path(found.submodule_search_locations[0]), java_home, absolute, master)
 
 
 class Emulator:
@@ -117,20 +119,28 @@ class Emulator:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.root)
             self._buckets = Buckets(self.root / "buckets", account, self.faults, self._agenda.now, self)
-            self.logs = Logs(
-                self.root / "logs", self._buckets, self._agenda, self.faults, durations.log_push_interval, self._tell
+            for left in (self.root / "steps").iterdir():  # of an emulator that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            logs = Logs(
+                self.root / "logs",
+                self._buckets,
+                self._agenda,
+                self.faults,
+                durations.log_push_interval,
+                self._tell,
+                self._report,
             )
             self._steps = Steps(
                 self.root / "steps",
                 self._agenda,
-                self.logs,
+                logs,
                 self.faults,
                 spark,
                 scripted or {},
                 self._buckets.folders,
                 lambda: self.environment,
             )
-            self._lifecycle = Lifecycle(self._agenda, durations, self.faults, self._steps, self.logs, self._tell)
+            self._lifecycle = Lifecycle(self._agenda, durations, self.faults, self._steps, logs, self._tell)
             about = f"Steps run on Spark's {spark.master}." if spark else "Steps are scripted."
             page = Page(self._lifecycle.clusters, self.root / "logs", self.faults, self._agenda, about)
             operations = Operations(self._lifecycle, self._agenda, account)
@@ -138,7 +148,7 @@ class Emulator:
         except OSError as error:
             self._tidy_up()
             raise RootUnusable(f"{self.root} cannot be used for the emulator's files: {error.strerror}.") from error
-        except (AddressInUse, RootUnusable):
+        except (AddressInUse, InvalidBucket, RootUnusable):
             self._tidy_up()
             raise
 

@@ -215,15 +215,12 @@ class Faults:
     """The faults that are waiting for their chance."""
 
     def __init__(
-        self,
-        faults: Sequence[Fault | Mapping[str, Any]] = (),
-        seed: int = 0,
-        say: Callable[[str], None] = lambda _: None,
+        self, faults: Sequence[Fault | Mapping[str, Any]] = (), say: Callable[[str], None] = lambda _: None
     ) -> None:
         self._lock = Lock()
         self._say = say
         self._waiting: list[tuple[Fault, int]] = []  # with how often each has struck
-        self._random = random.Random(seed)  # noqa: S311 (chance, not secrets)
+        self._random = random.Random(0)  # noqa: S311 (chance, not secrets)
         self.add(faults)
 
     def add(self, faults: Sequence[Fault | Mapping[str, Any]]) -> None:
@@ -250,10 +247,7 @@ class Faults:
             for place, (fault, struck) in enumerate(self._waiting):
                 if (
                     isinstance(fault, kind)
-                    and all(
-                        any(fnmatchcase(name, getattr(fault, field)) for name in names)
-                        for field, names in targets.items()
-                    )
+                    and _is_meant(fault, targets)
                     and (fault.rate == 1.0 or self._random.random() < fault.rate)
                 ):
                     if fault.times is not None and struck + 1 >= fault.times:

@@ -69,12 +69,15 @@ def signature_of(path: Path) -> Signature | None:
 
 def files_below(folder: str) -> Iterator[str]:
     """All files in a folder and its folders whose names are UTF-8, as keys are."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from files_below(entry.path)
-            elif entry.is_file(follow_symlinks=False) and _is_utf8(entry.name):
-                yield entry.path
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):  # gone in the meantime, as what Spark commits goes
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from files_below(entry.path)
+        elif entry.is_file(follow_symlinks=False) and _is_utf8(entry.name):
+            yield entry.path
 
 
 def _is_utf8(name: str) -> bool:

@@ -11,6 +11,7 @@ from emr_pipelines.emulator.protocol import validation_error
 from emr_pipelines.emulator.records import Cluster, Instance, InstanceGroup, InstanceState, Role, new_id
 
 MAX_TASK_GROUPS = 48
+MAX_INSTANCES = 4_000  # the emulator's own limit; an account's is EC2's affair
 TYPES_PER_FLEET = 5
 TYPES_PER_FLEET_WITH_STRATEGY = 30
 SPOT_TIMEOUT_MINUTES = (5, 1440)
@@ -38,6 +39,8 @@ def make_groups(request: dict[str, Any]) -> list[InstanceGroup]:
             raise validation_error(f"There can be only one instance {_kind(groups[0])} of type {role}.")
     if not any(group.role is Role.MASTER for group in groups):
         raise validation_error(f"A master instance {_kind(groups[0])} is required.")
+    if sum(group.on_demand + group.spot for group in groups) > MAX_INSTANCES:
+        raise validation_error(f"There can be at most {MAX_INSTANCES} instances.")
     if sum(group.role is Role.TASK for group in groups) > MAX_TASK_GROUPS:
         raise validation_error(f"There can be at most {MAX_TASK_GROUPS} task instance groups.")
     return groups

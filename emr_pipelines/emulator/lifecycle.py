@@ -234,9 +234,9 @@ class Lifecycle:
         self._proceed(cluster)
 
     def _act_on_failure(self, cluster: Cluster, step: Step) -> None:
-        if step.action_on_failure == "CONTINUE":
+        if step.action_on_failure == "CONTINUE" or cluster.concurrency > 1:  # raised while the step ran
             return
-        if step.action_on_failure in TERMINATING_ACTIONS and not cluster.protected:
+        if step.action_on_failure in TERMINATING_ACTIONS and not (cluster.protected and cluster.keep_alive):
             self.terminate(cluster, ReasonCode.STEP_FAILURE, "Shut down as step failed")
             return
         while cluster.pending:  # CANCEL_AND_WAIT, which termination protection makes of TERMINATE_CLUSTER too
@@ -290,7 +290,6 @@ class Lifecycle:
     def terminate(self, cluster: Cluster, code: ReasonCode, message: str, error_codes: list[str] | None = None) -> None:
         if cluster.state in ENDING_CLUSTER:
             return
-        cluster.reason = code
         cluster.errors = [
             {"ErrorCode": error, "ErrorMessage": message, "ErrorData": [{"instance-id": cluster.primary.ec2_id}]}
             for error in error_codes or []

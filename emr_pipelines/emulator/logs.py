@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -38,8 +37,10 @@ class Logs:
         faults: Faults,
         interval_seconds: float,
         say: Callable[[Cluster, str], None],
+        report: Callable[[BaseException], None],
     ) -> None:
         self.root = root
+        self._report = report
         self._buckets = buckets
         self._agenda = agenda
         self._faults = faults
@@ -47,7 +48,6 @@ class Logs:
         self._say = say
         self._pushed: dict[Path, tuple[int, int]] = {}  # what each file was like when it was pushed
         self._ways: dict[str, Way] = {}
-        self._copying = threading.Lock()
         self._without_bucket: set[str] = set()  # the clusters of which it was told
 
     def of_cluster(self, cluster: Cluster) -> Path:
@@ -62,9 +62,12 @@ class Logs:
 
     def write(self, folder: Path, **texts: str) -> None:
         """Write files (`stdout`, `stderr`, `controller`) of these texts to a folder of a cluster's logs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                (folder / name).write_text(text)
+        except OSError as error:  # without its logs a step is over all the same
+            self._report(error)
 
     def uri_of_step(self, cluster: Cluster, step: Step, name: str) -> str | None:
         """Where EMR says that a step's log is."""
@@ -110,26 +113,25 @@ class Logs:
             push()
 
     def _copy(self, cluster: Cluster, suffix: str) -> None:
-        """Copy to S3 what has changed since it was last copied. Only one copies a cluster's logs at a time."""
+        """Copy to S3 what has changed since it was last copied."""
         bucket, _, prefix = (cluster.log_uri or "").partition("://")[2].partition("/")
         folder = self.of_cluster(cluster)
-        with self._copying:
-            for path in sorted(folder.rglob("*")):
-                state = _state(path)
-                if state is None or self._pushed.get(path) == state:
-                    continue
-                key = "/".join(part for part in (prefix.strip("/"), cluster.id, str(path.relative_to(folder))) if part)
-                try:
-                    found = self._buckets.add_file(bucket, key + suffix, partial(_gzip, path))
-                except OSError as error:
-                    self._say(cluster, f"its log {key + suffix} cannot be written: {error}")
-                    continue
-                if not found:
-                    if cluster.id not in self._without_bucket:
-                        self._say(cluster, f"there is no bucket {bucket!r} for its logs")
-                    self._without_bucket.add(cluster.id)
-                    return
-                self._pushed[path] = state
+        for path in sorted(folder.rglob("*")):
+            state = _state(path)
+            if state is None or self._pushed.get(path) == state:
+                continue
+            key = "/".join(part for part in (prefix.strip("/"), cluster.id, str(path.relative_to(folder))) if part)
+            try:
+                found = self._buckets.add_file(bucket, key + suffix, partial(_gzip, path))
+            except OSError as error:
+                self._say(cluster, f"its log {key + suffix} cannot be written: {error}")
+                continue
+            if not found:
+                if cluster.id not in self._without_bucket:
+                    self._say(cluster, f"there is no bucket {bucket!r} for its logs")
+                self._without_bucket.add(cluster.id)
+                return
+            self._pushed[path] = state
 
 
 @dataclass(frozen=True)

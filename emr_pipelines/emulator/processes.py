@@ -47,14 +47,6 @@ class Supervised:
             _kill_session(self.pid)
         return code if code >= 0 else 128 - code
 
-    def interrupt(self) -> None:
-        """Ask it to end."""
-        self.tell("interrupt")
-
-    def kill(self) -> None:
-        """End it and all that it started."""
-        self.tell("kill")
-
     def tell(self, word: str) -> None:
         """Say a word to the supervisor, which may have ended in the meantime."""
         with self._lock, suppress(BrokenPipeError):

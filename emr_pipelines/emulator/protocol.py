@@ -54,13 +54,12 @@ def read_request(target: str, body: bytes) -> tuple[OperationModel, dict[str, An
         raise ServiceError("UnknownOperationException", f"EMR has no operation {name!r}.")
     operation = model.operation_model(name)
     try:
-        params = json.loads(body or b"{}")
+        params = without_nulls(json.loads(body or b"{}"))
         json.dumps(params, ensure_ascii=False, allow_nan=False).encode()  # no half characters, no infinite numbers
     except (ValueError, RecursionError) as error:
         raise ServiceError("SerializationException", f"The request is not JSON: {error}.") from error
     if not isinstance(params, dict):
         raise ServiceError("SerializationException", "The request is not a JSON object.")
-    params = without_nulls(params)
     if operation.input_shape is not None:
         try:
             faults = complaints(params, operation.input_shape)

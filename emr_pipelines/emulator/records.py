@@ -116,7 +116,8 @@ class Step:
     @property
     def command(self) -> str:
         """What it runs, for people: `spark-submit`, `hive-script`, or the jar."""
-        return self.args[0] if self.jar.endswith("command-runner.jar") and self.args else self.jar
+        runs_command = self.jar.rpartition("/")[2] == "command-runner.jar"
+        return self.args[0] if runs_command and self.args else self.jar
 
 
 @dataclass(slots=True, eq=False)

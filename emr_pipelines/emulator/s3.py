@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 from xml.sax.saxutils import escape
 
@@ -49,9 +48,8 @@ def answer(application: Any, environ: dict[str, Any]) -> Response:
     return Response.from_app(application, environ, buffered=True)
 
 
-def with_content(head: Response, path: Path) -> Response:
+def with_content(head: Response, file: BinaryIO) -> Response:
     """The answer to a GET, from the answer to a HEAD: the bytes come from the file, a block at a time."""
-    file = path.open("rb")
     start, end = 0, os.fstat(file.fileno()).st_size
     if head.status_code == 206:  # noqa: PLR2004 (HTTP: Partial Content)
         found = re.match(r"bytes (\d+)-(\d+)/", head.headers["Content-Range"])

@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
@@ -81,7 +82,7 @@ class Application:
             self._maybe_lose_response(operation.name, request)
         except ServiceError as error:
             response = _service_error(error)
-        except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, ConnectionResetError):  # the response is to be lost
                 raise
             self._report(error)
@@ -99,7 +100,8 @@ class Application:
     def _maybe_lose_response(self, operation: str, request: Request) -> None:
         if self._faults.strike(LostResponse, operation=(operation,)):
             connection: socket.socket = request.environ["werkzeug.socket"]
-            connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the client has gone already
+                connection.shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError(f"the response to {operation} is lost, as a fault says")
 
     def _aws(self, request: Request) -> Response:
@@ -162,7 +164,7 @@ class Server:
         self._server: BaseWSGIServer = make_server(
             HOST, port, application, threaded=True, request_handler=QuietHandler, fd=probe.fileno()
         )
-        probe.detach()
+        probe.close()  # the server has a copy of its own
         self.port = self._server.port
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_SECONDS,), name="server", daemon=True

@@ -112,6 +112,9 @@ class Steps:
         with Workplace(self._root / step.id, self._logs, cluster, step) as workplace:
             command = command_of(cluster, step, self._spark, workplace.spark_home, buckets)
             environment = self._environment() | {"EMR_STEP_ID": step.id, "EMR_CLUSTER_ID": cluster.id}
+            if command.spark:
+                with self._agenda.lock:
+                    step.application_id = cluster.next_application_id()
             environment = workplace.prepare(command, self._spark, buckets, environment)
             process = Supervised(command.argv, environment, workplace.work, workplace.output)
             return workplace.judge(command, real.wait_for(process))

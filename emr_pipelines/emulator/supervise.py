@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GRACE_SECONDS = 3.0
+GIVE_UP_SECONDS = 10.0  # of what may not be killed
 LOOK_SECONDS = 0.05
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphans among the descendants become children of this process, not of init
 
@@ -40,7 +41,7 @@ def descendants(of: "set[int]") -> "list[int]":
 
 def send(number: int) -> None:
     for pid in descendants({os.getpid()}):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # somebody else's, by sudo: not ours to end
             os.kill(pid, number)
 
 
@@ -58,6 +59,8 @@ def end_all(grace_seconds: float) -> None:
     if grace_seconds and descendants({os.getpid()}):
         send(signal.SIGTERM)
     while descendants({os.getpid()}):
+        if time.monotonic() >= until + GIVE_UP_SECONDS:
+            return
         if time.monotonic() >= until:
             send(signal.SIGKILL)
         time.sleep(LOOK_SECONDS)

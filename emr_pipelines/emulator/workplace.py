@@ -44,6 +44,7 @@ class Workplace:
         if error is not None:
             self._logs.mkdir(parents=True, exist_ok=True)
             _append(self._logs / "stderr", f"{error}\n")
+            _append(self._logs / "controller", f"WARN Step failed: {error}\n")
 
     def prepare(
         self, command: Command, spark: Spark, buckets: Mapping[str, Path], environment: Mapping[str, str]
@@ -52,7 +53,6 @@ class Workplace:
         whole = {name: os.environ[name] for name in INHERITED if name in os.environ}
         whole |= {**environment, "TMPDIR": str(self._temporary), **command.environment}
         if command.spark:
-            self._step.application_id = self._cluster.next_application_id()
             if command.cluster_mode:
                 self.output = self._container(1)
                 self.output.mkdir(parents=True)

@@ -141,7 +141,7 @@ def with_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
         yield Rehearsal(emulator, lines)
 
 
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Ask again until the answer is true; for what processes do in their own time."""
     import threading
     import time

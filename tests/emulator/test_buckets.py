@@ -5,10 +5,13 @@ from __future__ import annotations
 import http.client
 import io
 import os
+import shutil
+import socket
 import threading
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +303,39 @@ def test_other_services_are_refused_in_their_own_form(rehearsal: Rehearsal) -> N
             call()
 
 
+def test_reading_and_listing_what_comes_and_goes(rehearsal: Rehearsal, folder: Path) -> None:
+    """Spark's committers move and remove while others look."""
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            inner = folder / "out" / "_temporary"
+            inner.mkdir(parents=True)
+            (inner / "part").write_bytes(b"1")
+            (inner / "part").replace(folder / "part")
+            shutil.rmtree(folder / "out")
+
+    with ThreadPoolExecutor(1) as pool:
+        churning = pool.submit(churn)
+        seen = set[str]()
+        for _ in range(100):
+            seen.update(rehearsal.keys(BUCKET))
+            with suppress(rehearsal.s3.exceptions.NoSuchKey):
+                assert rehearsal.read(BUCKET, "out/_temporary/part") == b"1"
+        stop.set()
+        churning.result()
+    assert seen <= {"out/_temporary/part", "part"}
+
+
+def test_its_port_is_free_when_it_has_stopped() -> None:
+    with Emulator() as emulator:
+        port = int(emulator.url.rpartition(":")[2])
+    with socket.socket() as connection, pytest.raises(ConnectionRefusedError):
+        connection.connect(("127.0.0.1", port))
+    with Emulator(port=port) as again:
+        assert again.url == emulator.url
+
+
 def test_a_temporary_root_goes_with_the_emulator() -> None:
     with Emulator() as emulator:
         root = emulator.root
@@ -323,7 +359,7 @@ def test_a_file_that_a_step_still_writes_is_not_there_yet(
     go.write_text("go\n")
     assert until(lambda: rehearsal.keys(BUCKET)) == ["half"]
     assert rehearsal.read(BUCKET, "half") == b"partwhole"
-    process.kill()
+    process.tell("kill")
     process.wait()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from emr_pipelines.emulator.commands import CannotRun, Command, Spark, command_of, split_options
+from emr_pipelines.emulator.commands import CannotRun, Command, Spark, command_of, mountable, split_options
 from emr_pipelines.emulator.records import Cluster, Step
 
 SPARK = Spark(Path("/pyspark"), "/java", "/python", "local[2]")
@@ -69,6 +69,12 @@ def test_s3_is_a_folder_per_bucket() -> None:
     given = settings(command("spark-submit", "a.py").argv)
     assert given["spark.hadoop.fs.viewfs.mounttable.b.linkFallback"] == "file:///buckets/b"
     assert given["spark.hadoop.fs.s3.impl"].endswith("ViewFileSystemOverloadScheme")
+
+
+def test_a_bucket_whose_name_goes_on_after_a_dot_is_left_out() -> None:
+    """Hadoop would take it for a setting of the other, and start with neither."""
+    buckets = {name: Path("/buckets") / name for name in ("a", "a.b", "c.d")}
+    assert list(mountable(buckets)) == ["a", "c.d"]
 
 
 def test_executors_of_a_local_cluster_are_as_large_as_their_worker() -> None:
@@ -148,8 +154,8 @@ def test_a_shell() -> None:
         (("hive-script", "--run"), "command-runner.jar", "cannot run 'hive-script'; it runs spark-submit, bash, sh"),
         (("s3-dist-cp",), "command-runner.jar", "cannot run 's3-dist-cp'"),
         (("pig-script",), "/var/lib/aws/emr/command-runner.jar", "cannot run 'pig-script'"),
-        ((), "command-runner.jar", "cannot run the jar 'command-runner.jar'"),
-        (("x",), "s3://b/my.jar", "cannot run the jar 's3://b/my.jar'"),
+        ((), "command-runner.jar", "cannot run 'command-runner.jar'"),
+        (("x",), "s3://b/my.jar", "cannot run 's3://b/my.jar'"),
         (("s3://b/none.sh",), "s3://us-east-1.elasticmapreduce/libs/script-runner/script-runner.jar", "no object"),
         (("s3://b/../../etc/passwd",), "script-runner.jar", "no object"),
     ],

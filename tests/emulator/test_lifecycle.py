@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from emr_pipelines.emulator.lifecycle import Exit
+from emr_pipelines.emulator.records import ReasonCode
 from tests.emulator.conftest import DURATIONS, UP, Rehearsal, step
 
 
@@ -133,6 +135,45 @@ def test_cancel_is_asynchronous(rehearsal: Rehearsal) -> None:
     found = rehearsal.emr.describe_step(ClusterId=cluster_id, StepId=step_id)["Step"]["Status"]
     assert found["State"] == "CANCELLED"
     assert "EndDateTime" in found["Timeline"]
+
+
+def test_a_step_that_ends_well_before_it_can_be_cancelled_is_completed(rehearsal: Rehearsal) -> None:
+    cluster_id = rehearsal.up(step("hangs"))
+    (cluster,) = rehearsal.emulator.clusters()
+    (running,) = cluster.steps.values()
+    running.running = None  # what it did is over, and nobody knows yet
+    with rehearsal.emulator._agenda.lock:
+        rehearsal.emulator._lifecycle.cancel(cluster, running, kill=False)
+        rehearsal.emulator._lifecycle._ended(cluster, running, Exit(0))
+    assert rehearsal.step_states(cluster_id) == ["COMPLETED"]
+
+
+def test_a_cluster_that_is_ended_while_a_step_is_being_cancelled(rehearsal: Rehearsal) -> None:
+    cluster_id = rehearsal.up(step("hangs"))
+    (cluster,) = rehearsal.emulator.clusters()
+    (running,) = cluster.steps.values()
+    with rehearsal.emulator._agenda.lock:
+        rehearsal.emulator._lifecycle.cancel(cluster, running, kill=False)
+        rehearsal.emulator._lifecycle.terminate(cluster, ReasonCode.USER_REQUEST, "")
+    rehearsal.advance(DURATIONS.termination)
+    assert rehearsal.step_states(cluster_id) == ["INTERRUPTED"]
+    assert rehearsal.state(cluster_id) == "TERMINATED"
+
+
+def test_a_cluster_ends_when_its_last_step_is_cancelled(rehearsal: Rehearsal) -> None:
+    cluster_id = rehearsal.launch(step(), KeepJobFlowAliveWhenNoSteps=False)
+    (found,) = rehearsal.steps(cluster_id)
+    rehearsal.emr.cancel_steps(ClusterId=cluster_id, StepIds=[found["Id"]])
+    assert rehearsal.state(cluster_id) == "STARTING"
+    rehearsal.advance(UP + DURATIONS.termination)
+    assert rehearsal.state(cluster_id) == "TERMINATED"
+
+
+def test_an_action_on_failure_does_not_hold_when_steps_run_side_by_side(rehearsal: Rehearsal) -> None:
+    cluster_id = rehearsal.up(step("fails", on_failure="TERMINATE_CLUSTER"))
+    rehearsal.emr.modify_cluster(ClusterId=cluster_id, StepConcurrencyLevel=2)
+    rehearsal.advance(10)
+    assert (rehearsal.step_states(cluster_id), rehearsal.state(cluster_id)) == (["FAILED"], "WAITING")
 
 
 @pytest.mark.parametrize("seconds", [0, DURATIONS.provisioning, UP, UP + 5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,15 +10,18 @@ from tests.emulator.conftest import Rehearsal, client, step
 
 CLUSTERS = 200
 STEPS_EACH = 5
-BYTES_PER_STEP = 20_000  # generous: a step and its share of its cluster
+BYTES_PER_STEP = 6_000  # a step, and its share of its cluster and of the connections
+BYTES_PER_CALL = 200
 
 
 def test_200_clusters_with_1000_steps_poll_without_error_in_bounded_memory(rehearsal: Rehearsal) -> None:
+    clients = [client(rehearsal.emulator, "emr") for _ in range(8)]
+    clusters = range(CLUSTERS)
     tracemalloc.start()
     try:
         with ThreadPoolExecutor(8) as pool:
-            ids = list(pool.map(lambda _: rehearsal.launch(*[step()] * STEPS_EACH), range(CLUSTERS)))
-            clients = [client(rehearsal.emulator, "emr") for _ in range(8)]
+            empty, _ = tracemalloc.get_traced_memory()
+            ids = list(pool.map(lambda _: rehearsal.launch(*[step()] * STEPS_EACH), clusters))
 
             def poll(number: int) -> tuple[str, int]:
                 emr = clients[number % 8]
@@ -25,15 +29,17 @@ def test_200_clusters_with_1000_steps_poll_without_error_in_bounded_memory(rehea
                 steps = emr.list_steps(ClusterId=ids[number])["Steps"]
                 return state, sum(found["Status"]["State"] == "COMPLETED" for found in steps)
 
-            before, _ = tracemalloc.get_traced_memory()
-            for _ in range(3):
-                rehearsal.advance(120)
-                assert len(list(pool.map(poll, range(CLUSTERS)))) == CLUSTERS
-            assert set(pool.map(poll, range(CLUSTERS))) == {("WAITING", STEPS_EACH)}
-            pages = rehearsal.emr.get_paginator("list_clusters").paginate()
-            listed = [found["Id"] for page in pages for found in page["Clusters"]]
-            assert listed == [cluster.id for cluster in reversed(rehearsal.emulator.clusters())]
-            after, _ = tracemalloc.get_traced_memory()
+            rehearsal.advance(1000)
+            assert set(pool.map(poll, clusters)) == {("WAITING", STEPS_EACH)}  # and all caches are filled
+            gc.collect()
+            launched, _ = tracemalloc.get_traced_memory()
+            assert set(pool.map(poll, clusters)) == {("WAITING", STEPS_EACH)}
+            gc.collect()
+            polled, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < CLUSTERS * STEPS_EACH * BYTES_PER_STEP
+    assert launched - empty < CLUSTERS * STEPS_EACH * BYTES_PER_STEP
+    assert polled - launched < 2 * CLUSTERS * BYTES_PER_CALL
+    pages = rehearsal.emr.get_paginator("list_clusters").paginate()
+    listed = [found["Id"] for page in pages for found in page["Clusters"]]
+    assert listed == [cluster.id for cluster in reversed(rehearsal.emulator.clusters())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from emr_pipelines.emulator import Emulator, Scripted, find_spark
 from emr_pipelines.emulator.faults import read_faults
+from emr_pipelines.runners.java import use_java
 from tests.emulator.conftest import Rehearsal, step, until
 
 BUCKET = "steps"
@@ -38,16 +40,16 @@ if "fail" in sys.argv:
 """
 
 
-def prepare(rehearsal: Rehearsal, name: str) -> list[str]:
+def prepare(rehearsal: Rehearsal, name: str, bucket: str = BUCKET) -> list[str]:
     """The files of a program, and the arguments of spark-submit up to its own."""
-    folder = rehearsal.emulator.create_bucket(BUCKET)
+    folder = rehearsal.emulator.create_bucket(bucket)
     for sub in ("text", "code", "go"):
         (folder / sub).mkdir(exist_ok=True)
-    rehearsal.s3.put_object(Bucket=BUCKET, Key="text/a.txt", Body=b"one\ntwo\ntwo\n")
-    rehearsal.s3.put_object(Bucket=BUCKET, Key="code/main.py", Body=PROGRAM.encode())
+    rehearsal.s3.put_object(Bucket=bucket, Key="text/a.txt", Body=b"one\ntwo\ntwo\n")
+    rehearsal.s3.put_object(Bucket=bucket, Key="code/main.py", Body=PROGRAM.encode())
     with zipfile.ZipFile(folder / "code" / f"{name}.zip", "w") as package:
         package.writestr("helper.py", f"NAME = {name!r}")
-    return ["spark-submit", "--master", "yarn", "--py-files", f"s3://{BUCKET}/code/{name}.zip"]
+    return ["spark-submit", "--master", "yarn", "--py-files", f"s3://{bucket}/code/{name}.zip"]
 
 
 def test_a_step_in_client_mode_is_seen_while_it_runs(with_spark: Rehearsal) -> None:
@@ -123,12 +125,47 @@ def test_cancelling_and_terminating_end_the_process_tree(with_spark: Rehearsal) 
     with_spark.emr.cancel_steps(ClusterId=cluster_id, StepIds=[running])
     until(lambda: with_spark.step_states(cluster_id) == ["CANCELLED", "RUNNING"])
     assert processes(session) == []
-    (session,) = sessions(with_spark.emulator)
+    (session,) = until(lambda: sessions(with_spark.emulator))
     until(lambda: len([line for line in processes(session) if line.startswith("sleep")]) == 2)
     with_spark.emr.terminate_job_flows(JobFlowIds=[cluster_id])
     until(lambda: with_spark.state(cluster_id) == "TERMINATED")
     assert processes(session) == []
     assert with_spark.step_states(cluster_id) == ["CANCELLED", "INTERRUPTED"]
+
+
+def test_terminating_its_process_ends_a_step_that_does_not_listen(with_spark: Rehearsal) -> None:
+    with_spark.emulator.create_bucket(BUCKET)
+    script = "trap 'echo asked' TERM; echo started; while true; do sleep 1000; done"
+    cluster_id = with_spark.launch(step("bash", "-c", script), LogUri=f"s3://{BUCKET}/logs")
+    (found,) = with_spark.steps(cluster_id)
+    log = f"logs/{cluster_id}/steps/{found['Id']}/stdout.gz"
+    until(lambda: with_spark.keys(BUCKET, log))
+    with_spark.emr.cancel_steps(ClusterId=cluster_id, StepIds=[found["Id"]])
+    until(lambda: "asked" in with_spark.log(BUCKET, log))
+    assert with_spark.step_states(cluster_id) == ["CANCEL_PENDING"]
+    with_spark.emr.cancel_steps(ClusterId=cluster_id, StepIds=[found["Id"]], StepCancellationOption="TERMINATE_PROCESS")
+    until(lambda: with_spark.step_states(cluster_id) == ["CANCELLED"])
+    with_spark.emr.terminate_job_flows(JobFlowIds=[cluster_id])
+
+
+def test_separate_executors_and_another_python(tmp_path: Path) -> None:
+    """The command's own master; a Python by a relative path; and a program that fails without stopping Spark."""
+    python = os.path.relpath(sys.executable)
+    spark = find_spark("local-cluster[2,1,1024]", use_java(print), python)
+    with Emulator(tmp_path, speed=1e6, spark=spark) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        submit = [*prepare(rehearsal, "executors", "executors"), "s3://executors/code/main.py", "executors", "fail"]
+        cluster_id = rehearsal.launch(step(*submit), LogUri="s3://executors/logs", KeepJobFlowAliveWhenNoSteps=False)
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED", 180)
+        (found,) = rehearsal.steps(cluster_id)
+        assert found["Status"]["State"] == "FAILED"
+        assert "Message" not in found["Status"]["FailureDetails"]  # and not what Spark says while it shuts down
+        containers = {key.split("/")[4] for key in rehearsal.keys("executors", f"logs/{cluster_id}/containers/")}
+        assert sorted(name[-6:] for name in containers)[:3] == ["000001", "000002", "000003"]
+        assert len(containers) < 6
+        stdout = rehearsal.log("executors", f"logs/{cluster_id}/steps/{found['Id']}/stdout.gz")
+        assert stdout.startswith("master local-cluster[2,1,1024]\n")
+        assert stdout.endswith("ValueError: no such luck\n")
 
 
 def test_stopping_the_emulator_ends_what_runs(tmp_path: Path) -> None:
