@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from emr_pipelines.emulator.clock import Agenda
 from emr_pipelines.emulator.faults import Faults
+from emr_pipelines.emulator.files import files_below
 from emr_pipelines.emulator.instances import normalized_instance_hours
 from emr_pipelines.emulator.records import Cluster
 
@@ -43,7 +45,8 @@ class Page:
                 with self._agenda.lock:
                     cluster = self._clusters.get(name)
                 if cluster is not None:
-                    return self._render("cluster.html", lambda: self._one(cluster))
+                    logs = self._logs_of(cluster)  # before the lock is taken, for there may be many
+                    return self._render("cluster.html", lambda: self._one(cluster, logs))
             case ["logs", *path]:
                 return self._log("/".join(path))
         return Response(f"There is no {request.path} here; try /_emulator/.\n", 404)
@@ -59,12 +62,12 @@ class Page:
         newest = list(reversed(self._clusters.values()))
         return {"clusters": newest[:CLUSTERS_SHOWN], "more": len(newest[CLUSTERS_SHOWN:])}
 
-    def _one(self, cluster: Cluster) -> dict[str, Any]:
-        now = self._agenda.now()
+    def _logs_of(self, cluster: Cluster) -> list[str]:
         folder = self._logs / cluster.id
-        logs = sorted(
-            str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.stat().st_size
-        )
+        return sorted(os.path.relpath(path, folder) for path in files_below(str(folder)) if Path(path).stat().st_size)
+
+    def _one(self, cluster: Cluster, logs: list[str]) -> dict[str, Any]:
+        now = self._agenda.now()
         of_steps = {}
         for step in cluster.steps.values():
             places = [f"steps/{step.id}/"] + ([f"containers/{step.application_id}/"] if step.application_id else [])

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 from emr_pipelines.emulator import protocol
-from tests.emulator.conftest import REQUEST, Rehearsal, step
+from tests.emulator.conftest import REQUEST, UP, Rehearsal, step
 
 
 def refused(call: Any, **params: Any) -> tuple[str, str]:
@@ -268,6 +268,46 @@ def test_concurrency_needs_continue_on_pending_steps(rehearsal: Rehearsal) -> No
     cluster_id = rehearsal.launch(step(on_failure="CANCEL_AND_WAIT"))
     code, message = refused(rehearsal.emr.modify_cluster, ClusterId=cluster_id, StepConcurrencyLevel=2)
     assert (code, "CONTINUE" in message) == ("InvalidRequestException", True)
+
+
+def test_an_ended_cluster_is_not_modified(rehearsal: Rehearsal) -> None:
+    emr, cluster_id = rehearsal.emr, rehearsal.up(KeepJobFlowAliveWhenNoSteps=False)
+    rehearsal.advance(1000)
+    policy = {"AutoTerminationPolicy": {"IdleTimeout": 60}}
+    limits = {"UnitType": "Instances", "MinimumCapacityUnits": 1, "MaximumCapacityUnits": 4}
+    assert refused(emr.put_auto_termination_policy, ClusterId=cluster_id, **policy)[0] == "ValidationException"
+    assert refused(emr.remove_auto_termination_policy, ClusterId=cluster_id)[0] == "ValidationException"
+    scaling = {"ManagedScalingPolicy": {"ComputeLimits": limits}}
+    assert refused(emr.put_managed_scaling_policy, ClusterId=cluster_id, **scaling)[0] == "ValidationException"
+    assert refused(emr.modify_cluster, ClusterId=cluster_id, StepConcurrencyLevel=2)[0] == "InvalidRequestException"
+    keep = {"JobFlowIds": [cluster_id], "KeepJobFlowAliveWhenNoSteps": True}
+    assert refused(emr.set_keep_job_flow_alive_when_no_steps, **keep)[0] == "ValidationException"
+    protect = {"JobFlowIds": [cluster_id], "TerminationProtected": True}
+    assert refused(emr.set_termination_protection, **protect)[0] == "ValidationException"
+
+
+def shaped(rehearsal: Rehearsal, operation: str, **params: Any) -> None:
+    """An answer that fits its shape, with no member that the model does not have."""
+    status, answer = post(rehearsal, operation, json.dumps(params).encode())
+    shape = protocol.service_model().operation_model(operation).output_shape
+    assert (status, protocol.complaints(answer, shape)) == (200, []), operation
+
+
+def test_answers_about_fleets_and_about_what_failed_have_them_too(rehearsal: Rehearsal) -> None:
+    spot = {"SpotSpecification": {"TimeoutDurationMinutes": 5, "TimeoutAction": "TERMINATE_CLUSTER"}}
+    fleets = [fleet("MASTER", 1), fleet("CORE", 2, **spot)]
+    idle = {"AutoTerminationPolicy": {"IdleTimeout": 60}}
+    cluster_id = rehearsal.launch(step("fails"), InstanceGroups=[], InstanceFleets=fleets, **idle)
+    rehearsal.emulator.faults.add([{"fault": "cluster_fails", "error_codes": ["VALIDATION_ERROR_X"]}])
+    for _ in range(3):
+        shaped(rehearsal, "ListInstanceFleets", ClusterId=cluster_id)
+        shaped(rehearsal, "ListInstances", ClusterId=cluster_id)
+        shaped(rehearsal, "DescribeCluster", ClusterId=cluster_id)
+        shaped(rehearsal, "ListSteps", ClusterId=cluster_id)
+        rehearsal.advance(UP)
+    shaped(rehearsal, "GetAutoTerminationPolicy", ClusterId=cluster_id)
+    shaped(rehearsal, "RunJobFlow", **REQUEST)
+    shaped(rehearsal, "AddJobFlowSteps", JobFlowId=rehearsal.emulator.clusters()[-1].id, Steps=[step()])
 
 
 def test_answers_have_the_models_shapes(rehearsal: Rehearsal) -> None:
