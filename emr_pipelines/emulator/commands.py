@@ -33,6 +33,7 @@ EXECUTOR_ENV = "spark.executorEnv."
 PYTHON_NAMES = ("spark.pyspark.python", "spark.pyspark.driver.python", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
 BARE_PYTHON = re.compile(r"python(\d(\.\d+)?)?")
 LOCAL_CLUSTER = re.compile(r"local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*(\d+)\s*\]")
+FILES = "rawfile"
 S3_SCHEMES = ("s3", "s3a", "s3n")
 
 
@@ -169,14 +170,17 @@ def split_options(arguments: list[str]) -> tuple[list[tuple[str, str | None]], l
 
 def s3_settings(buckets: Mapping[str, Path]) -> dict[str, str]:
     """Hadoop's settings that make `s3://bucket/` the bucket's folder, with nothing but what pyspark brings."""
-    # for file: too, where the links lead; LocalFileSystem would leave a .crc file beside each object
-    settings = {"spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
+    # The links lead to a scheme of their own, not to file:, whose class leaves a .crc file beside each object and cannot
+    # be another, for SparkContext.textFile wants that one.
+    settings = {f"spark.hadoop.fs.{FILES}.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
     for scheme in S3_SCHEMES:
         settings[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
         target = f"spark.hadoop.fs.viewfs.overload.scheme.target.{scheme}.impl"
         settings[target] = "org.apache.hadoop.fs.RawLocalFileSystem"
     for name, folder in mountable(buckets).items():
-        settings[f"spark.hadoop.fs.viewfs.mounttable.{name}.linkFallback"] = folder.as_uri()
+        settings[f"spark.hadoop.fs.viewfs.mounttable.{name}.linkFallback"] = folder.as_uri().replace(
+            "file:", f"{FILES}:"
+        )
     return settings
 
 

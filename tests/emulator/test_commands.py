@@ -67,7 +67,7 @@ def test_what_yarn_decides_is_left_out() -> None:
 
 def test_s3_is_a_folder_per_bucket() -> None:
     given = settings(command("spark-submit", "a.py").argv)
-    assert given["spark.hadoop.fs.viewfs.mounttable.b.linkFallback"] == "file:///buckets/b"
+    assert given["spark.hadoop.fs.viewfs.mounttable.b.linkFallback"] == "rawfile:///buckets/b"
     assert given["spark.hadoop.fs.s3.impl"].endswith("ViewFileSystemOverloadScheme")
 
 

@@ -27,6 +27,7 @@ import helper
 bucket = sys.argv[1]
 spark = SparkSession.builder.getOrCreate()
 counts = spark.read.text(f"s3://{bucket}/text/").groupBy("value").count()
+assert spark.sparkContext.textFile(f"s3://{bucket}/text/").collect() == ["one", "two", "two"]
 counts.coalesce(1).write.mode("overwrite").csv(f"s3://{bucket}/out/{helper.NAME}")
 print("master", spark.sparkContext.master, flush=True)
 path = spark._jvm.org.apache.hadoop.fs.Path(f"s3://{bucket}/go/{helper.NAME}")
