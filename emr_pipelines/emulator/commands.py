@@ -170,8 +170,8 @@ def split_options(arguments: list[str]) -> tuple[list[tuple[str, str | None]], l
 
 def s3_settings(buckets: Mapping[str, Path]) -> dict[str, str]:
     """Hadoop's settings that make `s3://bucket/` the bucket's folder, with nothing but what pyspark brings."""
-    # The links lead to a scheme of their own, not to file:, whose class leaves a .crc file beside each object and cannot
-    # be another, for SparkContext.textFile wants that one.
+    # The links lead to a scheme of their own, not to file:, whose class leaves a .crc file beside each object and
+    # cannot be another, for SparkContext.textFile wants that one.
     settings = {f"spark.hadoop.fs.{FILES}.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
     for scheme in S3_SCHEMES:
         settings[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
