@@ -108,10 +108,10 @@ class Emulator:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._say = say
+        self.faults = Faults(faults, say=self._note)  # before there is anything to tidy up
         self._temporary = None if root is not None else tempfile.mkdtemp(prefix="emr-emulator-")
         self.root = Path(root if root is not None else self._temporary or "").absolute()
         account = str(next(_accounts))
-        self.faults = Faults(faults, say=self._note)
         self._agenda = Agenda(clock or SystemClock(), None if isinstance(clock, ManualClock) else self._report)
         durations = durations or Durations().divided_by(speed)
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,13 +316,15 @@ def test_bad_faults(data: Any, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_emulator_takes_what_describes_a_fault() -> None:
+def test_an_emulator_takes_what_describes_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     with Emulator(faults=[{"fault": "throttle", "operation": "ListClusters"}], say=lines.append) as emulator:
         assert code_of(client(emulator, "emr").list_clusters)[0] == "ThrottlingException"
     assert lines[0].endswith("  fault throttle  ListClusters")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(InvalidFault, match="A fault is a mapping"):
         Emulator(faults="- fault: throttle")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_faults_over_http(rehearsal: Rehearsal) -> None:
