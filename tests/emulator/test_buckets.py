@@ -303,7 +303,7 @@ def test_other_services_are_refused_in_their_own_form(rehearsal: Rehearsal) -> N
             call()
 
 
-def test_reading_and_listing_what_comes_and_goes(rehearsal: Rehearsal, folder: Path) -> None:
+def test_reading_and_listing_what_comes_and_goes(rehearsal: Rehearsal, folder: Path, tmp_path: Path) -> None:
     """Spark's committers move and remove while others look."""
     stop = threading.Event()
 
@@ -311,18 +311,21 @@ def test_reading_and_listing_what_comes_and_goes(rehearsal: Rehearsal, folder: P
         while not stop.is_set():
             inner = folder / "out" / "_temporary"
             inner.mkdir(parents=True)
-            (inner / "part").write_bytes(b"1")
+            (tmp_path / "part").write_bytes(b"1")  # elsewhere, for this test is no step whose open files are known
+            (tmp_path / "part").replace(inner / "part")
             (inner / "part").replace(folder / "part")
             shutil.rmtree(folder / "out")
 
     with ThreadPoolExecutor(1) as pool:
         churning = pool.submit(churn)
         seen = set[str]()
-        for _ in range(100):
-            seen.update(rehearsal.keys(BUCKET))
-            with suppress(rehearsal.s3.exceptions.NoSuchKey):
-                assert rehearsal.read(BUCKET, "out/_temporary/part") == b"1"
-        stop.set()
+        try:
+            for _ in range(100):
+                seen.update(rehearsal.keys(BUCKET))
+                with suppress(rehearsal.s3.exceptions.NoSuchKey):
+                    assert rehearsal.read(BUCKET, "out/_temporary/part") == b"1"
+        finally:
+            stop.set()
         churning.result()
     assert seen <= {"out/_temporary/part", "part"}
 
