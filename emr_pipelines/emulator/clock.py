@@ -12,7 +12,6 @@ from typing import Protocol
 
 Action = Callable[[], None]
 
-
 LONGEST_WAIT_SECONDS = 3600.0  # a lock can be waited for about 292 years
 
 

@@ -135,11 +135,10 @@ class ClusterOperations:
 
     def list_bootstrap_actions(self, params: Params) -> Params:
         actions = find_cluster(self._clusters, params).request.get("BootstrapActions", [])
-        shown = [{"Name": action["Name"], **action["ScriptBootstrapAction"]} for action in actions]
+        scripts = [(action["Name"], action["ScriptBootstrapAction"]) for action in actions]
         return {
             "BootstrapActions": [
-                {"Name": action["Name"], "ScriptPath": action["Path"], "Args": action.get("Args", [])}
-                for action in shown
+                {"Name": name, "ScriptPath": script["Path"], "Args": script.get("Args", [])} for name, script in scripts
             ]
         }
 

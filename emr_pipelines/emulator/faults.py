@@ -33,40 +33,47 @@ class Fault(BaseModel):
     rate: float = Field(1.0, gt=0, le=1, description="the share of the chances that it takes")
 
 
-class StepFault(Fault):
-    """A fault that strikes a step so many seconds after it began."""
+class CallFault(Fault):
+    """A fault that strikes a call."""
+
+    operation: str = "*"
+
+
+class ClusterFault(Fault):
+    """A fault that strikes a cluster."""
 
     cluster: str = "*"
+
+
+class StepFault(ClusterFault):
+    """A fault that strikes a step so many seconds after it began."""
+
     step: str = "*"
     after_seconds: Seconds = 1
 
 
-class Throttle(Fault):
+class Throttle(CallFault):
     """A call is refused with ThrottlingException."""
 
     fault: Literal["throttle"] = "throttle"
-    operation: str = "*"
 
 
-class ServerError(Fault):
+class ServerError(CallFault):
     """A call is answered with HTTP 500."""
 
     fault: Literal["server_error"] = "server_error"
-    operation: str = "*"
 
 
-class LostResponse(Fault):
+class LostResponse(CallFault):
     """A call takes effect, and the connection is dropped before the answer."""
 
     fault: Literal["lost_response"] = "lost_response"
-    operation: str = "*"
 
 
-class ProvisioningHangs(Fault):
+class ProvisioningHangs(ClusterFault):
     """A cluster stays STARTING until somebody terminates it."""
 
     fault: Literal["provisioning_hangs"] = "provisioning_hangs"
-    cluster: str = "*"
 
 
 CLUSTER_FAILURES = {
@@ -77,11 +84,10 @@ CLUSTER_FAILURES = {
 }
 
 
-class ClusterFails(Fault):
+class ClusterFails(ClusterFault):
     """A cluster ends TERMINATED_WITH_ERRORS while it is provisioned."""
 
     fault: Literal["cluster_fails"] = "cluster_fails"
-    cluster: str = "*"
     code: Literal["VALIDATION_ERROR", "INSTANCE_FLEET_TIMEOUT", "INTERNAL_ERROR", "INSTANCE_FAILURE"] = (
         "VALIDATION_ERROR"
     )
@@ -89,11 +95,10 @@ class ClusterFails(Fault):
     error_codes: Annotated[list[str], Field(max_length=10)] = Field([], description="codes for Status.ErrorDetails")
 
 
-class BootstrapFails(Fault):
+class BootstrapFails(ClusterFault):
     """A bootstrap action of the primary ends with an exit code; its logs are under node/."""
 
     fault: Literal["bootstrap_fails"] = "bootstrap_fails"
-    cluster: str = "*"
     action: Annotated[int, Field(ge=1, le=16)] = 1
     exit_code: Annotated[int, Field(ge=1, le=255)] = 1
     stderr: str = "bootstrap action failed\n"
@@ -128,34 +133,30 @@ class StepKilled(StepFault):
     fault: Literal["step_killed"] = "step_killed"
 
 
-class LogsLate(Fault):
+class LogsLate(ClusterFault):
     """A cluster's logs come so many seconds later than they would."""
 
     fault: Literal["logs_late"] = "logs_late"
-    cluster: str = "*"
     seconds: Seconds = 60
 
 
-class LogsNever(Fault):
+class LogsNever(ClusterFault):
     """A cluster's logs never come."""
 
     fault: Literal["logs_never"] = "logs_never"
-    cluster: str = "*"
 
 
-class LogNames(Fault):
+class LogNames(ClusterFault):
     """A cluster's logs are called `stderr.txt.gz`, say, in place of `stderr.gz`."""
 
     fault: Literal["log_names"] = "log_names"
-    cluster: str = "*"
     suffix: str = ".txt.gz"
 
 
-class S3Error(Fault):
+class S3Error(CallFault):
     """A call to S3 is refused. `key` is matched against `bucket/key`."""
 
     fault: Literal["s3_error"] = "s3_error"
-    operation: str = "*"
     key: str = "*"
     code: Literal["SlowDown", "AccessDenied", "InternalError"] = "SlowDown"
 

@@ -90,6 +90,14 @@ def _is_utf8(name: str) -> bool:
 
 def remove_empty_folders(folder: Path, root: Path) -> None:
     """S3 has no folders: one goes with its last object, and with what folders without files it has."""
-    while folder != root and folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
+    while folder != root and folder.is_dir() and not _has_files(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder = folder.parent
+
+
+def _has_files(folder: str | Path) -> bool:
+    """Whether a folder or one of its folders has a file; looks no further than the first, for there may be many."""
+    with os.scandir(folder) as entries:
+        return any(
+            _has_files(entry.path) if entry.is_dir(follow_symlinks=False) else entry.is_file() for entry in entries
+        )

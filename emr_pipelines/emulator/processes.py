@@ -75,4 +75,4 @@ def _kill_session(session: int) -> None:
         if name.isdigit():
             with suppress(ProcessLookupError):
                 if os.getsid(int(name)) == session:
-                    os.kill(int(name), signal.SIGKILL)
+                    supervise.kill(int(name), signal.SIGKILL)

@@ -39,17 +39,21 @@ def descendants(of: "set[int]") -> "list[int]":
     return sorted(found - of)
 
 
+def kill(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # somebody else's, by sudo: not ours to end
+        os.kill(pid, number)
+
+
 def send(number: int) -> None:
     for pid in descendants({os.getpid()}):
-        with suppress(ProcessLookupError, PermissionError):  # somebody else's, by sudo: not ours to end
-            os.kill(pid, number)
+        kill(pid, number)
 
 
 def kill_one(name: str) -> None:
     for pid in descendants({os.getpid()}):
         with suppress(ProcessLookupError, FileNotFoundError):
             if name in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
-                os.kill(pid, signal.SIGKILL)
+                kill(pid, signal.SIGKILL)
                 return
 
 

@@ -135,8 +135,11 @@ class Workplace:
 
 def _has_started(executor: Path) -> bool:
     """A local cluster goes on making executors while its driver ends; of those there is only a command line."""
-    logs = [executor / name for name in ("stdout", "stderr")]
-    return all(log.is_file() for log in logs) and " INFO " in logs[1].read_text(errors="replace")
+    stdout, stderr = executor / "stdout", executor / "stderr"
+    if not (stdout.is_file() and stderr.is_file()):
+        return False
+    with stderr.open(errors="replace") as lines:
+        return any(" INFO " in line for line in lines)
 
 
 def _place(uri: str, work: Path, buckets: Mapping[str, Path], unpack: bool) -> None:

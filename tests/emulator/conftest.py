@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import gzip
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,18 @@ class Rehearsal:
     def read(self, bucket: str, key: str) -> bytes:
         data: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         return data
+
+    def fetch(
+        self, path: str, body: bytes | None = None, method: str | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """What the wire says, without a client that checks first: HTTP's status, and the body of an error too."""
+        request = urllib.request.Request(self.emulator.url + path, body, headers or {}, method=method)  # noqa: S310 (its own address)
+        try:
+            with urllib.request.urlopen(request) as answer:  # noqa: S310
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
 
     def log(self, bucket: str, key: str) -> str:
         return gzip.decompress(self.read(bucket, key)).decode()

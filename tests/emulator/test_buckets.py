@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import threading
-import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -240,16 +239,10 @@ def test_a_folder_goes_with_its_last_object(rehearsal: Rehearsal, folder: Path) 
 
 def test_odd_requests_are_answered_as_s3_would(rehearsal: Rehearsal, folder: Path) -> None:
     url = rehearsal.s3.generate_presigned_url("list_objects_v2", Params={"Bucket": BUCKET})
-    address = f"{rehearsal.emulator.url}/{BUCKET}?delete&{url.partition('?')[2]}"
     for body in (b"", b"no xml", b"<Delete>"):
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(urllib.request.Request(address, body, method="POST"))  # noqa: S310
-        with caught.value as error:
-            assert (error.code, b"<Code>MalformedXML</Code>" in error.read()) == (400, True)
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(f"{rehearsal.emulator.url}/moto-api/reset")  # noqa: S310
-    with caught.value as error:
-        assert error.code == 404
+        status, answer = rehearsal.fetch(f"/{BUCKET}?delete&{url.partition('?')[2]}", body, "POST")
+        assert (status, b"<Code>MalformedXML</Code>" in answer) == (400, True)
+    assert rehearsal.fetch("/moto-api/reset")[0] == 404
     (folder / "q?u").write_bytes(b"1")
     rehearsal.s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={"Bucket": BUCKET, "Key": "q?u"})
     assert rehearsal.read(BUCKET, "copy") == b"1"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -330,13 +328,9 @@ def test_an_emulator_takes_what_describes_a_fault(tmp_path: Path, monkeypatch: p
 def test_faults_over_http(rehearsal: Rehearsal) -> None:
     def ask(method: str, data: Any = None) -> Any:
         body = None if data is None else json.dumps(data).encode()
-        request = urllib.request.Request(f"{rehearsal.emulator.url}/_emulator/faults", body, method=method)  # noqa: S310
-        try:
-            with urllib.request.urlopen(request) as answer:  # noqa: S310
-                return json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())["error"]
+        status, answer = rehearsal.fetch("/_emulator/faults", body, method)
+        said = json.loads(answer)
+        return said if status == 200 else (status, said["error"])
 
     assert ask("GET") == []
     (waiting,) = ask("POST", {"fault": "throttle", "operation": "ListClusters", "times": 5})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.error
-import urllib.request
 from typing import Any
 
 import botocore.session
@@ -24,16 +22,9 @@ def refused(call: Any, **params: Any) -> tuple[str, str]:
 
 
 def post(rehearsal: Rehearsal, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
-    """What the wire says, without a client that checks first."""
-    request = urllib.request.Request(  # noqa: S310 (the emulator's address)
-        rehearsal.emulator.url, body, {"X-Amz-Target": f"ElasticMapReduce.{operation}"}
-    )
-    try:
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
+    target = {"X-Amz-Target": f"ElasticMapReduce.{operation}"}
+    status, answer = rehearsal.fetch("", body, headers=target)
+    return status, json.loads(answer)
 
 
 def group(role: str, count: int, **more: Any) -> dict[str, Any]:

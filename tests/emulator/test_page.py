@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
-
 import pytest
 
 from tests.emulator.conftest import UP, Rehearsal, step
 
 
 def get(rehearsal: Rehearsal, path: str, **headers: str) -> tuple[int, str]:
-    request = urllib.request.Request(f"{rehearsal.emulator.url}{path}", headers=headers)  # noqa: S310 (the emulator's)
-    try:
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+    status, answer = rehearsal.fetch(path, headers=headers)
+    return status, answer.decode()
 
 
 def test_clusters_steps_and_logs(rehearsal: Rehearsal) -> None:
