@@ -11,10 +11,24 @@
     │   ├── StorageUnusable    an address that is not allowed, or it cannot be read or written
     │   ├── NotMaterialized    an asset that is needed has no published version
     │   └── Superseded         a run that began later has published already
-    └── AuditFailed            what was computed did not pass its checks, so it was not published
+    ├── AuditFailed            what was computed did not pass its checks, so it was not published
+    ├── CannotTravel           a program, its parameters or its result cannot be sent to or from a cluster
+    ├── AwsError               AWS refused a call, or could not be asked
+    │   ├── CredentialsMissing no credentials, or they are not valid any more
+    │   ├── AccessDenied       the credentials do not allow it
+    │   ├── NotFound           a bucket, role, cluster or step that is not there
+    │   ├── RequestRefused     AWS calls the request invalid
+    │   ├── Throttled          too many calls, for longer than is worth waiting  (a retry may help)
+    │   ├── Unreachable        no answer from AWS, or one that says it is ill    (a retry may help)
+    │   ├── Changed            an object is not (or is) there any more as a conditional write wanted it
+    │   └── ResponseLost       a call that must not be repeated blindly may have taken effect
+    └── RunFailed              a program on a cluster came to nothing; it knows whether a retry helps
+        ├── ClusterFailed      the cluster ended, or never came up
+        ├── StepFailed         the step ended without a result
+        └── TimedOut           a deadline passed while it was provisioned, queued or run
 
-The message of each is a sentence or two that name the value and say what is allowed or what to do. They are
-mistakes a person can mend, so a retry does not help and Dagster is told so.
+The message of each is a sentence or two that name the value and say what is allowed or what to do. `retryable` says
+whether the same again may go well; of a mistake that a person has to mend it does not, and Dagster is told so.
 """
 
 from __future__ import annotations
@@ -22,6 +36,8 @@ from __future__ import annotations
 
 class EmrPipelinesError(Exception):
     """Base of the tree; catch it to catch everything this package raises on purpose."""
+
+    retryable = False
 
 
 class InvalidValue(EmrPipelinesError, ValueError):
@@ -75,3 +91,79 @@ class Superseded(StorageError):
 
 class AuditFailed(EmrPipelinesError):
     """What was computed did not pass its checks, so it was not published."""
+
+
+class CannotTravel(EmrPipelinesError):
+    """A program, its parameters or its result cannot be sent to or from a cluster."""
+
+
+class AwsError(EmrPipelinesError):
+    """AWS refused a call, or could not be asked. `code` is AWS's own, where it gave one."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[AwsError], tuple[str, str]]:
+        return type(self), (str(self), self.code)
+
+
+class CredentialsMissing(AwsError):
+    """There are no credentials, or they are not valid any more."""
+
+
+class AccessDenied(AwsError):
+    """The credentials do not allow it."""
+
+
+class NotFound(AwsError):
+    """A bucket, role, cluster or step that is not there."""
+
+
+class RequestRefused(AwsError):
+    """AWS calls the request invalid."""
+
+
+class Throttled(AwsError):
+    """Too many calls, for longer than is worth waiting."""
+
+    retryable = True
+
+
+class Unreachable(AwsError):
+    """AWS did not answer, or answered that it is ill, for longer than is worth waiting."""
+
+    retryable = True
+
+
+class Changed(AwsError):
+    """An object is not as a conditional write wanted it: somebody else was first."""
+
+
+class ResponseLost(AwsError):
+    """A call that must not be repeated blindly may have taken effect: its answer did not arrive."""
+
+    retryable = True
+
+
+class RunFailed(EmrPipelinesError):
+    """A program on a cluster came to nothing."""
+
+    def __init__(self, message: str, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+    def __reduce__(self) -> tuple[type[RunFailed], tuple[str, bool]]:
+        return type(self), (str(self), self.retryable)
+
+
+class ClusterFailed(RunFailed):
+    """The cluster ended, or never came up."""
+
+
+class StepFailed(RunFailed):
+    """The step ended without a result."""
+
+
+class TimedOut(RunFailed):
+    """A deadline passed while the cluster was provisioned, or the step was queued or run."""

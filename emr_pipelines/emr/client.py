@@ -1,0 +1,179 @@
+"""AWS's API: the one place that knows boto3, maps every one of its errors, and tries again what is worth it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import boto3
+from botocore import exceptions as boto
+from botocore.config import Config
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from emr_pipelines.emr.clock import Clock, SystemClock
+from emr_pipelines.errors import (
+    AccessDenied,
+    AwsError,
+    Changed,
+    CredentialsMissing,
+    NotFound,
+    RequestRefused,
+    ResponseLost,
+    Throttled,
+    Unreachable,
+)
+
+# Throttling is AWS asking for patience, not a failure; how long an answer is waited for that never comes
+THROTTLED_FOR_SECONDS = 4 * 3600.0
+UNREACHABLE_FOR_SECONDS = 900.0
+FIRST_CONTACT_SECONDS = 20.0  # who was never reached will not be: a wrong endpoint, no network
+LONGEST_PAUSE_SECONDS = 60.0
+
+BY_CODE: dict[str, type[AwsError]] = {
+    **dict.fromkeys(
+        (
+            "ThrottlingException", "Throttling", "ThrottledException", "RequestLimitExceeded", "RequestThrottled",
+            "RequestThrottledException", "TooManyRequestsException", "SlowDown", "BandwidthLimitExceeded",
+            "LimitExceededException", "ProvisionedThroughputExceededException", "PriorRequestNotComplete",
+        ),
+        Throttled,
+    ),
+    **dict.fromkeys(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AllAccessDisabled", "403"), AccessDenied),
+    **dict.fromkeys(
+        (
+            "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
+            "SignatureDoesNotMatch", "InvalidSignatureException", "UnrecognizedClientException", "AuthFailure",
+            "MissingAuthenticationToken", "MissingAuthenticationTokenException", "IncompleteSignature", "OptInRequired",
+            "RequestExpired", "NotSignedUp",
+        ),
+        CredentialsMissing,
+    ),
+    **dict.fromkeys(("NoSuchBucket", "NoSuchKey", "NoSuchEntity", "NotFoundException", "404"), NotFound),
+    **dict.fromkeys(("PreconditionFailed", "412"), Changed),
+    **dict.fromkeys(("ConditionalRequestConflict", "RequestTimeout", "InternalError", "InternalFailure", "503", "500"), Unreachable),
+}  # fmt: skip
+NO_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.ProfileNotFound,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+    boto.MetadataRetrievalError,
+)
+NOT_SENT = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
+NO_ANSWER = (boto.HTTPClientError, boto.ConnectionError, boto.ResponseStreamingError, boto.IncompleteReadError)
+
+
+class Aws:
+    """AWS as one account in one region sees it: `aws.call("emr", "describe_cluster", ClusterId=...)`.
+
+    region: the AWS SDKs' own choice (AWS_REGION, profile) unless told. Credentials and endpoints are always theirs.
+    """
+
+    def __init__(self, region: str | None = None, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
+        self._region = region or None
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._clients: dict[str, Any] = {}
+        self._answered = False
+
+    @property
+    def region(self) -> str:
+        """Raises RequestRefused when nothing says which."""
+        region: str | None = self._region or self._client("emr").meta.region_name
+        return region or ""
+
+    def call(self, service: str, operation: str, /, *positional: Any, once: bool = False, **request: Any) -> Any:
+        """Make a call and return its answer; a `Body` in it is read.
+
+        A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour.
+        `once` says that the call must not take effect twice: then an answer that may have been lost raises ResponseLost
+        at once. Raises the AwsErrors.
+        """
+        began = self.clock.now()
+
+        def patience_ends(state: RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            unreachable = UNREACHABLE_FOR_SECONDS if self._answered else FIRST_CONTACT_SECONDS
+            return self.clock.now() - began > (THROTTLED_FOR_SECONDS if isinstance(error, Throttled) else unreachable)
+
+        attempts = Retrying(
+            wait=wait_random_exponential(multiplier=1, max=LONGEST_PAUSE_SECONDS),
+            stop=patience_ends,
+            retry=retry_if_exception_type((Throttled, Unreachable)),
+            sleep=self.clock.pause,
+            reraise=True,
+        )
+        return attempts(self._attempt, service, operation, positional, once, request)
+
+    def _attempt(
+        self, service: str, operation: str, positional: tuple[Any, ...], once: bool, request: dict[str, Any]
+    ) -> Any:
+        try:
+            answer = getattr(self._client(service), operation)(*positional, **request)
+            if isinstance(answer, dict) and "Body" in answer:
+                answer["Body"] = answer["Body"].read()
+        except NOT_SENT as error:
+            raise Unreachable(f"{service}.{operation} did not reach AWS: {error}") from error
+        except Exception as error:
+            mapped = mapped_error(error, f"{service}.{operation}", request)
+            if mapped is None:
+                raise
+            self._answered = self._answered or not isinstance(mapped, Unreachable)
+            if once and isinstance(mapped, Unreachable):
+                raise ResponseLost(f"The answer to {service}.{operation} was lost: {error}", mapped.code) from error
+            raise mapped from error
+        self._answered = True
+        return answer
+
+    def _client(self, service: str) -> Any:
+        with self._lock:  # making a client is not thread-safe; using one is
+            if service not in self._clients:
+                # one attempt: boto3's own repeat RunJobFlow when its answer is lost, which starts a second cluster
+                config = Config(
+                    retries={"total_max_attempts": 1},
+                    connect_timeout=10,
+                    read_timeout=60,
+                    user_agent_extra="emr_pipelines",
+                )
+                try:
+                    self._session = self._session or boto3.session.Session(region_name=self._region)
+                    # prices and roles are served from one place
+                    where = {"region_name": "us-east-1"} if service in ("pricing", "iam") else {}
+                    self._clients[service] = self._session.client(service, config=config, **where)
+                except Exception as error:
+                    mapped = mapped_error(error, f"A client of {service}", {})
+                    if mapped is None:
+                        raise
+                    raise mapped from error
+            return self._clients[service]
+
+
+def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:
+    """What an exception of boto3 is here; None when it is not boto3's."""
+    about = ", ".join(
+        f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"
+    )
+    about = f" ({about})" if about else ""
+    if isinstance(error, boto.ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        said = str(error.response.get("Error", {}).get("Message", "")).rstrip(".")
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        kind = BY_CODE.get(code) or (Unreachable if status >= 500 else RequestRefused)  # noqa: PLR2004 (HTTP's)
+        return kind(f"{what}{about} was answered with {code}: {said}.", code)
+    if isinstance(error, NO_CREDENTIALS):
+        return CredentialsMissing(
+            f"{what} needs AWS credentials: {error}. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or run where a role gives them."
+        )
+    if isinstance(error, boto.NoRegionError):
+        return RequestRefused(f"{what} needs an AWS region; set AWS_REGION, to us-east-1 say.", "NoRegion")
+    if isinstance(error, boto.ParamValidationError):
+        return RequestRefused(f"{what}{about} is not a request that AWS takes: {error}", "ParamValidation")
+    if isinstance(error, NO_ANSWER):
+        return Unreachable(f"{what}{about} was not answered: {error}")
+    if isinstance(error, (boto.BotoCoreError, boto3.exceptions.Boto3Error)):
+        return RequestRefused(f"{what}{about} could not be sent: {error}", type(error).__name__)
+    return None

@@ -1,0 +1,46 @@
+"""The states of clusters and steps, as EMR names them, and the sets of them that decisions are made on.
+
+Source: Amazon EMR API Reference, ClusterStatus and StepStatus.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Word(str, Enum):
+    """A word of EMR's API; equal to its text."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class ClusterState(Word):
+    STARTING = "STARTING"
+    BOOTSTRAPPING = "BOOTSTRAPPING"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+    TERMINATED_WITH_ERRORS = "TERMINATED_WITH_ERRORS"
+
+
+class StepState(Word):
+    PENDING = "PENDING"
+    CANCEL_PENDING = "CANCEL_PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    INTERRUPTED = "INTERRUPTED"
+
+
+STARTING_UP = frozenset({ClusterState.STARTING, ClusterState.BOOTSTRAPPING})
+UP = frozenset({ClusterState.RUNNING, ClusterState.WAITING})
+TAKES_STEPS = STARTING_UP | UP
+ENDED = frozenset({ClusterState.TERMINATED, ClusterState.TERMINATED_WITH_ERRORS})
+ACTIVE = frozenset(ClusterState) - ENDED  # what can still cost money
+
+STEP_UNFINISHED = frozenset({StepState.PENDING, StepState.RUNNING, StepState.CANCEL_PENDING})
+STEP_ENDED = frozenset(StepState) - STEP_UNFINISHED
+STEP_WORTH_ATTACHING = frozenset({StepState.PENDING, StepState.RUNNING, StepState.COMPLETED})
