@@ -1,20 +1,23 @@
-"""The command line: `emr-pipelines emulator`."""
+"""The command line: `emr-pipelines emulator | clusters | doctor`."""
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from emr_pipelines.errors import JavaNotUsable
+from emr_pipelines.errors import EmrPipelinesError, JavaNotUsable
 from emr_pipelines.runners.java import use_java
 
 if TYPE_CHECKING:
+    from emr_pipelines.emr.orphans import Outcome
     from emr_pipelines.emulator import Emulator
 
 
@@ -111,6 +114,143 @@ def emulator(
         _introduce(running, env_file)
         interrupted.wait()
         click.echo("Ending what runs.")
+
+
+DEPLOYMENT = click.option(
+    "--deployment",
+    envvar="EMR_PIPELINES_DEPLOYMENT",
+    default="default",
+    show_default=True,
+    help="Whose clusters. [env: EMR_PIPELINES_DEPLOYMENT]",
+)
+REGION = click.option("--region", help="The AWS region, if not the one that the environment or the AWS profile says.")
+
+
+@main.group()
+def clusters() -> None:
+    """The EMR clusters that this package launched: see which there are, and end them."""
+
+
+@clusters.command("list")
+@DEPLOYMENT
+@click.option("--all", "of_all", is_flag=True, help="Those of all deployments in this account and region.")
+@REGION
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+def list_clusters(deployment: str, of_all: bool, region: str | None, as_json: bool) -> None:
+    """List the clusters that can still cost money, newest first."""
+    with _said_shortly():
+        from emr_pipelines.emr.client import Aws
+        from emr_pipelines.emr.cluster import Clusters
+        from emr_pipelines.emr.orphans import rows
+        from emr_pipelines.emr.session import PRODUCT
+
+        aws = Aws(region)
+        found = rows(Clusters(aws).active(PRODUCT if of_all else f"{PRODUCT}/{deployment}"), aws.clock.now())
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    elif found:
+        table = [{**row, "age": _duration(row["age_seconds"])} for row in found]
+        _print_table(table, ("id", "state", "age", "deployment", "scope", "key", "normalized_hours"))
+    else:
+        click.echo("No cluster is active" + ("." if of_all else f" of deployment {deployment!r}; --all looks at all."))
+
+
+def _print_table(table: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    lines = [[name.replace("_", " ").upper() for name in columns]]
+    lines += [[str(row[name]) for name in columns] for row in table]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+@clusters.command()
+@click.argument("ids", nargs=-1)
+@click.option("--older-than", type=click.FloatRange(0), metavar="HOURS", help="The deployment's that are older, too.")
+@DEPLOYMENT
+@REGION
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@click.option("--force", is_flag=True, help="Also clusters that this package did not launch.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until they have ended.")
+def terminate(
+    ids: tuple[str, ...],
+    older_than: float | None,
+    deployment: str,
+    region: str | None,
+    yes: bool,
+    force: bool,
+    no_wait: bool,
+) -> None:
+    """End clusters, by their ids. Exit code 1 when one of them could not be ended."""
+    if not ids and older_than is None:
+        raise click.UsageError(
+            "Give the IDS of clusters, as `emr-pipelines clusters list` shows them, or --older-than."
+        )
+    with _said_shortly():
+        from emr_pipelines.emr.client import Aws
+        from emr_pipelines.emr.cluster import Clusters
+        from emr_pipelines.emr.orphans import RunIs, choose, end, find_orphans, rows
+        from emr_pipelines.emr.session import PRODUCT
+
+        api = Clusters(aws := Aws(region))
+        chosen, refusals = choose(api, ids, force)
+        all_went_well = _told(refusals)
+        if older_than is not None:
+            active = api.active(f"{PRODUCT}/{deployment}")
+            orphans = find_orphans(active, lambda _: RunIs.UNFINISHED, aws.clock.now(), 3600 * older_than)
+            chosen |= {orphan.cluster.id: orphan.cluster for orphan in orphans}
+        for row in rows(chosen.values(), aws.clock.now()):
+            click.echo(f"{row['id']}  {row['state']}  {row['name']}  {_duration(row['age_seconds'])} old")
+        if chosen and not yes:
+            click.confirm(f"End {len(chosen)} cluster{'s' * (len(chosen) > 1)}?", abort=True)
+        all_went_well &= _told(end(api, chosen, wait=not no_wait))
+    if not chosen and all_went_well:
+        click.echo("There is no cluster to end.")
+    if not all_went_well:
+        raise click.exceptions.Exit(1)
+
+
+def _told(outcomes: Iterable[Outcome]) -> bool:
+    """Whether all are good, after each has been told."""
+    bad = 0
+    for outcome in outcomes:
+        click.echo(outcome.sentence, err=not outcome.good)
+        bad += not outcome.good
+    return not bad
+
+
+def _duration(seconds: int) -> str:
+    minutes = seconds // 60
+    days, hours = minutes // 1440, minutes // 60 % 24
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+
+
+@main.command()
+@REGION
+def doctor(region: str | None) -> None:
+    """See whether programs can run on EMR from here, and say what to do where not. Launches nothing."""
+    with _said_shortly():
+        from emr_pipelines.emr.doctor import BAD, PATIENCE_SECONDS, Patient, examine
+        from emr_pipelines.emr.pricing import hurried
+        from emr_pipelines.storage.address import resolve
+
+        findings = examine(Patient(hurried(region, PATIENCE_SECONDS), os.environ, lambda: resolve("")))
+    for finding in findings:
+        click.echo(str(finding))
+    if any(finding.verdict in BAD for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _said_shortly() -> Iterator[None]:
+    """What goes wrong with AWS as a sentence, without a stack trace."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"Amazon EMR needs the package {error.name!r}; install it with pip.") from error
+    except EmrPipelinesError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _yaml(path: Path) -> object:

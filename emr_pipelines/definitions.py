@@ -8,7 +8,7 @@ from emr_pipelines.automation.executor import in_process_by_default
 from emr_pipelines.automation.jobs import pi_job, word_count_job
 from emr_pipelines.automation.schedules import daily_pi, nightly_word_count
 from emr_pipelines.automation.sensors import new_text_sensor
-from emr_pipelines.runners.local import LocalSparkRunner
+from emr_pipelines.runners.target import configured_runner
 from emr_pipelines.storage import Storage
 
 defs = dg.Definitions(
@@ -18,7 +18,7 @@ defs = dg.Definitions(
     sensors=[new_text_sensor],
     executor=in_process_by_default,
     resources={
-        "spark": LocalSparkRunner(),
+        "spark": configured_runner(),
         "storage": Storage(),
     },
 )

@@ -33,6 +33,8 @@ whether the same again may go well; of a mistake that a person has to mend it do
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class EmrPipelinesError(Exception):
     """Base of the tree; catch it to catch everything this package raises on purpose."""
@@ -147,14 +149,15 @@ class ResponseLost(AwsError):
 
 
 class RunFailed(EmrPipelinesError):
-    """A program on a cluster came to nothing."""
+    """A program on a cluster came to nothing. `facts` are what is known of why: kind, hint, logs."""
 
-    def __init__(self, message: str, retryable: bool = False) -> None:
+    def __init__(self, message: str, retryable: bool = False, facts: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.facts = dict(facts or {})
 
-    def __reduce__(self) -> tuple[type[RunFailed], tuple[str, bool]]:
-        return type(self), (str(self), self.retryable)
+    def __reduce__(self) -> tuple[type[RunFailed], tuple[str, bool, dict[str, str]]]:
+        return type(self), (str(self), self.retryable, self.facts)
 
 
 class ClusterFailed(RunFailed):

@@ -1,25 +1,28 @@
-"""`emr-pipelines emulator`, as it is typed."""
+"""`emr-pipelines emulator | clusters | doctor`, as they are typed."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 import emr_pipelines
 from emr_pipelines import cli
-from tests.emulator.conftest import until
+from emr_pipelines.emulator import Emulator, ManualClock
+from tests.emulator.conftest import DURATIONS, SCRIPTED, UP, Rehearsal, until
 
 COMMAND = [sys.executable, "-c", "from emr_pipelines.cli import main; main()", "emulator"]
 
@@ -154,3 +157,150 @@ def test_the_emulator_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fails() == (
         "Error: The emulator needs the package 'botocore'; install it with pip install 'emr-pipelines[emulator]'."
     )
+
+
+# clusters and doctor
+
+
+class Passing:
+    """The emulator's clock for a client: a pause lets the emulator's time pass."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    def now(self) -> float:
+        return self._emulator._agenda.now()
+
+    def pause(self, seconds: float, until: object = None) -> None:  # noqa: ARG002
+        self._emulator.advance(seconds)
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
+    with Emulator(
+        tmp_path / "emulator", clock=ManualClock(time.time()), durations=DURATIONS, scripted=SCRIPTED
+    ) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("emr_pipelines.emr.client.SystemClock", lambda: Passing(emulator))
+        yield Rehearsal(emulator, [])
+
+
+def run(*words: str, answer: str | None = None) -> Result:
+    result = CliRunner().invoke(cli.main, words, input=answer)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_a_list_of_clusters(rehearsal: Rehearsal) -> None:
+    assert run("clusters", "list").output == ("No cluster is active of deployment 'default'; --all looks at all.\n")
+    assert run("clusters", "list", "--all").output == "No cluster is active.\n"
+    old = rehearsal.up(Name="emr-pipelines/default/run/0a1b")
+    rehearsal.advance(25 * 3600)
+    new = rehearsal.launch(Name="emr-pipelines/other/pool/2c3d-0")
+    rehearsal.launch(Name="theirs")
+    answer = run("clusters", "list")
+    assert answer.exit_code == 0
+    assert [line.split() for line in answer.output.splitlines()] == [
+        ["ID", "STATE", "AGE", "DEPLOYMENT", "SCOPE", "KEY", "NORMALIZED", "HOURS"],
+        [old, "WAITING", "1", "d", "1", "h", "default", "run", "0a1b", "624"],
+    ]
+    assert [line.split()[0] for line in run("clusters", "list", "--all").output.splitlines()[1:]] == [new, old]
+    assert new in run("clusters", "list", "--deployment", "other").output
+
+
+def test_a_list_for_programs(rehearsal: Rehearsal) -> None:
+    cluster_id = rehearsal.up(Name="emr-pipelines/default/run/0a1b")
+    (row,) = json.loads(run("clusters", "list", "--json").stdout)
+    assert (row["id"], row["age_seconds"], row["scope"]) == (cluster_id, UP, "run")
+    assert json.loads(run("clusters", "list", "--json", "--deployment", "other").stdout) == []
+
+
+def test_the_end_of_clusters_is_asked_for_and_waited_for(rehearsal: Rehearsal) -> None:
+    one, two = (rehearsal.up(Name=f"emr-pipelines/default/run/{key}") for key in "ab")
+    answer = run("clusters", "terminate", one, two, answer="n\n")
+    assert answer.exit_code == 1
+    assert "End 2 clusters? [y/N]" in answer.output
+    assert rehearsal.state(one) == "WAITING"
+    answer = run("clusters", "terminate", one, two, answer="y\n")
+    assert answer.exit_code == 0
+    assert answer.output.splitlines()[-2:] == [f"Cluster {found} is TERMINATED." for found in (one, two)]
+    assert [rehearsal.state(found) for found in (one, two)] == ["TERMINATED", "TERMINATED"]
+    answer = run("clusters", "terminate", one, "--yes")
+    assert (answer.exit_code, answer.output.splitlines()[0]) == (0, f"Cluster {one} is TERMINATED already.")
+
+
+def test_without_waiting(rehearsal: Rehearsal) -> None:
+    one = rehearsal.up(Name="emr-pipelines/default/run/a")
+    answer = run("clusters", "terminate", one, "--yes", "--no-wait")
+    assert answer.exit_code == 0
+    assert f"Cluster {one} was told to end." in answer.output
+    assert rehearsal.state(one) == "TERMINATING"
+
+
+def test_others_clusters_are_left_alone_unless_forced(rehearsal: Rehearsal) -> None:
+    ours, theirs = rehearsal.up(Name="emr-pipelines/default/run/a"), rehearsal.up(Name="theirs")
+    answer = run("clusters", "terminate", ours, theirs, "--yes")
+    assert answer.exit_code == 1
+    assert f"Cluster {theirs} was left alone" in answer.stderr
+    assert [rehearsal.state(found) for found in (ours, theirs)] == ["TERMINATED", "WAITING"]
+    assert run("clusters", "terminate", theirs, "--yes", "--force").exit_code == 0
+    assert rehearsal.state(theirs) == "TERMINATED"
+
+
+def test_old_clusters_of_a_deployment(rehearsal: Rehearsal) -> None:
+    old, elsewhere = (rehearsal.up(Name=f"emr-pipelines/{of}/pool/a-0") for of in ("default", "other"))
+    rehearsal.advance(7200)
+    new = rehearsal.up(Name="emr-pipelines/default/pool/b-0")
+    answer = run("clusters", "terminate", "--older-than", "2", "--yes")
+    assert answer.exit_code == 0
+    states = [rehearsal.state(found) for found in (old, elsewhere, new)]
+    assert states == ["TERMINATED", "WAITING", "WAITING"]
+    assert run("clusters", "terminate", "--older-than", "2", "--yes").output == "There is no cluster to end.\n"
+
+
+def test_no_such_cluster(rehearsal: Rehearsal) -> None:  # noqa: ARG001 (its environment is used)
+    answer = run("clusters", "terminate", "j-NONE", "--yes")
+    assert answer.exit_code == 1
+    assert answer.output.startswith("Cluster j-NONE cannot be ended: emr.describe_cluster (ClusterId 'j-NONE') was")
+
+
+def test_no_cluster_is_named() -> None:
+    answer = run("clusters", "terminate")
+    assert answer.exit_code == 2
+    assert "Give the IDS of clusters" in answer.output
+
+
+def test_aws_that_refuses_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    answer = run("clusters", "list", "--region", "us-east-1")
+    assert answer.exit_code == 1
+    assert answer.output.startswith("Error: emr.list_clusters needs AWS credentials: ")
+
+
+def test_without_boto3_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "emr_pipelines.emr.client", raising=False)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    answer = run("clusters", "list")
+    assert (answer.exit_code, answer.output) == (
+        1,
+        "Error: Amazon EMR needs the package 'boto3'; install it with pip.\n",
+    )
+
+
+def test_the_doctor(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
+    answer = run("doctor")
+    lines = {line.split(":")[0].split(maxsplit=1)[1]: line.split()[0] for line in answer.output.splitlines()}
+    assert answer.exit_code == 1
+    assert lines["bucket"] == "MISSING"
+    assert lines["storage"] == "WRONG"
+    rehearsal.emulator.create_bucket("mine")
+    monkeypatch.setenv("EMR_PIPELINES_BUCKET", "mine")
+    answer = run("doctor")
+    assert answer.exit_code == 0, answer.output
+    assert {line.split()[0] for line in answer.output.splitlines()} == {"OK", "UNCHECKED"}
+    assert "s3://mine/data can be written" in answer.output

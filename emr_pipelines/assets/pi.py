@@ -28,6 +28,7 @@ from emr_pipelines.programs.pi import (
     machin,
 )
 from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
 
 COLUMNS = dg.TableSchema(
@@ -95,7 +96,10 @@ class PiEstimatesConfig(AssetConfig):
 def pi_estimates(
     context: dg.AssetExecutionContext, config: PiEstimatesConfig, spark: SparkRunner, storage: Storage
 ) -> AssetEvents:
-    with mistakes_as_failures(), storage.new_version(context.asset_key, context.run.run_id) as version:
+    with (
+        mistakes_as_failures(),
+        storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
+    ):
         params = PiParams(
             output=version.uri,
             samples=tuple(config.samples),

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import ValidationError
 
-from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue
+from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
 from emr_pipelines.storage import Storage, Version
 
 OWNERS = ["team:data-engineering"]
@@ -41,7 +41,7 @@ def mistakes_as_failures() -> Iterator[None]:
 
 
 def path_of(uri: str) -> dg.PathMetadataValue:
-    """Where something is, as metadata that can be pasted into a shell."""
+    """Where something is, as metadata that can be pasted into a shell: a path on this machine, or an s3:// URI."""
     return dg.MetadataValue.path(uri.removeprefix("file://"))
 
 
@@ -83,7 +83,7 @@ def publish(
         context.log.info(f"Unchanged: the data is the same as in version {same_as}.")
     try:
         pruned = storage.prune(context.asset_key)
-    except OSError as error:  # the new version is published; a leftover must not make this run a failure
+    except StorageUnusable as error:  # the new version is published; a leftover must not make this run a failure
         context.log.warning(f"Old versions could not be deleted and will be tried again next time: {error}")
     else:
         if pruned:

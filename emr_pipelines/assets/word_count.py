@@ -1,6 +1,7 @@
 """The word count pipeline: input_text -> word_counts."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +21,7 @@ from emr_pipelines.programs import ingest, text, word_count
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
 from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
 
 GROUP = "word_count"
@@ -78,9 +80,13 @@ class WordCountsConfig(AssetConfig):
 def input_text(
     context: dg.AssetExecutionContext, config: InputTextConfig, spark: SparkRunner, storage: Storage
 ) -> AssetEvents:
-    with mistakes_as_failures(), storage.new_version(context.asset_key, context.run.run_id) as version:
+    with (
+        mistakes_as_failures(),
+        storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
+    ):
         sources = tuple(config.sources or configured_sources())
-        result = spark.run(context, ingest_text, IngestParams(sources, version.uri))
+        readable = tuple(spark.bring(context, sources, _paths_of))
+        result = spark.run(context, ingest_text, IngestParams(readable, version.uri))
         metadata = {
             "sources": dg.MetadataValue.json(list(sources)),
             "dagster/row_count": result.lines,
@@ -95,6 +101,10 @@ def input_text(
         for sentence in _not_utf8(result):
             context.log.warning(sentence)
         yield from publish(context, storage, version, result.digest, check_input_text(result), metadata)
+
+
+def _paths_of(sources: Sequence[str]) -> list[str]:
+    return [file.path for file in text.find_text_files(sources)]
 
 
 def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
@@ -146,7 +156,10 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
 def word_counts(
     context: dg.AssetExecutionContext, config: WordCountsConfig, spark: SparkRunner, storage: Storage
 ) -> AssetEvents:
-    with mistakes_as_failures(), storage.new_version(context.asset_key, context.run.run_id) as version:
+    with (
+        mistakes_as_failures(),
+        storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
+    ):
         snapshot = storage.require(input_text.key)
         params = WordCountParams(
             text=snapshot.uri,

@@ -38,7 +38,9 @@ BY_CODE: dict[str, type[AwsError]] = {
         ),
         Throttled,
     ),
-    **dict.fromkeys(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AllAccessDisabled", "403"), AccessDenied),
+    **dict.fromkeys(
+        ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AllAccessDisabled", "403"), AccessDenied
+    ),
     **dict.fromkeys(
         (
             "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
@@ -50,7 +52,9 @@ BY_CODE: dict[str, type[AwsError]] = {
     ),
     **dict.fromkeys(("NoSuchBucket", "NoSuchKey", "NoSuchEntity", "NotFoundException", "404"), NotFound),
     **dict.fromkeys(("PreconditionFailed", "412"), Changed),
-    **dict.fromkeys(("ConditionalRequestConflict", "RequestTimeout", "InternalError", "InternalFailure", "503", "500"), Unreachable),
+    **dict.fromkeys(
+        ("ConditionalRequestConflict", "RequestTimeout", "InternalError", "InternalFailure", "503", "500"), Unreachable
+    ),
 }  # fmt: skip
 NO_CREDENTIALS = (
     boto.NoCredentialsError,
@@ -151,7 +155,7 @@ class Aws:
             return self._clients[service]
 
 
-def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:
+def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:  # noqa: PLR0911 (one per kind)
     """What an exception of boto3 is here; None when it is not boto3's."""
     about = ", ".join(
         f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"

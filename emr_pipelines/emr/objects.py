@@ -73,12 +73,12 @@ class Objects:
         """Write an object, whole and at once. With `replacing`, raises Changed when it is not that any more."""
         bucket, key = split_uri(uri)
         condition: dict[str, Any] = {} if replacing is None else {"IfMatch": replacing.etag}
-        self._put(uri, Bucket=bucket, Key=key, Body=data, **condition)
+        self._put(Bucket=bucket, Key=key, Body=data, **condition)
 
     def create(self, uri: str, data: bytes) -> None:
         """Write an object that is not there yet. Raises Changed when it is."""
         bucket, key = split_uri(uri)
-        self._put(uri, Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+        self._put(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
 
     def upload(self, uri: str, path: Path) -> None:
         """Write an object from a file of any size."""
@@ -142,5 +142,5 @@ class Objects:
             return None
         return Content(found["Body"], found["ETag"])
 
-    def _put(self, uri: str, **request: Any) -> None:
+    def _put(self, **request: Any) -> None:
         self._aws.call("s3", "put_object", **request)

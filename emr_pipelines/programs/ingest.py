@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,24 +15,30 @@ from emr_pipelines.errors import EmrPipelinesError, InvalidValue, SourceError, S
 from emr_pipelines.programs.text import (
     ALLOWED_SOURCES,
     Split,
+    delete_from,
     find_text_files,
     open_output,
     plan_tasks,
     read_split,
     refuse_binary,
+    refuse_sources_in,
 )
+from emr_pipelines.programs.text import REQUIREMENTS as TEXT_REQUIREMENTS
 
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
     from pyspark.sql import SparkSession
 
+REQUIREMENTS = TEXT_REQUIREMENTS
+
 MANIFEST = "_manifest.json"  # a leading underscore: Spark and `find_text_files` pass over it
+LEFTOVER = re.compile(rf"part-\d{{5,}}\.txt|{re.escape(MANIFEST)}")
 DECODE_ERRORS = "emr_pipelines.replace_and_count"
 LISTED_FILES = 100
 
 
 @dataclass(frozen=True)
 class IngestParams:
-    """`sources`: files, folders, globs, s3:// prefixes. `output`: the folder (path or URI) to write, not there yet."""
+    """`sources`: files, folders, globs, s3:// prefixes. `output`: the folder (path or URI) to write."""
 
     sources: tuple[str, ...]
     output: str
@@ -121,16 +128,24 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
 
     The snapshot is plain text: UTF-8, no byte order mark, every line ended by `\\n`, parts in the order of the files'
     paths. Tasks write their part files themselves, under names that depend on the input alone, so that a task that is
-    tried again writes the same bytes to the same place.
+    tried again writes the same bytes to the same place. Part files and a manifest that are there already, as a step
+    that was killed leaves them, are deleted first; nothing else is.
 
-    Raises SourceNotFound, SourceUnreadable, or NotText for the first file that is not text.
+    Raises SourceNotFound, SourceUnreadable, NotText for the first file that is not text, InvalidValue when a source
+    lies in the output, and StorageUnusable when that cannot be written.
     """
     began = time.monotonic()
     files = find_text_files(params.sources)
+    refuse_sources_in(params.output, files)
     context = spark.sparkContext
     tasks = plan_tasks(files, context.defaultParallelism)
     output = params.output.rstrip("/")
     print(f"Reading {len(files):,} files, {sum(file.bytes for file in files):,} bytes, in {len(tasks)} tasks.")
+
+    try:
+        delete_from(output, LEFTOVER)
+    except OSError as error:
+        raise StorageUnusable(f"{output} cannot be written: {error}") from error
 
     def copy(numbered_task: tuple[int, tuple[Split, ...]]) -> list[_Copied]:
         number, task = numbered_task

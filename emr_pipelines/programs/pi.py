@@ -16,6 +16,8 @@ from emr_pipelines.errors import InvalidValue
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
     from pyspark.sql import SparkSession
 
+REQUIREMENTS = ("numpy>=2,<3",)  # what a cluster must have
+
 CHUNK_SAMPLES = 1 << 22  # one random stream; the streams, and so the estimate, do not depend on how they are dealt out
 BLOCK_SAMPLES = 1 << 16  # two blocks of float64 fit a core's second-level cache
 BOUND_STD_ERRORS = 5  # a Monte Carlo estimate is further off than this once in 1.7 million times
@@ -33,7 +35,7 @@ COLUMNS = (
 @dataclass(frozen=True)
 class PiParams:
     """`samples`: the Monte Carlo sizes. `decimals`: how many the series must have right. `partitions`: Spark tasks per
-    estimate, by default one per core. `output`: the folder (path or URI) to write, not there yet."""
+    estimate, by default one per core. `output`: the folder (path or URI) to write; what is in it is replaced."""
 
     output: str
     samples: tuple[int, ...] = (10_000, 1_000_000, 100_000_000)
@@ -82,8 +84,8 @@ class PiResult:
 
 
 def estimate_pi(spark: SparkSession, params: PiParams) -> PiResult:
-    """Estimate pi by each method and size, and write the estimates as a parquet table to `params.output`. Spark raises
-    when that exists already."""
+    """Estimate pi by each method and size, and write the estimates as a parquet table to `params.output`, in the
+    place of what is there: a step that was killed and is submitted again finds part of its own output."""
     began = time.monotonic()
     partitions = params.partitions or spark.sparkContext.defaultParallelism
     estimates = []
@@ -94,7 +96,7 @@ def estimate_pi(spark: SparkSession, params: PiParams) -> PiResult:
     estimates.append(series)
     print(_sentence(series))
     rows = [astuple(estimate) for estimate in estimates]
-    spark.createDataFrame(rows, COLUMNS).coalesce(1).write.parquet(params.output)
+    spark.createDataFrame(rows, COLUMNS).coalesce(1).write.mode("overwrite").parquet(params.output)
     values = repr([row[:-1] for row in rows] + [digits])
     digest = blake2b(values.encode(), digest_size=16).hexdigest()
     return PiResult(tuple(estimates), digits, digest, time.monotonic() - began)

@@ -24,6 +24,9 @@ from typing import Any, BinaryIO
 
 from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, SourceUnreadable
 
+# what a cluster must have: pyarrow reads the files, and pyspark's mapInArrow refuses to start without pandas
+REQUIREMENTS = ("pyarrow>=17,<27", "pandas>=2.2.2,<4", "numpy>=2,<3")
+
 BLOCK_BYTES = 1 << 20
 SPLIT_BYTES = 8 << 20  # fixed, so that the splits, and digests over them, do not depend on the number of cores
 TASK_BYTES = 64 << 20
@@ -31,8 +34,9 @@ OPEN_COST_BYTES = 256 << 10  # what opening one more file costs, in bytes read m
 COMPRESSED_COST = 4  # text shrinks about four times under gzip and bzip2
 SNIFFED_BYTES = 8000  # where Git looks for a NUL byte to call a file binary
 
+S3_SCHEMES = ("s3", "s3a", "s3n")
 HIDDEN = (".", "_")  # as Hadoop and Spark have it
-STORAGE_MARK = ".emr_pipelines_storage"  # an empty file in the folder that holds the assets
+STORAGE_MARK = ".emr_pipelines_storage"  # an empty file in the folder, or below the prefix, that holds the assets
 GLOB = re.compile(r"[*?\[]")
 
 BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
@@ -141,10 +145,35 @@ def refuse_binary(path: str, first_block: bytes) -> None:
         raise NotText(f"{path} is not text: it has a NUL byte at offset {nul}; allowed: {ALLOWED_CONTENT}.")
 
 
+def refuse_sources_in(output: str, files: Iterable[TextFile]) -> None:
+    """Raise InvalidValue when one of the files lies in the output folder, where it would be deleted or replaced."""
+    scheme, separator, rest = output.partition("://")
+    if scheme in S3_SCHEMES:
+        folder = f"s3://{rest}"
+    elif separator and scheme != "file":
+        return  # hdfs://, say, where no source can be
+    else:
+        folder = locate(output)[1]
+    for file in files:
+        if file.path.startswith(folder.rstrip("/") + "/"):
+            raise InvalidValue("The output", output, f"a folder without sources, such as {file.path}, in it")
+
+
+def delete_from(folder: str, names: re.Pattern[str]) -> None:
+    """Delete the files directly in a folder (path or URI) that are called so; there need be none. Raises OSError."""
+    from pyarrow.fs import FileSelector, FileType
+
+    filesystem, inner = locate(folder)
+    for info in filesystem.get_file_info(FileSelector(inner.rstrip("/"), allow_not_found=True)):
+        if info.type == FileType.File and names.fullmatch(info.base_name):
+            filesystem.delete_file(info.path)
+
+
 def open_output(path: str) -> AbstractContextManager[Any]:
     """A binary stream that writes a local path, file:// or s3:// URI, with the folders it needs. Raises OSError."""
     filesystem, inner = locate(path)
-    filesystem.create_dir(posixpath.dirname(inner), recursive=True)
+    if not path.startswith("s3://"):  # S3 has no folders, and a bucket is not a program's to make
+        filesystem.create_dir(posixpath.dirname(inner), recursive=True)
     stream: AbstractContextManager[Any] = filesystem.open_output_stream(inner)
     return stream
 
@@ -204,13 +233,20 @@ def _find(source: str) -> Iterator[TextFile]:
 
 
 def _objects_below(filesystem: Any, base: str, pattern: list[str]) -> Iterator[TextFile]:
-    """The objects below a bucket or prefix whose key from there matches and has no hidden part."""
+    """The objects below a bucket or prefix whose key from there matches and has no hidden part; but none in an asset
+    storage below it, for what was ingested must not be ingested again."""
     from pyarrow.fs import FileSelector, FileType
 
-    for info in filesystem.get_file_info(FileSelector(base, allow_not_found=True, recursive=True)):
+    infos = filesystem.get_file_info(FileSelector(base, allow_not_found=True, recursive=True))
+    storages = tuple(
+        info.path.removesuffix(STORAGE_MARK)
+        for info in infos
+        if info.base_name == STORAGE_MARK and info.path != f"{base}/{STORAGE_MARK}"
+    )
+    for info in infos:
         names = info.path[len(base) + 1 :].split("/")
-        hidden = any(name.startswith(HIDDEN) for name in names)
-        if info.type == FileType.File and not hidden and _matches(names, pattern):
+        passed_over = any(name.startswith(HIDDEN) for name in names) or info.path.startswith(storages)
+        if info.type == FileType.File and not passed_over and _matches(names, pattern):
             yield TextFile(f"s3://{info.path}", info.size, info.mtime_ns or 0)
 
 

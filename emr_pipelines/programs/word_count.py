@@ -22,17 +22,21 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.programs.text import Split, find_text_files, plan_tasks, read_split
+from emr_pipelines.programs.text import REQUIREMENTS as TEXT_REQUIREMENTS
+from emr_pipelines.programs.text import Split, find_text_files, plan_tasks, read_split, refuse_sources_in
 
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
     from pyspark.sql import SparkSession
+
+REQUIREMENTS = TEXT_REQUIREMENTS
 
 MOST_WORDS_HELD = 1_000_000  # a task hands its counts on at this many distinct words, which bounds its memory
 
 
 @dataclass(frozen=True)
 class WordCountParams:
-    """`text`: a folder, file, glob or s3:// prefix. `output`: the folder (path or URI) to write, not there yet.
+    """`text`: a folder, file, glob or s3:// prefix. `output`: the folder (path or URI) to write; what is in it
+    is replaced.
 
     Words counted fewer than `min_count` times and the `stop_words` are left out of the table. `top` is how many of
     the most frequent words the result carries.
@@ -80,16 +84,18 @@ class WordCountResult:
 
 
 def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult:
-    """Count the words of `params.text` into a parquet table at `params.output`: `word: string`, `count: bigint`.
+    """Count the words of `params.text` into a parquet table at `params.output`: `word: string`, `count: bigint`,
+    in the place of what is there: a step that was killed and is submitted again finds part of its own output.
 
     Tasks read their own bytes, count in Python, and hand on one row per distinct word; Spark adds those up. Raises
-    SourceNotFound when there is no text; a file that cannot be read is a NotText or SourceUnreadable inside Spark's
-    PythonException.
+    SourceNotFound when there is no text, InvalidValue when it lies in the output; a file that cannot be read is a
+    NotText or SourceUnreadable inside Spark's PythonException.
     """
     from pyspark.sql import functions as F  # noqa: N812 (the name everybody uses)
 
     began = time.monotonic()
     files = find_text_files([params.text])
+    refuse_sources_in(params.output, files)
     context = spark.sparkContext
     tasks = plan_tasks(files, context.defaultParallelism)
     print(f"Counting the words of {len(files):,} files in {len(tasks)} tasks.")
@@ -117,7 +123,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
             F.coalesce(F.sum(F.when(is_word & ~wanted, F.col("count"))), F.lit(0)).alias("left_out"),
             F.count("word").alias("distinct"),
         ).collect()[0]
-        counts.where(wanted).select("word", "count").write.parquet(params.output)
+        counts.where(wanted).select("word", "count").write.mode("overwrite").parquet(params.output)
     finally:
         counts.unpersist()
 

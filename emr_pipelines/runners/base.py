@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
@@ -28,5 +28,15 @@ class SparkRunner(dg.ConfigurableResource[None], ABC):
         """Run `program(spark, params)` and return its result.
 
         While it runs, what it prints and how far Spark is go to the event log of the run. An exception of the program
-        passes through.
+        passes through where it runs in this process; elsewhere it is a Failure that says why, with its traceback.
         """
+
+    def bring(
+        self,
+        context: dg.AssetExecutionContext,  # noqa: ARG002 (for runners elsewhere)
+        sources: Sequence[str],
+        find: Callable[[Sequence[str]], Sequence[str]],  # noqa: ARG002
+    ) -> list[str]:
+        """The sources as programs can read them. Spark in this process reads what this process reads; a runner
+        elsewhere copies the files of this machine that `find` says they stand for."""
+        return list(sources)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, TextIO, cast
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from emr_pipelines.programs import progress
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.java import use_java
 
 if TYPE_CHECKING:  # pyspark takes a second to import
-    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
 LINE_END = re.compile(r"[\r\n]+")  # progress bars end their lines with \r
@@ -74,17 +74,17 @@ class LocalSparkRunner(SparkRunner):
             said = ""
             try:
                 while not wait([outcome], timeout=self.progress_seconds).done:
-                    progress = _observed(_running_stages, spark.sparkContext)
-                    if progress and progress != said:
-                        log(progress)
-                        said = progress
+                    news = progress.observed(progress.running_stages, spark.sparkContext)
+                    if news and news != said:
+                        log(news)
+                        said = news
             except BaseException:
                 _in_own_thread(lambda: spark.sparkContext.cancelJobGroup(group))
                 thread.join(STOP_SECONDS)
                 raise
             thread.join()
         result = outcome.result()
-        summary = _observed(lambda context: _summary(context, group), spark.sparkContext)
+        summary = progress.observed(lambda context: progress.summary(context, group), spark.sparkContext)
         if summary:
             log(summary)
         return result
@@ -99,7 +99,7 @@ class LocalSparkRunner(SparkRunner):
         from dagster_pyspark import LazyPySparkResource
         from pyspark.sql import SparkSession
 
-        if _answers(pyspark.SparkContext._active_spark_context):  # noqa: SLF001 (there is no other way to ask)
+        if progress.answers(pyspark.SparkContext._active_spark_context):  # noqa: SLF001 (there is no other way to ask)
             # this run's, or a test's or a notebook's, which is used and not stopped
             return self._started or SparkSession.builder.getOrCreate()
         _forget_dead_jvm()
@@ -179,16 +179,6 @@ def _printed_lines_to(log: Callable[[str], None]) -> Iterator[None]:
         tee.finish()
 
 
-def _answers(spark: SparkContext | None) -> bool:
-    """Whether it is there and runs: a program may have stopped it, and a JVM can die."""
-    from py4j.protocol import Py4JError
-
-    try:
-        return spark is not None and spark._jsc is not None and not spark._jsc.sc().isStopped()  # noqa: SLF001
-    except (OSError, Py4JError):
-        return False
-
-
 def _forget_dead_jvm() -> None:
     """Let pyspark start a JVM anew when the one of this process has died; by itself it goes on calling it."""
     from pyspark import SparkContext
@@ -199,33 +189,3 @@ def _forget_dead_jvm() -> None:
         SparkContext._active_spark_context = None  # noqa: SLF001
         SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
         SparkSession._instantiatedSession = None  # noqa: SLF001
-
-
-def _observed(look: Callable[[SparkContext], str], spark: SparkContext) -> str:
-    """What a look at Spark's progress gives; nothing when Spark has gone: to watch a program must not make it fail."""
-    from py4j.protocol import Py4JError
-
-    try:
-        return look(spark) if _answers(spark) else ""
-    except (AttributeError, OSError, Py4JError):  # AttributeError: stopped meanwhile
-        return ""
-
-
-def _running_stages(spark: SparkContext) -> str:
-    tracker = spark.statusTracker()
-    stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-    parts = [
-        f"stage {stage.stageId} ({stage.name}): {stage.numCompletedTasks} of {stage.numTasks} tasks done"
-        for stage in stages
-        if stage is not None
-    ]
-    return f"Spark: {'; '.join(parts)}" if parts else ""
-
-
-def _summary(spark: SparkContext, group: str) -> str:
-    tracker = spark.statusTracker()
-    jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
-    numbers = {number for job in jobs if job is not None for number in job.stageIds}
-    stages = [stage for stage in map(tracker.getStageInfo, numbers) if stage is not None and stage.numCompletedTasks]
-    tasks = sum(stage.numCompletedTasks for stage in stages)
-    return f"Spark: {len(jobs)} jobs, {len(stages)} stages, {tasks} tasks done."

@@ -224,6 +224,28 @@ def test_a_storage_that_cannot_be_written_is_said_before_any_work(
         assert says in Pipeline(instance, Storage(uri=uri)).failure()
 
 
+def test_the_snapshot_can_be_on_s3(instance: dg.DagsterInstance, s3: Any, tree: Path) -> None:
+    s3.create_bucket(Bucket="snapshots")
+    (tree / "a.txt").write_text("one\n")
+    pipeline = Pipeline(instance, Storage(uri="s3://snapshots/data", keep_versions=1))
+    for _ in range(2):
+        result = pipeline.materialize(input_text, input_text={"sources": [str(tree)]})
+        published = pipeline.storage.require(input_text.key)
+        assert metadata(result, input_text)["path"] == published.uri
+        assert metadata(result, input_text)["manifest"] == f"{published.uri}/_manifest.json"
+        keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket="snapshots")["Contents"]]
+        folder = published.uri.removeprefix("s3://snapshots/")
+        assert keys == [
+            "data/.emr_pipelines_storage",
+            f"{folder}/_manifest.json",
+            f"{folder}/_published.json",
+            f"{folder}/part-00000.txt",
+            "data/input_text/latest.json",
+        ]
+    sentence = Pipeline(instance, Storage(uri="s3://never-made")).failure()
+    assert sentence.endswith("Create the bucket, or set EMR_PIPELINES_STORAGE to one that is there.")
+
+
 def test_an_unknown_setting_is_named(pipeline: Pipeline) -> None:
     with pytest.raises(dg.DagsterInvalidConfigError, match='unexpected config entry "sauces"'):
         pipeline.materialize(input_text={"sauces": []})

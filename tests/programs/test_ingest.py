@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound
+from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, StorageUnusable
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, _Cleaner, ingest_text
 from emr_pipelines.programs.text import find_text_files
 
@@ -69,6 +69,49 @@ def test_a_source_in_s3_is_read_by_the_tasks(spark: SparkSession, s3: Any, tmp_p
     result = ingest(spark, "s3://ingest/in", output=tmp_path / "out")
     assert snapshot(tmp_path / "out") == b"one\ntwo\n"
     assert (result.files, result.lines) == (2, 2)
+
+
+def test_what_a_killed_attempt_left_is_replaced_and_nothing_else_goes(
+    spark: SparkSession, tree: Path, tmp_path: Path
+) -> None:
+    (tree / "a.txt").write_text("one\n")
+    out = tmp_path / "out"
+    (out / "part-00009.txt").parent.mkdir()
+    for name in ("part-00000.txt", "part-00009.txt", "part-123456.txt", "_manifest.json"):
+        (out / name).write_text("left by an attempt that saw more cores")
+    for name in ("notes.txt", "part-9.txt", "part-00009.txt.gz", "sub/part-00009.txt"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine\n")
+    first = ingest(spark, tree, output=out)
+    again = ingest(spark, tree, output=out)
+    assert first.digest == again.digest
+    assert json.loads((out / "_manifest.json").read_text())["lines"] == 1
+    files = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*.txt*")}
+    assert files.pop("part-00000.txt") == "one\n"
+    assert files == dict.fromkeys(["notes.txt", "part-9.txt", "part-00009.txt.gz", "sub/part-00009.txt"], "mine\n")
+
+
+def test_a_snapshot_is_not_ingested_into_itself(spark: SparkSession, tree: Path) -> None:
+    (tree / "part-00000.txt").write_text("one\n")
+    with pytest.raises(InvalidValue, match=r"allowed: a folder without sources, such as .*/part-00000\.txt, in it"):
+        ingest(spark, tree, output=tree)
+    assert (tree / "part-00000.txt").read_text() == "one\n"
+
+
+def test_s3_is_written_without_making_folders_or_buckets(spark: SparkSession, s3: Any, tree: Path) -> None:
+    (tree / "a.txt").write_text("one\n")
+    s3.create_bucket(Bucket="ingested")
+    for _ in range(2):
+        result = ingest_text(spark, IngestParams((str(tree),), "s3://ingested/deep/out"))
+        assert result.manifest == "s3://ingested/deep/out/_manifest.json"
+        keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket="ingested")["Contents"]]
+        assert [key for key in keys if not key.endswith("/")] == [
+            "deep/out/_manifest.json",
+            "deep/out/part-00000.txt",
+        ]
+    with pytest.raises(StorageUnusable, match=r"s3://never-made/out.* cannot be written"):
+        ingest_text(spark, IngestParams((str(tree),), "s3://never-made/out"))
+    assert "never-made" not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
 
 
 def test_the_digest_says_whether_the_text_is_the_same(spark: SparkSession, tree: Path, tmp_path: Path) -> None:

@@ -44,6 +44,13 @@ def test_the_table(spark: SparkSession, tmp_path: Path) -> None:
     assert result.digits == PI_100[:52]
 
 
+def test_what_a_killed_attempt_left_is_replaced(spark: SparkSession, tmp_path: Path) -> None:
+    for samples in (100, 200):
+        estimate_pi(spark, PiParams(f"file://{tmp_path}/out", samples=(samples,)))
+        rows = spark.read.parquet(f"file://{tmp_path}/out").collect()
+        assert sorted(row["samples"] for row in rows if row["method"] == "monte_carlo") == [samples]
+
+
 def test_monte_carlo_is_what_plain_numpy_gives(spark: SparkSession) -> None:
     samples = 3 * pi.BLOCK_SAMPLES + 17
     inside = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, SourceUnreadable
-from emr_pipelines.programs.text import STORAGE_MARK, Split, TextFile, find_text_files, plan_tasks, read_split
+from emr_pipelines.programs.text import (
+    STORAGE_MARK,
+    Split,
+    TextFile,
+    find_text_files,
+    plan_tasks,
+    read_split,
+    refuse_sources_in,
+)
 
 
 def paths(*sources: str) -> list[str]:
@@ -144,6 +153,34 @@ def test_s3_prefixes_folders_objects_and_globs(s3: Any) -> None:
         find_text_files(["s3://texts/nothing-here"])
     with pytest.raises(SourceNotFound, match="s3://no-such-bucket/x"):
         find_text_files(["s3://no-such-bucket/x"])
+
+
+def test_a_storage_of_assets_in_s3_is_passed_over(s3: Any) -> None:
+    s3.create_bucket(Bucket="with-storage")
+    for key in ("a.txt", "data/.emr_pipelines_storage", "data/words/b.txt", "database/c.txt"):
+        s3.put_object(Bucket="with-storage", Key=key, Body=b"")
+    assert paths("s3://with-storage") == ["s3://with-storage/a.txt", "s3://with-storage/database/c.txt"]
+    assert paths("s3://with-storage/dat") == ["s3://with-storage/database/c.txt"]
+    assert paths("s3://with-storage/*/*.txt") == ["s3://with-storage/database/c.txt"]
+    assert paths("s3://with-storage/data") == ["s3://with-storage/data/words/b.txt"]  # unless it is meant
+
+
+@pytest.mark.parametrize(
+    ("output", "path", "refused"),
+    [
+        ("/data/out", "/data/out/a.txt", True),
+        ("file:///data/out/", "/data/out/deep/a.txt", True),
+        ("/data/out", "/data/output/a.txt", False),
+        ("s3://bucket/out", "s3://bucket/out/a.txt", True),
+        ("s3a://bucket/out/", "s3://bucket/out/a.txt", True),
+        ("s3://bucket/out", "s3://bucket/other/a.txt", False),
+        ("s3://bucket/out", "/bucket/out/a.txt", False),
+        ("hdfs:///out", "/out/a.txt", False),
+    ],
+)
+def test_an_output_with_sources_in_it_is_refused(output: str, path: str, refused: bool) -> None:
+    with pytest.raises(InvalidValue, match="The output is") if refused else nullcontext():
+        refuse_sources_in(output, [TextFile(path, 1)])
 
 
 @given(

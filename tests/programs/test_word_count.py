@@ -106,6 +106,22 @@ def test_the_table_has_the_promised_columns(spark: SparkSession, tree: Path, tmp
     assert dict(spark.read.parquet(f"file://{tmp_path}/out").dtypes) == {"word": "string", "count": "bigint"}
 
 
+def test_what_a_killed_attempt_left_is_replaced(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    for text in ("one two", "three"):
+        (tree / "a.txt").write_text(text)
+        result, counts = count(spark, tree, tmp_path / "out")
+        assert counts == dict.fromkeys(text.split(), 1)
+        assert result.rows == len(counts)
+
+
+@pytest.mark.parametrize("output", ["", "/.."])
+def test_the_text_is_not_replaced_by_its_counts(spark: SparkSession, tree: Path, output: str) -> None:
+    (tree / "a.txt").write_text("one two")
+    with pytest.raises(InvalidValue, match=r"allowed: a folder without sources, such as .*/a\.txt, in it"):
+        count_words(spark, WordCountParams(str(tree), f"{tree}{output}"))
+    assert (tree / "a.txt").read_text() == "one two"
+
+
 def test_the_sample_text_by_hand(spark: SparkSession, tmp_path: Path) -> None:
     result, counts = count(spark, SAMPLE_TEXT, tmp_path / "out")
     # counted on paper, line by line, not by a program

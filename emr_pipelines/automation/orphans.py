@@ -1,0 +1,117 @@
+"""The sensor that ends clusters nobody needs: a belt behind runs that end theirs and clusters that end when idle."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from emr_pipelines.errors import AwsError, InvalidValue
+
+if TYPE_CHECKING:  # they bring boto3, which takes half a second to import
+    from emr_pipelines.emr.orphans import RunIs
+
+ROOT_RUN_ID_TAG = "dagster/root_run_id"
+# For so long after its end a run still counts as unfinished: its own teardown may be ending the cluster just now, or
+# an automatic retry, which finds the cluster by the same name, may be about to start.
+SETTLED_SECONDS = 300.0
+PATIENCE_SECONDS = 30.0  # Dagster gives a tick 60
+LONGEST_DEPLOYMENT = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says of this sensor."""
+
+    deployment: str
+    max_age_seconds: float
+    dry_run: bool
+
+    @classmethod
+    def read(cls) -> "Settings":
+        """Raises InvalidValue."""
+        deployment = _variable("EMR_PIPELINES_DEPLOYMENT") or "default"
+        if "/" in deployment or len(deployment) > LONGEST_DEPLOYMENT:
+            raise InvalidValue(
+                "EMR_PIPELINES_DEPLOYMENT", deployment, f"up to {LONGEST_DEPLOYMENT} characters without a slash"
+            )
+        hours = _variable("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS") or "24"
+        try:
+            age = float(hours)
+        except ValueError:
+            age = math.nan
+        if not 0 < age < math.inf:
+            raise InvalidValue("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS", hours, "a number of hours above 0, such as 24")
+        dry_run = _variable("EMR_PIPELINES_ORPHAN_DRY_RUN").lower()
+        if dry_run not in ("", "0", "1", "true", "false"):
+            raise InvalidValue("EMR_PIPELINES_ORPHAN_DRY_RUN", dry_run, "1, true, 0, false, or nothing, which is false")
+        return cls(deployment, age * 3600, dry_run in ("1", "true"))
+
+
+@dg.sensor(
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Ends this deployment's EMR clusters whose run has finished, or is not known here, and those older "
+    "than EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS (24). With EMR_PIPELINES_ORPHAN_DRY_RUN=1 it only says what it would end. "
+    "Runs are looked up in this Dagster instance only: give each instance its own EMR_PIPELINES_DEPLOYMENT.",
+)
+def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    target = _variable("EMR_PIPELINES_TARGET")
+    if target != "emr":
+        return dg.SkipReason(f"EMR_PIPELINES_TARGET is {target!r}; only where it is 'emr' are there clusters to end.")
+    try:
+        settings = Settings.read()
+        return dg.SkipReason(_end_orphans(context, settings))
+    except (AwsError, InvalidValue) as reason:
+        return dg.SkipReason(str(reason))
+    except ModuleNotFoundError as missing:
+        return dg.SkipReason(f"Amazon EMR needs the package {missing.name!r}; install it with pip.")
+
+
+def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str:
+    from emr_pipelines.emr.cluster import Clusters
+    from emr_pipelines.emr.orphans import end_orphans, find_orphans
+    from emr_pipelines.emr.pricing import hurried
+    from emr_pipelines.emr.session import PRODUCT
+
+    clusters = Clusters(hurried(seconds=PATIENCE_SECONDS))
+    active = clusters.active(f"{PRODUCT}/{settings.deployment}")
+    now = time.time()
+    orphans = find_orphans(active, runs_of(context.instance, now), now, settings.max_age_seconds)
+    if not orphans:
+        return f"None of the {len(active):,} active clusters of deployment {settings.deployment!r} is an orphan."
+    said = end_orphans(clusters, orphans, settings.dry_run)
+    for sentence in said:
+        context.log.info(sentence)
+    return " ".join(said)
+
+
+def runs_of(instance: dg.DagsterInstance, now: float) -> Callable[[str], "RunIs"]:
+    """What is known of the run whose id is in a cluster's name. It is the first of a chain of attempts at the same
+    work, so the cluster is needed as long as any run of that group is unfinished. now: seconds since 1970."""
+    from emr_pipelines.emr.orphans import RunIs
+
+    def run_is(run_id: str) -> RunIs:
+        record = instance.get_run_record_by_id(run_id)
+        roots = {run_id, *([record.dagster_run.root_run_id] if record and record.dagster_run.root_run_id else [])}
+        found = [*([record] if record else [])]
+        found += instance.get_run_records(dg.RunsFilter(run_ids=sorted(roots)))
+        found += instance.get_run_records(dg.RunsFilter(tags={ROOT_RUN_ID_TAG: sorted(roots)}))
+        if not found:
+            return RunIs.UNKNOWN
+        return RunIs.UNFINISHED if any(_may_need_it(record, now) for record in found) else RunIs.FINISHED
+
+    return run_is
+
+
+def _may_need_it(record: dg.RunRecord, now: float) -> bool:
+    if not record.dagster_run.is_finished:
+        return True
+    return record.end_time is not None and now - record.end_time < SETTLED_SECONDS
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "").strip()

@@ -1,0 +1,156 @@
+"""Clusters: launched once, found again by their names, looked at, and ended for sure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
+from emr_pipelines.errors import RequestRefused, ResponseLost
+
+LOG = logging.getLogger(__name__)
+LOOKED_BACK = timedelta(days=30)  # how long ago a cluster that still runs may have been launched
+SEEN_WITHIN_SECONDS = 30.0  # by when ListClusters shows a cluster whose RunJobFlow took effect
+CONFIRMED_WITHIN_SECONDS = 900.0  # EMR takes 1 to 5 minutes to end a cluster
+LONGEST_INTERVAL_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class ErrorDetail:
+    """One of a cluster's Status.ErrorDetails."""
+
+    code: str
+    message: str
+    data: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What EMR says of a cluster. Times are UTC; `normalized_hours` is EMR's approximation, not a bill."""
+
+    id: str
+    name: str
+    state: ClusterState
+    reason_code: str = ""
+    reason: str = ""
+    error_details: tuple[ErrorDetail, ...] = ()
+    created: datetime | None = None
+    ready: datetime | None = None
+    ended: datetime | None = None
+    log_uri: str = ""
+    normalized_hours: int = 0
+    tags: Mapping[str, str] | None = None  # a listing does not have them
+
+    def __str__(self) -> str:
+        reason = ": ".join(part for part in (self.reason_code, self.reason) if part)
+        return f"cluster {self.id} is {self.state}" + (f" ({reason})" if reason else "")
+
+
+class Clusters:
+    """EMR's clusters. Each call may raise the AwsErrors."""
+
+    def __init__(self, aws: Aws) -> None:
+        self._aws = aws
+        self._clock = aws.clock
+
+    def launch(self, request: Mapping[str, Any]) -> str:
+        """Launch a cluster and return its id.
+
+        RunJobFlow knows no client token: when its answer is lost, the cluster is looked for by its name, which must
+        therefore be no other's, and launched again only if it is not there.
+        """
+        found: str | None = None
+        while found is None:
+            try:
+                found = self._aws.call("emr", "run_job_flow", once=True, **request)["JobFlowId"]
+            except ResponseLost as lost:  # noqa: PERF203 (a loop over seconds)
+                LOG.warning("%s Looking for the cluster %r.", lost, request["Name"])
+                found = self._look_for(str(request["Name"]))
+        return found
+
+    def find(self, name: str) -> Cluster | None:
+        """The oldest cluster of this name that takes steps."""
+        found = [cluster for cluster in self.active(name) if cluster.state in TAKES_STEPS]
+        return found[-1] if found else None
+
+    def active(self, prefix: str) -> list[Cluster]:
+        """All clusters that can still cost money and whose name is this or continues it behind a slash; newest
+        first."""
+        since = datetime.fromtimestamp(self._clock.now(), timezone.utc) - LOOKED_BACK
+        request: dict[str, Any] = {"ClusterStates": sorted(map(str, ACTIVE)), "CreatedAfter": since}
+        found: list[Cluster] = []
+        marker: dict[str, Any] = {}
+        while True:
+            page = self._aws.call("emr", "list_clusters", **request, **marker)
+            found += [_cluster(entry) for entry in page["Clusters"]]
+            if "Marker" not in page:
+                return [cluster for cluster in found if cluster.name == prefix or cluster.name.startswith(f"{prefix}/")]
+            marker = {"Marker": page["Marker"]}
+
+    def describe(self, cluster_id: str) -> Cluster:
+        return _cluster(self._aws.call("emr", "describe_cluster", ClusterId=cluster_id)["Cluster"])
+
+    def lost_spot_instances(self, cluster_id: str) -> list[str]:
+        """The EC2 ids of the Spot instances that failed, as those do that EC2 reclaims."""
+        request = {"ClusterId": cluster_id, "InstanceStates": ["TERMINATED"]}
+        return [
+            instance.get("Ec2InstanceId", "")
+            for instance in self._aws.call("emr", "list_instances", **request)["Instances"]
+            if instance.get("Market") == "SPOT"
+            and instance["Status"].get("StateChangeReason", {}).get("Code") == "INSTANCE_FAILURE"
+        ]
+
+    def terminate(self, cluster_id: str) -> None:
+        """Ask for the end of a cluster; of one that is ending, or gone, as well. Protection is switched off first."""
+        try:
+            self._aws.call("emr", "terminate_job_flows", JobFlowIds=[cluster_id])
+        except RequestRefused:
+            self._aws.call("emr", "set_termination_protection", JobFlowIds=[cluster_id], TerminationProtected=False)
+            self._aws.call("emr", "terminate_job_flows", JobFlowIds=[cluster_id])
+
+    def confirm_ended(self, cluster_id: str, within_seconds: float = CONFIRMED_WITHIN_SECONDS) -> Cluster:
+        """Wait until a cluster has ended; it is as it was last seen when that takes too long."""
+        deadline = self._clock.now() + within_seconds
+        interval = 1.0
+        while True:
+            cluster = self.describe(cluster_id)
+            if cluster.state in ENDED or self._clock.now() >= deadline:
+                return cluster
+            self._clock.pause(interval)
+            interval = min(interval * 1.5, LONGEST_INTERVAL_SECONDS)
+
+    def _look_for(self, name: str) -> str | None:
+        deadline = self._clock.now() + SEEN_WITHIN_SECONDS
+        while True:
+            found = self.find(name)
+            if found:
+                return found.id
+            if self._clock.now() >= deadline:
+                return None
+            self._clock.pause(SEEN_WITHIN_SECONDS / 6)
+
+
+def _cluster(entry: Mapping[str, Any]) -> Cluster:
+    status = entry["Status"]
+    reason, times = status.get("StateChangeReason", {}), status.get("Timeline", {})
+    return Cluster(
+        id=entry["Id"],
+        name=entry["Name"],
+        state=ClusterState(status["State"]),
+        reason_code=reason.get("Code", ""),
+        reason=reason.get("Message", ""),
+        error_details=tuple(
+            ErrorDetail(detail.get("ErrorCode", ""), detail.get("ErrorMessage", ""), tuple(detail.get("ErrorData", ())))
+            for detail in status.get("ErrorDetails", ())
+        ),
+        created=times.get("CreationDateTime"),
+        ready=times.get("ReadyDateTime"),
+        ended=times.get("EndDateTime"),
+        log_uri=entry.get("LogUri", ""),
+        normalized_hours=entry.get("NormalizedInstanceHours", 0),
+        tags={tag["Key"]: tag.get("Value", "") for tag in entry["Tags"]} if "Tags" in entry else None,
+    )

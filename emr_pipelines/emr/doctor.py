@@ -1,0 +1,313 @@
+"""What has to be there before a program runs on EMR: each thing looked at, and what to do where it is not.
+
+Nothing is launched, and nothing is left behind: what is written, an empty object in the bucket, is deleted.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.objects import join, split_uri
+from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.emr.states import ACTIVE, Word
+from emr_pipelines.errors import (
+    AccessDenied,
+    AwsError,
+    CredentialsMissing,
+    EmrPipelinesError,
+    InvalidValue,
+    NotFound,
+    RequestRefused,
+    Throttled,
+    Unreachable,
+)
+
+PATIENCE_SECONDS = 5.0  # for one that does not answer; give the Aws that `examine` is given no more
+LONGEST_SECONDS = 15.0  # for all checks together; a connection has 10 of them
+CLUSTER_PYTHON = "3.11"
+NOT_OFFERED = frozenset({"NotEmulated", "UnknownOperationException", "UnknownOperation"})
+NO_REGION = "NoRegion"
+DEFAULT_ROLES = frozenset({"EMR_DefaultRole", "EMR_EC2_DefaultRole"})
+
+
+class Verdict(Word):
+    OK = "OK"
+    MISSING = "MISSING"
+    WRONG = "WRONG"
+    UNCHECKED = "UNCHECKED"  # it could not be told, which is no failure
+
+
+BAD = frozenset({Verdict.MISSING, Verdict.WRONG})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, and, where that is bad, what to do."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    to_do: str = ""
+
+    def __str__(self) -> str:
+        sentences = self.found if self.found.endswith(".") else f"{self.found}."
+        return f"{self.verdict:<9}  {self.check}: {sentences}" + (f" {self.to_do}" if self.to_do else "")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is examined: AWS, and what the environment says.
+
+    storage: the address where assets live; may raise what `Storage` raises for one that is not allowed.
+    """
+
+    aws: Aws
+    environ: Mapping[str, str]
+    storage: Callable[[], str]
+
+    def setting(self, name: str) -> str:
+        return self.environ.get(name, "").strip()
+
+
+Check = Callable[[Patient], Finding]
+
+
+def examine(patient: Patient, within_seconds: float = LONGEST_SECONDS) -> list[Finding]:
+    """A finding for each check, always in the same order. All are made at once, so that a service that does not answer
+    holds up no other; one that is not done in time counts as wrong. Raises nothing."""
+    found: dict[str, Finding] = {}
+
+    def make(name: str, check: Check) -> None:
+        try:
+            found[name] = replace(check(patient), check=name)
+        except EmrPipelinesError as error:
+            found[name] = _of_error(name, error)
+        except Exception as error:  # noqa: BLE001 (what a check did not reckon with is a finding too)
+            found[name] = Finding(name, Verdict.WRONG, f"the check came to nothing: {error!r}")
+
+    threads = [threading.Thread(target=make, args=check, name=f"doctor {check[0]}", daemon=True) for check in CHECKS]
+    deadline = time.monotonic() + within_seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = f"there was no answer within {within_seconds:g} s"
+    return [
+        found.get(name)
+        or Finding(name, Verdict.WRONG, late, "Look at the network, and at AWS_ENDPOINT_URL if it is set.")
+        for name, _ in CHECKS
+    ]
+
+
+def python(patient: Patient) -> Finding:  # noqa: ARG001 (as all checks are)
+    here = platform.python_version()
+    return _ok(f"{here} here; programs on a cluster run on {CLUSTER_PYTHON}, so write them for that one")
+
+
+def uv(patient: Patient) -> Finding:  # noqa: ARG001
+    if importlib.util.find_spec("uv") is None:
+        return _missing(
+            "not installed, and needed to send the packages in a program's REQUIREMENTS along",
+            "Install it with pip install uv.",
+        )
+    return _ok("installed")
+
+
+def credentials(patient: Patient) -> Finding:
+    try:
+        identity = patient.aws.call("sts", "get_caller_identity")
+    except CredentialsMissing as error:
+        if not error.code:
+            return _missing(str(error))
+        return _wrong(str(error), "Renew them, with aws sso login say, or set AWS_PROFILE to others.")
+    return _ok(f"account {identity['Account']}, {identity['Arn']}")
+
+
+def region(patient: Patient) -> Finding:
+    try:
+        return _ok(patient.aws.region)
+    except RequestRefused as error:
+        if error.code != NO_REGION:
+            raise
+        return _missing(
+            "nothing says which", "Set AWS_DEFAULT_REGION, to us-east-1 say, or a region in the AWS profile."
+        )
+
+
+def emr(patient: Patient) -> Finding:
+    where = patient.setting("AWS_ENDPOINT_URL_EMR") or patient.setting("AWS_ENDPOINT_URL")
+    at = f" at {where}, which AWS_ENDPOINT_URL says" if where else ""
+    try:
+        page = patient.aws.call("emr", "list_clusters", ClusterStates=sorted(map(str, ACTIVE)))
+    except AccessDenied as error:
+        return _wrong(str(error), "Allow elasticmapreduce:* to these credentials.")
+    except Unreachable as error:
+        where = f"what is{at}" if at else "the name of the region"
+        return _wrong(str(error), f"Look at the network, and at {where}.")
+    count = f"{len(page['Clusters'])}{' or more' if 'Marker' in page else ''}"
+    return _ok(f"it answers{at}; active clusters in this account and region: {count}")
+
+
+def release(patient: Patient) -> Finding:
+    label = ClusterSpec().release_label
+    try:
+        answer = patient.aws.call("emr", "describe_release_label", ReleaseLabel=label)
+    except RequestRefused as error:
+        if error.code in NOT_OFFERED | {NO_REGION}:
+            raise
+        return _wrong(f"EMR does not know {label}: {error}", "Choose another release_label for the cluster.")
+    except (AccessDenied, Unreachable) as error:
+        return _unchecked(f"it cannot be checked whether EMR has {label}: {error}")
+    spark = [entry.get("Version", "?") for entry in answer.get("Applications", []) if entry["Name"] == "Spark"]
+    return _ok(f"{label}, with Spark {spark[0]}" if spark else label)
+
+
+def bucket(patient: Patient) -> Finding:
+    """Whether it is there, can be written below the deployment's folder, and is where EMR is."""
+    configured = patient.setting("EMR_PIPELINES_BUCKET")
+    if not configured:
+        return _missing("EMR_PIPELINES_BUCKET is not set", "Set it to my-bucket, or s3://my-bucket/prefix.")
+    base = configured if "://" in configured else f"s3://{configured}"
+    return _on_s3(patient, join(base, patient.setting("EMR_PIPELINES_DEPLOYMENT") or "default"))
+
+
+def service_role(patient: Patient) -> Finding:
+    name = patient.setting("EMR_PIPELINES_SERVICE_ROLE") or ClusterSpec().service_role
+    return _in_iam(patient, name, "EMR_PIPELINES_SERVICE_ROLE", "get_role", "RoleName")[0]
+
+
+def instance_profile(patient: Patient) -> Finding:
+    name = patient.setting("EMR_PIPELINES_INSTANCE_PROFILE") or ClusterSpec().instance_profile
+    finding, answer = _in_iam(
+        patient, name, "EMR_PIPELINES_INSTANCE_PROFILE", "get_instance_profile", "InstanceProfileName"
+    )
+    if answer and not answer["InstanceProfile"].get("Roles"):
+        return _wrong(f"{name} is there and has no role in it", f"Add one: {_add_role(name)}.")
+    return finding
+
+
+def storage(patient: Patient) -> Finding:
+    try:
+        address = patient.storage()
+    except EmrPipelinesError as error:
+        return _wrong(str(error))
+    if address.startswith("s3://"):
+        return _on_s3(patient, address)
+    if patient.setting("EMR_PIPELINES_TARGET") == "emr":
+        return _wrong(
+            f"{address} is a folder of this machine, which a cluster cannot write",
+            "Set EMR_PIPELINES_STORAGE to s3://bucket/prefix, or leave it unset.",
+        )
+    there = next(folder for folder in (Path(address), *Path(address).parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return _wrong(f"{address} cannot be written", "Set EMR_PIPELINES_STORAGE to a folder that can.")
+    return _ok(f"{address}, on this machine; with EMR_PIPELINES_TARGET=emr it has to be on S3")
+
+
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("Python", python),
+    ("uv", uv),
+    ("credentials", credentials),
+    ("region", region),
+    ("EMR", emr),
+    ("release", release),
+    ("bucket", bucket),
+    ("service role", service_role),
+    ("instance profile", instance_profile),
+    ("storage", storage),
+)
+
+
+def _ok(found: str) -> Finding:
+    return Finding("", Verdict.OK, found)
+
+
+def _missing(found: str, to_do: str = "") -> Finding:
+    return Finding("", Verdict.MISSING, found, to_do)
+
+
+def _wrong(found: str, to_do: str = "") -> Finding:
+    return Finding("", Verdict.WRONG, found, to_do)
+
+
+def _unchecked(found: str) -> Finding:
+    return Finding("", Verdict.UNCHECKED, found)
+
+
+def _of_error(name: str, error: EmrPipelinesError) -> Finding:
+    """Of an error that a check did not expect. What another check tells already is not told twice."""
+    if isinstance(error, CredentialsMissing):
+        return Finding(name, Verdict.UNCHECKED, "it cannot be checked without credentials")
+    if isinstance(error, AwsError) and error.code == NO_REGION:
+        return Finding(name, Verdict.UNCHECKED, "it cannot be checked without a region")
+    if isinstance(error, Throttled) or (isinstance(error, AwsError) and error.code in NOT_OFFERED):
+        return Finding(name, Verdict.UNCHECKED, f"it cannot be checked: {error}")
+    if isinstance(error, Unreachable):
+        return Finding(name, Verdict.WRONG, str(error), "Look at the network, and at AWS_ENDPOINT_URL if it is set.")
+    return Finding(name, Verdict.WRONG, str(error))
+
+
+def _on_s3(patient: Patient, folder: str) -> Finding:
+    """A folder on S3: its bucket is there, is where EMR is, and an object can be written below it and deleted."""
+    try:
+        name, prefix = split_uri(folder)
+    except InvalidValue as error:
+        return _wrong(str(error))
+    aws = patient.aws
+    try:
+        answer = aws.call("s3", "head_bucket", Bucket=name)
+    except NotFound:
+        return _missing(f"there is no bucket {name!r}", f"Create it with aws s3 mb s3://{name}, or set another.")
+    except AccessDenied as error:
+        return _wrong(f"{error}", f"Allow s3:ListBucket on {name}, or choose a bucket of this account.")
+    in_region = answer.get("BucketRegion", "")
+    key = join(prefix, f"doctor-{uuid.uuid4().hex}").lstrip("/")
+    try:
+        aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"")
+        aws.call("s3", "delete_object", Bucket=name, Key=key)
+    except AccessDenied as error:
+        return _wrong(f"{error}", f"Allow s3:PutObject, s3:GetObject and s3:DeleteObject on {name}.")
+    if in_region and in_region != _region(aws):
+        return _wrong(
+            f"{name} is in {in_region}, and EMR is asked in {_region(aws) or 'no region'}",
+            "Use a bucket and a region that are the same: traffic between regions is slow and is billed.",
+        )
+    return _ok(f"{folder} can be written{f', in {in_region}' if in_region else ''}")
+
+
+def _region(aws: Aws) -> str:
+    try:
+        return aws.region
+    except AwsError:
+        return ""
+
+
+def _in_iam(
+    patient: Patient, name: str, variable: str, operation: str, parameter: str
+) -> tuple[Finding, dict[str, Any] | None]:
+    """A role, or an instance profile, by its name or ARN, and what IAM answered. Who may not read IAM may still use
+    it."""
+    asked: dict[str, Any] = {parameter: name.rpartition("/")[2]}
+    try:
+        answer = patient.aws.call("iam", operation, **asked)
+    except NotFound:
+        to_do = f"Set {variable} to one that is there, or create it"
+        default = " with aws emr create-default-roles" if name in DEFAULT_ROLES else ""
+        return _missing(f"there is no {name}", f"{to_do}{default}."), None
+    except (AccessDenied, Unreachable) as error:
+        return _unchecked(f"{name} cannot be checked: {error}"), None
+    return _ok(name), answer
+
+
+def _add_role(profile: str) -> str:
+    return f"aws iam add-role-to-instance-profile --instance-profile-name {profile} --role-name <role>"

@@ -1,0 +1,136 @@
+"""Leases: who launches the cluster that several want, and how the others, and those who come back, find it.
+
+A lease is an object on S3, `clusters/<key>.json`, made with a conditional write: of all that want a cluster for the
+same key, whoever writes it launches, and the others wait for the id to appear in it.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.cluster import Cluster, Clusters
+from emr_pipelines.emr.objects import Content, Objects, join
+from emr_pipelines.emr.states import TAKES_STEPS
+from emr_pipelines.errors import AwsError, Changed, RequestRefused
+
+LAUNCHED_WITHIN_SECONDS = 60.0  # a lease that has had no id for so long is that of a process that died
+LOOK_INTERVAL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What the object says: who holds it, the name of the cluster, and its id once there is one."""
+
+    holder: str
+    name: str
+    cluster_id: str = ""
+
+
+@dataclass(frozen=True)
+class Leased:
+    """A cluster that was got by a lease, and whether it was launched just now."""
+
+    cluster_id: str
+    launched: bool
+
+
+class Leases:
+    """The leases in one folder on S3. Each call may raise the AwsErrors."""
+
+    def __init__(self, aws: Aws, objects: Objects, folder: str) -> None:
+        self._objects = objects
+        self._clusters = Clusters(aws)
+        self._clock = aws.clock
+        self._folder = folder
+
+    def acquire(self, key: str, name: str, launch: Callable[[], str]) -> Leased:
+        """The cluster for a key: the one there is if it takes steps, else the one whose id `launch` returns. It must be
+        called `name`.
+
+        Of several callers one launches. A cluster that was launched by a process that died before it could say so is
+        found by its name. What `launch` raises is raised, and frees the lease.
+        """
+        uri = self._uri(key)
+        mine = Lease(uuid.uuid4().hex, name)
+        waited_for: str | None = None
+        waited_since = 0.0
+        while True:
+            found = self._objects.read_tagged(uri)
+            lease = _parse(found)
+            if found is None:
+                with suppress(Changed):
+                    self._objects.create(uri, _text(mine))
+                continue  # and see who it was: the answer to a write that took effect may have been lost
+            if lease is not None and lease.holder == mine.holder:
+                return self._launch(uri, mine, found, launch)
+            if lease is not None and lease.cluster_id:
+                if self._takes_steps(lease.cluster_id):
+                    return Leased(lease.cluster_id, launched=False)
+            elif lease is not None:
+                if waited_for != lease.holder:
+                    waited_for, waited_since = lease.holder, self._clock.now()
+                if self._clock.now() - waited_since < LAUNCHED_WITHIN_SECONDS:
+                    self._clock.pause(LOOK_INTERVAL_SECONDS)
+                    continue
+            with suppress(Changed):
+                self._objects.write(uri, _text(mine), replacing=found)
+
+    def cluster_of(self, key: str) -> str | None:
+        """The id in a lease, of a cluster that may have ended; None when there is none."""
+        lease = self._lease(self._uri(key))
+        return (lease.cluster_id or None) if lease is not None else None
+
+    def release(self, key: str, cluster_id: str) -> None:
+        """Forget a lease, if it is still about this cluster."""
+        if self.cluster_of(key) == cluster_id:
+            self._objects.delete([self._uri(key)])
+
+    def _launch(self, uri: str, mine: Lease, held: Content, launch: Callable[[], str]) -> Leased:
+        try:
+            before = self._clusters.find(mine.name)  # of a holder that died after it had launched
+            cluster_id = before.id if before else launch()
+        except BaseException:
+            with suppress(AwsError):
+                if self._lease(uri) == mine:
+                    self._objects.delete([uri])  # nobody has to wait for what will not come
+            raise
+        leased = Leased(cluster_id, launched=before is None)
+        try:
+            self._objects.write(uri, _text(Lease(mine.holder, mine.name, cluster_id)), replacing=held)
+        except Changed:  # this took so long that somebody else took over, or the answer to a first write was lost
+            lease = self._lease(uri)
+            if lease is not None and lease.cluster_id not in ("", cluster_id):
+                if leased.launched:
+                    self._clusters.terminate(cluster_id)
+                return Leased(lease.cluster_id, launched=False)
+        return leased
+
+    def _lease(self, uri: str) -> Lease | None:
+        return _parse(self._objects.read_tagged(uri))
+
+    def _takes_steps(self, cluster_id: str) -> bool:
+        try:
+            cluster: Cluster = self._clusters.describe(cluster_id)
+        except RequestRefused:  # EMR forgets clusters after two months
+            return False
+        return cluster.state in TAKES_STEPS
+
+    def _uri(self, key: str) -> str:
+        return join(self._folder, f"{key}.json")
+
+
+def _parse(content: Content | None) -> Lease | None:
+    """None for none, and for what is no lease, which is then replaced."""
+    try:
+        return Lease(**json.loads(content.data)) if content else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _text(lease: Lease) -> bytes:
+    return json.dumps(asdict(lease)).encode()

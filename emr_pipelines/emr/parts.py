@@ -1,0 +1,252 @@
+"""The parts of a cluster's description, and the texts that have a form: each refuses what EMR would refuse of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from emr_pipelines.errors import InvalidValue
+
+MOST_TYPES, MOST_TYPES_WITH_STRATEGY = 5, 30
+
+
+def _refused(allowed: str, **found: Any) -> PydanticCustomError:
+    return PydanticCustomError("not_allowed", "allowed: {allowed}", {"allowed": allowed, **found})
+
+
+def _matching(pattern: str, allowed: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise _refused(allowed)
+        return text
+
+    return AfterValidator(check)
+
+
+Text = Annotated[str, Field(min_length=1)]
+InstanceType = Annotated[str, _matching(r"[a-z][a-z0-9-]*\.[a-z0-9-]+", "family.size, for instance m5.xlarge")]
+ReleaseLabel = Annotated[str, _matching(r"emr-\d{1,3}(\.\d{1,3}){2}", "emr-x.y.z, for instance emr-7.10.0")]
+SubnetId = Annotated[str, _matching(r"subnet-\w+", "a subnet's id, subnet-...")]
+SecurityGroupId = Annotated[str, _matching(r"sg-\w+", "a security group's id, sg-...")]
+RoleArn = Annotated[str, _matching(r"arn:aws[\w-]*:iam::\d{12}:role/\S+", "arn:aws:iam::<account>:role/<name>")]
+AmiId = Annotated[str, _matching(r"ami-\w+", "an image's id, ami-...")]
+
+
+class Part(BaseModel):
+    """A description, or a part of one. It cannot be changed, and a field that it does not have is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        for name in data:
+            if name not in cls.model_fields:
+                fields = ", ".join(cls.model_fields)
+                raise PydanticCustomError(
+                    "unknown_field", "there is no field {field}; allowed: {allowed}", {"field": name, "allowed": fields}
+                )
+        return dict(data)
+
+
+class Volume(Part):
+    """An EBS volume of each instance."""
+
+    size_gib: int = Field(ge=1, description="Size in GiB.")
+    type: Literal["gp3", "gp2", "io1", "st1", "sc1", "standard"] = Field(default="gp3", description="EBS's type.")
+    iops: int | None = Field(default=None, ge=1, description="Operations per second; by default EBS's choice.")
+    throughput_mib_s: int | None = Field(default=None, ge=125, le=1000, description="MiB a second, of gp3 only.")
+    per_instance: int = Field(default=1, ge=1, description="How many such volumes each instance has.")
+
+    @model_validator(mode="after")
+    def _throughput(self) -> Volume:
+        if self.throughput_mib_s is not None and self.type != "gp3":
+            raise InvalidValue("throughput_mib_s", self.throughput_mib_s, "nothing but with type gp3")
+        return self
+
+
+class Group(Part):
+    """Instances of one type for one role."""
+
+    type: InstanceType = Field(description="EC2's instance type, for instance m5.xlarge.")
+    count: int = Field(default=1, ge=1, description="How many; 1 or more.")
+    market: Literal["on_demand", "spot"] = Field(default="on_demand", description="on_demand, or spot.")
+    bid_price_usd: float | None = Field(
+        default=None, gt=0, description="The most to pay for a spot instance an hour; by default the on-demand price."
+    )
+    volumes: tuple[Volume, ...] = Field(default=(), description="EBS volumes; by default EMR's choice for the type.")
+
+    @model_validator(mode="after")
+    def _bid(self) -> Group:
+        if self.bid_price_usd is not None and self.market != "spot":
+            raise InvalidValue("bid_price_usd", self.bid_price_usd, "nothing but with market spot")
+        return self
+
+
+class FleetType(Part):
+    """One of the instance types that a fleet may be made of."""
+
+    type: InstanceType = Field(description="EC2's instance type, for instance m5.xlarge.")
+    weight: int = Field(default=1, ge=1, description="How many units of capacity such an instance counts.")
+    volumes: tuple[Volume, ...] = Field(default=(), description="EBS volumes; by default EMR's choice for the type.")
+
+
+def _type_by_name(item: Any) -> Any:
+    return {"type": item} if isinstance(item, str) else item
+
+
+class Fleet(Part):
+    """Instances for one role, of whichever of several types EC2 has; capacity counts the weights of the types."""
+
+    types: tuple[Annotated[FleetType, BeforeValidator(_type_by_name)], ...] = Field(
+        min_length=1, description="Instance types, each by name or with weight and volumes; up to 5, or 30 by strategy."
+    )
+    on_demand: int = Field(default=0, ge=0, description="Units of capacity to have on demand.")
+    spot: int = Field(default=0, ge=0, description="Units of capacity to have as spot instances.")
+    spot_timeout_minutes: int = Field(
+        default=10, ge=5, le=1440, description="How long a launch waits for spot instances; 5 to 1440."
+    )
+    spot_timeout_action: Literal["SWITCH_TO_ON_DEMAND", "TERMINATE_CLUSTER"] = Field(
+        default="SWITCH_TO_ON_DEMAND", description="What a launch does when no spot instances have come by then."
+    )
+    allocation_strategy: (
+        Literal["price-capacity-optimized", "capacity-optimized", "lowest-price", "diversified"] | None
+    ) = Field(
+        default="price-capacity-optimized",
+        description="How spot instances are chosen (those on demand by lowest price); null leaves both to EMR.",
+    )
+
+    @model_validator(mode="after")
+    def _capacity(self) -> Fleet:
+        if self.on_demand + self.spot == 0:
+            raise InvalidValue("capacity", 0, "1 or more, of on_demand and spot together")
+        most = MOST_TYPES_WITH_STRATEGY if self.allocation_strategy else MOST_TYPES
+        if len(self.types) > most:
+            with_strategy = "" if self.allocation_strategy else ", or 30 with an allocation_strategy"
+            raise InvalidValue("types", [found.type for found in self.types], f"{most} or fewer{with_strategy}")
+        return self
+
+
+class Fleets(Part):
+    """A fleet for each role."""
+
+    primary: Fleet = Field(description="One instance, which runs the cluster.")
+    core: Fleet | None = Field(default=None, description="Instances that compute and hold HDFS.")
+    task: Fleet | None = Field(default=None, description="Instances that only compute.")
+
+    @model_validator(mode="after")
+    def _roles(self) -> Fleets:
+        if (units := self.primary.on_demand + self.primary.spot) != 1:
+            raise InvalidValue("primary.capacity", units, "1, of on_demand and spot together")
+        if weights := [found.weight for found in self.primary.types if found.weight != 1]:
+            raise InvalidValue("primary.types.weight", weights[0], "1")
+        if self.task and not self.core:
+            raise InvalidValue("core", None, "a fleet, as there is a task fleet")
+        return self
+
+
+class ManagedScaling(Part):
+    """Between which bounds EMR makes the core and task instances more and fewer."""
+
+    minimum: int = Field(ge=1, description="The fewest units.")
+    maximum: int = Field(ge=1, description="The most units.")
+    maximum_on_demand: int | None = Field(default=None, ge=0, description="The most units on demand; the rest is spot.")
+    maximum_core: int | None = Field(default=None, ge=1, description="The most units of core; the rest is task.")
+    unit: Literal["Instances", "VCPU", "InstanceFleetUnits"] | None = Field(
+        default=None, description="What is counted: by default Instances, and InstanceFleetUnits with fleets."
+    )
+
+    @model_validator(mode="after")
+    def _bounds(self) -> ManagedScaling:
+        for name in ("minimum", "maximum_on_demand", "maximum_core"):
+            if (bound := getattr(self, name)) is not None and bound > self.maximum:
+                raise InvalidValue(name, bound, f"at most maximum, which is {self.maximum}")
+        return self
+
+
+def _property_text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+def _configuration_list(value: Any) -> Any:
+    """Both forms, in the words of Configuration. What is neither is left for pydantic to refuse."""
+    if isinstance(value, Mapping):
+        return [_short_form(name, content) for name, content in value.items()]
+    if not isinstance(value, (list, tuple)):
+        return value
+    ours = {"Classification": "classification", "Properties": "properties", "Configurations": "configurations"}
+    return [{ours.get(k, k): v for k, v in item.items()} if isinstance(item, Mapping) else item for item in value]
+
+
+def _short_form(name: Any, content: Any) -> dict[str, Any]:
+    if not isinstance(content, Mapping):
+        return {"classification": name, "properties": content}
+    nested = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+    properties = {key: value for key, value in content.items() if key not in nested}
+    return {"classification": name, "properties": properties, "configurations": nested}
+
+
+def _each_once(configurations: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
+    names = [found.classification for found in configurations]
+    if len(set(names)) < len(names):
+        raise _refused("each classification once", value=names)
+    return configurations
+
+
+class Configuration(Part):
+    """Properties of an application of the cluster."""
+
+    classification: Text = Field(description="EMR's name for a configuration file, for instance spark-defaults.")
+    properties: dict[str, Annotated[str, BeforeValidator(_property_text)]] = Field(
+        default={}, description="The properties; numbers and true or false are written as text."
+    )
+    configurations: Configurations = Field(default=(), description="Configurations within, as spark-env has `export`.")
+
+
+Configurations = Annotated[
+    tuple[Configuration, ...], BeforeValidator(_configuration_list), AfterValidator(_each_once)
+]  # EMR refuses a classification that is there twice
+
+
+class BootstrapAction(Part):
+    """A script that each instance runs before the applications start."""
+
+    name: str = Field(min_length=1, max_length=256, description="What the console calls it.")
+    path: Text = Field(description="Where the script is, for instance s3://bucket/setup.sh.")
+    args: tuple[str, ...] = Field(default=(), description="Its arguments.")
+
+
+class SecurityGroups(Part):
+    """EC2's security groups; by default EMR makes its own."""
+
+    primary: SecurityGroupId | None = Field(default=None, description="EMR's of the primary instance.")
+    core: SecurityGroupId | None = Field(default=None, description="EMR's of the core and task instances.")
+    service_access: SecurityGroupId | None = Field(default=None, description="EMR's own way into a private subnet.")
+    additional_primary: tuple[SecurityGroupId, ...] = Field(default=(), description="More, of the primary instance.")
+    additional_core: tuple[SecurityGroupId, ...] = Field(default=(), description="More, of core and task instances.")
+
+    @model_validator(mode="after")
+    def _both(self) -> SecurityGroups:
+        if (self.primary is None) != (self.core is None):
+            missing = "primary" if self.primary is None else "core"
+            raise InvalidValue(missing, None, "a security group's id: EMR wants primary and core together, or neither")
+        return self
+
+
+class CloudWatchLogs(Part):
+    """Logs to CloudWatch while they are written, besides those in S3."""
+
+    log_group: Text | None = Field(default=None, description="The log group; by default EMR's choice.")
+    stream_prefix: Text | None = Field(default=None, description="How the names of log streams begin.")
+    encryption_key_arn: Text | None = Field(default=None, description="The KMS key that encrypts them.")
+    log_types: dict[Literal["STEP_LOGS", "SPARK_DRIVER", "SPARK_EXECUTOR"], tuple[Literal["STDOUT", "STDERR"], ...]] = (
+        Field(default={}, description="Which logs, for instance {'SPARK_DRIVER': ['STDERR']}; by default EMR's choice.")
+    )

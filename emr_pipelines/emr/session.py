@@ -1,0 +1,239 @@
+"""A session: one cluster, from the moment somebody needs it until nobody does, and the steps that run on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Literal
+
+from emr_pipelines.emr import links
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.cluster import Cluster, Clusters
+from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
+from emr_pipelines.emr.leases import Leases
+from emr_pipelines.emr.logs import Logs
+from emr_pipelines.emr.objects import Objects, join
+from emr_pipelines.emr.raised import RemoteException
+from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.emr.states import ENDED, STEP_UNFINISHED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, StepState
+from emr_pipelines.emr.steps import AddedStep, Step, Steps
+from emr_pipelines.emr.watch import Deadlines, End, Watch, stop
+from emr_pipelines.errors import AwsError, ClusterFailed, RequestRefused
+
+PRODUCT = "emr-pipelines"  # with what the names of all our clusters begin
+INTERRUPT_SECONDS = 20.0  # how long a step that is asked to stop has for it
+LAUNCHES_PER_STEP = 3  # a cluster may end between being found and being given a step
+
+ScopeKind = Literal["asset", "run", "pool"]
+
+
+def name_of(deployment: str, kind: ScopeKind, key: str) -> str:
+    """The name of a cluster, by which it is found again: neither RunJobFlow nor ListClusters knows another key."""
+    return f"{PRODUCT}/{deployment}/{kind}/{key}"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Who shares a cluster: the steps of one asset, or run, or whoever comes (`pool`, up to `most` clusters)."""
+
+    kind: ScopeKind
+    key: str
+    most: int = 1
+
+    def keys(self) -> list[str]:
+        return [f"{self.key}-{number}" for number in range(self.most)] if self.kind == "pool" else [self.key]
+
+
+class Session:
+    """A cluster for a scope. Nothing is launched before the first step.
+
+    base: the folder on S3 for leases and logs. `say` is told what happens, each thing once.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        spec: ClusterSpec,
+        scope: Scope,
+        base: str,
+        deployment: str,
+        tags: Mapping[str, str],
+        deadlines: Deadlines,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._aws, self._spec, self._scope, self._deployment = aws, spec, scope, deployment
+        self._tags, self._deadlines, self.say = dict(tags), deadlines, say
+        self._logs_folder = join(base, "logs")
+        self._objects = Objects(aws)
+        self._leases = Leases(aws, self._objects, join(base, "clusters"))
+        self._clusters, self._steps = Clusters(aws), Steps(aws)
+        self._told: set[str] = set()
+        self._key = scope.key
+        self._launched = False
+        self.cluster_id: str | None = None
+
+    def find(self, prefix: str) -> AddedStep | None:
+        """A step that was added before, is not in vain, and whose name begins so. Gets a cluster if there is none."""
+        cluster_id, launched = self._acquire()
+        if launched:
+            return None
+        steps = [step for step in self._steps.all(cluster_id) if step.name.startswith(prefix)]
+        return next((step for step in steps if step.state in STEP_WORTH_ATTACHING), None)
+
+    def add(self, step: Step) -> str:
+        """Add a step, on another cluster if this one has ended meanwhile. Returns its id."""
+        for _ in range(LAUNCHES_PER_STEP):
+            cluster_id, _launched = self._acquire()
+            try:
+                return self._steps.add(cluster_id, step, self._spec.runtime_role or "")
+            except RequestRefused:
+                cluster = self._clusters.describe(cluster_id)
+                if cluster.state in TAKES_STEPS:
+                    raise
+                self.say(f"C{str(cluster)[1:]}, and takes no more steps; looking for another.")
+                self.cluster_id = None
+        raise ClusterFailed(
+            f"{LAUNCHES_PER_STEP} clusters ended before they took the step {step.name!r}.", retryable=True
+        )
+
+    def watch(self, step_id: str, hint: threading.Event, finished: Callable[[], bool]) -> End:
+        """Wait for the end of a step."""
+        watch = Watch(
+            self._clusters,
+            self._steps,
+            self._aws.clock,
+            self._deadlines,
+            hint,
+            finished,
+            on_cluster=self._on_cluster,
+            on_step=self._on_step,
+        )
+        return watch.wait(self._known_cluster(), step_id)
+
+    def cancel(self, step_id: str) -> AddedStep:
+        """End a step, gently and then not."""
+        return stop(self._steps, self._aws.clock, self._known_cluster(), step_id, INTERRUPT_SECONDS)
+
+    def explain(self, end: End, exception: RemoteException | None, log_wait_seconds: float) -> ProbableCause:
+        """Why a step came to nothing. Waits for logs only when nothing else says it, and only so long."""
+        cluster_id, step = self._known_cluster(), end.step
+        cluster = end.cluster if end.cluster and end.cluster.state in ENDED else self._clusters.describe(cluster_id)
+        logs = Logs(self._objects, self._aws.clock, cluster.log_uri or self._logs_folder, cluster_id)
+        waits = 0.0 if exception or end.timed_out else log_wait_seconds
+        never_ran = step.started is None
+        ended = step.ended.timestamp() if step.ended else 0.0
+        return diagnose(
+            Evidence(
+                exception=exception,
+                step_state=step.state,
+                step_change_code=step.reason_code,
+                step_change_message=step.reason,
+                failure_reason=step.failure_reason,
+                failure_message=step.failure_message,
+                failure_log=step.failure_log,
+                cluster_state=cluster.state,
+                cluster_change_code=cluster.reason_code,
+                cluster_change_message=cluster.reason,
+                cluster_error_details=cluster.error_details,
+                lost_spot_instances=() if exception else self._lost_spot_instances(cluster_id),
+                driver=() if exception or never_ran else logs.driver_logs(step.id, waits, ended),
+                bootstrap=logs.bootstrap_logs(waits) if "BOOTSTRAP" in cluster.reason_code else (),
+                timed_out_phase=end.timed_out,
+                timed_out_seconds=self._deadlines.of(end.timed_out) if end.timed_out else 0.0,
+                log_uri=logs.step_folder(step.id),
+            )
+        )
+
+    def end(self) -> Cluster | None:
+        """Terminate the cluster, see that it ended, and forget it; None when there is none. Of another session's too,
+        under the same key."""
+        if self.cluster_id is None:
+            return None
+        page, cluster_id = self.page, self.cluster_id
+        self._clusters.terminate(cluster_id)
+        cluster = self._clusters.confirm_ended(cluster_id)
+        self.cluster_id = None
+        if cluster.state in ENDED:
+            self._tell(f"end of {cluster_id}", f"Cluster {cluster_id} is {cluster.state}.")
+        else:
+            self.say(
+                f"Cluster {cluster_id} was told to end and is {cluster.state} still: whether it ends is not sure; "
+                f"look at {page}"
+            )
+        self._leases.release(self._key, cluster_id)
+        return cluster
+
+    @property
+    def page(self) -> str:
+        return links.cluster_page(self._aws.region, self.cluster_id or "")
+
+    def logs_of(self, step_id: str) -> str:
+        return join(self._logs_folder, self._known_cluster(), "steps", step_id)
+
+    def _lost_spot_instances(self, cluster_id: str) -> tuple[str, ...]:
+        try:
+            return tuple(self._clusters.lost_spot_instances(cluster_id))
+        except AwsError:  # who may not list instances still hears of the rest
+            return ()
+
+    def _known_cluster(self) -> str:
+        if self.cluster_id is None:
+            raise ValueError("There is no cluster yet.")
+        return self.cluster_id
+
+    def _acquire(self) -> tuple[str, bool]:
+        """The cluster's id, and whether it was launched just now."""
+        if self.cluster_id is not None:
+            return self.cluster_id, False
+        self._key = self._choose_key()
+        name = name_of(self._deployment, self._scope.kind, self._key)
+        request = self._spec.request(name, self._logs_folder + "/", self._tags)
+
+        def launch() -> str:
+            self.cluster_id = self._clusters.launch(request)  # known before anything else can go wrong
+            self._launched = True
+            return self.cluster_id
+
+        leased = self._leases.acquire(self._key, name, launch)
+        self.cluster_id = leased.cluster_id
+        verb = "Launched" if leased.launched else "Found"
+        self._tell(f"got {leased.cluster_id}", f"{verb} cluster {leased.cluster_id} ({name}): {self.page}")
+        return leased.cluster_id, leased.launched
+
+    def _choose_key(self) -> str:
+        """In a pool: a cluster with room, or else a place where none is, or else the one with the fewest steps."""
+        keys = self._scope.keys()
+        if len(keys) == 1:
+            return keys[0]
+        waiting: dict[str, int] = {}
+        free = None
+        for key in keys:
+            cluster_id = self._leases.cluster_of(key)
+            if cluster_id is None or self._clusters.describe(cluster_id).state not in TAKES_STEPS:
+                free = free or key
+                continue
+            waiting[key] = sum(step.state in STEP_UNFINISHED for step in self._steps.all(cluster_id))
+            if waiting[key] < self._spec.step_concurrency:
+                return key
+        return free or min(waiting, key=lambda key: waiting[key])
+
+    def _on_cluster(self, cluster: Cluster) -> None:
+        if cluster.state in UP and cluster.created and self._launched:  # who found it need not say so again
+            ready = cluster.ready or datetime.fromtimestamp(self._aws.clock.now(), timezone.utc)
+            seconds = (ready - cluster.created).total_seconds()
+            self._tell(f"up {cluster.id}", f"Cluster {cluster.id} was provisioned after {seconds:.0f} s.")
+        elif cluster.state in ENDED:
+            self._tell(f"end of {cluster.id}", f"C{str(cluster)[1:]}.")
+
+    def _on_step(self, step: AddedStep) -> None:
+        if step.state is StepState.RUNNING:
+            self._tell(
+                f"runs {step.id}", f"Step {step.id} ({step.name}) is running; its logs: {self.logs_of(step.id)}/"
+            )
+
+    def _tell(self, what: str, text: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self.say(text)

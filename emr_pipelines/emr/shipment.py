@@ -1,0 +1,155 @@
+"""A shipment: a program with its parameters, packed so that a cluster can run it, and known by what it would do."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from emr_pipelines.emr.artifacts import Artifacts, code_archive, requirements_of
+from emr_pipelines.emr.dependencies import Dependencies
+from emr_pipelines.emr.objects import Objects, join
+from emr_pipelines.emr.steps import DeployMode, Step, spark_submit
+from emr_pipelines.programs import entrypoint, wire
+from emr_pipelines.programs.entrypoint import UNPACKED, Task
+
+CLUSTER_PYTHON = "3.11"  # the newest of EMR 7's Pythons, and the one that has what dagster_pipes needs
+DIGEST_CHARACTERS = 20
+LONGEST_LABEL = 100
+
+
+@dataclass(frozen=True)
+class Submission:
+    """How programs are submitted: see emr/steps.py's `spark_submit`. Jars and files may be of this machine."""
+
+    deploy_mode: DeployMode = "client"
+    queue: str = ""
+    conf: Mapping[str, str] = field(default_factory=dict)
+    jars: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    architecture: str = "x86_64"
+    ship_dependencies: bool = True
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A program that is ready to go. `digest` is one of all that its result depends on, and of who asks for it, so
+    what was begun under it, or finished, can be taken up again. `folder` is its own."""
+
+    label: str
+    digest: str
+    folder: str
+    task: Task
+    entrypoint: str
+    code: str
+    how: Submission
+    jars: tuple[str, ...]
+    files: tuple[str, ...]
+
+    @property
+    def result(self) -> str:
+        return self.task.result
+
+    @property
+    def prefix(self) -> str:
+        """With what the names of all its steps begin."""
+        return f"{self.label} {self.digest}."
+
+    def step(self, attempt: int, arguments: Mapping[str, str]) -> Step:
+        """The step that runs it; `arguments` are Dagster Pipes'."""
+        return spark_submit(
+            f"{self.prefix}{attempt}",
+            self.entrypoint,
+            self.task_uri,
+            *(word for pair in arguments.items() for word in pair),
+            deploy_mode=self.how.deploy_mode,
+            queue=self.how.queue,
+            conf=self.how.conf,
+            py_files=(self.code,),
+            jars=self.jars,
+            files=self.files,
+            archives=(f"{self.task.archive}#{UNPACKED}",) if self.task.archive else (),
+        )
+
+    @property
+    def task_uri(self) -> str:
+        return join(self.folder, "task.json")
+
+    def attempt_folder(self, attempt: int) -> str:
+        return join(self.folder, f"attempt-{attempt}")
+
+    def attempt_of(self, step_name: str) -> int:
+        """The number in a step's name."""
+        number = step_name.removeprefix(self.prefix)
+        return int(number) if number.isdigit() else 0
+
+
+def pack(
+    program: Callable[..., Any],
+    params: Any,
+    *,
+    asked_by: Sequence[str],
+    label: str,
+    steps_folder: str,
+    artifacts: Artifacts,
+    dependencies: Dependencies,
+    how: Submission,
+    say: Callable[[str], None],
+) -> Shipment:
+    """Upload what is not there yet, and say how to run it.
+
+    asked_by: what tells this work from the same work asked for elsewhere: a run, a step of it, a partition.
+
+    Raises CannotTravel for a program, parameters or requirements that cannot be sent, before anything is paid for, and
+    the AwsErrors.
+    """
+    name = wire.name_of(program)
+    takes = wire.annotation_of(program, "params")
+    wire.annotation_of(program, "return")
+    wire.round_trip(takes, params)
+    encoded = wire.encode(params)
+    requirements = requirements_of(program) if how.ship_dependencies else ()
+    code = artifacts.put(".zip", code_archive([program]).data)
+    main = artifacts.put(".py", inspect.getsource(entrypoint).encode())
+    archive = dependencies.archive(requirements, how.architecture, CLUSTER_PYTHON, say)
+    jars = tuple(artifacts.put_file("jars", jar) for jar in how.jars)
+    files = tuple(artifacts.put_file("files", file) for file in how.files)
+    identity = [*asked_by, name, encoded, code, main, archive, jars, files, how.deploy_mode, how.queue, dict(how.conf)]
+    digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGEST_CHARACTERS]
+    folder = join(steps_folder, digest)
+    return Shipment(
+        label=label[:LONGEST_LABEL],
+        digest=digest,
+        folder=folder,
+        task=Task(name, encoded, join(folder, "result.json"), archive or "", CLUSTER_PYTHON if archive else ""),
+        entrypoint=main,
+        code=code,
+        how=how,
+        jars=jars,
+        files=files,
+    )
+
+
+def next_attempt(objects: Objects, shipment: Shipment) -> int:
+    """A number that no attempt had; the attempt begins with writing its task."""
+    names = objects.names(shipment.folder)
+    numbers = [int(name.removeprefix("attempt-")) for name in names if name.removeprefix("attempt-").isdigit()]
+    attempt = max(numbers, default=0) + 1
+    objects.write(shipment.task_uri, shipment.task.to_json())
+    return attempt
+
+
+def inputs_digest(files: Sequence[tuple[str, Path]]) -> str:
+    """A digest of names and contents."""
+    whole = sha256()
+    for name, path in files:
+        whole.update(f"{name}\0".encode())
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                whole.update(block)
+        whole.update(b"\0")
+    return whole.hexdigest()[:DIGEST_CHARACTERS]

@@ -1,0 +1,241 @@
+"""What a cluster is to be: our description of it, checked before anything is launched.
+
+`ClusterSpec` is written in Python or as plain mappings (YAML, Dagster's run config). It knows what EMR would refuse,
+or would accept and then end badly; `request.py` says it in AWS's words. Limits are those of the Amazon EMR API
+Reference (RunJobFlow and the types it names) and of the Amazon EMR Management Guide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from emr_pipelines.emr.parts import (
+    AmiId,
+    BootstrapAction,
+    CloudWatchLogs,
+    Configuration,
+    Configurations,
+    Fleet,
+    Fleets,
+    FleetType,
+    Group,
+    ManagedScaling,
+    Part,
+    ReleaseLabel,
+    RoleArn,
+    SecurityGroups,
+    SubnetId,
+    Text,
+    Volume,
+)
+from emr_pipelines.emr.request import MOST_TAGS, check_extra, check_tags, instance_types, render
+from emr_pipelines.errors import InvalidValue
+
+__all__ = [  # what a description is written with in Python
+    "BootstrapAction",
+    "CloudWatchLogs",
+    "ClusterSpec",
+    "Configuration",
+    "Fleet",
+    "FleetType",
+    "Fleets",
+    "Group",
+    "ManagedScaling",
+    "SecurityGroups",
+    "Volume",
+]
+
+PYTHON_3_11 = "/usr/bin/python3.11"  # releases from 7.0 on have it; the system's own is too old for Dagster Pipes
+MOST_TAGS_OF_OURS = 6
+# Graviton has a g after the generation, as in m7g, c7gn, is4gen and g5g, but not in g5 and g4dn
+ARM_FAMILY = re.compile(r"a1|[a-z]+\d+[a-z]*g[a-z]*(-.*)?")
+
+
+def _is_arm(instance_type: str) -> bool:
+    return bool(ARM_FAMILY.fullmatch(instance_type.partition(".")[0]))
+
+
+class ClusterSpec(Part):
+    """An EMR cluster, as what it is launched with.
+
+    By default a primary and two core instances m5.xlarge (4 vCPU, 16 GiB) on demand: the type is small, plain x86 and
+    in most regions; two core instances are the fewest that show what a program does across machines; and spot
+    instances are for who knows that the program bears their loss. What is not allowed raises pydantic's
+    ValidationError, or InvalidValue from `parse`.
+    """
+
+    release_label: ReleaseLabel = Field(default="emr-7.10.0", description="EMR's release, for instance emr-7.10.0.")
+    applications: tuple[Text, ...] = Field(default=("Spark",), description="What EMR installs; Spark is among it.")
+    primary: Group | None = Field(
+        default=Group(type="m5.xlarge"), description="The instance that runs the cluster: one."
+    )
+    core: Group | None = Field(
+        default=Group(type="m5.xlarge", count=2),
+        description="Instances that compute and hold HDFS; null for a cluster that is its primary alone.",
+    )
+    task: Group | None = Field(default=None, description="Instances that only compute.")
+    fleets: Fleets | None = Field(default=None, description="Instances by capacity, in place of primary, core, task.")
+    managed_scaling: ManagedScaling | None = Field(
+        default=None, description="Bounds within which EMR scales; by default the cluster keeps its size."
+    )
+    configurations: Configurations = Field(
+        default=(),
+        description="Properties of applications: {'spark-defaults': {'spark.executor.memory': '4g'}}, where a mapping "
+        "within is a nested classification; or EMR's own list of Classification, Properties and Configurations.",
+    )
+    bootstrap_actions: tuple[BootstrapAction, ...] = Field(
+        default=(), max_length=16, description="Scripts that each instance runs first; at most 16."
+    )
+    subnets: tuple[SubnetId, ...] = Field(
+        default=(), description="The subnet; with fleets several, of which EMR takes the best. By default EMR's choice."
+    )
+    security_groups: SecurityGroups = Field(
+        default=SecurityGroups(), description="EC2's security groups; by default EMR makes its own."
+    )
+    service_role: Text = Field(default="EMR_DefaultRole", description="The role that EMR has: its name or ARN.")
+    instance_profile: Text = Field(default="EMR_EC2_DefaultRole", description="The role that the instances have.")
+    runtime_role: RoleArn | None = Field(
+        default=None, description="The role that steps have, by ARN; needs a security_configuration that allows it."
+    )
+    security_configuration: Text | None = Field(default=None, description="EMR's security configuration, by name.")
+    root_volume_gib: int | None = Field(default=None, ge=10, description="Size of each root volume in GiB, 10 or more.")
+    custom_ami_id: AmiId | None = Field(default=None, description="An image of one's own for all instances.")
+    key_name: Text | None = Field(default=None, description="The EC2 key pair for SSH.")
+    tags: dict[str, str] = Field(default={}, description="Tags of the cluster and its instances, besides ours.")
+    idle_timeout_seconds: int = Field(
+        default=900, ge=60, le=604_800, description="How long it may be idle before it ends itself; 60 to 604800."
+    )
+    step_concurrency: int = Field(default=1, ge=1, le=256, description="How many steps run at once; 1 to 256.")
+    cloudwatch_logs: CloudWatchLogs | None = Field(
+        default=None, description="Logs to CloudWatch too, with release emr-7.11.0 or later; {} takes EMR's defaults."
+    )
+    python: Text = Field(default=PYTHON_3_11, description="The Python on the cluster that runs programs.")
+    extra: dict[str, JsonValue] = Field(
+        default={}, description="More of RunJobFlow's request, in AWS's words: mappings are merged, all else replaces."
+    )
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> ClusterSpec:
+        """The description that these plain values are. Raises InvalidValue, with the first that is not allowed."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise _as_sentence(error.errors()[0]) from error
+
+    def request(self, name: str, log_uri: str, tags: Mapping[str, str]) -> dict[str, Any]:
+        """What RunJobFlow is asked, new each time and without steps: `boto3.client("emr").run_job_flow(**request)`.
+
+        tags: the launcher's own; of two with one key, the launcher's is taken. Raises InvalidValue.
+        """
+        return render(self, name, log_uri, tags)
+
+    @property
+    def digest(self) -> str:
+        """12 hexadecimal digits, the same for descriptions whose clusters can stand in for each other.
+
+        The tags are part of it, as they say who pays; the runtime role is not, as each step brings its own.
+        """
+        launched = self.request("any", "s3://any", {})
+        return hashlib.sha256(json.dumps(launched, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def architecture(self) -> Literal["x86_64", "aarch64"]:
+        """What native code has to be built for."""
+        return "aarch64" if any(map(_is_arm, instance_types(self))) else "x86_64"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _groups_unless_fleets(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("fleets") is not None:
+            return {"primary": None, "core": None, **data}  # the defaults are for who asks for nothing
+        return data
+
+    @model_validator(mode="after")
+    def _instances(self) -> ClusterSpec:
+        for role in ("primary", "core", "task"):
+            if self.fleets and (group := getattr(self, role)):
+                raise InvalidValue(f"{role}.type", group.type, "nothing next to fleets: groups or fleets, not both")
+        if not self.fleets and not self.primary:
+            raise InvalidValue("primary", None, "a group, or fleets in place of all groups")
+        if self.primary and self.primary.count != 1:
+            raise InvalidValue("primary.count", self.primary.count, "1, as three cannot be ended like other clusters")
+        if self.task and not self.core:
+            raise InvalidValue("core", None, "a group, as there is a task group")
+        if len(self.subnets) > 1 and not self.fleets:
+            raise InvalidValue("subnets", list(self.subnets), "one, or several with fleets")
+        if self.managed_scaling:
+            units = ("InstanceFleetUnits",) if self.fleets else ("Instances", "VCPU")
+            if self.managed_scaling.unit not in (None, *units):
+                allowed = f"{' or '.join(units)} with {'fleets' if self.fleets else 'groups'}"
+                raise InvalidValue("managed_scaling.unit", self.managed_scaling.unit, allowed)
+            if not (self.fleets or self).core:
+                raise InvalidValue("core", None, "instances that managed_scaling can make more or fewer")
+        return self
+
+    @model_validator(mode="after")
+    def _release(self) -> ClusterSpec:
+        release = tuple(map(int, re.findall(r"\d+", self.release_label)))
+        if release < (5, 30) or (6, 0) <= release < (6, 1):
+            needed = "emr-5.30.0, emr-6.1.0 or later: those before cannot end themselves when idle"
+        elif release < (6, 7) and self.runtime_role:
+            needed = "emr-6.7.0 or later with runtime_role"
+        elif release < (7, 0) and self.python == PYTHON_3_11:
+            needed = f"emr-7.0.0 or later, or another python: those before have no {PYTHON_3_11}"
+        elif release < (7, 11) and self.cloudwatch_logs:
+            needed = "emr-7.11.0 or later with cloudwatch_logs"
+        else:
+            return self
+        raise InvalidValue("release_label", self.release_label, needed)
+
+    @model_validator(mode="after")
+    def _rest(self) -> ClusterSpec:
+        if "spark" not in map(str.lower, self.applications):
+            raise InvalidValue("applications", list(self.applications), "a list with Spark in it")
+        if self.runtime_role and not self.security_configuration:
+            raise InvalidValue("security_configuration", None, "the name of one that allows runtime_role")
+        check_tags(self.tags, MOST_TAGS - MOST_TAGS_OF_OURS)
+        check_extra(self)
+        types = instance_types(self)
+        if len(set(map(_is_arm, types))) > 1:
+            raise InvalidValue("The instance types", types, "all x86_64 or all ARM")
+        return self
+
+
+LIMITS = {
+    "not_allowed": "{allowed}", "literal_error": "{expected}", "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge} or more", "less_than_equal": "{le} or less", "too_short": "{min_length} or more",
+    "too_long": "{max_length} or fewer", "string_too_short": "a text that is not empty",
+    "string_too_long": "{max_length} characters or fewer",
+}  # fmt: skip
+EXPECTED = {
+    "int": "a whole number", "float": "a number", "finite": "a number", "string": "a text", "dict": "a mapping",
+    "model": "a mapping", "tuple": "a list", "missing": "a value; it has no default",
+    "invalid-json-value": "text, numbers, true, false, null, and lists and mappings of them",
+}  # fmt: skip
+
+
+def _as_sentence(error: ErrorDetails) -> InvalidValue:
+    """What pydantic found, as this package says it."""
+    kind, where, context = error["type"], error["loc"], error.get("ctx", {})
+    if where[:1] == ("extra",):
+        where = ("extra", *where[1::2])  # between the keys pydantic says whether it is in a list or in a mapping
+    about = ""
+    if where[-1:] == ("[key]",):
+        where, about = where[:-2], "A key of "
+    path = about + "cluster" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
+    if isinstance(mistake := context.get("error"), InvalidValue):
+        name = f"{mistake.name} of {path}" if " " in mistake.name else f"{path}.{mistake.name}"
+        return InvalidValue(name, mistake.value, mistake.allowed)
+    if kind == "unknown_field":
+        return InvalidValue(f"A field of {path}", context["field"], context["allowed"])
+    value = context.get("value", None if kind == "missing" else error["input"])
+    if kind in LIMITS:
+        return InvalidValue(path, value, LIMITS[kind].format(**context))
+    return InvalidValue(path, value, EXPECTED.get(kind) or EXPECTED.get(kind.split("_")[0]) or error["msg"])

@@ -1,0 +1,164 @@
+"""Watching a step to its end: one poller, few calls, a deadline for each phase.
+
+EMR is asked seldom, at growing intervals. What makes an end noticed at once is a hint that costs EMR nothing: the live
+feed of the step, or its result, which are on S3. Success is read from the step, never from the cluster: a step that
+failed and let others continue leaves a cluster that ends well.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from emr_pipelines.emr.clock import Clock
+from emr_pipelines.emr.cluster import Cluster, Clusters
+from emr_pipelines.emr.states import ENDED, STARTING_UP, STEP_ENDED, StepState, Word
+from emr_pipelines.emr.steps import AddedStep, Steps
+from emr_pipelines.errors import AwsError, InvalidValue
+
+FIRST_INTERVAL_SECONDS = 1.0
+LONGEST_INTERVAL_SECONDS = 60.0  # AWS advises a minute per step for fleets of jobs
+QUICK_INTERVAL_SECONDS = 2.0  # after a hint
+QUICK_FOR_SECONDS = 45.0
+GROWTH = 1.4
+JITTER = 0.15
+LOOK_SECONDS = 1.0  # how often to look for hints
+CLUSTER_EVERY = 10  # polls of a running step between two of its cluster, which may be gone
+
+
+class Phase(Word):
+    """What a step is waiting for, or doing."""
+
+    PROVISIONING = "provisioning"
+    QUEUEING = "queueing"
+    RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """How long each phase may take, in seconds."""
+
+    provisioning: float = 3600
+    queueing: float = 24 * 3600
+    running: float = 7 * 24 * 3600
+
+    def __post_init__(self) -> None:
+        for phase in Phase:
+            if self.of(phase) <= 0:
+                raise InvalidValue(f"The deadline for {phase}", self.of(phase), "more than 0 seconds")
+
+    def of(self, phase: Phase) -> float:
+        return float(getattr(self, phase.value))
+
+
+@dataclass(frozen=True)
+class End:
+    """How a watch ended: the step as it was last seen, its cluster where that was looked at, and the phase whose
+    deadline passed, if one did."""
+
+    step: AddedStep
+    cluster: Cluster | None = None
+    timed_out: Phase | None = None
+
+
+class Watch:
+    """Watches a step; `on_cluster` and `on_step` are told of each new state, once.
+
+    hint: set by whoever has reason to believe that something happened. finished: whether the result is there.
+    """
+
+    def __init__(
+        self,
+        clusters: Clusters,
+        steps: Steps,
+        clock: Clock,
+        deadlines: Deadlines,
+        hint: threading.Event,
+        finished: Callable[[], bool],
+        on_cluster: Callable[[Cluster], None],
+        on_step: Callable[[AddedStep], None],
+    ) -> None:
+        self._clusters, self._steps, self._clock, self._deadlines = clusters, steps, clock, deadlines
+        self._hint, self._finished = hint, finished
+        self._on_cluster, self._on_step = on_cluster, on_step
+        self._seen: set[str] = set()
+        self._interval = FIRST_INTERVAL_SECONDS
+        self._quick_until = 0.0
+        self._result_seen = False
+
+    def wait(self, cluster_id: str, step_id: str) -> End:
+        """Wait until the step has ended, its cluster has, or a deadline has passed. Raises the AwsErrors."""
+        phase, since, polls = Phase.PROVISIONING, self._clock.now(), 0
+        cluster: Cluster | None = None
+        while True:
+            if phase is not Phase.RUNNING or polls % CLUSTER_EVERY == CLUSTER_EVERY - 1:
+                cluster = self._clusters.describe(cluster_id)
+                self._tell_once(cluster.state, partial(self._on_cluster, cluster))
+            if cluster is None or cluster.state not in STARTING_UP or self._deadline_passed(phase, since):
+                step = self._steps.describe(cluster_id, step_id)
+                self._tell_once(f"step {step.state}", partial(self._on_step, step))
+                if step.state in STEP_ENDED:
+                    return End(step, cluster)
+                if cluster is not None and cluster.state in ENDED:
+                    return End(self._steps.describe(cluster_id, step_id), cluster)
+                now_in = Phase.QUEUEING if step.state is StepState.PENDING else Phase.RUNNING
+                if cluster is not None and cluster.state in STARTING_UP:
+                    now_in = Phase.PROVISIONING
+                if now_in is not phase:
+                    phase, since, self._interval = now_in, self._clock.now(), FIRST_INTERVAL_SECONDS
+                elif self._deadline_passed(phase, since):
+                    return End(step, cluster, timed_out=phase)
+            polls += 1
+            self._pause(phase, self._deadlines.of(phase) - (self._clock.now() - since))
+
+    def _deadline_passed(self, phase: Phase, since: float) -> bool:
+        return self._clock.now() - since >= self._deadlines.of(phase)
+
+    def _tell_once(self, state: str, tell: Callable[[], None]) -> None:
+        if state not in self._seen:
+            self._seen.add(state)
+            tell()
+
+    def _pause(self, phase: Phase, longest: float) -> None:
+        """Until it is time to ask EMR again, or there is a hint."""
+        quick = self._clock.now() < self._quick_until
+        self._interval = min(self._interval, QUICK_INTERVAL_SECONDS if quick else LONGEST_INTERVAL_SECONDS)
+        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (so that many watchers do not ask at once)
+        until = self._clock.now() + max(0.0, min(self._interval * jitter, longest))
+        self._interval *= GROWTH
+        while (left := until - self._clock.now()) > 0:
+            self._clock.pause(min(left, LOOK_SECONDS), self._hint)
+            if self._hinted(phase):
+                self._quick_until = self._clock.now() + QUICK_FOR_SECONDS
+                self._interval = FIRST_INTERVAL_SECONDS / 2
+                return
+
+    def _hinted(self, phase: Phase) -> bool:
+        if self._hint.is_set():
+            self._hint.clear()
+            return True
+        if self._result_seen or phase is not Phase.RUNNING:
+            return False
+        with suppress(AwsError):  # a hint that cannot be read is none
+            self._result_seen = self._finished()
+        return self._result_seen
+
+
+def stop(steps: Steps, clock: Clock, cluster_id: str, step_id: str, patience_seconds: float) -> AddedStep:
+    """Ask a step to stop, and after a while make it; returns it as it was last seen. Raises the AwsErrors."""
+    steps.cancel(cluster_id, step_id)
+    asked_at, killed, interval = clock.now(), False, FIRST_INTERVAL_SECONDS
+    while True:
+        step = steps.describe(cluster_id, step_id)
+        waited = clock.now() - asked_at
+        if step.state in STEP_ENDED or waited >= 2 * patience_seconds:
+            return step
+        if not killed and waited >= patience_seconds:
+            steps.cancel(cluster_id, step_id, kill=True)
+            killed = True
+        clock.pause(interval)
+        interval = min(interval * GROWTH, QUICK_INTERVAL_SECONDS)

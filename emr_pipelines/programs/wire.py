@@ -1,0 +1,314 @@
+"""What travels: a program as a name, its parameters and its result as JSON and back.
+
+Parameters go to the cluster and a result comes back as JSON, so that they can be read by people and by another version
+of Python. What JSON would change on the way is refused before anything is started, with the path of the field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import math
+import reprlib
+import sys
+import types
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from emr_pipelines.errors import CannotTravel
+
+ALLOWED = "JSON types (text, finite numbers, booleans, none, lists, mappings with text keys) and dataclasses of them"
+ALLOWED_ANNOTATIONS = (
+    "str, int, float, bool, None, list[...], tuple[...], dict[str, ...], Literal, Any, unions of these, "
+    "and dataclasses of them"
+)
+DEEPEST = 100  # levels; a structure that contains itself has no end
+
+Program = Callable[..., Any]
+
+
+def encode(value: object, name: str = "params") -> Any:
+    """A dataclass instance, or None, as what json.dumps takes. Raises CannotTravel, which names the field."""
+    if value is not None and not _is_instance_of_dataclass(value):
+        raise _refused(name, value, "a dataclass, or None")
+    return _encoded(value, name, 0)
+
+
+def decode(annotation: Any, data: object, name: str = "params") -> Any:
+    """The value that was encoded, rebuilt as its annotation says: a dataclass, or None. Raises CannotTravel."""
+    return _decoded(annotation, data, name)
+
+
+def dumps(value: object, name: str = "params") -> str:
+    """A dataclass instance, or None, as JSON text in ASCII. Raises CannotTravel, which names the field."""
+    return json.dumps(encode(value, name), allow_nan=False)
+
+
+def loads(annotation: Any, text: str | bytes, name: str = "params") -> Any:
+    """The value from its JSON text. Raises CannotTravel."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise CannotTravel(f"{name} is not JSON: {error}: {_short(text)}") from error
+    return decode(annotation, data, name)
+
+
+def round_trip(annotation: Any, value: object, name: str = "params") -> Any:
+    """The value as it would arrive. Raises CannotTravel, which names the field, when that is not what was sent."""
+    arrived = loads(annotation, dumps(value, name), name)
+    changed = _first_difference(value, arrived, name)
+    if changed:
+        path, sent, received = changed
+        raise CannotTravel(
+            f"{path} is {_short(sent)} and would arrive as {_short(received)}; make the value and its annotation agree."
+        )
+    return arrived
+
+
+def annotation_of(program: Program, what: Literal["params", "return"]) -> Any:
+    """What a program says it takes or returns: a dataclass, or NoneType. Raises CannotTravel.
+
+    The other annotations are left alone: SparkSession is often imported for type checkers only.
+    """
+    called = _called(program)
+    if what == "return":
+        verb, found = "returns", inspect.signature(program).return_annotation
+    else:
+        signature = inspect.signature(program)
+        try:
+            bound = signature.bind(None, None)
+        except TypeError as error:
+            raise CannotTravel(f"{called} cannot be called with (spark, params): {error}.") from error
+        parameters = [signature.parameters[parameter] for parameter in bound.arguments]
+        verb, found = "takes", parameters[-1].annotation
+    if found is inspect.Signature.empty:
+        raise CannotTravel(f"{called} says nothing of what it {verb}; annotate it with a dataclass, or None.")
+    inner = inspect.unwrap(program)
+    try:
+        annotation = get_type_hints(
+            types.SimpleNamespace(__annotations__={"it": found}), globalns=getattr(inner, "__globals__", {})
+        )["it"]
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise CannotTravel(
+            f"{called} {verb} {_shown(found)}, which its module cannot resolve: {error}; import it at the top of the "
+            "module, outside of TYPE_CHECKING."
+        ) from error
+    if annotation is not type(None) and not (isinstance(annotation, type) and dataclasses.is_dataclass(annotation)):
+        raise CannotTravel(f"{called} {verb} {_shown(annotation)}; allowed: a dataclass of {ALLOWED}, or None.")
+    return annotation
+
+
+def name_of(program: Program) -> str:
+    """`package.module:function`, by which `load` finds the program on a cluster. Raises CannotTravel.
+
+    A function of a script that was started as such has the script's name for its module.
+    """
+    called = _called(program)
+    function = getattr(program, "__qualname__", "")
+    module = sys.modules.get(getattr(program, "__module__", None) or "")
+    if not inspect.isroutine(program) or module is None:
+        raise CannotTravel(f"{called} is no function of a module; a program is a function (spark, params) of a module.")
+    if not function.isidentifier():  # <lambda>, outer.<locals>.inner, Class.method
+        raise CannotTravel(
+            f"{called} is a lambda, a method or a function within another; a program stands at the top of its module."
+        )
+    if getattr(module, function, None) is not program:
+        raise CannotTravel(
+            f"{called} is not what {module.__name__}.{function} is now; a program must be found by its name."
+        )
+    return f"{_importable_name(module, called)}:{function}"
+
+
+def load(name: str) -> Program:
+    """The program of that name. Raises CannotTravel; an error within the module that is imported passes through."""
+    module_name, _, function = name.partition(":")
+    if not function.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
+        raise CannotTravel(f"The program is {name!r}; allowed: package.module:function.")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise CannotTravel(f"The program {name} cannot be loaded: there is no module {error.name} here.") from error
+    program = getattr(module, function, None)
+    if not callable(program):
+        raise CannotTravel(f"The program {name} cannot be loaded: {module_name} has no function {function}.")
+    loaded: Program = program
+    return loaded
+
+
+def _importable_name(module: types.ModuleType, called: str) -> str:
+    if module.__name__ != "__main__":
+        return module.__name__
+    if module.__spec__ is not None:  # python -m package.module
+        return module.__spec__.name
+    script = Path(getattr(module, "__file__", None) or "")
+    if script.suffix != ".py" or not script.stem.isidentifier():
+        raise CannotTravel(f"{called} belongs to an interactive session; put it in a module, which can be sent.")
+    return script.stem
+
+
+def _encoded(value: object, path: str, depth: int) -> Any:
+    if depth > DEEPEST:
+        raise CannotTravel(f"{path[:80]}... is nested more than {DEEPEST} levels deep, or contains itself.")
+    if isinstance(value, Enum):  # some are int or str besides, and would arrive as that
+        raise _refused(path, value, ALLOWED)
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > 10_000:  # noqa: PLR2004 (above 4,300 digits Python does not read a number)
+            raise _refused(path, f"a number of {value.bit_length():,} bits", "whole numbers of up to 10,000 bits")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _refused(path, value, ALLOWED)
+        return float(value)
+    if isinstance(value, (list, tuple)):
+        return [_encoded(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str) or isinstance(key, Enum):
+                raise _refused(f"A key of {path}", key, "text")
+        return {key: _encoded(item, f"{path}[{key!r}]", depth + 1) for key, item in value.items()}
+    if _is_instance_of_dataclass(value):
+        return {
+            field.name: _encoded(getattr(value, field.name), f"{path}.{field.name}", depth + 1)
+            for field in _travelling(value)
+        }
+    raise _refused(path, value, ALLOWED)
+
+
+def _decoded(annotation: Any, data: object, path: str) -> Any:  # noqa: PLR0911 (a table: one line for a kind)
+    annotation = _resolved(annotation)
+    origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if annotation is Any or annotation is object:
+        return data
+    if origin is Literal:
+        if any(type(data) is type(choice) and data == choice for choice in arguments):
+            return data
+        raise _refused(path, data, " or ".join(map(repr, arguments)))
+    if origin is Union or origin is types.UnionType:
+        return _decoded_union(annotation, arguments, data, path)
+    if annotation is float and type(data) is int and abs(data) <= sys.float_info.max:
+        data = float(data)
+    if annotation in (None, type(None), bool, int, float, str):
+        if type(data) is not (annotation or type(None)) or (isinstance(data, float) and not math.isfinite(data)):
+            raise _refused(path, data, _shown(annotation))
+        return data
+    if origin in (list, tuple):
+        return _decoded_sequence(origin, arguments, data, path)
+    if origin in (dict, Mapping):
+        if not isinstance(data, dict) or (arguments and _resolved(arguments[0]) is not str):
+            raise _refused(path, data, "a mapping with text keys, annotated as dict[str, ...]")
+        values = arguments[1] if arguments else Any
+        return {key: _decoded(values, item, f"{path}[{key!r}]") for key, item in data.items()}
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return _decoded_dataclass(annotation, data, path)
+    raise CannotTravel(f"{path} is annotated {_shown(annotation)}; allowed: {ALLOWED_ANNOTATIONS}.")
+
+
+def _decoded_union(annotation: Any, members: tuple[Any, ...], data: object, path: str) -> Any:
+    problems: dict[Any, CannotTravel] = {}
+    for member in sorted(members, key=lambda member: member is float):  # a whole number is an int first
+        try:
+            return _decoded(member, data, path)
+        except CannotTravel as problem:  # noqa: PERF203 (to try each is what is meant)
+            problems[member] = problem
+    problems.pop(type(None), None)
+    if len(problems) == 1 and data is not None:
+        raise problems.popitem()[1]  # of X | None, what X says is the better sentence
+    raise _refused(path, data, _shown(annotation))
+
+
+def _decoded_sequence(kind: type, arguments: tuple[Any, ...], data: object, path: str) -> Any:
+    if not isinstance(data, list):
+        raise _refused(path, data, f"a {kind.__name__}")
+    if kind is tuple and arguments and arguments[1:] != (...,):
+        annotations = list(arguments)
+    else:
+        annotations = [arguments[0] if arguments else Any] * len(data)
+    if len(annotations) != len(data):
+        raise _refused(path, data, f"{len(annotations)} items")
+    return kind(
+        _decoded(annotation, item, f"{path}[{i}]")
+        for i, (annotation, item) in enumerate(zip(annotations, data, strict=True))
+    )
+
+
+def _decoded_dataclass(kind: type, data: object, path: str) -> Any:
+    if not isinstance(data, dict):
+        raise _refused(path, data, f"the members of {kind.__name__}")
+    try:
+        hints = get_type_hints(kind)
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise CannotTravel(
+            f"{path} is a {kind.__name__}, whose annotations cannot be resolved: {error}; import what they name at the "
+            "top of the module, outside of TYPE_CHECKING."
+        ) from error
+    names = [field.name for field in _travelling(kind)]
+    for name in names:
+        if name not in data:
+            raise CannotTravel(f"{path}.{name} is missing; {kind.__name__} has {', '.join(names)}.")
+    for name in data:
+        if name not in names:
+            raise CannotTravel(f"{path}.{name} is unknown; {kind.__name__} has {', '.join(names) or 'no members'}.")
+    members = {name: _decoded(hints[name], data[name], f"{path}.{name}") for name in names}
+    try:
+        return kind(**members)
+    except Exception as error:
+        raise CannotTravel(f"{path} cannot be made a {kind.__name__} again: {error}") from error
+
+
+def _first_difference(sent: Any, arrived: Any, path: str) -> tuple[str, object, object] | None:
+    """Where two values differ. A list is no tuple and True is not 1; a whole number may have become a float."""
+    inner: list[tuple[str, Any, Any]] = []
+    if _is_instance_of_dataclass(sent) and type(sent) is type(arrived):
+        names = [field.name for field in _travelling(sent)]
+        inner = [(f"{path}.{name}", getattr(sent, name), getattr(arrived, name)) for name in names]
+    elif any(isinstance(sent, kind) and isinstance(arrived, kind) for kind in (list, tuple)):
+        inner = [(f"{path}[{i}]", *pair) for i, pair in enumerate(zip(sent, arrived, strict=True))]
+    elif isinstance(sent, dict) and isinstance(arrived, dict):
+        inner = [(f"{path}[{key!r}]", item, arrived[key]) for key, item in sent.items()]
+    elif sent != arrived or isinstance(sent, bool) != isinstance(arrived, bool):
+        return path, sent, arrived
+    return next((found for at, one, other in inner if (found := _first_difference(one, other, at))), None)
+
+
+def _travelling(kind: Any) -> list[dataclasses.Field[Any]]:
+    """The fields that the constructor takes; the others follow from them."""
+    return [field for field in dataclasses.fields(kind) if field.init]
+
+
+def _is_instance_of_dataclass(value: object) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _resolved(annotation: Any) -> Any:
+    """What a NewType, or a `type` statement's alias, stands for."""
+    while inner := getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None):
+        annotation = inner
+    return annotation
+
+
+def _refused(path: str, value: object, allowed: str) -> CannotTravel:
+    return CannotTravel(f"{path} is {_short(value)}; allowed: {allowed}.")
+
+
+def _called(program: object) -> str:
+    return getattr(program, "__qualname__", None) or _short(program)
+
+
+def _shown(annotation: Any) -> str:
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")
+
+
+def _short(value: object) -> str:
+    text = reprlib.Repr()
+    text.maxstring = text.maxother = 200
+    return text.repr(value)

@@ -1,0 +1,73 @@
+"""Who leaves last: whether other steps of a run may still want what the runner of this process holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+LEAVING = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE})
+
+
+@dataclass(frozen=True)
+class Companions:
+    """The steps of a run: `upstream` gives those it executes, each with what it waits for; `here` are those that this
+    process executes (all of them, under the in-process executor); `users` those that use a runner."""
+
+    instance: dg.DagsterInstance
+    run_id: str
+    upstream: Mapping[str, frozenset[str]]
+    here: frozenset[str]
+    users: frozenset[str]
+
+    @classmethod
+    def of(cls, context: dg.AssetExecutionContext, runner: type[object]) -> Companions:
+        """The companions of the step that runs in this context."""
+        step = context.get_step_execution_context()
+        plan, job = step.execution_plan, step.job_def
+        resources = {
+            key
+            for key, definition in job.resource_defs.items()
+            if issubclass(getattr(definition, "configurable_resource_cls", object), runner)
+        }
+        snapshot_id = context.run.execution_plan_snapshot_id
+        executed = set(
+            context.instance.get_execution_plan_snapshot(snapshot_id).step_keys_to_execute
+            if snapshot_id
+            else plan.step_keys_to_execute
+        )
+        steps = [found for found in plan.steps if found.key in executed]
+        return cls(
+            instance=context.instance,
+            run_id=context.run.run_id,
+            upstream={
+                found.key: frozenset(key for value in found.step_inputs for key in value.dependency_keys) & executed
+                for found in steps
+            },
+            here=frozenset(plan.step_keys_to_execute),
+            users=frozenset(
+                found.key
+                for found in steps
+                if not resources or resources & set(job.get_op(found.node_handle).definition.required_resource_keys)
+            ),
+        )
+
+    def may_come(self) -> bool:
+        """Whether a step that another process executes may still want the runner."""
+        if self.upstream.keys() <= self.here:
+            return False
+        run = self.instance.get_run_by_id(self.run_id)
+        if run is None or run.is_finished or run.status in LEAVING:
+            return False
+        ended = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_SKIPPED}
+        done, failed = set(), set()
+        for entry in self.instance.all_logs(self.run_id, of_type=ended):
+            event = entry.dagster_event
+            if event is not None and event.step_key is not None:
+                done.add(event.step_key)
+                if event.event_type is not dg.DagsterEventType.STEP_SUCCESS:
+                    failed.add(event.step_key)
+        while hopeless := {key for key, before in self.upstream.items() if before & failed} - failed:
+            failed |= hopeless
+        return bool(self.users - done - failed)

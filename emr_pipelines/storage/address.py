@@ -1,0 +1,64 @@
+"""Which place an address means: an absolute folder on this machine, or s3://bucket/prefix."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from emr_pipelines.errors import StorageUnusable
+
+DEFAULT_STORAGE = "data"
+GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
+ALLOWED = (
+    "a folder on this machine, as a path or a file:// URI, or s3://bucket/prefix, with none of "
+    f"{' '.join(GLOB_CHARACTERS)} in it"
+)
+
+
+def resolve(configured: str) -> str:
+    """The root of the storage, without a slash at its end.
+
+    configured: an address, or nothing for what the environment says: EMR_PIPELINES_STORAGE, or when
+    EMR_PIPELINES_TARGET is emr the prefix data in EMR_PIPELINES_BUCKET, or else the folder data.
+
+    Raises StorageUnusable for an address that is not allowed.
+    """
+    address = configured.strip() or os.environ.get("EMR_PIPELINES_STORAGE", "").strip() or _default()
+    if any(character in address for character in GLOB_CHARACTERS):
+        raise _not_allowed(address)
+    if address.startswith("s3://"):
+        return _on_s3(address)
+    path = f"/{address.removeprefix('file://').lstrip('/')}" if address.startswith("file://") else address
+    if SCHEME.match(path):
+        raise _not_allowed(address)
+    try:
+        return os.path.abspath(Path(path).expanduser())  # noqa: PTH100 (resolve() would follow links)
+    except RuntimeError as error:  # no such user
+        raise StorageUnusable(f"The storage {address!r} is not allowed: {error}.") from error
+
+
+def _default() -> str:
+    if os.environ.get("EMR_PIPELINES_TARGET", "").strip() != "emr":
+        return DEFAULT_STORAGE
+    bucket = os.environ.get("EMR_PIPELINES_BUCKET", "").strip().removeprefix("s3://").strip("/")
+    if not bucket:
+        raise StorageUnusable(
+            "With EMR_PIPELINES_TARGET=emr assets live on S3; set EMR_PIPELINES_BUCKET to a bucket, or "
+            "EMR_PIPELINES_STORAGE to s3://bucket/prefix."
+        )
+    return f"s3://{bucket}/{DEFAULT_STORAGE}"
+
+
+def _on_s3(address: str) -> str:
+    bucket, *names = address.removeprefix("s3://").rstrip("/").split("/")
+    # Hadoop would read s3://bucket/a//b and s3://bucket/a/../b as other keys than S3 does
+    if not BUCKET.fullmatch(bucket) or any(name in {"", ".", ".."} for name in names):
+        raise _not_allowed(address)
+    return "/".join(["s3:/", bucket, *names])
+
+
+def _not_allowed(address: str) -> StorageUnusable:
+    return StorageUnusable(f"The storage {address!r} is not allowed; allowed: {ALLOWED}.")

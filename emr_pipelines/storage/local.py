@@ -1,0 +1,111 @@
+"""The folder of an asset on this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from emr_pipelines.errors import StorageUnusable
+from emr_pipelines.storage.folder import PUBLISHED, STORAGE_MARK, Found
+
+LOCK = ".lock"
+
+
+class LocalFolder:
+    """Files: what has to happen on a condition does so under a lock, and a file is written elsewhere and renamed."""
+
+    resumable = False  # Spark ran in the process that was killed
+
+    def __init__(self, root: str, parts: Sequence[str]) -> None:
+        self._root = Path(root)
+        self._path = self._root.joinpath(*parts)
+
+    def uri(self, name: str) -> str:
+        return f"file://{self._path / name}"
+
+    def shown(self, name: str) -> str:
+        return str(self._path / name)
+
+    def prepare(self) -> None:
+        probe = self._path / f".probe-{uuid.uuid4().hex}"
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            (self._root / STORAGE_MARK).touch()
+            probe.write_text("", encoding="utf-8")
+            probe.unlink()
+        except (OSError, ValueError) as error:  # ValueError: a NUL character
+            raise StorageUnusable(
+                f"The storage {str(self._root)!r} cannot be written ({error}); "
+                "set EMR_PIPELINES_STORAGE to a folder that can."
+            ) from error
+
+    def read(self, name: str) -> Found | None:
+        try:
+            return Found((self._path / name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageUnusable(f"{self.shown(name)} cannot be read: {error}.") from error
+
+    def has(self, name: str) -> bool:
+        try:
+            return (self._path / name).exists()
+        except OSError as error:
+            raise StorageUnusable(f"{self.shown(name)} cannot be read: {error}.") from error
+
+    def names(self) -> list[str]:
+        try:
+            return os.listdir(self._path)  # noqa: PTH208 (names are what is wanted)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageUnusable(f"{self._path} cannot be listed: {error}.") from error
+
+    def write(self, name: str, data: bytes, replacing: Found | None) -> bool:
+        try:
+            with self._locked():
+                if self.read(name) != replacing:
+                    return False
+                _put_in_place(self._path / name, data)
+                return True
+        except OSError as error:
+            raise StorageUnusable(f"{self.shown(name)} cannot be written: {error}.") from error
+
+    def delete(self, name: str) -> None:
+        try:
+            (self._path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageUnusable(f"{self.shown(name)} cannot be deleted: {error}.") from error
+
+    def delete_version(self, name: str) -> None:
+        self.delete(f"{name}/{PUBLISHED}")
+        try:
+            while (self._path / name).exists():
+                with suppress(FileNotFoundError):  # somebody else is deleting it as well
+                    shutil.rmtree(self._path / name)
+        except OSError as error:
+            raise StorageUnusable(f"{self.shown(name)} cannot be deleted: {error}.") from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self._path / LOCK).open("w") as lock:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)  # released when the file is closed, by a kill as well
+            yield
+
+
+def _put_in_place(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, at any moment, sees the old one or the new one, and never half of it."""
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

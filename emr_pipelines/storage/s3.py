@@ -1,0 +1,92 @@
+"""The folder of an asset on S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from emr_pipelines.emr.objects import Content, join
+from emr_pipelines.errors import AccessDenied, AwsError, Changed, NotFound, StorageUnusable
+from emr_pipelines.storage.folder import PUBLISHED, STORAGE_MARK, Found
+
+if TYPE_CHECKING:  # it comes with boto3, which takes time to import
+    from emr_pipelines.emr.objects import Objects
+
+HADOOP_FOLDER = "_$folder$"  # EMR's file system writes an empty object of this name beside each folder it makes
+
+
+class S3Folder:
+    """Objects: what has to happen on a condition is a conditional put, which S3 decides. There are no locks."""
+
+    resumable = True  # a step goes on when the process that submitted it is killed
+
+    def __init__(self, objects: Objects, root: str, parts: Sequence[str]) -> None:
+        self._objects = objects
+        self._root = root
+        self._uri = join(root, *parts)
+
+    def uri(self, name: str) -> str:
+        return join(self._uri, name)
+
+    def shown(self, name: str) -> str:
+        return self.uri(name)
+
+    def prepare(self) -> None:
+        mark = join(self._root, STORAGE_MARK)
+        with self._in_a_sentence("written"):
+            if not self._objects.exists(mark):
+                self._objects.write(mark, b"")
+
+    def read(self, name: str) -> Found | None:
+        with self._in_a_sentence("read"):
+            content = self._objects.read_tagged(self.uri(name))
+        return Found(content.data, content.etag) if content else None
+
+    def has(self, name: str) -> bool:
+        with self._in_a_sentence("read"):
+            return self._objects.exists(self.uri(name))
+
+    def names(self) -> list[str]:
+        with self._in_a_sentence("listed"):
+            return self._objects.names(self._uri)
+
+    def write(self, name: str, data: bytes, replacing: Found | None) -> bool:
+        with self._in_a_sentence("written"):
+            try:
+                if replacing is None:
+                    self._objects.create(self.uri(name), data)
+                else:
+                    self._objects.write(self.uri(name), data, replacing=Content(replacing.data, replacing.tag))
+            except NotFound as error:
+                if error.code == "NoSuchBucket":
+                    raise
+                return False  # what was to be replaced is not there any more
+            except Changed:
+                # a put whose answer was lost is made again, and then finds what it has written itself
+                content = self._objects.read_tagged(self.uri(name))
+                return content is not None and content.data == data
+        return True
+
+    def delete(self, name: str) -> None:
+        with self._in_a_sentence("cleaned up"):
+            self._objects.delete([self.uri(name)])
+
+    def delete_version(self, name: str) -> None:
+        with self._in_a_sentence("cleaned up"):
+            self._objects.delete([self.uri(f"{name}/{PUBLISHED}"), self.uri(f"{name}{HADOOP_FOLDER}")])
+            self._objects.delete_below(self.uri(name))
+
+    @contextmanager
+    def _in_a_sentence(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except AwsError as error:
+            remedy = ""
+            if isinstance(error, NotFound):
+                remedy = " Create the bucket, or set EMR_PIPELINES_STORAGE to one that is there."
+            elif isinstance(error, AccessDenied):
+                remedy = " Allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket for it."
+            unusable = StorageUnusable(f"The storage {self._root!r} cannot be {done}: {error}{remedy}")
+            unusable.retryable = error.retryable
+            raise unusable from error

@@ -1,0 +1,101 @@
+"""What is written down of a version, what its name says, and when another has overtaken it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import TypeAdapter, ValidationError
+
+from emr_pipelines.errors import StorageUnusable, Superseded
+
+if TYPE_CHECKING:
+    from emr_pipelines.storage.folder import Found
+
+POINTER = "latest.json"
+BEGUN = ".begun.json"  # behind the name of a version
+VERSION_TIME = "%Y%m%dT%H%M%S%fZ"
+VERSION_NAME = re.compile(r"\d{8}T\d{12}Z-.{1,8}")  # what is called otherwise is not ours to delete
+ABANDONED_AFTER = timedelta(days=7)  # longer than any run, so that no running one loses what it writes
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that is being written. `uri` is as Hadoop and Spark read it: not percent-encoded. `before` is the name
+    of the version that was the published one when this one was begun. `attempt` tells those who have this version in
+    hand apart: only the last to take it may publish it."""
+
+    name: str
+    uri: str
+    run_id: str
+    before: str | None
+    attempt: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What latest.json says. `data_version` is equal for equal data; `published_at` is ISO 8601, UTC."""
+
+    uri: str
+    version: str
+    data_version: str
+    run_id: str
+    published_at: str
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What <version>.begun.json says: whose work the version is, by `lineage` (empty: nobody's, it was given up), which
+    `attempt` has it in hand and since when (`at`, as names of versions have it), and what was published `before`."""
+
+    lineage: str
+    attempt: str
+    at: str
+    before: str | None
+
+    def given_up(self, at: str) -> Begun:
+        return Begun(lineage="", attempt="", at=at, before=self.before)
+
+
+UNREADABLE = Begun(lineage="", attempt="unreadable", at="", before=None)
+
+
+def name_of(begun_at: datetime, run_id: str) -> str:
+    return f"{begun_at.strftime(VERSION_TIME)}-{run_id[:8]}"
+
+
+def written(record: Published | Begun) -> bytes:
+    return json.dumps(asdict(record), indent=1).encode()
+
+
+def read_pointer(found: Found, where: str) -> Published:
+    """What a pointer says. Raises StorageUnusable, with `where` it is, when it does not say what pointers say."""
+    try:
+        return TypeAdapter(Published).validate_json(found.data)
+    except ValidationError as error:
+        raise StorageUnusable(
+            f"{where} is not a pointer to a version ({error.errors()[0]['msg']}); "
+            "delete it and materialize the asset again."
+        ) from error
+
+
+def read_begun(found: Found) -> Begun | None:
+    """None for what cannot be read: then its version is nobody's."""
+    try:
+        return TypeAdapter(Begun).validate_json(found.data)
+    except ValidationError:
+        return None
+
+
+def refuse_superseded(asset: dg.AssetKey, version: Version, latest: Published | None) -> None:
+    """Raise Superseded when a run that began later than this version has published while this one was at work."""
+    # names are compared between runs that overlapped only, so a clock that is behind cannot block later runs
+    if latest is not None and latest.version != version.before and latest.version > version.name:
+        raise Superseded(
+            f"{asset.to_user_string()} was not published: run {latest.run_id} began later than this one and "
+            f"has already published version {latest.version}."
+        )

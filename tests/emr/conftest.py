@@ -1,0 +1,93 @@
+"""An emulator whose clock stands still until somebody pauses, and AWS as the package sees it there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.cluster import Clusters
+from emr_pipelines.emr.objects import Objects
+from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.emr.states import ENDED
+from emr_pipelines.emr.steps import Steps
+from emr_pipelines.emulator import Durations, Emulator, ManualClock, Scripted
+
+DURATIONS = Durations(provisioning=240, bootstrapping=60, termination=90, log_push_interval=300)
+UP = DURATIONS.provisioning + DURATIONS.bootstrapping
+SCRIPTED = {
+    "spark-submit": Scripted(seconds=600),
+    "bash": Scripted(seconds=10),
+    "fails": Scripted(seconds=10, exit_code=1, stderr="ValueError: no\n"),
+    "hour": Scripted(seconds=3600),
+    "hangs": Scripted(seconds=1e9),
+}
+BUCKET = "emr-tests"
+
+
+class EmulatedClock:
+    """The emulator's time; a pause lets it pass."""
+
+    def __init__(self, emulator: Emulator, clock: ManualClock) -> None:
+        self.emulator = emulator
+        self.now = clock.now
+        self.pauses: list[float] = []
+
+    def pause(self, seconds: float, until: threading.Event | None = None) -> None:
+        self.pauses.append(seconds)
+        if until is None or not until.is_set():
+            self.emulator.advance(seconds)
+
+
+class Account:
+    """An emulated AWS account with one bucket."""
+
+    def __init__(self, emulator: Emulator, clock: EmulatedClock) -> None:
+        self.emulator, self.clock = emulator, clock
+        self.aws = Aws(clock=clock)
+        self.objects = Objects(self.aws)
+        self.clusters, self.steps = Clusters(self.aws), Steps(self.aws)
+        self.base = f"s3://{BUCKET}/tests"
+        self.calls: list[str] = []
+        call = self.aws.call
+
+        def counted(service: str, operation: str, /, *args: Any, **request: Any) -> Any:
+            self.calls.append(f"{service}.{operation}")
+            return call(service, operation, *args, **request)
+
+        self.aws.call = counted  # type: ignore[method-assign]
+
+    def emr_calls(self, operation: str = "") -> int:
+        return sum(call.startswith(f"emr.{operation}") for call in self.calls)
+
+    def request(self, name: str = "emr-pipelines/test", **spec: Any) -> dict[str, Any]:
+        return ClusterSpec.parse(spec).request(name, f"{self.base}/logs/", {})
+
+    def launch(self, name: str = "emr-pipelines/test", **spec: Any) -> str:
+        return self.clusters.launch(self.request(name, **spec))
+
+    def states(self) -> list[str]:
+        return [str(cluster.state) for cluster in self.emulator.clusters()]
+
+    def fault(self, fault: str, **members: Any) -> None:
+        self.emulator.faults.add([{"fault": fault, **members}])
+
+
+@pytest.fixture
+def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """Steps are scripted, and time passes by pauses alone."""
+    clock = ManualClock()
+    with Emulator(tmp_path / "emulator", clock=clock, durations=DURATIONS, scripted=SCRIPTED) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        emulator.create_bucket(BUCKET)
+        yield Account(emulator, EmulatedClock(emulator, clock))
+
+
+def ended(account: Account) -> bool:
+    """Whether no cluster is left that could cost anything."""
+    return all(state in set(map(str, ENDED)) for state in account.states())

@@ -1,0 +1,321 @@
+"""Artifacts: the same source is the same archive, a cluster's Python can import it, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from importlib import import_module, invalidate_caches
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emr_pipelines.emr import artifacts
+from emr_pipelines.emr.artifacts import Archive, Artifacts, code_archive, requirements_of
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.objects import Objects
+from emr_pipelines.errors import CannotTravel, InvalidValue
+from emr_pipelines.programs.pi import estimate_pi
+from emr_pipelines.programs.word_count import count_words
+from emr_pipelines.runners.java import use_java
+
+PROGRAM = "def run(spark, params):\n    return params\n"
+
+
+class CountingObjects(Objects):
+    """Objects that remember what was asked of them."""
+
+    def __init__(self) -> None:
+        super().__init__(Aws())
+        self.asked: list[str] = []
+        self.before_create: Callable[[], None] = lambda: None
+
+    def exists(self, uri: str) -> bool:
+        self.asked.append("exists")
+        return super().exists(uri)
+
+    def create(self, uri: str, data: bytes) -> None:
+        self.asked.append("create")
+        self.before_create()
+        super().create(uri, data)
+
+    def upload(self, uri: str, path: Path) -> None:
+        self.asked.append("upload")
+        super().upload(uri, path)
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Write modules into a folder of the path, as one would, and forget them afterwards."""
+    before = set(sys.modules)
+
+    def write(files: dict[str, str], root: str = "src") -> Path:
+        for name, text in files.items():
+            path = tmp_path / root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        monkeypatch.syspath_prepend(str(tmp_path / root))
+        invalidate_caches()
+        return tmp_path / root
+
+    yield write
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__path__", getattr(sys.modules[name], "__file__", ""))):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def folder(s3: Any, request: pytest.FixtureRequest) -> str:
+    bucket = f"artifacts-{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
+    s3.create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/emr"
+
+
+def names_in(archive: Archive) -> list[str]:
+    with zipfile.ZipFile(io.BytesIO(archive.data)) as opened:
+        return [name for name in opened.namelist() if not name.endswith("/")]
+
+
+def own_names_in(archive: Archive) -> list[str]:
+    return [name for name in names_in(archive) if not name.startswith(("emr_pipelines/", "dagster_pipes/"))]
+
+
+def loaded_from(archive: Archive, program: str, tmp_path: Path) -> str:
+    """What a Python that has nothing but the archive says of where it found the program."""
+    path = tmp_path / archive.name
+    path.write_bytes(archive.data)
+    code = (
+        "import dagster_pipes; from emr_pipelines.programs.wire import load; "
+        f"print(load({program!r}).__code__.co_filename)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    bare = [sys.executable, "-S", "-c", code]
+    ended = subprocess.run(bare, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.strip().removeprefix(f"{path}/")
+
+
+def test_programs_of_this_package_take_only_what_runs_on_a_cluster(tmp_path: Path) -> None:
+    archive = code_archive([count_words, estimate_pi])
+    assert archive.sha256 == hashlib.sha256(archive.data).hexdigest()
+    assert archive.name == f"{archive.sha256}.zip"
+    assert {name.rpartition("/")[0] for name in names_in(archive)} == {
+        "emr_pipelines",
+        "emr_pipelines/programs",
+        "dagster_pipes",
+    }
+    ours = [name for name in names_in(archive) if name.count("/") == 1 and name.startswith("emr_pipelines")]
+    assert ours == ["emr_pipelines/__init__.py", "emr_pipelines/errors.py"]
+    assert archive == code_archive([estimate_pi])
+    found = loaded_from(archive, "emr_pipelines.programs.word_count:count_words", tmp_path)
+    assert found == "emr_pipelines/programs/word_count.py"
+
+
+def test_the_same_source_is_the_same_archive(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {"shop/__init__.py": "", "shop/jobs.py": PROGRAM, "shop/queries/top.sql": "select 1\n"}
+    first = write(source, "one")
+    archive = code_archive([import_module("shop.jobs").run])
+    assert own_names_in(archive) == ["shop/__init__.py", "shop/jobs.py", "shop/queries/top.sql"]
+
+    monkeypatch.undo()
+    for name in ("shop", "shop.jobs"):
+        del sys.modules[name]
+    second = write({**source, "shop/.env": "secret", "shop/.git/config": "x", "shop/__pycache__/a.py": "x"}, "two")
+    (second / "shop" / "old.pyc").write_bytes(b"x")
+    os.utime(second / "shop" / "jobs.py", (1_000_000_000, 1_000_000_000))
+    (second / "shop" / "jobs.py").chmod(0o755)
+    program = import_module("shop.jobs").run
+    assert program.__code__.co_filename == str(second / "shop" / "jobs.py") != str(first / "shop" / "jobs.py")
+    assert code_archive([program]) == archive
+
+    (second / "shop" / "queries" / "top.sql").write_text("select 2\n")
+    assert code_archive([program]).sha256 != archive.sha256
+
+
+def test_the_same_source_is_the_same_archive_for_another_python() -> None:
+    """Modes, times, the system and the order of names are as written here, whatever this Python's defaults are."""
+    with zipfile.ZipFile(io.BytesIO(code_archive([count_words]).data)) as opened:
+        entries = opened.infolist()
+    assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    assert {entry.external_attr >> 16 for entry in entries} == {0o100644, 0o040755}
+    assert {(entry.create_system, entry.compress_type, entry.flag_bits) for entry in entries} == {(3, 0, 0)}
+
+
+def test_a_module_of_one_file(write: Any, tmp_path: Path) -> None:
+    write({"night_job.py": PROGRAM, "unrelated.py": ""})
+    archive = code_archive([import_module("night_job").run])
+    assert own_names_in(archive) == ["night_job.py"]
+    assert loaded_from(archive, "night_job:run", tmp_path) == "night_job.py"
+
+
+def test_several_programs_share_an_archive(write: Any) -> None:
+    write({"a_shop/__init__.py": "", "a_shop/jobs.py": PROGRAM, "night_job.py": PROGRAM})
+    archive = code_archive([import_module("a_shop.jobs").run, count_words, import_module("night_job").run])
+    assert own_names_in(archive) == ["a_shop/__init__.py", "a_shop/jobs.py", "night_job.py"]
+
+
+def test_a_namespace_package_that_lies_in_two_folders(write: Any, tmp_path: Path) -> None:
+    write({"acme/etl/jobs.py": PROGRAM, "acme/same.py": "here = 2\n"}, "two")
+    write({"acme/common/names.py": "", "acme/same.py": "here = 1\n"}, "one")
+    archive = code_archive([import_module("acme.etl.jobs").run])
+    assert own_names_in(archive) == ["acme/common/names.py", "acme/etl/jobs.py", "acme/same.py"]
+    with zipfile.ZipFile(io.BytesIO(archive.data)) as opened:
+        assert opened.read("acme/same.py") == b"here = 1\n"
+    assert loaded_from(archive, "acme.etl.jobs:run", tmp_path) == "acme/etl/jobs.py"
+
+
+def test_a_part_that_an_editable_install_maps_elsewhere(write: Any, tmp_path: Path) -> None:
+    write({"acme2/common.py": ""})
+    elsewhere = tmp_path / "checkout" / "etl_source"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "__init__.py").write_text("")
+    (elsewhere / "jobs.py").write_text(PROGRAM)
+    namespace = import_module("acme2")
+    namespace.__path__ = [*namespace.__path__, "__editable__.acme2.finder.__path_hook__"]
+    spec = import_module("importlib.util").spec_from_file_location(
+        "acme2.etl", elsewhere / "__init__.py", submodule_search_locations=[str(elsewhere)]
+    )
+    sys.modules["acme2.etl"] = import_module("importlib.util").module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["acme2.etl"])
+    archive = code_archive([import_module("acme2.etl.jobs").run])
+    assert own_names_in(archive) == ["acme2/common.py", "acme2/etl/__init__.py", "acme2/etl/jobs.py"]
+
+
+def test_links_are_followed_but_not_in_circles(write: Any) -> None:
+    root = write({"linked/__init__.py": "", "linked/jobs.py": PROGRAM, "shared/text.sql": "select 1"})
+    (root / "linked" / "one").symlink_to(root / "shared")
+    (root / "linked" / "other").symlink_to(root / "shared")
+    (root / "linked" / "circle").symlink_to(root / "linked")
+    (root / "linked" / "gone.py").symlink_to(root / "nowhere.py")
+    archive = code_archive([import_module("linked.jobs").run])
+    assert own_names_in(archive) == [
+        "linked/__init__.py",
+        "linked/jobs.py",
+        "linked/one/text.sql",
+        "linked/other/text.sql",
+    ]
+
+
+def test_a_script_that_was_started_as_such(tmp_path: Path) -> None:
+    script = tmp_path / "script_job.py"
+    script.write_text(
+        "from emr_pipelines.emr.artifacts import code_archive\n"
+        f"{PROGRAM}\n"
+        "import io, zipfile\n"
+        "print(*zipfile.ZipFile(io.BytesIO(code_archive([run]).data)).namelist())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(artifacts.__file__).parents[2])}
+    command = [sys.executable, str(script)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert "script_job.py" in ended.stdout.split()
+
+
+def test_compiled_parts_are_refused(write: Any) -> None:
+    root = write({"fast/__init__.py": "", "fast/jobs.py": PROGRAM})
+    (root / "fast" / "_speedups.cpython-311-darwin.so").write_bytes(b"")
+    with pytest.raises(CannotTravel, match=r"fast has a compiled part, .*_speedups.*\.so, .* REQUIREMENTS"):
+        code_archive([import_module("fast.jobs").run])
+
+
+def test_a_package_full_of_data_is_refused(write: Any) -> None:
+    root = write({"heavy/__init__.py": "", "heavy/jobs.py": PROGRAM})
+    with (root / "heavy" / "model.bin").open("wb") as stream:
+        stream.truncate(artifacts.MOST_BYTES + 50_000_000)  # takes no room on the disk
+    program = import_module("heavy.jobs").run
+    with pytest.raises(CannotTravel, match=r"heavy has 150 MB of files, the largest .*model\.bin; allowed: 100 MB"):
+        code_archive([program])
+
+
+def test_what_is_no_source_file_of_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "zipped.zip", "w") as packed:
+        packed.writestr("zipped_job.py", PROGRAM)
+    monkeypatch.syspath_prepend(str(tmp_path / "zipped.zip"))
+    with pytest.raises(
+        CannotTravel, match=r"zipped_job:run comes from .*zipped\.zip.*; allowed: a source file in a folder"
+    ):
+        code_archive([import_module("zipped_job").run])
+    with pytest.raises(CannotTravel, match=r"use_java comes from .*; allowed: emr_pipelines\.programs, or a package"):
+        code_archive([use_java])
+    with pytest.raises(CannotTravel, match="is a lambda"):
+        code_archive([lambda _spark, _params: None])
+
+
+def test_requirements_are_those_of_the_module(write: Any) -> None:
+    write({
+        "with_some.py": f"REQUIREMENTS = ('numpy>=2', 'polars')\n{PROGRAM}",
+        "with_none.py": PROGRAM,
+        "with_text.py": f"REQUIREMENTS = 'numpy'\n{PROGRAM}",
+        "with_numbers.py": f"REQUIREMENTS = (1,)\n{PROGRAM}",
+    })  # fmt: skip
+    assert requirements_of(import_module("with_some").run) == ("numpy>=2", "polars")
+    assert requirements_of(import_module("with_none").run) == ()
+    with pytest.raises(InvalidValue, match="REQUIREMENTS of with_text is 'numpy'; allowed: a tuple"):
+        requirements_of(import_module("with_text").run)
+    with pytest.raises(InvalidValue, match=r"REQUIREMENTS of with_numbers is \(1,\); allowed: a tuple"):
+        requirements_of(import_module("with_numbers").run)
+
+
+def test_nothing_is_sent_twice(folder: str) -> None:
+    objects = CountingObjects()
+    shelf = Artifacts(objects, folder)
+    uri = shelf.put(".zip", b"code")
+    assert uri == f"{folder}/code/{hashlib.sha256(b'code').hexdigest()}.zip"
+    assert objects.read(uri) == b"code"
+    assert shelf.put(".zip", b"code") == uri
+    assert objects.asked == ["exists", "create"]
+
+    later = CountingObjects()
+    assert Artifacts(later, folder).put(".zip", b"code") == uri
+    assert later.asked == ["exists"]
+    assert shelf.put(".py", b"other").endswith(".py")
+
+
+def test_whoever_comes_second_is_content(folder: str) -> None:
+    objects = CountingObjects()
+    together = threading.Barrier(2)
+    objects.before_create = lambda: (together.wait(30), None)[1]
+    uris: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: uris.append(Artifacts(objects, folder).put(".zip", b"code"))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(uris) == 2
+    assert len(set(uris)) == 1
+    assert objects.read(uris[0]) == b"code"
+    assert objects.asked.count("create") == 2
+
+
+def test_files_keep_their_names(folder: str, tmp_path: Path) -> None:
+    objects = CountingObjects()
+    shelf = Artifacts(objects, folder)
+    jar = tmp_path / "delta spark.jar"
+    jar.write_bytes(b"jar" * 1_000_000)
+    uri = shelf.put_file("jars", jar)
+    assert uri == f"{folder}/jars/{hashlib.sha256(jar.read_bytes()).hexdigest()}/delta spark.jar"
+    assert objects.read(uri) == jar.read_bytes()
+    assert shelf.put_file("jars", str(jar)) == uri
+    assert Artifacts(objects, folder).put_file("jars", jar) == uri
+    assert objects.asked == ["exists", "upload", "exists"]
+    assert shelf.put_file("files", jar).startswith(f"{folder}/files/")
+
+
+def test_uris_of_files_are_the_clusters_business(folder: str, tmp_path: Path) -> None:
+    objects = CountingObjects()
+    shelf = Artifacts(objects, folder)
+    for uri in ("s3://elsewhere/x.jar", "local:/usr/lib/x.jar", "https://repo.example/x.jar", "hdfs:///x.jar"):
+        assert shelf.put_file("jars", uri) == uri
+    assert objects.asked == []
+    with pytest.raises(InvalidValue, match=r"files is 'file:///x\.conf'; allowed: a path on this machine without"):
+        shelf.put_file("files", "file:///x.conf")
+    with pytest.raises(InvalidValue, match=r"jars is '.*none\.jar'; allowed: a file that can be read \(No such file"):
+        shelf.put_file("jars", tmp_path / "none.jar")

@@ -1,0 +1,250 @@
+"""What the doctor finds: against the emulator, against AWS that refuses, and against nothing at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.doctor import BAD, CHECKS, PATIENCE_SECONDS, Finding, Patient, Verdict, examine
+from emr_pipelines.emr.pricing import hurried
+from emr_pipelines.emulator import Emulator, ManualClock
+from emr_pipelines.errors import (
+    AccessDenied,
+    CredentialsMissing,
+    NotFound,
+    RequestRefused,
+    StorageUnusable,
+    Throttled,
+    Unreachable,
+)
+from tests.emulator.conftest import DURATIONS, Rehearsal
+
+ON_S3 = "s3://mine/data"
+ENVIRONMENT = {"EMR_PIPELINES_BUCKET": "mine", "EMR_PIPELINES_TARGET": "emr"}
+GOOD: dict[str, Any] = {
+    "get_caller_identity": {"Account": "111122223333", "Arn": "arn:aws:iam::111122223333:user/me"},
+    "list_clusters": {"Clusters": [{}, {}]},
+    "describe_release_label": {"Applications": [{"Name": "Spark", "Version": "3.5.5"}]},
+    "head_bucket": {"BucketRegion": "eu-west-1"},
+    "put_object": {},
+    "delete_object": {},
+    "get_role": {"Role": {}},
+    "get_instance_profile": {"InstanceProfile": {"Roles": [{}]}},
+}
+
+
+class Answers:
+    """An Aws of which each operation answers what it is told to, or raises it."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = {**GOOD, **answers}
+        self.asked: dict[str, dict[str, Any]] = {}
+        self.region = "eu-west-1"
+
+    def call(self, _service: str, operation: str, /, **request: Any) -> Any:
+        self.asked[operation] = request
+        answer = self.answers[operation]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def look(
+    answers: Answers | Aws, environ: dict[str, str] | None = None, storage: Callable[[], str] = lambda: ON_S3
+) -> dict[str, Finding]:
+    findings = examine(Patient(cast("Aws", answers), ENVIRONMENT if environ is None else environ, storage))
+    assert [finding.check for finding in findings] == [name for name, _ in CHECKS]
+    return {finding.check: finding for finding in findings}
+
+
+def bad(found: dict[str, Finding]) -> list[str]:
+    return [name for name, finding in found.items() if finding.verdict in BAD]
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
+    with Emulator(tmp_path / "emulator", clock=ManualClock(time.time()), durations=DURATIONS) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield Rehearsal(emulator, [])
+
+
+def test_all_is_well() -> None:
+    answers = Answers()
+    found = look(answers)
+    assert bad(found) == []
+    assert {finding.verdict for finding in found.values()} == {Verdict.OK}
+    assert found["credentials"].found == "account 111122223333, arn:aws:iam::111122223333:user/me"
+    assert found["EMR"].found == "it answers; active clusters in this account and region: 2"
+    assert found["release"].found == "emr-7.10.0, with Spark 3.5.5"
+    assert found["bucket"].found == "s3://mine/default can be written, in eu-west-1"
+    assert "programs on a cluster run on 3.11" in found["Python"].found
+    assert answers.asked["get_role"] == {"RoleName": "EMR_DefaultRole"}
+    assert answers.asked["get_instance_profile"] == {"InstanceProfileName": "EMR_EC2_DefaultRole"}
+
+
+def test_against_the_emulator(rehearsal: Rehearsal) -> None:
+    rehearsal.emulator.create_bucket("mine")
+    environ = {**ENVIRONMENT, "AWS_ENDPOINT_URL": rehearsal.emulator.url}
+    found = look(hurried(seconds=PATIENCE_SECONDS), environ)
+    assert bad(found) == []
+    assert [name for name, finding in found.items() if finding.verdict is Verdict.UNCHECKED] == [
+        "service role",
+        "instance profile",
+    ]
+    assert "The emulator answers for EMR, S3 and STS, not for 'iam'" in found["service role"].found
+    assert f"it answers at {rehearsal.emulator.url}, which AWS_ENDPOINT_URL says" in found["EMR"].found
+    assert found["release"].found == "emr-7.10.0, with Spark 3.5.5"
+    assert rehearsal.keys("mine") == []  # nothing is left behind
+
+
+def test_a_bucket_that_is_not_there(rehearsal: Rehearsal) -> None:  # noqa: ARG001 (its environment is used)
+    found = look(hurried(seconds=PATIENCE_SECONDS))
+    assert bad(found) == ["bucket", "storage"]
+    assert str(found["bucket"]) == (
+        "MISSING    bucket: there is no bucket 'mine'. Create it with aws s3 mb s3://mine, or set another."
+    )
+
+
+def test_nothing_is_set(rehearsal: Rehearsal, tmp_path: Path) -> None:  # noqa: ARG001
+    found = look(hurried(seconds=PATIENCE_SECONDS), {}, lambda: str(tmp_path / "new" / "data"))
+    assert bad(found) == ["bucket"]
+    assert found["bucket"].to_do == "Set it to my-bucket, or s3://my-bucket/prefix."
+    assert found["storage"].found.endswith("on this machine; with EMR_PIPELINES_TARGET=emr it has to be on S3")
+
+
+def test_the_folder_is_that_of_the_deployment() -> None:
+    answers = Answers()
+    environ = {**ENVIRONMENT, "EMR_PIPELINES_BUCKET": "s3://mine/team/", "EMR_PIPELINES_DEPLOYMENT": "prod"}
+    storage = StorageUnusable("no.")
+
+    def refuse() -> str:
+        raise storage
+
+    found = look(answers, environ, refuse)
+    assert found["bucket"].found.startswith("s3://mine/team/prod can be written")
+    assert answers.asked["put_object"]["Key"].startswith("team/prod/doctor-")
+    assert answers.asked["delete_object"] == {"Bucket": "mine", "Key": answers.asked["put_object"]["Key"]}
+    assert (found["storage"].verdict, found["storage"].found) == (Verdict.WRONG, "no.")
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "check", "verdict", "says"),
+    [
+        ("list_clusters", AccessDenied("not you."), "EMR", "WRONG", "not you. Allow elasticmapreduce:*"),
+        ("list_clusters", Unreachable("gone."), "EMR", "WRONG", "gone. Look at the network, and at the name of the"),
+        ("list_clusters", Throttled("wait."), "EMR", "UNCHECKED", "it cannot be checked: wait."),
+        ("describe_release_label", RequestRefused("?", "InvalidRequestException"), "release", "WRONG",
+         "EMR does not know emr-7.10.0: ?. Choose another release_label"),
+        ("describe_release_label", RequestRefused("?", "UnknownOperationException"), "release", "UNCHECKED", "?"),
+        ("describe_release_label", AccessDenied("not you."), "release", "UNCHECKED", "not you."),
+        ("head_bucket", AccessDenied("not you."), "bucket", "WRONG", "not you. Allow s3:ListBucket on mine"),
+        ("head_bucket", {"BucketRegion": "us-east-2"}, "bucket", "WRONG", "mine is in us-east-2, and EMR"),
+        ("head_bucket", {}, "bucket", "OK", "can be written."),
+        ("put_object", AccessDenied("not you."), "bucket", "WRONG", "Allow s3:PutObject, s3:GetObject and"),
+        ("delete_object", AccessDenied("not you."), "bucket", "WRONG", "s3:DeleteObject on mine."),
+        ("get_role", NotFound("?"), "service role", "MISSING",
+         "there is no EMR_DefaultRole. Set EMR_PIPELINES_SERVICE_ROLE to one that is there, or create it with aws emr"),
+        ("get_role", AccessDenied("not you."), "service role", "UNCHECKED", "EMR_DefaultRole cannot be checked: not"),
+        ("get_instance_profile", NotFound("?"), "instance profile", "MISSING", "there is no EMR_EC2_DefaultRole."),
+        ("get_instance_profile", {"InstanceProfile": {"Roles": []}}, "instance profile", "WRONG", "has no role in it"),
+        ("get_caller_identity", CredentialsMissing("it needs AWS credentials."), "credentials", "MISSING", "it needs"),
+        ("get_caller_identity", CredentialsMissing("old.", "ExpiredToken"), "credentials", "WRONG", "old. Renew them"),
+        ("get_caller_identity", Unreachable("gone."), "credentials", "WRONG", "gone. Look at the network"),
+        ("get_caller_identity", RequestRefused("?", "NoRegion"), "credentials", "UNCHECKED", "without a region"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_says_what_to_do(operation: str, answer: object, check: str, verdict: str, says: str) -> None:
+    finding = look(Answers(**{operation: answer}))[check]
+    assert finding.verdict == verdict
+    assert says in str(finding)
+
+
+def test_roles_by_name_or_arn() -> None:
+    answers = Answers()
+    roles = {
+        "EMR_PIPELINES_SERVICE_ROLE": "arn:aws:iam::111122223333:role/team/mine",
+        "EMR_PIPELINES_INSTANCE_PROFILE": "ours",
+    }
+    found = look(answers, {**ENVIRONMENT, **roles})
+    assert found["service role"].found == "arn:aws:iam::111122223333:role/team/mine"
+    assert answers.asked["get_role"] == {"RoleName": "mine"}
+    assert answers.asked["get_instance_profile"] == {"InstanceProfileName": "ours"}
+
+
+def test_without_credentials_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    found = look(hurried("us-east-1", seconds=PATIENCE_SECONDS))
+    assert bad(found) == ["credentials"]
+    assert found["credentials"].verdict is Verdict.MISSING
+    assert "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and" in found["credentials"].found
+    assert found["EMR"].found == found["bucket"].found == "it cannot be checked without credentials"
+
+
+def test_without_a_region_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    found = look(hurried(seconds=PATIENCE_SECONDS))
+    assert found["region"].verdict is Verdict.MISSING
+    assert found["region"].to_do.startswith("Set AWS_DEFAULT_REGION, to us-east-1 say")
+    assert found["EMR"].found == "it cannot be checked without a region"
+
+
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_tcp_port}")
+    found = look(
+        hurried("us-east-1", seconds=0), {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{unused_tcp_port}"}
+    )
+    assert bad(found) == ["credentials", "EMR", "bucket", "storage"]
+    assert "Look at the network, and at what is at http://127.0.0.1:" in found["EMR"].to_do
+
+
+def test_who_never_answers_holds_up_nobody() -> None:
+    never = threading.Event()
+
+    class Silent(Answers):
+        def call(self, _service: str, operation: str, /, **request: Any) -> Any:
+            if operation == "list_clusters":
+                never.wait()
+            return super().call(_service, operation, **request)
+
+    patient = Patient(cast("Aws", Silent()), ENVIRONMENT, lambda: ON_S3)
+    found = {finding.check: finding for finding in examine(patient, within_seconds=0.5)}
+    never.set()
+    assert bad(found) == ["EMR"]
+    assert found["EMR"].found == "there was no answer within 0.5 s"
+
+
+def test_what_no_check_reckons_with_is_a_finding() -> None:
+    found = look(Answers(get_caller_identity=ValueError("odd")))
+    assert bad(found) == ["credentials"]
+    assert found["credentials"].found == "the check came to nothing: ValueError('odd')"
+
+
+def test_a_storage_on_this_machine_cannot_be_written_by_a_cluster(tmp_path: Path) -> None:
+    found = look(Answers(), storage=lambda: str(tmp_path))["storage"]
+    assert found.verdict is Verdict.WRONG
+    assert "is a folder of this machine, which a cluster cannot write" in found.found
+
+
+def test_a_storage_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = look(Answers(), {"EMR_PIPELINES_BUCKET": "mine"}, lambda: str(tmp_path / "file" / "data"))["storage"]
+    assert (found.verdict, found.found) == (Verdict.WRONG, f"{tmp_path}/file/data cannot be written")
+
+
+def test_without_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert "Install it with pip install uv." in str(look(Answers())["uv"])

@@ -1,0 +1,123 @@
+"""Leases: of many that want a cluster one launches it, and who comes back finds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leased, Leases
+from emr_pipelines.emr.objects import Objects
+from emr_pipelines.errors import Changed, RequestRefused
+from tests.emr.conftest import Account
+
+NAME = "emr-pipelines/test/run/1"
+
+
+@pytest.fixture
+def leases(account: Account) -> Leases:
+    return Leases(account.aws, account.objects, f"{account.base}/clusters")
+
+
+def launcher(account: Account) -> Callable[[], str]:
+    return lambda: account.launch(NAME)
+
+
+def test_the_first_launches_and_the_second_finds(account: Account, leases: Leases) -> None:
+    first = leases.acquire("1", NAME, launcher(account))
+    assert first.launched
+    assert leases.acquire("1", NAME, launcher(account)) == Leased(first.cluster_id, launched=False)
+    assert leases.cluster_of("1") == first.cluster_id
+
+
+def test_of_many_at_once_one_launches(account: Account, leases: Leases) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda _: leases.acquire("1", NAME, launcher(account)), range(8)))
+    assert len({leased.cluster_id for leased in got}) == 1
+    assert sum(leased.launched for leased in got) == 1
+    assert len(account.emulator.clusters()) == 1
+
+
+def test_a_cluster_that_ended_is_replaced(account: Account, leases: Leases) -> None:
+    first = leases.acquire("1", NAME, launcher(account))
+    account.clusters.terminate(first.cluster_id)
+    second = leases.acquire("1", NAME, launcher(account))
+    assert second.launched
+    assert second.cluster_id != first.cluster_id
+
+
+def test_a_holder_that_died_before_it_launched_is_waited_for_and_then_replaced(account: Account, leases: Leases) -> None:
+    account.objects.create(f"{account.base}/clusters/1.json", json.dumps({"holder": "dead", "name": NAME}).encode())
+    began = account.clock.now()
+    assert leases.acquire("1", NAME, launcher(account)).launched
+    assert account.clock.now() - began >= LAUNCHED_WITHIN_SECONDS
+
+
+def test_the_cluster_of_a_holder_that_died_after_it_launched_is_found_by_its_name(
+    account: Account, leases: Leases
+) -> None:
+    launched = account.launch(NAME)
+    account.objects.create(f"{account.base}/clusters/1.json", json.dumps({"holder": "dead", "name": NAME}).encode())
+    assert leases.acquire("1", NAME, launcher(account)) == Leased(launched, launched=False)
+    assert len(account.emulator.clusters()) == 1
+
+
+def test_a_failed_launch_frees_the_lease(account: Account, leases: Leases) -> None:
+    def refused() -> str:
+        raise RequestRefused("no", "ValidationException")
+
+    with pytest.raises(RequestRefused):
+        leases.acquire("1", NAME, refused)
+    assert leases.cluster_of("1") is None
+    began = account.clock.now()
+    assert leases.acquire("1", NAME, launcher(account)).launched
+    assert account.clock.now() == began
+
+
+def test_what_is_no_lease_is_replaced(account: Account, leases: Leases) -> None:
+    account.objects.write(f"{account.base}/clusters/1.json", b"not json")
+    assert leases.acquire("1", NAME, launcher(account)).launched
+
+
+def test_a_lost_answer_to_the_conditional_write_does_not_make_one_wait_for_oneself(
+    account: Account, leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Objects.create
+
+    def took_effect_but_seems_lost(self: Objects, uri: str, data: bytes) -> None:
+        create(self, uri, data)
+        raise Changed("the second try finds the first one's object", "PreconditionFailed")
+
+    monkeypatch.setattr(Objects, "create", took_effect_but_seems_lost)
+    began = account.clock.now()
+    assert leases.acquire("1", NAME, launcher(account)).launched
+    assert account.clock.now() == began
+
+
+def test_a_launch_that_was_overtaken_leaves_one_cluster(account: Account, leases: Leases) -> None:
+    """The holder's launch took so long (throttled, say) that another took the lease over and launched."""
+
+    def slow() -> str:
+        found = account.objects.read_tagged(f"{account.base}/clusters/1.json")
+        other = account.launch("emr-pipelines/other")
+        account.objects.write(
+            f"{account.base}/clusters/1.json",
+            json.dumps({"holder": "other", "name": NAME, "cluster_id": other}).encode(),
+            replacing=found,
+        )
+        return account.launch(NAME)
+
+    leased = leases.acquire("1", NAME, slow)
+    assert leased.cluster_id == leases.cluster_of("1")
+    assert not leased.launched
+    assert account.clusters.find(NAME) is None
+
+
+def test_release_forgets_only_its_own_cluster(account: Account, leases: Leases) -> None:
+    cluster_id = leases.acquire("1", NAME, launcher(account)).cluster_id
+    leases.release("1", "j-OTHER")
+    assert leases.cluster_of("1") == cluster_id
+    leases.release("1", cluster_id)
+    assert leases.cluster_of("1") is None

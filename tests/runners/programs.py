@@ -1,0 +1,42 @@
+"""Programs that the tests of runners send to clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Numbers:
+    values: tuple[int, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Total:
+    total: int
+
+
+@dataclass(frozen=True)
+class Anything:
+    value: Any
+
+
+def add_up(spark: SparkSession, params: Numbers) -> Total:
+    """Add numbers on the executors, and say so."""
+    print(f"adding {len(params.values)} numbers")
+    return Total(spark.sparkContext.parallelize(params.values, 1).sum())
+
+
+def fails(spark: SparkSession, params: Numbers) -> Total:
+    """Raise on purpose, after a word."""
+    print(f"about to fail on {params.values}")
+    raise ValueError(f"no good: {params.note}")
+
+
+def returns_no_json(spark: SparkSession, params: Numbers) -> Anything:
+    """Return what is not JSON."""
+    return Anything(value={1, 2})

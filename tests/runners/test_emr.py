@@ -1,0 +1,507 @@
+"""Programs on EMR, without Spark: what becomes of clusters and steps, what a person reads, and that nothing is left."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from emr_pipelines.emr import client
+from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
+from emr_pipelines.emulator import Emulator, ManualClock, Scripted
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.emr import EmrSparkRunner
+from tests.emr.conftest import BUCKET, DURATIONS, Account, EmulatedClock, ended
+from tests.runners.programs import Anything, Numbers, Total, add_up, returns_no_json
+
+SCRIPTED = {"spark-submit": Scripted(seconds=600), "bash": Scripted(seconds=10), "fails": Scripted(10, 1)}
+PARAMS = Numbers((1, 2, 3))
+
+
+class Clock(EmulatedClock):
+    """Time passes when the thread that runs a step pauses; its helpers wait for that. While a program runs, it may
+    write its result."""
+
+    result: dict[str, Any] | None = None
+
+    def pause(self, seconds: float, until: threading.Event | None = None) -> None:
+        if threading.current_thread() is not threading.main_thread() and until is not None:
+            until.wait(0.01)
+            return
+        if self.result is not None:
+            self._leave_results()
+        super().pause(seconds, until)
+
+    def _leave_results(self) -> None:
+        bucket = self.emulator.root / "buckets" / BUCKET
+        for cluster in self.emulator.clusters():
+            for step in cluster.steps.values():
+                tasks = [word for word in step.args if word.endswith("/task.json")]
+                if tasks and str(step.state) in ("RUNNING", "COMPLETED"):
+                    task = json.loads((bucket / tasks[0].removeprefix(f"s3://{BUCKET}/")).read_text())
+                    path = bucket / task["result"].removeprefix(f"s3://{BUCKET}/")
+                    path.write_text(json.dumps({"result": self.result}))
+
+
+@dataclass
+class Bed:
+    """An emulated account, and runs of one asset in it."""
+
+    account: Account
+    clock: Clock
+    instance: dg.DagsterInstance
+    settings: dict[str, Any] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+
+    def materialize(self, work: Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any], **settings: Any) -> Any:
+        """Run one asset that does this, and return what it returned; its failure is raised."""
+        found: list[Any] = []
+
+        @dg.asset
+        def answer(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+            assert isinstance(spark, EmrSparkRunner)
+            found.append(work(context, spark))
+
+        runner = EmrSparkRunner(**{
+            "bucket": BUCKET, "ship_dependencies": False, "retries": 0, "log_wait_seconds": 60, "retry_delay_seconds": 0,
+            **self.settings, **settings,
+        })  # fmt: skip
+        run = dg.materialize([answer], resources={"spark": runner}, instance=self.instance, raise_on_error=False)
+        self.log = [entry.user_message for entry in self.instance.all_logs(run.run_id)]
+        if not run.success:
+            (failure,) = run.get_step_failure_events()[-1:]
+            data = failure.step_failure_data
+            raise Failed(data.user_failure_data.description if data.user_failure_data else str(data.error), data)
+        return found[0]
+
+    def run(self, **settings: Any) -> Total:
+        answer = self.materialize(lambda context, spark: spark.run(context, add_up, PARAMS), **settings)
+        assert isinstance(answer, Total)
+        return answer
+
+    def step(self, step: Step, **settings: Any) -> AddedStep:
+        answer = self.materialize(lambda context, spark: spark.run_step(context, step), **settings)
+        assert isinstance(answer, AddedStep)
+        return answer
+
+    def events(self, *beginnings: str) -> list[str]:
+        """The lines of the log that begin so, in order, each as the beginning."""
+        return [beginning for line in self.log for beginning in beginnings if line.startswith(beginning)]
+
+
+class Failed(Exception):
+    """A run failed, with what the step's failure says."""
+
+    def __init__(self, text: str | None, data: Any) -> None:
+        super().__init__(text)
+        self.data = data
+
+
+@pytest.fixture
+def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    manual = ManualClock()
+    with Emulator(tmp_path / "emulator", clock=manual, durations=DURATIONS, scripted=SCRIPTED) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        emulator.create_bucket(BUCKET)
+        clock = Clock(emulator, manual)
+        clock.result = {"total": 6}
+        monkeypatch.setattr(client, "SystemClock", lambda: clock)
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield Bed(Account(emulator, clock), clock, instance)
+        clock.emulator.advance(0)
+        assert ended(Account(emulator, clock)) or emulator.clusters()[0].name.startswith("emr-pipelines/default/pool")
+
+
+# success
+
+
+def test_a_program_runs_on_one_cluster_that_is_gone_when_the_run_is(bed: Bed) -> None:
+    assert bed.run() == Total(6)
+    assert bed.account.states() == ["TERMINATED"]
+    assert bed.events("Launched cluster", "Cluster j-", "Step s-") == [
+        "Launched cluster", "Cluster j-", "Step s-", "Cluster j-",
+    ]  # fmt: skip
+    (cluster,) = bed.account.emulator.clusters()
+    assert [line for line in bed.log if "provisioned" in line] == [f"Cluster {cluster.id} was provisioned after 300 s."]
+    assert [line for line in bed.log if "TERMINATED" in line] == [f"Cluster {cluster.id} is TERMINATED."]
+
+
+def test_a_cluster_carries_what_it_is_known_by(bed: Bed) -> None:
+    bed.run(deployment="staging")
+    (cluster,) = bed.account.emulator.clusters()
+    described = bed.account.clusters.describe(cluster.id)
+    (run,) = bed.instance.get_runs()
+    assert described.name == f"emr-pipelines/staging/run/{run.run_id}"
+    assert described.tags is not None
+    assert {key: described.tags[f"emr_pipelines:{key}"] for key in ("deployment", "run_id", "job", "asset")} == {
+        "deployment": "staging", "run_id": run.run_id, "job": run.job_name, "asset": "answer",
+    }  # fmt: skip
+    assert cluster.request["AutoTerminationPolicy"] == {"IdleTimeout": 900}
+    assert run.tags["emr_pipelines/cluster_id"] == cluster.id
+
+
+def test_entering_and_leaving_the_runner_launches_nothing(bed: Bed) -> None:
+    assert bed.materialize(lambda context, spark: 1) == 1
+    assert bed.account.emulator.clusters() == []
+    assert bed.account.calls == []
+
+
+def test_other_steps_run_too(bed: Bed) -> None:
+    assert bed.step(shell_command("hello", "echo hello")).name.startswith("hello ")
+    assert bed.account.states() == ["TERMINATED"]
+
+
+def test_a_cluster_spec_is_given_as_such(bed: Bed) -> None:
+    bed.run(cluster=ClusterSpec(release_label="emr-7.9.0", core=None))
+    (cluster,) = bed.account.emulator.clusters()
+    assert cluster.request["ReleaseLabel"] == "emr-7.9.0"
+
+
+def test_roles_can_come_from_the_environment(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMR_PIPELINES_SERVICE_ROLE", "a-role")
+    monkeypatch.setenv("EMR_PIPELINES_INSTANCE_PROFILE", "a-profile")
+    bed.run()
+    (cluster,) = bed.account.emulator.clusters()
+    assert (cluster.request["ServiceRole"], cluster.request["JobFlowRole"]) == ("a-role", "a-profile")
+
+
+# scopes
+
+
+def test_two_steps_of_an_asset_share_the_run_s_cluster(bed: Bed) -> None:
+    def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        spark.run(context, add_up, PARAMS)
+        spark.run(context, add_up, Numbers((4,)))
+
+    bed.materialize(twice)
+    assert len(bed.account.emulator.clusters()) == 1
+    assert len(bed.account.emulator.clusters()[0].steps) == 2
+
+
+def test_with_scope_asset_each_has_its_own(bed: Bed) -> None:
+    def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        spark.run(context, add_up, PARAMS)
+        spark.run(context, add_up, Numbers((4,)))
+
+    bed.materialize(twice, scope="asset")
+    assert bed.account.states() == ["TERMINATED", "TERMINATED"]
+
+
+def test_a_pool_is_joined_and_ends_by_itself_when_idle(bed: Bed) -> None:
+    bed.run(scope="pool")
+    bed.run(scope="pool")
+    assert bed.account.states() == ["WAITING"]
+    bed.account.emulator.advance(900 + DURATIONS.termination)
+    assert bed.account.states() == ["TERMINATED"]
+
+
+def test_a_pool_grows_when_its_clusters_are_busy(bed: Bed) -> None:
+    bed.run(scope="pool", pool_size=2)
+    (first,) = bed.account.emulator.clusters()
+    bed.account.steps.add(first.id, Step("busy", ("spark-submit",)))
+    bed.run(scope="pool", pool_size=2)
+    assert len(bed.account.emulator.clusters()) == 2
+    bed.account.steps.add(first.id, Step("busy", ("spark-submit",)))
+    bed.account.steps.add(bed.account.emulator.clusters()[1].id, Step("busy", ("spark-submit",)))
+    bed.run(scope="pool", pool_size=2)  # there is room nowhere: it waits behind one
+    assert len(bed.account.emulator.clusters()) == 2
+    for cluster in bed.account.emulator.clusters():
+        bed.account.clusters.terminate(cluster.id)
+    bed.account.emulator.advance(1000)
+
+
+def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.run(scope="pool")
+    (first,) = bed.account.emulator.clusters()
+    from emr_pipelines.emr.steps import Steps
+
+    every = Steps.all
+
+    def dies_after_it_was_chosen(self: Steps, cluster_id: str) -> list[AddedStep]:
+        found = every(self, cluster_id)
+        if cluster_id == first.id:
+            bed.account.clusters.terminate(first.id)
+        return found
+
+    monkeypatch.setattr(Steps, "all", dies_after_it_was_chosen)
+    assert bed.run(scope="pool") == Total(6)
+    assert bed.account.states()[0] in ("TERMINATING", "TERMINATED")
+    assert len(bed.account.emulator.clusters()) == 2
+    for cluster in bed.account.emulator.clusters():
+        bed.account.clusters.terminate(cluster.id)
+    bed.account.emulator.advance(1000)
+
+
+# what is refused before anything is paid for
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"bucket": ""}, "EMR_PIPELINES_BUCKET is ''; allowed: a bucket, my-bucket or s3://my-bucket/prefix."),
+        ({"scope": "job"}, "scope is 'job'; allowed: asset, run, pool."),
+        ({"deploy_mode": "local"}, "deploy_mode is 'local'; allowed: client, cluster."),
+        ({"deployment": "a/b"}, "The deployment is 'a/b'; allowed: up to 64 characters without a slash."),
+        ({"cluster": {"core": {"type": "m5.xlarge", "count": 0}}}, "cluster.core.count is 0; allowed: 1 or more."),
+    ],
+)
+def test_settings_that_are_not_allowed(bed: Bed, settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Failed) as failed:
+        bed.run(**settings)
+    assert str(failed.value) == sentence
+    assert bed.account.emulator.clusters() == []
+
+
+def test_a_missing_bucket(bed: Bed) -> None:
+    with pytest.raises(Failed, match="NoSuchBucket"):
+        bed.run(bucket="no-such-bucket")
+    assert bed.account.emulator.clusters() == []
+
+
+def test_no_credentials(bed: Bed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(Failed, match="Set AWS_PROFILE"):
+        bed.run()
+    assert bed.account.emulator.clusters() == []
+
+
+def test_parameters_that_cannot_be_sent(bed: Bed) -> None:
+    with pytest.raises(Failed, match="params"):
+        bed.materialize(lambda context, spark: spark.run(context, add_up, Numbers((1, {2}))))  # type: ignore[arg-type]
+    assert bed.account.emulator.clusters() == []
+
+
+def test_a_program_that_cannot_be_sent(bed: Bed) -> None:
+    with pytest.raises(Failed, match="lambda"):
+        bed.materialize(lambda context, spark: spark.run(context, lambda spark, params: params, PARAMS))
+    assert bed.account.emulator.clusters() == []
+
+
+def test_a_result_that_does_not_fit(bed: Bed) -> None:
+    bed.clock.result = {"total": "six"}
+    with pytest.raises(Failed, match=r"result\.total is 'six'"):
+        bed.run()
+
+
+def test_a_step_that_completes_without_a_result(bed: Bed) -> None:
+    bed.clock.result = None
+    with pytest.raises(Failed, match="left no result"):
+        bed.run()
+
+
+def test_programs_may_return_anything_that_is_json(bed: Bed) -> None:
+    bed.clock.result = {"value": {"a": [1, None]}}
+    found = bed.materialize(lambda context, spark: spark.run(context, returns_no_json, PARAMS))
+    assert found == Anything({"a": [1, None]})
+
+
+# faults, by stage; the fixture sees that no cluster is left
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A fault; what the user reads; whether AWS is to blame, so that it is tried again."""
+
+    fault: dict[str, Any]
+    reads: str
+    kind: str
+    retryable: bool
+
+
+STAGES = {
+    "launch: refused": Stage({"fault": "cluster_fails", "code": "VALIDATION_ERROR"}, "EMR does not accept", "VALIDATION", False),
+    "provisioning: no capacity": Stage(
+        {"fault": "cluster_fails", "code": "INSTANCE_FLEET_TIMEOUT", "error_codes": ["INTERNAL_ERROR_SPOT_NO_CAPACITY_PRIMARY"]},
+        "too little capacity", "CAPACITY", True,
+    ),
+    "provisioning: hangs": Stage({"fault": "provisioning_hangs"}, "provision", "TIMED_OUT", True),
+    "provisioning: internal": Stage({"fault": "cluster_fails", "code": "INTERNAL_ERROR"}, "EMR failed", "INTERNAL", True),
+    "bootstrap": Stage({"fault": "bootstrap_fails", "stderr": "no such package"}, "could not be set up", "BOOTSTRAP", True),
+    "run: fails": Stage({"fault": "step_fails", "stderr": "nothing of use"}, "nothing of use", "UNKNOWN", False),
+    "run: primary lost": Stage({"fault": "primary_lost", "after_seconds": 60}, "instance", "INSTANCE_LOST", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_faults_by_stage(bed: Bed, name: str) -> None:
+    stage = STAGES[name]
+    bed.account.fault(**{**stage.fault, "times": None})
+    bed.clock.result = None
+    bootstrap = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name == "bootstrap" else {}
+    with pytest.raises(Failed) as failed:
+        bed.run(provisioning_minutes=20, cluster=bootstrap)
+    assert stage.reads in str(failed.value)
+    failure = failed.value.data.user_failure_data
+    assert failure.metadata["kind"].value == stage.kind
+    assert failure.metadata["logs"].value.startswith(f"s3://{BUCKET}/")
+    assert len(bed.account.emulator.clusters()) == 1
+    assert ended(bed.account)
+
+
+@pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if stage.retryable])
+def test_what_aws_is_to_blame_for_is_tried_again(bed: Bed, name: str) -> None:
+    bed.account.fault(**STAGES[name].fault)
+    bootstrap = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name == "bootstrap" else {}
+    if name.startswith("run"):
+        bed.clock.result = None
+        bed.account.emulator.faults.add([])
+    else:
+        assert bed.run(retries=1, provisioning_minutes=20, cluster=bootstrap) == Total(6)
+        assert len(bed.account.emulator.clusters()) == 2
+        return
+    with pytest.raises(Failed, match="left no result"):  # of the second attempt, for nobody left one
+        bed.run(retries=1)
+    assert len(bed.account.emulator.clusters()) == 2
+
+
+def test_what_the_program_is_to_blame_for_is_not(bed: Bed) -> None:
+    bed.account.fault("step_fails", times=None, stderr="no")
+    with pytest.raises(Failed):
+        bed.run(retries=3)
+    (cluster,) = bed.account.emulator.clusters()
+    assert len(cluster.steps) == 1
+
+
+def test_a_step_behind_others_for_too_long(bed: Bed) -> None:
+    def behind_another(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
+        spark.run_step(context, shell_command("first", "true"))
+        (cluster,) = bed.account.emulator.clusters()
+        for number in range(3):
+            bed.account.steps.add(cluster.id, Step(f"other {number}", ("spark-submit",)))
+        return spark.run(context, add_up, PARAMS)
+
+    with pytest.raises(Failed, match="queue"):
+        bed.materialize(behind_another, queueing_minutes=10)
+
+
+def test_a_step_that_runs_for_too_long_is_cancelled(bed: Bed) -> None:
+    with pytest.raises(Failed, match="run"):
+        bed.run(running_minutes=5)
+    (cluster,) = bed.account.emulator.clusters()
+    assert str(next(iter(cluster.steps.values())).state) == "CANCELLED"
+
+
+def test_the_first_error_is_not_hidden_by_a_cluster_that_cannot_be_ended(bed: Bed) -> None:
+    bed.account.fault("step_fails", stderr="the first error")
+    bed.account.fault("server_error", operation="TerminateJobFlows", times=300)
+    with pytest.raises(Failed, match="the first error"):
+        bed.run()
+    assert any("not sure" in line for line in bed.log)
+    bed.account.emulator.faults.clear()
+    bed.account.clusters.terminate(bed.account.emulator.clusters()[0].id)
+    bed.account.emulator.advance(1000)
+
+
+@pytest.mark.parametrize("fault", ["logs_never", "logs_late"])
+def test_missing_or_late_logs_do_not_fail_a_good_step(bed: Bed, fault: str) -> None:
+    bed.account.fault(fault, times=None)
+    assert bed.run() == Total(6)
+
+
+def test_missing_logs_of_a_failed_step_are_waited_for_only_so_long(bed: Bed) -> None:
+    bed.account.fault("logs_never", times=None)
+    bed.account.fault("step_fails", stderr="never seen")
+    with pytest.raises(Failed) as failed:
+        bed.run(log_wait_seconds=90)
+    assert "never seen" not in str(failed.value)
+    assert failed.value.data.user_failure_data.metadata["kind"].value == "UNKNOWN"
+
+
+def test_logs_under_other_names_are_read_too(bed: Bed) -> None:
+    bed.account.fault("log_names", times=None)
+    bed.account.fault("step_fails", stderr="an error by another name")
+    with pytest.raises(Failed, match="an error by another name"):
+        bed.run(log_wait_seconds=600)
+
+
+@pytest.mark.parametrize("operation", ["RunJobFlow", "AddJobFlowSteps", "TerminateJobFlows", "DescribeStep"])
+@pytest.mark.parametrize("fault", ["throttle", "server_error", "lost_response"])
+def test_calls_that_go_wrong_change_nothing(bed: Bed, operation: str, fault: str) -> None:
+    bed.account.fault(fault, operation=operation, times=3)
+    assert bed.run() == Total(6)
+    (cluster,) = bed.account.emulator.clusters()
+    assert len(cluster.steps) == 1
+
+
+def test_s3_that_is_ill_for_a_while_changes_nothing(bed: Bed) -> None:
+    bed.account.fault("s3_error", operation="*", code="SlowDown", rate=0.3, times=40)
+    assert bed.run() == Total(6)
+
+
+# attempts
+
+
+def test_a_committed_result_is_not_computed_again(bed: Bed) -> None:
+    def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> tuple[Total, Total]:
+        return spark.run(context, add_up, PARAMS), spark.run(context, add_up, PARAMS)
+
+    assert bed.materialize(twice) == (Total(6), Total(6))
+    assert len(bed.account.emulator.clusters()[0].steps) == 1
+
+
+def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_again(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the run's worker was killed: nothing was tidied up."""
+    from emr_pipelines.emr.session import Session
+
+    watch, tries = Session.watch, []
+
+    def killed_the_first_time(self: Session, *args: Any) -> Any:
+        tries.append(self.cluster_id)
+        if len(tries) == 1:
+            self.cluster_id = None  # a process that is gone ends nothing
+            raise Killed
+        return watch(self, *args)
+
+    def attempts(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
+        try:
+            return spark.run(context, add_up, PARAMS)
+        except Killed:
+            spark._shared = None
+            return spark.run(context, add_up, PARAMS)
+
+    monkeypatch.setattr(Session, "watch", killed_the_first_time)
+    monkeypatch.setattr(Session, "cancel", lambda self, step_id: None)
+    assert bed.materialize(attempts) == Total(6)
+    (cluster,) = bed.account.emulator.clusters()
+    assert len(cluster.steps) == 1
+    assert any("of an earlier attempt" in line for line in bed.log)
+
+
+class Killed(BaseException):
+    """In the place of SIGKILL."""
+
+
+def test_an_interrupt_cancels_the_step_and_ends_the_cluster(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause = Clock.pause
+
+    def interrupted_while_it_runs(self: Clock, seconds: float, until: threading.Event | None = None) -> None:
+        steps = [step for cluster in self.emulator.clusters() for step in cluster.steps.values()]
+        if threading.current_thread() is threading.main_thread() and any(str(s.state) == "RUNNING" for s in steps):
+            monkeypatch.setattr(Clock, "pause", pause)
+            raise KeyboardInterrupt
+        pause(self, seconds, until)
+
+    monkeypatch.setattr(Clock, "pause", interrupted_while_it_runs)
+    with pytest.raises((KeyboardInterrupt, Failed, dg.DagsterExecutionInterruptedError)):
+        bed.run()
+    (cluster,) = bed.account.emulator.clusters()
+    assert str(next(iter(cluster.steps.values())).state) == "CANCELLED"
+    assert bed.account.states() == ["TERMINATED"]
+
+
+def test_hive_on_a_cluster_that_cannot_run_it_fails_with_its_reason(bed: Bed) -> None:
+    with pytest.raises(Failed):
+        bed.step(hive_script("query", "s3://b/q.hql"), log_wait_seconds=600)

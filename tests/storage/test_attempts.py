@@ -1,0 +1,180 @@
+"""Several attempts at the same work: after a kill, and at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+
+import pytest
+
+from emr_pipelines.errors import Superseded
+from emr_pipelines.storage import ABANDONED_AFTER, Version
+from tests.storage.conftest import KEY, NOON, Place, first_time, noon
+
+
+class Attempts:
+    """Attempts that were begun and, as far as the storage can tell, killed: nothing of theirs is closed."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._open: list[AbstractContextManager[Version]] = []  # what is not held is closed by the garbage collector
+
+    def begin(self, minute: int, lineage: str = "work", run_id: str = "first-run") -> Version:
+        self._open.append(self._place.storage.new_version(KEY, run_id, lineage, now=noon(minute)))
+        version = self._open[-1].__enter__()
+        self._place.fill(version)
+        return version
+
+    def fail(self, number: int = -1) -> None:
+        error = RuntimeError("the step failed")
+        assert not self._open[number].__exit__(RuntimeError, error, None)
+
+    def close(self) -> None:
+        for attempt in self._open:
+            attempt.__exit__(None, None, None)
+
+
+@contextmanager
+def attempts_at(place: Place) -> Iterator[Attempts]:
+    attempts = Attempts(place)
+    yield attempts
+    attempts.close()
+
+
+@pytest.fixture
+def attempts(on_s3: Place) -> Iterator[Attempts]:
+    with attempts_at(on_s3) as attempts:
+        yield attempts
+
+
+def test_after_a_kill_the_next_attempt_takes_the_version_up(on_s3: Place, attempts: Attempts) -> None:
+    before = on_s3.publish(0)
+    killed = attempts.begin(1)
+    on_s3.publish(2)  # by another run
+    resumed = attempts.begin(3, run_id="second-run")
+    assert (resumed.name, resumed.uri) == (killed.name, killed.uri)
+    assert resumed.before == before.name
+    assert resumed.run_id == "second-run"
+    assert resumed.attempt != killed.attempt
+    assert on_s3.begun() == [killed.name]
+
+
+def test_what_was_taken_up_is_published_once(on_s3: Place, attempts: Attempts) -> None:
+    attempts.begin(1)
+    resumed = attempts.begin(2, run_id="second-run")
+    published = on_s3.storage.publish(KEY, resumed, "data")
+    assert (published.version, published.run_id) == (resumed.name, "second-run")
+    assert on_s3.begun() == []
+    assert attempts.begin(3).name != resumed.name
+
+
+def test_work_of_another_lineage_or_of_none_is_not_taken_up(on_s3: Place, attempts: Attempts) -> None:
+    names = {attempts.begin(minute, lineage).name for minute, lineage in enumerate(["a", "b", "", ""])}
+    assert len(names) == 4
+    assert sorted(names) == on_s3.begun()
+
+
+def test_on_this_machine_nothing_outlives_a_kill(on_disk: Place) -> None:
+    with attempts_at(on_disk) as attempts:
+        assert attempts.begin(1).name != attempts.begin(2).name
+
+
+def test_after_an_exception_the_next_attempt_begins_anew(on_s3: Place, attempts: Attempts) -> None:
+    failed = attempts.begin(1)
+    attempts.fail()
+    assert on_s3.begun() == on_s3.versions() == []
+    assert attempts.begin(2).name != failed.name
+
+
+def test_a_version_that_may_be_published_is_not_taken_up(
+    on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = attempts.begin(1)
+
+    class Killed(BaseException):
+        pass
+
+    def kill() -> None:
+        raise Killed
+
+    first_time(monkeypatch, on_s3, "write", "latest.json", kill)
+    with pytest.raises(Killed):
+        on_s3.storage.publish(KEY, killed, "data")
+    assert attempts.begin(2).name != killed.name
+    attempts.fail(0)  # its own process cannot know either
+    assert on_s3.filled(killed.name)
+
+
+def test_two_at_once_take_different_versions(on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = attempts.begin(1)
+    others: list[Version] = []
+    first_time(monkeypatch, on_s3, "write", ".begun.json", lambda: others.append(attempts.begin(2)))
+    mine = attempts.begin(3)
+    assert others[0].name == killed.name
+    assert mine.name != killed.name
+
+
+def test_who_lost_the_version_does_not_publish_it(on_s3: Place, attempts: Attempts) -> None:
+    zombie = attempts.begin(1)
+    resumed = attempts.begin(2)
+    with pytest.raises(Superseded, match=f"another attempt at the same work has taken version {zombie.name} over"):
+        on_s3.storage.publish(KEY, zombie, "zombie's")
+    assert on_s3.storage.latest(KEY) is None
+    assert on_s3.storage.publish(KEY, resumed, "data").data_version == "data"
+    assert on_s3.storage.publish(KEY, zombie, "zombie's").data_version == "data"  # what is published stays
+
+
+def test_who_loses_the_version_while_it_publishes_lets_go(
+    on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zombie = attempts.begin(1)
+    others: list[Version] = []
+    first_time(monkeypatch, on_s3, "read", ".begun.json", lambda: others.append(attempts.begin(2)))
+    with pytest.raises(Superseded, match="taken version"):
+        on_s3.storage.publish(KEY, zombie, "zombie's")
+    assert others[0].name != zombie.name  # it saw that the zombie was about to publish
+    assert on_s3.storage.publish(KEY, others[0], "data").version == others[0].name
+
+
+def test_the_failure_of_who_lost_the_version_deletes_nothing(on_s3: Place, attempts: Attempts) -> None:
+    attempts.begin(1)
+    resumed = attempts.begin(2)
+    attempts.fail(0)
+    assert on_s3.filled(resumed.name)
+    on_s3.storage.publish(KEY, resumed, "data")
+    attempts.fail(1)
+    assert on_s3.filled(on_s3.storage.require(KEY).version)
+
+
+def test_a_version_that_has_been_published_and_deleted_does_not_come_back(on_s3: Place, attempts: Attempts) -> None:
+    place = on_s3.keeping(1)
+    zombie = attempts.begin(5)
+    resumed = attempts.begin(6)
+    place.storage.publish(KEY, resumed, "data")
+    place.publish(7)
+    behind = place.publish(1)  # by a clock that is behind: its name does not stop the zombie
+    assert place.storage.prune(KEY, now=noon(0)) == [zombie.name]
+    with pytest.raises(Superseded, match="taken version"):
+        place.storage.publish(KEY, zombie, "data")
+    assert place.storage.require(KEY).version == behind.name
+    assert not [path for path in place.look.paths() if zombie.name in path]
+
+
+def test_what_is_taken_up_is_not_abandoned(on_s3: Place, attempts: Attempts) -> None:
+    week = int(ABANDONED_AFTER.total_seconds()) // 60
+    attempts.begin(0)
+    resumed = attempts.begin(week - 10)
+    assert on_s3.storage.prune(KEY, now=noon(week + 10)) == []
+    on_s3.storage.publish(KEY, resumed, "data")
+    assert on_s3.storage.require(KEY).version == resumed.name
+
+
+def test_what_nobody_takes_up_is_abandoned(on_s3: Place, attempts: Attempts) -> None:
+    killed = attempts.begin(0)
+    later = NOON + ABANDONED_AFTER + timedelta(minutes=1)
+    assert on_s3.storage.prune(KEY, now=lambda: later) == [killed.name]
+    assert on_s3.begun() == on_s3.versions() == []
+    with pytest.raises(Superseded, match="taken version"):  # should it be alive nevertheless
+        on_s3.storage.publish(KEY, killed, "data")
+    assert on_s3.storage.latest(KEY) is None
