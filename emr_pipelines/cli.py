@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT
 from emr_pipelines.errors import EmrPipelinesError, JavaNotUsable
 from emr_pipelines.runners.java import use_java
 
@@ -119,7 +120,7 @@ def emulator(
 DEPLOYMENT = click.option(
     "--deployment",
     envvar="EMR_PIPELINES_DEPLOYMENT",
-    default="default",
+    default=DEFAULT_DEPLOYMENT,
     show_default=True,
     help="Whose clusters. [env: EMR_PIPELINES_DEPLOYMENT]",
 )
@@ -231,11 +232,11 @@ def _duration(seconds: int) -> str:
 def doctor(region: str | None) -> None:
     """See whether programs can run on EMR from here, and say what to do where not. Launches nothing."""
     with _said_shortly():
+        from emr_pipelines.emr.client import Aws
         from emr_pipelines.emr.doctor import BAD, PATIENCE_SECONDS, Patient, examine
-        from emr_pipelines.emr.pricing import hurried
         from emr_pipelines.storage.address import resolve
 
-        findings = examine(Patient(hurried(region, PATIENCE_SECONDS), os.environ, lambda: resolve("")))
+        findings = examine(Patient(Aws(region, within_seconds=PATIENCE_SECONDS), os.environ, lambda: resolve("")))
     for finding in findings:
         click.echo(str(finding))
     if any(finding.verdict in BAD for finding in findings):

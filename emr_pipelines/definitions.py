@@ -6,6 +6,7 @@ from emr_pipelines.assets.pi import pi_estimates
 from emr_pipelines.assets.word_count import input_text, word_counts
 from emr_pipelines.automation.executor import in_process_by_default
 from emr_pipelines.automation.jobs import pi_job, word_count_job
+from emr_pipelines.automation.orphans import orphaned_clusters_sensor
 from emr_pipelines.automation.schedules import daily_pi, nightly_word_count
 from emr_pipelines.automation.sensors import new_text_sensor
 from emr_pipelines.runners.target import configured_runner
@@ -15,7 +16,7 @@ defs = dg.Definitions(
     assets=[input_text, word_counts, pi_estimates],
     jobs=[word_count_job, pi_job],
     schedules=[nightly_word_count, daily_pi],
-    sensors=[new_text_sensor],
+    sensors=[new_text_sensor, orphaned_clusters_sensor],
     executor=in_process_by_default,
     resources={
         "spark": configured_runner(),

@@ -65,8 +65,13 @@ def test_jobs_schedules_and_sensors_are_there_and_stopped() -> None:
         "nightly_word_count": ("word_count_job", "0 2 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
         "daily_pi": ("pi_job", "0 6 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
     }
-    assert {(sensor.name, sensor.job_name, sensor.default_status) for sensor in repository.sensor_defs} == {
-        ("new_text_sensor", "word_count_job", dg.DefaultSensorStatus.STOPPED)
+    sensors = {
+        (sensor.name, tuple(target.job_name for target in sensor.targets), sensor.default_status)
+        for sensor in repository.sensor_defs
+    }
+    assert sensors == {
+        ("new_text_sensor", ("word_count_job",), dg.DefaultSensorStatus.STOPPED),
+        ("orphaned_clusters_sensor", (), dg.DefaultSensorStatus.STOPPED),
     }
     assert all(schedule.description for schedule in repository.schedule_defs)
     assert all(sensor.description for sensor in repository.sensor_defs)

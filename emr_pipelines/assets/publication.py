@@ -37,7 +37,7 @@ def mistakes_as_failures() -> Iterator[None]:
     try:
         yield
     except EmrPipelinesError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise dg.Failure(description=str(error), allow_retries=error.retryable) from error
 
 
 def path_of(uri: str) -> dg.PathMetadataValue:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from emr_pipelines.emr.place import deployment_name
 from emr_pipelines.errors import AwsError, InvalidValue
 
 if TYPE_CHECKING:  # they bring boto3, which takes half a second to import
@@ -19,7 +20,6 @@ ROOT_RUN_ID_TAG = "dagster/root_run_id"
 # an automatic retry, which finds the cluster by the same name, may be about to start.
 SETTLED_SECONDS = 300.0
 PATIENCE_SECONDS = 30.0  # Dagster gives a tick 60
-LONGEST_DEPLOYMENT = 64
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,7 @@ class Settings:
     @classmethod
     def read(cls) -> "Settings":
         """Raises InvalidValue."""
-        deployment = _variable("EMR_PIPELINES_DEPLOYMENT") or "default"
-        if "/" in deployment or len(deployment) > LONGEST_DEPLOYMENT:
-            raise InvalidValue(
-                "EMR_PIPELINES_DEPLOYMENT", deployment, f"up to {LONGEST_DEPLOYMENT} characters without a slash"
-            )
+        deployment = deployment_name()
         hours = _variable("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS") or "24"
         try:
             age = float(hours)
@@ -72,12 +68,12 @@ def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReas
 
 
 def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str:
+    from emr_pipelines.emr.client import Aws
     from emr_pipelines.emr.cluster import Clusters
     from emr_pipelines.emr.orphans import end_orphans, find_orphans
-    from emr_pipelines.emr.pricing import hurried
     from emr_pipelines.emr.session import PRODUCT
 
-    clusters = Clusters(hurried(seconds=PATIENCE_SECONDS))
+    clusters = Clusters(Aws(within_seconds=PATIENCE_SECONDS))
     active = clusters.active(f"{PRODUCT}/{settings.deployment}")
     now = time.time()
     orphans = find_orphans(active, runs_of(context.instance, now), now, settings.max_age_seconds)

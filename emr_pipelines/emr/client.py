@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 from typing import Any
 
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from emr_pipelines.emr.clock import Clock, SystemClock
@@ -66,18 +69,28 @@ NO_CREDENTIALS = (
     boto.MetadataRetrievalError,
 )
 NOT_SENT = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
-NO_ANSWER = (boto.HTTPClientError, boto.ConnectionError, boto.ResponseStreamingError, boto.IncompleteReadError)
+NO_ANSWER = (
+    boto.HTTPClientError,
+    boto.ConnectionError,
+    boto.ResponseStreamingError,
+    boto.IncompleteReadError,
+    ResponseParserError,  # somebody else answered, such as a proxy
+)
 
 
 class Aws:
     """AWS as one account in one region sees it: `aws.call("emr", "describe_cluster", ClusterId=...)`.
 
-    region: the AWS SDKs' own choice (AWS_REGION, profile) unless told. Credentials and endpoints are always theirs.
+    region: AWS_REGION, or what the AWS SDKs choose, unless told. Credentials and endpoints are always the SDKs'.
+    within_seconds: for who cannot wait: so long from now, no failed call is tried again any more.
     """
 
-    def __init__(self, region: str | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, region: str | None = None, clock: Clock | None = None, within_seconds: float | None = None
+    ) -> None:
         self.clock = clock or SystemClock()
-        self._region = region or None
+        self._region = region or os.environ.get("AWS_REGION") or None  # boto3 reads AWS_DEFAULT_REGION alone
+        self._deadline = None if within_seconds is None else self.clock.now() + within_seconds
         self._lock = threading.Lock()
         self._session: Any = None
         self._clients: dict[str, Any] = {}
@@ -100,17 +113,22 @@ class Aws:
 
         def patience_ends(state: RetryCallState) -> bool:
             error = state.outcome.exception() if state.outcome else None
-            unreachable = UNREACHABLE_FOR_SECONDS if self._answered else FIRST_CONTACT_SECONDS
-            return self.clock.now() - began > (THROTTLED_FOR_SECONDS if isinstance(error, Throttled) else unreachable)
+            patience = UNREACHABLE_FOR_SECONDS if self._answered else FIRST_CONTACT_SECONDS
+            if isinstance(error, Throttled):
+                patience = THROTTLED_FOR_SECONDS
+            return self.clock.now() - began > patience or self._left() <= 0
 
         attempts = Retrying(
             wait=wait_random_exponential(multiplier=1, max=LONGEST_PAUSE_SECONDS),
             stop=patience_ends,
             retry=retry_if_exception_type((Throttled, Unreachable)),
-            sleep=self.clock.pause,
+            sleep=lambda seconds: self.clock.pause(min(seconds, self._left())),
             reraise=True,
         )
         return attempts(self._attempt, service, operation, positional, once, request)
+
+    def _left(self) -> float:
+        return math.inf if self._deadline is None else self._deadline - self.clock.now()
 
     def _attempt(
         self, service: str, operation: str, positional: tuple[Any, ...], once: bool, request: dict[str, Any]

@@ -96,7 +96,7 @@ class Clusters:
 
     def lost_spot_instances(self, cluster_id: str) -> list[str]:
         """The EC2 ids of the Spot instances that failed, as those do that EC2 reclaims."""
-        request = {"ClusterId": cluster_id, "InstanceStates": ["TERMINATED"]}
+        request: dict[str, Any] = {"ClusterId": cluster_id, "InstanceStates": ["TERMINATED"]}
         return [
             instance.get("Ec2InstanceId", "")
             for instance in self._aws.call("emr", "list_instances", **request)["Instances"]

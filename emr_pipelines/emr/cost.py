@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.pricing import PRICES_WITHIN_SECONDS, SPOT, PriceList, hurried
+from emr_pipelines.emr.pricing import PRICES_WITHIN_SECONDS, SPOT, PriceList
 from emr_pipelines.emr.steps import AddedStep, Steps
 
 LEAST_SECONDS = 60  # EC2 and EMR bill each instance by the second, and no less than a minute
@@ -183,7 +183,7 @@ def _hourly_prices(
     found = {(type_, market): given.get(f"{type_} {market}", given.get(type_)) for type_, market in kinds}
     missing = [kind for kind, price in found.items() if price is None]
     if look_up and missing:
-        listed = PriceList(hurried(aws.region, PRICES_WITHIN_SECONDS, aws.clock))
+        listed = PriceList(Aws(aws.region, aws.clock, PRICES_WITHIN_SECONDS))
         found |= {(type_, market): listed.usd_per_hour(type_, market, zone, at) for type_, market in missing}
     return found
 

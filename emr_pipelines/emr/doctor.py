@@ -18,6 +18,7 @@ from typing import Any
 
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.objects import join, split_uri
+from emr_pipelines.emr.place import base_uri
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ACTIVE, Word
 from emr_pipelines.errors import (
@@ -177,8 +178,7 @@ def bucket(patient: Patient) -> Finding:
     configured = patient.setting("EMR_PIPELINES_BUCKET")
     if not configured:
         return _missing("EMR_PIPELINES_BUCKET is not set", "Set it to my-bucket, or s3://my-bucket/prefix.")
-    base = configured if "://" in configured else f"s3://{configured}"
-    return _on_s3(patient, join(base, patient.setting("EMR_PIPELINES_DEPLOYMENT") or "default"))
+    return _on_s3(patient, base_uri(environ=patient.environ))
 
 
 def service_role(patient: Patient) -> Finding:

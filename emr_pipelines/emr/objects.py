@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emr_pipelines.errors import InvalidValue, NotFound
+from emr_pipelines.errors import AccessDenied, InvalidValue, NotFound, RequestRefused
 
 if TYPE_CHECKING:
     from emr_pipelines.emr.client import Aws
@@ -117,7 +117,13 @@ class Objects:
         for bucket, keys in by_bucket.items():
             for start in range(0, len(keys), DELETED_AT_ONCE):
                 wanted = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
-                self._aws.call("s3", "delete_objects", Bucket=bucket, Delete={"Objects": wanted, "Quiet": True})
+                answer = self._aws.call(
+                    "s3", "delete_objects", Bucket=bucket, Delete={"Objects": wanted, "Quiet": True}
+                )
+                for refused in answer.get("Errors", ()):  # of single keys, in an answer that is otherwise good
+                    kind = AccessDenied if refused.get("Code") == "AccessDenied" else RequestRefused
+                    said = f"{refused.get('Code')}: {refused.get('Message')}"
+                    raise kind(f"s3://{bucket}/{refused.get('Key')} was not deleted: {said}.", refused.get("Code", ""))
 
     def delete_below(self, uri: str) -> None:
         """Delete all objects in a folder."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.clock import Clock, SystemClock
 from emr_pipelines.errors import AwsError
 
 PRICES_WITHIN_SECONDS = 10.0
-DAY_SECONDS = 86_400.0
 MOST_PAGES = 10
 SPOT = "spot"
 
@@ -25,30 +22,6 @@ EC2_PRODUCT = {
     "marketoption": "OnDemand",
 }
 EMR_PRODUCT = {"productFamily": "Elastic Map Reduce Instance", "softwareType": "EMR"}
-
-
-class Hurried:
-    """A clock for who will not wait for long: after so many seconds each look at it is a day later than the last, so
-    that whatever patience `Aws.call` has is at an end after one attempt."""
-
-    def __init__(self, clock: Clock, seconds: float) -> None:
-        self._clock = clock
-        self._deadline = clock.now() + seconds
-        self._late_seconds = 0.0
-
-    def now(self) -> float:
-        now = self._clock.now()
-        if now >= self._deadline:
-            self._late_seconds += DAY_SECONDS
-        return now + self._late_seconds
-
-    def pause(self, seconds: float, until: threading.Event | None = None) -> None:
-        self._clock.pause(max(0.0, min(seconds, self._deadline - self._clock.now())), until)
-
-
-def hurried(region: str | None = None, seconds: float = PRICES_WITHIN_SECONDS, clock: Clock | None = None) -> Aws:
-    """AWS for who will not wait: calls fail that got no answer so many seconds from now, throttled ones as well."""
-    return Aws(region, Hurried(clock or SystemClock(), seconds))
 
 
 class PriceList:

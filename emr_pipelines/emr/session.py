@@ -11,6 +11,7 @@ from typing import Literal
 from emr_pipelines.emr import links
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
+from emr_pipelines.emr.cost import Bill, bill
 from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
 from emr_pipelines.emr.leases import Leases
 from emr_pipelines.emr.logs import Logs
@@ -134,8 +135,8 @@ class Session:
                 failure_message=step.failure_message,
                 failure_log=step.failure_log,
                 cluster_state=cluster.state,
-                cluster_change_code=cluster.reason_code,
-                cluster_change_message=cluster.reason,
+                cluster_change_code=cluster.reason_code if cluster.state not in TAKES_STEPS else "",
+                cluster_change_message=cluster.reason if cluster.state not in TAKES_STEPS else "",
                 cluster_error_details=cluster.error_details,
                 lost_spot_instances=() if exception else self._lost_spot_instances(cluster_id),
                 driver=() if exception or never_ran else logs.driver_logs(step.id, waits, ended),
@@ -164,6 +165,13 @@ class Session:
             )
         self._leases.release(self._key, cluster_id)
         return cluster
+
+    def bill(self, cluster_id: str, prices: Mapping[str, float]) -> tuple[Bill, dict[str, list[str]]]:
+        """What a cluster cost, and the ids of its steps by the first word of their names, which says whose they are."""
+        by_label: dict[str, list[str]] = {}
+        for step in self._steps.all(cluster_id):
+            by_label.setdefault(step.name.partition(" ")[0], []).append(step.id)
+        return bill(self._aws, cluster_id, prices, look_up=not prices), by_label
 
     @property
     def page(self) -> str:

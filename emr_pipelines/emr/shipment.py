@@ -19,7 +19,7 @@ from emr_pipelines.programs.entrypoint import UNPACKED, Task
 
 CLUSTER_PYTHON = "3.11"  # the newest of EMR 7's Pythons, and the one that has what dagster_pipes needs
 DIGEST_CHARACTERS = 20
-LONGEST_LABEL = 100
+LONGEST_LABEL = 200
 
 
 @dataclass(frozen=True)

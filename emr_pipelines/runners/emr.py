@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
 
+from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, InvalidValue, RunFailed, StepFailed, TimedOut
 from emr_pipelines.programs import wire
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
@@ -36,7 +38,7 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.runners.feed import LiveFeed
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
-DEFAULT_DEPLOYMENT = "default"
+NONE = "none"
 CLUSTER_TAG = "emr_pipelines/cluster_id"
 
 
@@ -72,7 +74,7 @@ class EmrSparkRunner(SparkRunner):
     cluster: dict[str, Any] = Field(
         default={},
         description="The cluster, as a ClusterSpec: release_label, primary, core, task or fleets, and so on; what is "
-        "left out has a cheap default.",
+        "left out has a cheap default; 'none' stands for null, as in core: none.",
     )
     scope: str = Field(
         default="run",
@@ -118,13 +120,13 @@ class EmrSparkRunner(SparkRunner):
     _built: Place | None = PrivateAttr(default=None)
     _shared: Session | None = PrivateAttr(default=None)
     _companions: Companions | None = PrivateAttr(default=None)
-    _steps_of: dict[str, list[str]] = PrivateAttr(default_factory=dict)
 
     @field_validator("cluster", mode="before")
     @classmethod
     def _as_data(cls, value: Any) -> Any:
-        """A ClusterSpec can be given as such."""
-        return value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
+        """A ClusterSpec can be given as such. Dagster's config knows no null, so 'none' stands for it."""
+        data = value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
+        return {name: NONE if member is None else member for name, member in data.items()}
 
     def run(
         self,
@@ -153,11 +155,11 @@ class EmrSparkRunner(SparkRunner):
         with self._failures(context):
             identity = json.dumps([lineage(context), context.get_step_execution_context().step.key, step.request()])
             digest = sha256(identity.encode()).hexdigest()[:20]
-            named = replace(step, name=f"{step.name} {digest}")
+            named = replace(step, name=f"{context.asset_key.to_user_string()} {step.name} {digest}")
             with self._session(context, digest) as session:
                 found = session.find(named.name)
                 step_id = found.id if found else session.add(named)
-                return self._watched(context, session, step_id, threading.Event(), lambda: False).step
+                return self._watched(session, step_id, threading.Event(), lambda: False).step
 
     def bring(
         self,
@@ -196,7 +198,7 @@ class EmrSparkRunner(SparkRunner):
             elif companions is not None and companions.may_come():
                 log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
             else:
-                session.end()
+                _end_and_bill(session, self.prices, context.instance, log)
         except EmrPipelinesError as error:  # what the run came to stands
             log.error(  # noqa: TRY400 (a sentence, not a trace)
                 f"It is not sure that the cluster has ended ({error}); look at {session.page}"
@@ -243,11 +245,10 @@ class EmrSparkRunner(SparkRunner):
                 else:
                     step_id = found.id
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
-                self._watched(context, session, step_id, hint, lambda: place.objects.exists(shipment.result), feed)
+                self._watched(session, step_id, hint, lambda: place.objects.exists(shipment.result), feed)
 
     def _watched(
         self,
-        context: dg.AssetExecutionContext,
         session: Session,
         step_id: str,
         hint: threading.Event,
@@ -256,9 +257,8 @@ class EmrSparkRunner(SparkRunner):
     ) -> End:
         """Watch a step to its good end; otherwise say why, and see that it runs no more."""
         from emr_pipelines.emr.states import STEP_ENDED, StepState
+        from emr_pipelines.emr.watch import Phase
 
-        key = context.asset_key.to_user_string()
-        self._steps_of.setdefault(key, []).append(step_id)
         try:
             end = session.watch(step_id, hint, finished)
         except BaseException:
@@ -269,6 +269,8 @@ class EmrSparkRunner(SparkRunner):
         if end.step.state not in STEP_ENDED:
             session.cancel(step_id)
         cause = session.explain(end, feed.exception if feed else None, self.log_wait_seconds)
+        if end.timed_out is Phase.PROVISIONING:
+            session.end()  # what did not come up will not, and must not be found again
         kind = TimedOut if end.timed_out else StepFailed
         raise kind(str(cause), cause.retryable, {"kind": str(cause.kind), "hint": cause.hint, "logs": cause.log_uri})
 
@@ -284,7 +286,7 @@ class EmrSparkRunner(SparkRunner):
             yield session
         finally:
             if self.scope == "asset":
-                session.end()
+                _end_and_bill(session, self.prices, context.instance, context.log)
             elif session.cluster_id is not None:
                 context.instance.add_run_tags(context.run.run_id, {CLUSTER_TAG: session.cluster_id})
 
@@ -301,9 +303,9 @@ class EmrSparkRunner(SparkRunner):
             spec,
             Scope(kind, keys[kind], self.pool_size),
             place.base,
-            self._deployment(),
+            deployment_name(self.deployment),
             {
-                "emr_pipelines:deployment": self._deployment(),
+                "emr_pipelines:deployment": deployment_name(self.deployment),
                 "emr_pipelines:run_id": context.run.run_id,
                 "emr_pipelines:job": context.run.job_name,
                 "emr_pipelines:asset": context.asset_key.to_user_string()[:256],
@@ -330,7 +332,7 @@ class EmrSparkRunner(SparkRunner):
 
             aws = Aws(self.region)
             objects = Objects(aws)
-            base = f"{_bucket_uri(self.bucket)}/{self._deployment()}"
+            base = base_uri(self.bucket, self.deployment)
             artifacts = Artifacts(objects, base)
             self._built = Place(aws, objects, base, artifacts, Dependencies(objects, base))
         return self._built
@@ -342,13 +344,8 @@ class EmrSparkRunner(SparkRunner):
             "service_role": os.environ.get("EMR_PIPELINES_SERVICE_ROLE", "").strip(),
             "instance_profile": os.environ.get("EMR_PIPELINES_INSTANCE_PROFILE", "").strip(),
         }
-        return ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **self.cluster})
-
-    def _deployment(self) -> str:
-        name = self.deployment.strip() or os.environ.get("EMR_PIPELINES_DEPLOYMENT", "").strip() or DEFAULT_DEPLOYMENT
-        if "/" in name or len(name) > 64:  # noqa: PLR2004
-            raise InvalidValue("The deployment", name, "up to 64 characters without a slash")
-        return name
+        told = {name: None if member == NONE else member for name, member in self.cluster.items()}
+        return ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **told})
 
     @contextmanager
     def _failures(self, context: dg.AssetExecutionContext) -> Iterator[None]:
@@ -363,15 +360,34 @@ class EmrSparkRunner(SparkRunner):
             raise dg.Failure(str(error), metadata=facts, allow_retries=error.retryable) from error
 
 
+def _end_and_bill(
+    session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
+) -> None:
+    """End a cluster, and say what it cost, all in all and for each asset whose steps ran on it."""
+    cluster_id = session.cluster_id
+    session.end()
+    if cluster_id is None:
+        return
+    try:
+        bill, steps = session.bill(cluster_id, prices)
+    except EmrPipelinesError as error:  # what it cost is worth no failure
+        log.warning(f"What cluster {cluster_id} cost could not be found out: {error}")
+        return
+    log.info(f"Cluster {cluster_id} had {bill.sentence()}")
+    if instance is None:
+        return
+    for asset, ids in steps.items():
+        share = bill.share_of(ids)
+        cost: dict[str, Any] = {"cluster": dg.MetadataValue.json(bill.metadata()), "cost_share": share}
+        if bill.usd is not None:
+            cost["cost_usd"] = bill.usd * share
+        key = dg.AssetKey.from_user_string(asset)
+        instance.report_runless_asset_event(
+            dg.AssetObservation(key, description=f"On EMR: {bill.sentence()}", metadata=cost)
+        )
+
+
 def _one_of(name: str, value: str, *allowed: str) -> str:
     if value not in allowed:
         raise InvalidValue(name, value, ", ".join(allowed))
     return value
-
-
-def _bucket_uri(configured: str) -> str:
-    """s3://bucket or s3://bucket/prefix, without a slash at its end."""
-    address = configured.strip() or os.environ.get("EMR_PIPELINES_BUCKET", "").strip()
-    if not address:
-        raise InvalidValue("EMR_PIPELINES_BUCKET", address, "a bucket, my-bucket or s3://my-bucket/prefix")
-    return ("" if address.startswith("s3://") else "s3://") + address.rstrip("/")

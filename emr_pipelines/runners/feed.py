@@ -41,9 +41,9 @@ def pipes_session(
 
     about = build_external_execution_context_data(context.op_execution_context, extras=None)
     handler = dg.PipesMessageHandler(context, feed)
-    with ContextOnS3(objects, join(folder, "context.json")).inject_context(about) as found_at:
-        with handler.handle_messages() as told_to:
-            yield dg.PipesSession(about, handler, found_at, told_to, context)
+    injector = ContextOnS3(objects, join(folder, "context.json"))
+    with injector.inject_context(about) as found_at, handler.handle_messages() as told_to:
+        yield dg.PipesSession(about, handler, found_at, told_to, context)
     if handler.get_reported_results():
         context.log.warning(
             f"The program reported {len(handler.get_reported_results())} materializations or checks by Pipes, which "

@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from emr_pipelines.errors import StorageUnusable
+from emr_pipelines.emr.place import base_uri
+from emr_pipelines.errors import InvalidValue, StorageUnusable
 
 DEFAULT_STORAGE = "data"
 GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
@@ -22,7 +23,7 @@ def resolve(configured: str) -> str:
     """The root of the storage, without a slash at its end.
 
     configured: an address, or nothing for what the environment says: EMR_PIPELINES_STORAGE, or when
-    EMR_PIPELINES_TARGET is emr the prefix data in EMR_PIPELINES_BUCKET, or else the folder data.
+    EMR_PIPELINES_TARGET is emr the prefix <deployment>/data in EMR_PIPELINES_BUCKET, or else the folder data.
 
     Raises StorageUnusable for an address that is not allowed.
     """
@@ -43,13 +44,12 @@ def resolve(configured: str) -> str:
 def _default() -> str:
     if os.environ.get("EMR_PIPELINES_TARGET", "").strip() != "emr":
         return DEFAULT_STORAGE
-    bucket = os.environ.get("EMR_PIPELINES_BUCKET", "").strip().removeprefix("s3://").strip("/")
-    if not bucket:
+    try:
+        return f"{base_uri()}/{DEFAULT_STORAGE}"
+    except InvalidValue as error:
         raise StorageUnusable(
-            "With EMR_PIPELINES_TARGET=emr assets live on S3; set EMR_PIPELINES_BUCKET to a bucket, or "
-            "EMR_PIPELINES_STORAGE to s3://bucket/prefix."
-        )
-    return f"s3://{bucket}/{DEFAULT_STORAGE}"
+            f"With EMR_PIPELINES_TARGET=emr assets live on S3: {error} Or set EMR_PIPELINES_STORAGE to s3://bucket/prefix."
+        ) from error
 
 
 def _on_s3(address: str) -> str:

@@ -208,7 +208,7 @@ def test_without_boto3_it_says_so(instance: dg.DagsterInstance, monkeypatch: pyt
     def no_boto3(*_: object, **__: object) -> Aws:
         raise ModuleNotFoundError("No module named 'boto3'", name="boto3")
 
-    monkeypatch.setattr("emr_pipelines.emr.pricing.hurried", no_boto3)
+    monkeypatch.setattr("emr_pipelines.emr.client.Aws", no_boto3)
     assert tick(instance) == "Amazon EMR needs the package 'boto3'; install it with pip."
 
 

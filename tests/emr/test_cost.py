@@ -15,7 +15,7 @@ from emr_pipelines.emr import cost
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.clock import SystemClock
 from emr_pipelines.emr.cost import Bill, Usage, bill
-from emr_pipelines.emr.pricing import PriceList, hurried
+from emr_pipelines.emr.pricing import PriceList
 from emr_pipelines.emulator import Emulator, ManualClock
 from emr_pipelines.errors import AccessDenied, RequestRefused, Throttled, Unreachable
 from tests.emulator.conftest import DURATIONS, SCRIPTED, UP, Rehearsal, step
@@ -347,7 +347,7 @@ class Counted(SystemClock):
 def test_who_is_in_a_hurry_gives_up_soon(rehearsal: Rehearsal, fault: str) -> None:
     rehearsal.emulator.faults.add([{"fault": fault, "times": None}])
     clock = Counted()
-    aws = hurried(seconds=10, clock=clock)
+    aws = Aws(within_seconds=10, clock=clock)
     with pytest.raises((Unreachable, Throttled)):
         aws.call("emr", "list_clusters")
     assert clock.time == pytest.approx(1010, abs=0.01)

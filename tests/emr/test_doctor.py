@@ -12,7 +12,6 @@ import pytest
 
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.doctor import BAD, CHECKS, PATIENCE_SECONDS, Finding, Patient, Verdict, examine
-from emr_pipelines.emr.pricing import hurried
 from emr_pipelines.emulator import Emulator, ManualClock
 from emr_pipelines.errors import (
     AccessDenied,
@@ -92,7 +91,7 @@ def test_all_is_well() -> None:
 def test_against_the_emulator(rehearsal: Rehearsal) -> None:
     rehearsal.emulator.create_bucket("mine")
     environ = {**ENVIRONMENT, "AWS_ENDPOINT_URL": rehearsal.emulator.url}
-    found = look(hurried(seconds=PATIENCE_SECONDS), environ)
+    found = look(Aws(within_seconds=PATIENCE_SECONDS), environ)
     assert bad(found) == []
     assert [name for name, finding in found.items() if finding.verdict is Verdict.UNCHECKED] == [
         "service role",
@@ -105,7 +104,7 @@ def test_against_the_emulator(rehearsal: Rehearsal) -> None:
 
 
 def test_a_bucket_that_is_not_there(rehearsal: Rehearsal) -> None:  # noqa: ARG001 (its environment is used)
-    found = look(hurried(seconds=PATIENCE_SECONDS))
+    found = look(Aws(within_seconds=PATIENCE_SECONDS))
     assert bad(found) == ["bucket", "storage"]
     assert str(found["bucket"]) == (
         "MISSING    bucket: there is no bucket 'mine'. Create it with aws s3 mb s3://mine, or set another."
@@ -113,7 +112,7 @@ def test_a_bucket_that_is_not_there(rehearsal: Rehearsal) -> None:  # noqa: ARG0
 
 
 def test_nothing_is_set(rehearsal: Rehearsal, tmp_path: Path) -> None:  # noqa: ARG001
-    found = look(hurried(seconds=PATIENCE_SECONDS), {}, lambda: str(tmp_path / "new" / "data"))
+    found = look(Aws(within_seconds=PATIENCE_SECONDS), {}, lambda: str(tmp_path / "new" / "data"))
     assert bad(found) == ["bucket"]
     assert found["bucket"].to_do == "Set it to my-bucket, or s3://my-bucket/prefix."
     assert found["storage"].found.endswith("on this machine; with EMR_PIPELINES_TARGET=emr it has to be on S3")
@@ -183,7 +182,7 @@ def test_without_credentials_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    found = look(hurried("us-east-1", seconds=PATIENCE_SECONDS))
+    found = look(Aws("us-east-1", within_seconds=PATIENCE_SECONDS))
     assert bad(found) == ["credentials"]
     assert found["credentials"].verdict is Verdict.MISSING
     assert "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and" in found["credentials"].found
@@ -196,7 +195,7 @@ def test_without_a_region_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    found = look(hurried(seconds=PATIENCE_SECONDS))
+    found = look(Aws(within_seconds=PATIENCE_SECONDS))
     assert found["region"].verdict is Verdict.MISSING
     assert found["region"].to_do.startswith("Set AWS_DEFAULT_REGION, to us-east-1 say")
     assert found["EMR"].found == "it cannot be checked without a region"
@@ -205,7 +204,7 @@ def test_without_a_region_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_tcp_port}")
     found = look(
-        hurried("us-east-1", seconds=0), {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{unused_tcp_port}"}
+        Aws("us-east-1", within_seconds=0), {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{unused_tcp_port}"}
     )
     assert bad(found) == ["credentials", "EMR", "bucket", "storage"]
     assert "Look at the network, and at what is at http://127.0.0.1:" in found["EMR"].to_do

@@ -48,7 +48,9 @@ def test_a_cluster_that_ended_is_replaced(account: Account, leases: Leases) -> N
     assert second.cluster_id != first.cluster_id
 
 
-def test_a_holder_that_died_before_it_launched_is_waited_for_and_then_replaced(account: Account, leases: Leases) -> None:
+def test_a_holder_that_died_before_it_launched_is_waited_for_and_then_replaced(
+    account: Account, leases: Leases
+) -> None:
     account.objects.create(f"{account.base}/clusters/1.json", json.dumps({"holder": "dead", "name": NAME}).encode())
     began = account.clock.now()
     assert leases.acquire("1", NAME, launcher(account)).launched

@@ -31,12 +31,12 @@ def add_up(spark: SparkSession, params: Numbers) -> Total:
     return Total(spark.sparkContext.parallelize(params.values, 1).sum())
 
 
-def fails(spark: SparkSession, params: Numbers) -> Total:
+def fails(spark: SparkSession, params: Numbers) -> Total:  # noqa: ARG001
     """Raise on purpose, after a word."""
     print(f"about to fail on {params.values}")
     raise ValueError(f"no good: {params.note}")
 
 
-def returns_no_json(spark: SparkSession, params: Numbers) -> Anything:
+def returns_no_json(spark: SparkSession, params: Numbers) -> Anything:  # noqa: ARG001
     """Return what is not JSON."""
     return Anything(value={1, 2})

@@ -68,8 +68,8 @@ class Bed:
             found.append(work(context, spark))
 
         runner = EmrSparkRunner(**{
-            "bucket": BUCKET, "ship_dependencies": False, "retries": 0, "log_wait_seconds": 60, "retry_delay_seconds": 0,
-            **self.settings, **settings,
+            "bucket": BUCKET, "ship_dependencies": False, "retries": 0, "log_wait_seconds": 600,
+            "retry_delay_seconds": 0, **self.settings, **settings,
         })  # fmt: skip
         run = dg.materialize([answer], resources={"spark": runner}, instance=self.instance, raise_on_error=False)
         self.log = [entry.user_message for entry in self.instance.all_logs(run.run_id)]
@@ -124,9 +124,8 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
 def test_a_program_runs_on_one_cluster_that_is_gone_when_the_run_is(bed: Bed) -> None:
     assert bed.run() == Total(6)
     assert bed.account.states() == ["TERMINATED"]
-    assert bed.events("Launched cluster", "Cluster j-", "Step s-") == [
-        "Launched cluster", "Cluster j-", "Step s-", "Cluster j-",
-    ]  # fmt: skip
+    said = bed.events("Launched cluster", "Cluster j-", "Step s-")  # provisioned; and in the end: terminated, its cost
+    assert said == ["Launched cluster", "Cluster j-", "Step s-", "Cluster j-", "Cluster j-"]
     (cluster,) = bed.account.emulator.clusters()
     assert [line for line in bed.log if "provisioned" in line] == [f"Cluster {cluster.id} was provisioned after 300 s."]
     assert [line for line in bed.log if "TERMINATED" in line] == [f"Cluster {cluster.id} is TERMINATED."]
@@ -147,13 +146,13 @@ def test_a_cluster_carries_what_it_is_known_by(bed: Bed) -> None:
 
 
 def test_entering_and_leaving_the_runner_launches_nothing(bed: Bed) -> None:
-    assert bed.materialize(lambda context, spark: 1) == 1
+    assert bed.materialize(lambda *_: 1) == 1
     assert bed.account.emulator.clusters() == []
     assert bed.account.calls == []
 
 
 def test_other_steps_run_too(bed: Bed) -> None:
-    assert bed.step(shell_command("hello", "echo hello")).name.startswith("hello ")
+    assert bed.step(shell_command("hello", "echo hello")).name.startswith("answer hello ")
     assert bed.account.states() == ["TERMINATED"]
 
 
@@ -246,10 +245,10 @@ def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"bucket": ""}, "EMR_PIPELINES_BUCKET is ''; allowed: a bucket, my-bucket or s3://my-bucket/prefix."),
+        ({"bucket": ""}, "EMR_PIPELINES_BUCKET is ''; allowed: a bucket: my-bucket, or s3://my-bucket/prefix."),
         ({"scope": "job"}, "scope is 'job'; allowed: asset, run, pool."),
         ({"deploy_mode": "local"}, "deploy_mode is 'local'; allowed: client, cluster."),
-        ({"deployment": "a/b"}, "The deployment is 'a/b'; allowed: up to 64 characters without a slash."),
+        ({"deployment": "a/b"}, "EMR_PIPELINES_DEPLOYMENT is 'a/b'; allowed: up to 64 characters without a slash."),
         ({"cluster": {"core": {"type": "m5.xlarge", "count": 0}}}, "cluster.core.count is 0; allowed: 1 or more."),
     ],
 )
@@ -284,7 +283,7 @@ def test_parameters_that_cannot_be_sent(bed: Bed) -> None:
 
 def test_a_program_that_cannot_be_sent(bed: Bed) -> None:
     with pytest.raises(Failed, match="lambda"):
-        bed.materialize(lambda context, spark: spark.run(context, lambda spark, params: params, PARAMS))
+        bed.materialize(lambda context, spark: spark.run(context, lambda *_: Total(0), PARAMS))
     assert bed.account.emulator.clusters() == []
 
 
@@ -320,17 +319,29 @@ class Stage:
 
 
 STAGES = {
-    "launch: refused": Stage({"fault": "cluster_fails", "code": "VALIDATION_ERROR"}, "EMR does not accept", "VALIDATION", False),
-    "provisioning: no capacity": Stage(
-        {"fault": "cluster_fails", "code": "INSTANCE_FLEET_TIMEOUT", "error_codes": ["INTERNAL_ERROR_SPOT_NO_CAPACITY_PRIMARY"]},
-        "too little capacity", "CAPACITY", True,
+    "launch: refused": Stage(
+        {"fault": "cluster_fails", "code": "VALIDATION_ERROR"}, "EMR does not accept", "VALIDATION", False
     ),
-    "provisioning: hangs": Stage({"fault": "provisioning_hangs"}, "provision", "TIMED_OUT", True),
-    "provisioning: internal": Stage({"fault": "cluster_fails", "code": "INTERNAL_ERROR"}, "EMR failed", "INTERNAL", True),
-    "bootstrap": Stage({"fault": "bootstrap_fails", "stderr": "no such package"}, "could not be set up", "BOOTSTRAP", True),
+    "provisioning: no capacity": Stage(
+        {
+            "fault": "cluster_fails",
+            "code": "INSTANCE_FLEET_TIMEOUT",
+            "error_codes": ["INTERNAL_ERROR_SPOT_NO_CAPACITY_PRIMARY"],
+        },
+        "too little capacity",
+        "CAPACITY",
+        True,
+    ),
+    "provisioning: hangs": Stage({"fault": "provisioning_hangs"}, "was not ready after 20 minutes", "TIMED_OUT", True),
+    "provisioning: internal": Stage(
+        {"fault": "cluster_fails", "code": "INTERNAL_ERROR"}, "EMR failed", "INTERNAL", True
+    ),
+    "bootstrap": Stage(
+        {"fault": "bootstrap_fails", "stderr": "no such package"}, "could not be set up", "BOOTSTRAP", True
+    ),
     "run: fails": Stage({"fault": "step_fails", "stderr": "nothing of use"}, "nothing of use", "UNKNOWN", False),
     "run: primary lost": Stage({"fault": "primary_lost", "after_seconds": 60}, "instance", "INSTANCE_LOST", True),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -381,12 +392,12 @@ def test_a_step_behind_others_for_too_long(bed: Bed) -> None:
             bed.account.steps.add(cluster.id, Step(f"other {number}", ("spark-submit",)))
         return spark.run(context, add_up, PARAMS)
 
-    with pytest.raises(Failed, match="queue"):
+    with pytest.raises(Failed, match="had not begun after 10 minutes"):
         bed.materialize(behind_another, queueing_minutes=10)
 
 
 def test_a_step_that_runs_for_too_long_is_cancelled(bed: Bed) -> None:
-    with pytest.raises(Failed, match="run"):
+    with pytest.raises(Failed, match="not done after 5 minutes"):
         bed.run(running_minutes=5)
     (cluster,) = bed.account.emulator.clusters()
     assert str(next(iter(cluster.steps.values())).state) == "CANCELLED"
@@ -473,7 +484,7 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
             return spark.run(context, add_up, PARAMS)
 
     monkeypatch.setattr(Session, "watch", killed_the_first_time)
-    monkeypatch.setattr(Session, "cancel", lambda self, step_id: None)
+    monkeypatch.setattr(Session, "cancel", lambda *_: None)
     assert bed.materialize(attempts) == Total(6)
     (cluster,) = bed.account.emulator.clusters()
     assert len(cluster.steps) == 1
@@ -505,3 +516,28 @@ def test_an_interrupt_cancels_the_step_and_ends_the_cluster(bed: Bed, monkeypatc
 def test_hive_on_a_cluster_that_cannot_run_it_fails_with_its_reason(bed: Bed) -> None:
     with pytest.raises(Failed):
         bed.step(hive_script("query", "s3://b/q.hql"), log_wait_seconds=600)
+
+
+# cost
+
+
+def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(bed: Bed) -> None:
+    bed.run(prices={"m5.xlarge": 0.36})
+    seconds = DURATIONS.provisioning + DURATIONS.bootstrapping + 600 + DURATIONS.termination
+    (event,) = bed.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records
+    observation = event.asset_observation
+    assert observation is not None
+    usd, share = observation.metadata["cost_usd"].value, observation.metadata["cost_share"].value
+    assert share == 1
+    # three instances at 0.36 an hour; a step's end is noticed some seconds late
+    assert isinstance(usd, float)
+    assert 3 * seconds * 0.0001 <= usd <= 3 * (seconds + 60) * 0.0001
+    assert any("3 x m5.xlarge on demand for" in line for line in bed.log)
+
+
+def test_without_prices_there_is_no_sum_and_no_failure(bed: Bed) -> None:
+    bed.run()
+    (event,) = bed.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records
+    assert event.asset_observation is not None
+    assert "cost_usd" not in event.asset_observation.metadata
+    assert any("price not known" in line for line in bed.log)

@@ -16,9 +16,9 @@ import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-from emr_pipelines.runners import local
+from emr_pipelines.programs import progress
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.local import LocalSparkRunner
+from emr_pipelines.runners.local import LONGEST_LINE, LocalSparkRunner, _LineTee
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def test_progress_is_logged_while_tasks_run_and_summed_up(
 ) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    look = local._running_stages
+    look = progress.running_stages
     openings: list[int] = []
 
     def look_and_open_the_gate(context: SparkContext) -> str:
@@ -118,7 +118,7 @@ def test_progress_is_logged_while_tasks_run_and_summed_up(
         with gate.open():
             return number
 
-    monkeypatch.setattr(local, "_running_stages", look_and_open_the_gate)
+    monkeypatch.setattr(progress, "running_stages", look_and_open_the_gate)
 
     def three_tasks(session: SparkSession, params: Params) -> list[int]:  # noqa: ARG001
         return session.sparkContext.parallelize(range(3), 3).map(wait_at_the_gate).collect()
@@ -144,7 +144,7 @@ def test_a_program_that_ends_spark_has_succeeded_and_the_next_gets_a_new_session
 STOPS = """
 import dagster as dg
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.local import LocalSparkRunner
+from emr_pipelines.runners.local import LONGEST_LINE, LocalSparkRunner, _LineTee
 
 counts = []
 
@@ -192,14 +192,14 @@ def test_another_spark_and_python_in_the_environment_are_not_used() -> None:
 
 def test_long_and_endless_lines_are_cut_into_several() -> None:
     lines: list[str] = []
-    tee = local._LineTee(io.StringIO(), lines.append)
+    tee = _LineTee(io.StringIO(), lines.append)
     for _ in range(1000):
         tee.write("x" * 50)
     tee.write("\rstep 1\rstep 2\nend")
     tee.finish()
     assert lines[-3:] == ["step 1", "step 2", "end"]
     assert sum(map(len, lines[:-3])) == 50_000
-    assert max(map(len, lines)) <= local.LONGEST_LINE
+    assert max(map(len, lines)) <= LONGEST_LINE
 
 
 def test_stdout_is_still_the_stream_it_was(spark: SparkSession, instance: dg.DagsterInstance) -> None:  # noqa: ARG001

@@ -51,10 +51,10 @@ def test_the_default_is_the_environments_or_a_folder_here(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("bucket", "root"),
     [
-        ("my-bucket", "s3://my-bucket/data"),
-        ("my-bucket/prefix", "s3://my-bucket/prefix/data"),
-        ("s3://my-bucket/prefix/", "s3://my-bucket/prefix/data"),
-        ("s3://my-bucket", "s3://my-bucket/data"),
+        ("my-bucket", "s3://my-bucket/default/data"),
+        ("my-bucket/prefix", "s3://my-bucket/prefix/default/data"),
+        ("s3://my-bucket/prefix/", "s3://my-bucket/prefix/default/data"),
+        ("s3://my-bucket", "s3://my-bucket/default/data"),
     ],
 )
 def test_on_emr_the_default_is_in_the_bucket(monkeypatch: pytest.MonkeyPatch, bucket: str, root: str) -> None:
@@ -68,8 +68,8 @@ def test_on_emr_the_default_is_in_the_bucket(monkeypatch: pytest.MonkeyPatch, bu
 
 def test_on_emr_a_bucket_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
-    with pytest.raises(StorageUnusable, match="set EMR_PIPELINES_BUCKET to a bucket"):
+    with pytest.raises(StorageUnusable, match="EMR_PIPELINES_BUCKET is ''; allowed: a bucket"):
         resolve("")
     monkeypatch.setenv("EMR_PIPELINES_BUCKET", "gs://bucket")
-    with pytest.raises(StorageUnusable, match="'s3://gs://bucket/data' is not allowed"):
+    with pytest.raises(StorageUnusable, match="EMR_PIPELINES_BUCKET is 'gs://bucket'; allowed: a bucket"):
         resolve("")

@@ -1,0 +1,33 @@
+"""Where a deployment has its place on S3, and what it is called: EMR_PIPELINES_BUCKET and EMR_PIPELINES_DEPLOYMENT."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from emr_pipelines.errors import InvalidValue
+
+DEFAULT_DEPLOYMENT = "default"
+LONGEST_DEPLOYMENT = 64
+BUCKET = re.compile(r"(?:s3://)?([a-z0-9][a-z0-9._-]{1,61}[a-z0-9](?:/[^/?#]+)*)/*")
+
+
+def deployment_name(configured: str = "", environ: Mapping[str, str] = os.environ) -> str:
+    """What keeps one deployment's clusters and data apart from another's in the same account. Raises InvalidValue."""
+    name = configured.strip() or environ.get("EMR_PIPELINES_DEPLOYMENT", "").strip() or DEFAULT_DEPLOYMENT
+    if "/" in name or len(name) > LONGEST_DEPLOYMENT:
+        raise InvalidValue("EMR_PIPELINES_DEPLOYMENT", name, f"up to {LONGEST_DEPLOYMENT} characters without a slash")
+    return name
+
+
+def base_uri(bucket: str = "", deployment: str = "", environ: Mapping[str, str] = os.environ) -> str:
+    """The folder of a deployment, `s3://bucket/prefix/<deployment>`, without a slash at its end.
+
+    bucket: my-bucket, my-bucket/prefix or s3://my-bucket/prefix. Raises InvalidValue.
+    """
+    address = bucket.strip() or environ.get("EMR_PIPELINES_BUCKET", "").strip()
+    found = BUCKET.fullmatch(address)
+    if not found:
+        raise InvalidValue("EMR_PIPELINES_BUCKET", address, "a bucket: my-bucket, or s3://my-bucket/prefix")
+    return f"s3://{found.group(1)}/{deployment_name(deployment, environ)}"
