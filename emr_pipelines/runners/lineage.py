@@ -24,10 +24,10 @@ def first_attempt(context: dg.AssetExecutionContext) -> str:
     first run of the whole group stands for it.
     """
     run = context.run
-    while _is_retry(run) and run.parent_run_id:
-        parent = context.instance.get_run_by_id(run.parent_run_id)
+    while _is_retry(run) and (parent_id := run.parent_run_id or run.tags.get("dagster/parent_run_id")):
+        parent = context.instance.get_run_by_id(parent_id)
         if parent is None:
-            return run.root_run_id or run.parent_run_id
+            return run.root_run_id or parent_id
         run = parent
     return run.run_id
 

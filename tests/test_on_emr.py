@@ -1,0 +1,255 @@
+"""The whole way, for real: the commands of a user against the emulator, which runs the steps with Spark."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emr_pipelines.emulator import Durations, Emulator, find_spark
+from emr_pipelines.runners.java import use_java
+from tests.emulator.conftest import until
+
+BIN = Path(sys.executable).parent
+TEXT = "It was the best of times, it was the worst of times.\nRock'n'roll, naïve Ünïcode — 12 monkeys.\n" * 40
+MOMENT = Durations(provisioning=1, bootstrapping=0, termination=0, log_push_interval=0.5)
+# the emulator's own Python runs the steps, and has what they require
+HERE: dict[str, Any] = {"ship_dependencies": False, "cluster": {"python": "python3"}, "log_wait_seconds": 30}
+RUNS_HERE = {"spark": {"config": HERE}}
+
+
+class OnEmr:
+    """An emulated account, and commands that have it for AWS."""
+
+    def __init__(self, emulator: Emulator, folder: Path, bucket: str) -> None:
+        self.emulator, self.folder, self.bucket = emulator, folder, bucket
+        self.objects = emulator.create_bucket(bucket)
+        self.before = len(emulator.clusters())
+        self.text = folder / "text"
+        self.text.mkdir()
+        (self.text / "a.txt").write_text(TEXT)
+        (folder / "home").mkdir()
+
+    @property
+    def clusters(self) -> list[Any]:
+        return self.emulator.clusters()[self.before :]
+
+    @property
+    def steps(self) -> list[Any]:
+        return [step for cluster in self.clusters for step in cluster.steps.values()]
+
+    def environment(self, target: str = "emr") -> dict[str, str]:
+        return {
+            **os.environ,
+            **self.emulator.environment,
+            "EMR_PIPELINES_TARGET": target,
+            "EMR_PIPELINES_BUCKET": self.bucket,
+            "EMR_PIPELINES_SOURCE": str(self.text),
+            "DAGSTER_HOME": str(self.folder / "home"),
+        }
+
+    def start(self, *command: str, config: dict[str, Any] | None = None, target: str = "emr") -> subprocess.Popen[str]:
+        argv = [str(BIN / command[0]), *command[1:]]
+        if config is not None:
+            path = self.folder / "config.yaml"
+            path.write_text(json.dumps(config))
+            argv += ["-c", str(path)]
+        with (self.folder / "log").open("a") as log:
+            return subprocess.Popen(
+                argv,
+                env=self.environment(target),
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+    def run(self, *command: str, config: dict[str, Any] | None = None, target: str = "emr") -> None:
+        process = self.start(*command, config=config, target=target)
+        assert process.wait(300) == 0, self.log()
+
+    def job(self, name: str) -> tuple[str, ...]:
+        return ("dagster", "job", "execute", "-m", "emr_pipelines.definitions", "-j", name)
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def words(self, root: Path) -> dict[str, int]:
+        import pyarrow.parquet as pq
+
+        latest = json.loads((root / "word_counts" / "latest.json").read_text())
+        table = pq.read_table(root / "word_counts" / latest["version"]).to_pydict()
+        return dict(zip(table["word"], table["count"], strict=True))
+
+    def launches(self) -> int:
+        return len(self.clusters)
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    root = tmp_path_factory.mktemp("emulator")
+    with Emulator(root, durations=MOMENT, spark=find_spark("local[2]", use_java(print))) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def on_emr(emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OnEmr]:
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+    bed = OnEmr(emulator, tmp_path, name)
+    yield bed
+    assert {str(cluster.state) for cluster in bed.clusters} <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
+
+
+def test_word_count_job_counts_the_same_words_as_here(on_emr: OnEmr) -> None:
+    process = on_emr.start(*on_emr.job("word_count_job"), config={"resources": RUNS_HERE})
+    seen = until(lambda: "Counting the words of" in on_emr.log() and [str(step.state) for step in on_emr.steps], 240)
+    assert seen[-1] == "RUNNING"  # the program's own words came before its step had ended
+    assert process.wait(300) == 0, on_emr.log()
+    assert [str(cluster.state) for cluster in on_emr.clusters] == ["TERMINATED"]
+    assert [str(step.state) for step in on_emr.steps] == ["COMPLETED", "COMPLETED"]
+    for once in ("Launched cluster", "was provisioned after", "is TERMINATED"):
+        assert len([line for line in on_emr.log().splitlines() if once in line and " INFO " in line]) == 1, once
+    on_emr.run(*on_emr.job("word_count_job"), target="local")
+    counted = on_emr.words(on_emr.objects / "default" / "data")
+    assert counted == on_emr.words(on_emr.folder / "data")
+    assert counted["times"] == 80
+
+
+def test_all_assets_of_a_run_share_one_cluster_under_the_multiprocess_executor(on_emr: OnEmr) -> None:
+    config = {
+        "execution": {"config": {"multiprocess": {"max_concurrent": 2}}},
+        "resources": {"spark": {"config": {**HERE, "cluster": {"python": "python3", "step_concurrency": 2}}}},
+        "ops": {"pi_estimates": {"config": {"samples": [1000]}}},
+    }
+    on_emr.run(
+        "dagster", "asset", "materialize", "-m", "emr_pipelines.definitions", "--select", "*",
+        "--config-json", json.dumps(config),
+    )  # fmt: skip
+    assert on_emr.launches() == 1
+    assert [str(step.state) for step in on_emr.steps] == ["COMPLETED"] * 3
+    first, second = sorted(on_emr.steps, key=lambda step: step.started)[:2]
+    assert second.started < first.ended  # two at the same time
+    assert on_emr.words(on_emr.objects / "default" / "data")["times"] == 80
+    assert (on_emr.objects / "default" / "data" / "pi_estimates" / "latest.json").exists()
+
+
+def test_a_worker_that_is_killed_is_followed_by_one_that_takes_over_its_step(on_emr: OnEmr) -> None:
+    """SIGKILL in the middle of a step, then the retry that Dagster's run monitoring or a person starts."""
+    killed = on_emr.start(*on_emr.job("pi_job"), config={"resources": RUNS_HERE, "ops": PI})
+    until(lambda: on_emr.steps and str(on_emr.steps[0].state) == "RUNNING", 240)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    retry = on_emr.start("python", "-c", RETRY)
+    assert retry.wait(300) == 0, on_emr.log()
+    assert on_emr.launches() == 1
+    assert [str(step.state) for step in on_emr.steps] == ["COMPLETED"]
+    assert "watching that one" in on_emr.log() or "An earlier attempt has done this" in on_emr.log()
+    assert (on_emr.objects / "default" / "data" / "pi_estimates" / "latest.json").exists()
+
+
+PI = {"pi_estimates": {"config": {"samples": [1000]}}}
+RETRY = """
+import dagster as dg
+from emr_pipelines.definitions import defs
+
+with dg.DagsterInstance.get() as instance:
+    (run,) = instance.get_runs()
+    instance.report_run_failed(run)
+    job = defs.resolve_job_def("pi_job")
+    result = job.execute_in_process(
+        instance=instance,
+        run_config=run.run_config,
+        tags={
+            "dagster/parent_run_id": run.run_id, "dagster/root_run_id": run.run_id, "dagster/is_resume_retry": "true",
+        },
+    )
+    assert result.success
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_its_step_and_its_cluster(on_emr: OnEmr, number: signal.Signals) -> None:
+    config = {"resources": RUNS_HERE, "ops": {"pi_estimates": {"config": {"samples": [10**13]}}}}
+    process = on_emr.start(*on_emr.job("pi_job"), config=config)
+    until(lambda: "opened dagster pipes" in on_emr.log(), 240)
+    process.send_signal(number)
+    assert process.wait(120) != 0
+    assert [str(step.state) for step in on_emr.steps] == ["CANCELLED"]
+    assert [str(cluster.state) for cluster in on_emr.clusters] == ["TERMINATED"]
+
+
+def test_a_program_s_own_error_is_read_as_it_is(on_emr: OnEmr) -> None:
+    (on_emr.text / "b.txt").write_bytes(b"a\0b")
+    process = on_emr.start(*on_emr.job("word_count_job"), config={"resources": RUNS_HERE})
+    assert process.wait(300) != 0
+    log = on_emr.log()
+    assert "is not text: it has a NUL byte at offset 1" in log
+    assert "Traceback (most recent call last)" in log
+    assert on_emr.launches() == 1
+    assert not (on_emr.objects / "default" / "data" / "input_text" / "latest.json").exists()
+
+
+def test_a_driver_that_is_killed_is_noticed(on_emr: OnEmr) -> None:
+    on_emr.emulator.faults.add([{"fault": "step_killed", "step": "pi_estimates*", "after_seconds": 12}])
+    config = {"resources": RUNS_HERE, "ops": {"pi_estimates": {"config": {"samples": [10**13]}}}}
+    process = on_emr.start(*on_emr.job("pi_job"), config=config)
+    assert process.wait(300) != 0
+    assert "Memory ran out" in on_emr.log()
+    assert "OUT_OF_MEMORY" in on_emr.log() or "137" in on_emr.log()
+
+
+def test_other_people_s_programs_run_too(on_emr: OnEmr) -> None:
+    """A package of a user's own, with an asset in front of its program."""
+    package = on_emr.folder / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "program.py").write_text(PROGRAM)
+    (package / "defs.py").write_text(DEFS)
+    on_emr.run("dagster", "asset", "materialize", "-m", "mine.defs", "--select", "squares")
+    assert on_emr.launches() == 1
+    assert "the sum is 285" in on_emr.log()
+
+
+PROGRAM = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Params:
+    upto: int
+
+@dataclass(frozen=True)
+class Result:
+    total: int
+
+def add_squares(spark, params: Params) -> Result:
+    numbers = spark.range(params.upto)
+    return Result(total=numbers.selectExpr("sum(id * id) AS total").first()["total"])
+"""
+DEFS = """
+import dagster as dg
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.emr import EmrSparkRunner
+from mine.program import Params, add_squares
+
+@dg.asset
+def squares(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+    result = spark.run(context, add_squares, Params(upto=10))
+    context.log.info(f"the sum is {result.total}")
+
+defs = dg.Definitions(assets=[squares], resources={"spark": EmrSparkRunner()})
+"""
+
+
+def test_boto3_is_not_needed_to_look_at_the_graph() -> None:
+    code = "import sys, emr_pipelines.definitions; sys.exit('boto3' in sys.modules or 'pyspark' in sys.modules)"
+    environment = {**os.environ, "EMR_PIPELINES_TARGET": "emr", "EMR_PIPELINES_BUCKET": "any"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
