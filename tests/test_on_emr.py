@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from emr_pipelines.emulator import Durations, Emulator, find_spark
 from emr_pipelines.runners.java import use_java
 from tests.emulator.conftest import until
+from tests.test_readme import project_files
 
 BIN = Path(sys.executable).parent
 TEXT = "It was the best of times, it was the worst of times.\nRock'n'roll, naïve Ünïcode — 12 monkeys.\n" * 40
@@ -207,46 +209,22 @@ def test_a_driver_that_is_killed_is_noticed(on_emr: OnEmr) -> None:
     assert "OUT_OF_MEMORY" in on_emr.log() or "137" in on_emr.log()
 
 
-def test_other_people_s_programs_run_too(on_emr: OnEmr) -> None:
-    """A package of a user's own, with an asset in front of its program."""
-    package = on_emr.folder / "mine"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "program.py").write_text(PROGRAM)
-    (package / "defs.py").write_text(DEFS)
-    on_emr.run("dagster", "asset", "materialize", "-m", "mine.defs", "--select", "squares")
-    assert on_emr.launches() == 1
-    assert "the sum is 285" in on_emr.log()
-
-
-PROGRAM = """
-from dataclasses import dataclass
-
-@dataclass(frozen=True)
-class Params:
-    upto: int
-
-@dataclass(frozen=True)
-class Result:
-    total: int
-
-def add_squares(spark, params: Params) -> Result:
-    numbers = spark.range(params.upto)
-    return Result(total=numbers.selectExpr("sum(id * id) AS total").first()["total"])
-"""
-DEFS = """
-import dagster as dg
-from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.emr import EmrSparkRunner
-from mine.program import Params, add_squares
-
-@dg.asset
-def squares(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
-    result = spark.run(context, add_squares, Params(upto=10))
-    context.log.info(f"the sum is {result.total}")
-
-defs = dg.Definitions(assets=[squares], resources={"spark": EmrSparkRunner()})
-"""
+@pytest.mark.parametrize("target", ["local", "emr"])
+def test_the_program_of_the_readme_runs_here_and_there(on_emr: OnEmr, target: str) -> None:
+    files = project_files()
+    if not files:
+        pytest.skip("the built package is tested without the README")
+    (on_emr.folder / "my_project").mkdir()
+    (on_emr.folder / "my_project" / "__init__.py").write_text("")
+    for path, text in files.items():
+        (on_emr.folder / path).write_text(text)
+    on_emr.run("dagster", "asset", "materialize", "-m", "my_project.definitions", "--select", "squares", target=target)
+    assert on_emr.launches() == (1 if target == "emr" else 0)
+    with dg.DagsterInstance.from_config(str(on_emr.folder / "home")) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("squares"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["total"].value == 285  # 0 + 1 + 4 + ... + 81
 
 
 def test_boto3_is_not_needed_to_look_at_the_graph() -> None:

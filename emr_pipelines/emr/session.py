@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,7 +19,7 @@ from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ENDED, STEP_UNFINISHED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, StepState
 from emr_pipelines.emr.steps import AddedStep, Step, Steps
-from emr_pipelines.emr.watch import Deadlines, End, Watch, stop
+from emr_pipelines.emr.watch import Deadlines, End, Hint, Watch, stop
 from emr_pipelines.errors import AwsError, ClusterFailed, RequestRefused
 
 PRODUCT = "emr-pipelines"  # with what the names of all our clusters begin
@@ -99,7 +98,7 @@ class Session:
             f"{LAUNCHES_PER_STEP} clusters ended before they took the step {step.name!r}.", retryable=True
         )
 
-    def watch(self, step_id: str, hint: threading.Event, finished: Callable[[], bool]) -> End:
+    def watch(self, step_id: str, hint: Hint, finished: Callable[[], bool]) -> End:
         """Wait for the end of a step."""
         watch = Watch(
             self._clusters,

@@ -22,8 +22,9 @@ from emr_pipelines.errors import AwsError, InvalidValue
 
 FIRST_INTERVAL_SECONDS = 1.0
 LONGEST_INTERVAL_SECONDS = 60.0  # AWS advises a minute per step for fleets of jobs
-QUICK_INTERVAL_SECONDS = 2.0  # after a hint
+QUICK_INTERVAL_SECONDS = 2.0  # when the step is about to end
 QUICK_FOR_SECONDS = 45.0
+SECOND_LOOK_SECONDS = 3.0  # after a hint: EMR learns later than we do that a process is gone
 GROWTH = 1.4
 JITTER = 0.15
 LOOK_SECONDS = 1.0  # how often to look for hints
@@ -55,6 +56,18 @@ class Deadlines:
         return float(getattr(self, phase.value))
 
 
+class Hint:
+    """A word to a watch that it is worth looking: something has happened, or the step is `ending`."""
+
+    def __init__(self) -> None:
+        self.given = threading.Event()
+        self.ending = False
+
+    def give(self, ending: bool = False) -> None:
+        self.ending = self.ending or ending
+        self.given.set()
+
+
 @dataclass(frozen=True)
 class End:
     """How a watch ended: the step as it was last seen, its cluster where that was looked at, and the phase whose
@@ -68,7 +81,7 @@ class End:
 class Watch:
     """Watches a step; `on_cluster` and `on_step` are told of each new state, once.
 
-    hint: set by whoever has reason to believe that something happened. finished: whether the result is there.
+    hint: given by whoever has reason to believe that something happened. finished: whether the result is there.
     """
 
     def __init__(
@@ -77,7 +90,7 @@ class Watch:
         steps: Steps,
         clock: Clock,
         deadlines: Deadlines,
-        hint: threading.Event,
+        hint: Hint,
         finished: Callable[[], bool],
         on_cluster: Callable[[Cluster], None],
         on_step: Callable[[AddedStep], None],
@@ -88,6 +101,7 @@ class Watch:
         self._seen: set[str] = set()
         self._interval = FIRST_INTERVAL_SECONDS
         self._quick_until = 0.0
+        self._look_again = False
         self._result_seen = False
 
     def wait(self, cluster_id: str, step_id: str) -> End:
@@ -127,24 +141,33 @@ class Watch:
         """Until it is time to ask EMR again, or there is a hint."""
         quick = self._clock.now() < self._quick_until
         self._interval = min(self._interval, QUICK_INTERVAL_SECONDS if quick else LONGEST_INTERVAL_SECONDS)
+        interval = min(self._interval, SECOND_LOOK_SECONDS) if self._look_again else self._interval
         jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (so that many watchers do not ask at once)
-        until = self._clock.now() + max(0.0, min(self._interval * jitter, longest))
+        until = self._clock.now() + max(0.0, min(interval * jitter, longest))
         self._interval *= GROWTH
+        self._look_again = False
         while (left := until - self._clock.now()) > 0:
-            self._clock.pause(min(left, LOOK_SECONDS), self._hint)
-            if self._hinted(phase):
+            self._clock.pause(min(left, LOOK_SECONDS), self._hint.given)
+            if self._ends(phase):
                 self._quick_until = self._clock.now() + QUICK_FOR_SECONDS
                 self._interval = FIRST_INTERVAL_SECONDS / 2
                 return
+            if self._hint.given.is_set():
+                self._hint.given.clear()
+                self._look_again = True
+                return
 
-    def _hinted(self, phase: Phase) -> bool:
-        if self._hint.is_set():
-            self._hint.clear()
-            return True
-        if self._result_seen or phase is not Phase.RUNNING:
+    def _ends(self, phase: Phase) -> bool:
+        """Whether there is a first sign that the step is about to end."""
+        if self._result_seen:
             return False
-        with suppress(AwsError):  # a hint that cannot be read is none
-            self._result_seen = self._finished()
+        if self._hint.given.is_set() and self._hint.ending:
+            self._result_seen = True
+        elif phase is Phase.RUNNING:
+            with suppress(AwsError):  # a hint that cannot be read is none
+                self._result_seen = self._finished()
+        if self._result_seen:
+            self._hint.given.clear()
         return self._result_seen
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.emr.shipment import Shipment
     from emr_pipelines.emr.spec import ClusterSpec
     from emr_pipelines.emr.steps import AddedStep, DeployMode, Step
-    from emr_pipelines.emr.watch import End
+    from emr_pipelines.emr.watch import End, Hint
     from emr_pipelines.runners.feed import LiveFeed
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
@@ -152,6 +151,8 @@ class EmrSparkRunner(SparkRunner):
 
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
         """Run any other step (emr/steps.py makes them: Hive, Pig, a jar, a shell command, ...), to its good end."""
+        from emr_pipelines.emr.watch import Hint
+
         with self._failures(context):
             identity = json.dumps([lineage(context), context.get_step_execution_context().step.key, step.request()])
             digest = sha256(identity.encode()).hexdigest()[:20]
@@ -159,7 +160,7 @@ class EmrSparkRunner(SparkRunner):
             with self._session(context, digest) as session:
                 found = session.find(named.name)
                 step_id = found.id if found else session.add(named)
-                return self._watched(session, step_id, threading.Event(), lambda: False).step
+                return self._watched(session, step_id, Hint(), lambda: False).step
 
     def bring(
         self,
@@ -231,9 +232,10 @@ class EmrSparkRunner(SparkRunner):
     def _work(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
         """See to it that the shipment's step completes: the one of an earlier attempt, or a new one."""
         from emr_pipelines.emr.shipment import next_attempt
+        from emr_pipelines.emr.watch import Hint
         from emr_pipelines.runners.feed import LiveFeed, pipes_session
 
-        place, hint = self._place(), threading.Event()
+        place, hint = self._place(), Hint()
         with self._session(context, shipment.digest) as session:
             found = session.find(shipment.prefix)
             attempt = shipment.attempt_of(found.name) if found else next_attempt(place.objects, shipment)
@@ -251,7 +253,7 @@ class EmrSparkRunner(SparkRunner):
         self,
         session: Session,
         step_id: str,
-        hint: threading.Event,
+        hint: Hint,
         finished: Callable[[], bool],
         feed: LiveFeed | None = None,
     ) -> End:

@@ -14,6 +14,7 @@ import dagster as dg
 from emr_pipelines.emr.clock import Clock
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.raised import RemoteException
+from emr_pipelines.emr.watch import Hint
 from emr_pipelines.errors import AwsError
 from emr_pipelines.programs.entrypoint import ALIVE, FEED_SECONDS
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 LATE_SECONDS = 5.0  # how long to wait, after a step ended, for messages that are under way
 SILENT_SECONDS = 2 * FEED_SECONDS  # a program that has said nothing for so long may have been killed
-HINT_INTERVAL_SECONDS = 120.0  # between two hints for silence: a long pause of the driver is silence too
+FIRST_ALARMS_SECONDS = 15.0  # between the first two alarms; then twice as long each time: a pause is silence too
 LINE_END = re.compile(r"[\r\n]+")
 
 
@@ -70,13 +71,11 @@ class ContextOnS3(dg.PipesContextInjector):
 class LiveFeed(dg.PipesMessageReader):
     """Hands on messages from a folder, from the first one on, and the lines in them to `log`.
 
-    hint: is set when the program began, ended, or fell silent: then it is worth asking EMR. `exception` is what the
+    hint: is given when the program began, ended, or fell silent: then it is worth asking EMR. `exception` is what the
     program raised, once it has told.
     """
 
-    def __init__(
-        self, objects: Objects, folder: str, clock: Clock, hint: threading.Event, log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, objects: Objects, folder: str, clock: Clock, hint: Hint, log: Callable[[str], None]) -> None:
         self._objects, self._folder, self._clock, self._hint, self._log = objects, folder, clock, hint, log
         self._lines: dict[str, str] = {"stdout": "", "stderr": ""}
         self.exception: RemoteException | None = None
@@ -111,7 +110,7 @@ class LiveFeed(dg.PipesMessageReader):
                     self._hand_on(handler, chunk)
                     continue
                 if number > 1 and pulse.lost(self._read(ALIVE)):
-                    self._hint.set()
+                    self._hint.give()
                 if over.is_set():
                     until = until or self._clock.now() + (LATE_SECONDS if number > 1 else LOOK_SECONDS)
                     if self._clock.now() >= until:
@@ -140,7 +139,7 @@ class LiveFeed(dg.PipesMessageReader):
 
     def _notice(self, method: str, params: Mapping[str, Any]) -> None:
         if method in ("opened", "closed"):
-            self._hint.set()
+            self._hint.give(ending=method == "closed")
         if method == "closed" and params.get("exception"):
             self.exception = _exception(params["exception"])
         if method == "log_external_stream":
@@ -157,7 +156,8 @@ class Pulse:
         self._clock = clock
         self._last: bytes | None = None
         self._felt_at = clock.now()
-        self._hinted_at = float("-inf")
+        self._next_alarm = float("-inf")
+        self._interval = FIRST_ALARMS_SECONDS
 
     def felt(self) -> None:
         self._felt_at = self._clock.now()
@@ -168,9 +168,10 @@ class Pulse:
         if beat != self._last:
             self._last = beat
             self.felt()
-        silent = now - self._felt_at > SILENT_SECONDS and now - self._hinted_at > HINT_INTERVAL_SECONDS
+        silent = now - self._felt_at > SILENT_SECONDS and now >= self._next_alarm
         if silent:
-            self._hinted_at = now
+            self._next_alarm = now + self._interval
+            self._interval *= 2
         return silent
 
 

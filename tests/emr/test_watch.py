@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import pytest
 
 from emr_pipelines.emr.states import ClusterState, StepState
 from emr_pipelines.emr.steps import Step
-from emr_pipelines.emr.watch import Deadlines, End, Phase, Watch, stop
+from emr_pipelines.emr.watch import Deadlines, End, Hint, Phase, Watch, stop
 from emr_pipelines.errors import AwsError, InvalidValue, Throttled
 from tests.emr.conftest import UP, Account
 
@@ -25,7 +24,7 @@ class Watched:
         self.cluster_id = account.launch()
         self.step_id = account.steps.add(self.cluster_id, Step("a step", args))
         self.told: list[str] = []
-        self.hint = threading.Event()
+        self.hint = Hint()
         self.deadlines = deadlines or Deadlines()
 
     def wait(self, finished: Callable[[], bool] = lambda: False) -> End:
@@ -79,9 +78,10 @@ def test_a_result_that_is_there_long_before_the_end_costs_few_calls(account: Acc
 def test_a_hint_wakes_the_watch(account: Account) -> None:
     watched = Watched(account, "hour")
     account.clock.pause(UP + 1800)
-    watched.hint.set()
-    watched.wait()
-    assert not watched.hint.is_set()
+    watched.hint.give()
+    began = account.clock.now()
+    watched.wait(lambda: account.clock.now() > began + 5)
+    assert not watched.hint.given.is_set()
 
 
 def test_more_than_30_minutes_are_nothing_special(account: Account) -> None:
