@@ -227,6 +227,56 @@ def test_the_program_of_the_readme_runs_here_and_there(on_emr: OnEmr, target: st
     assert event.asset_materialization.metadata["total"].value == 285  # 0 + 1 + 4 + ... + 81
 
 
+@pytest.mark.parametrize("deploy_mode", ["client", "cluster"])
+def test_native_packages_travel_to_driver_and_executors(on_emr: OnEmr, deploy_mode: str) -> None:
+    (on_emr.folder / "mine").mkdir()
+    (on_emr.folder / "mine" / "__init__.py").write_text("")
+    (on_emr.folder / "mine" / "program.py").write_text(PROGRAM)
+    (on_emr.folder / "mine" / "defs.py").write_text(DEFS.replace("DEPLOY_MODE", deploy_mode))
+    on_emr.run("dagster", "asset", "materialize", "-m", "mine.defs", "--select", "numpy_found")
+    found = dict(re.findall(r"(driver|executor|python)=(\S+)", on_emr.log()))
+    if found["python"] == "3.11":  # what a cluster has
+        assert "/dependencies/numpy/" in found["driver"]
+        assert "dependencies/numpy/" in found["executor"]
+    else:
+        assert "uses its own" in on_emr.log()
+
+
+PROGRAM = """
+import sys
+from dataclasses import dataclass
+
+REQUIREMENTS = ("numpy>=2,<3",)
+
+@dataclass(frozen=True)
+class Where:
+    driver: str
+    executor: str
+    python: str
+
+def find_numpy(spark, params: None) -> Where:
+    import numpy
+    def look(_):
+        import numpy
+        return numpy.__file__
+    executor = spark.sparkContext.parallelize([1], 1).map(look).first()
+    return Where(numpy.__file__, executor, "%d.%d" % sys.version_info[:2])
+"""
+DEFS = """
+import dagster as dg
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.emr import EmrSparkRunner
+from mine.program import find_numpy
+
+@dg.asset
+def numpy_found(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+    found = spark.run(context, find_numpy, None)
+    context.log.info(f"driver={found.driver} executor={found.executor} python={found.python} ")
+
+defs = dg.Definitions(assets=[numpy_found], resources={"spark": EmrSparkRunner(deploy_mode="DEPLOY_MODE")})
+"""
+
+
 def test_boto3_is_not_needed_to_look_at_the_graph() -> None:
     code = "import sys, emr_pipelines.definitions; sys.exit('boto3' in sys.modules or 'pyspark' in sys.modules)"
     environment = {**os.environ, "EMR_PIPELINES_TARGET": "emr", "EMR_PIPELINES_BUCKET": "any"}

@@ -206,7 +206,13 @@ class Session:
         leased = self._leases.acquire(self._key, name, launch)
         self.cluster_id = leased.cluster_id
         verb = "Launched" if leased.launched else "Found"
-        self._tell(f"got {leased.cluster_id}", f"{verb} cluster {leased.cluster_id} ({name}): {self.page}")
+        logs = links.objects_page(self._aws.region, join(self._logs_folder, leased.cluster_id))
+        self._tell(
+            f"got {leased.cluster_id}",
+            f"{verb} cluster {leased.cluster_id} ({name}).\n"
+            f"Its page, with Spark's history server under Applications: {self.page}\n"
+            f"Its logs, pushed every five minutes: {logs}",
+        )
         return leased.cluster_id, leased.launched
 
     def _choose_key(self) -> str:

@@ -57,7 +57,11 @@ class Place:
 
 class EmrSparkRunner(SparkRunner):
     """Runs programs as steps on a transient cluster. Entering it does nothing remote; the cluster is launched with the
-    first program, shared by what its `scope` says, and ended by whoever leaves last."""
+    first program, shared by what its `scope` says, and ended by whoever leaves last.
+
+    All attempts at a step count as one: a program that has returned a result for the same parameters is not run again
+    by a retry, nor by the same step a second time.
+    """
 
     bucket: str = Field(
         default="",

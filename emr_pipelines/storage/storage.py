@@ -59,7 +59,7 @@ class Storage(dg.ConfigurableResource[None]):
         default="",
         description="The folder that holds one folder per asset: a path or file:// URI on this machine, or "
         "s3://bucket/prefix. Empty: what EMR_PIPELINES_STORAGE says; or else, when EMR_PIPELINES_TARGET is emr, the "
-        "prefix data in EMR_PIPELINES_BUCKET; or else the folder data.",
+        "prefix <deployment>/data in EMR_PIPELINES_BUCKET; or else the folder data.",
     )
     keep_versions: int = Field(
         default=5, ge=1, description="How many published versions of an asset to keep, the latest included; 1 or more."

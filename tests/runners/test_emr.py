@@ -19,7 +19,7 @@ from emr_pipelines.runners.emr import EmrSparkRunner
 from tests.emr.conftest import BUCKET, DURATIONS, Account, EmulatedClock, ended
 from tests.runners.programs import Anything, Numbers, Total, add_up, returns_no_json
 
-SCRIPTED = {"spark-submit": Scripted(seconds=600), "bash": Scripted(seconds=10), "fails": Scripted(10, 1)}
+SCRIPTED = {"spark-submit": Scripted(seconds=600), "bash": Scripted(seconds=10), "hour": Scripted(seconds=3600)}
 PARAMS = Numbers((1, 2, 3))
 
 
@@ -168,6 +168,18 @@ def test_roles_can_come_from_the_environment(bed: Bed, monkeypatch: pytest.Monke
     bed.run()
     (cluster,) = bed.account.emulator.clusters()
     assert (cluster.request["ServiceRole"], cluster.request["JobFlowRole"]) == ("a-role", "a-profile")
+
+
+def test_a_run_with_a_step_of_an_hour_costs_few_calls(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt, calls = client.Aws._attempt, []
+
+    def counted(self: client.Aws, service: str, *args: Any) -> Any:
+        calls.append(service)
+        return attempt(self, service, *args)
+
+    monkeypatch.setattr(client.Aws, "_attempt", counted)
+    bed.step(Step("long", ("hour",)))
+    assert calls.count("emr") <= 120
 
 
 # scopes
