@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -29,12 +29,12 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.emr.client import Aws
     from emr_pipelines.emr.dependencies import Dependencies
     from emr_pipelines.emr.objects import Objects
+    from emr_pipelines.emr.raised import RemoteException
     from emr_pipelines.emr.session import ScopeKind, Session
     from emr_pipelines.emr.shipment import Shipment
     from emr_pipelines.emr.spec import ClusterSpec
     from emr_pipelines.emr.steps import AddedStep, DeployMode, Step
     from emr_pipelines.emr.watch import End, Hint
-    from emr_pipelines.runners.feed import LiveFeed
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
 NONE = "none"
@@ -164,7 +164,9 @@ class EmrSparkRunner(SparkRunner):
             with self._session(context, digest) as session:
                 found = session.find(named.name)
                 step_id = found.id if found else session.add(named)
-                return self._watched(session, step_id, Hint(), lambda: False).step
+                end = self._watched(session, step_id, Hint(), lambda: False)
+                self._refuse_failure(session, end, None)
+                return end.step
 
     def bring(
         self,
@@ -197,17 +199,12 @@ class EmrSparkRunner(SparkRunner):
             return
         log = context.log or dg.get_dagster_logger()
         session.say = log.info
-        try:
-            if self.scope == "pool":
-                log.info(f"Cluster {session.cluster_id} stays in its pool until it has been idle for long enough.")
-            elif companions is not None and companions.may_come():
-                log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
-            else:
-                _end_and_bill(session, self.prices, context.instance, log)
-        except EmrPipelinesError as error:  # what the run came to stands
-            log.error(  # noqa: TRY400 (a sentence, not a trace)
-                f"It is not sure that the cluster has ended ({error}); look at {session.page}"
-            )
+        if self.scope == "pool":
+            log.info(f"Cluster {session.cluster_id} stays in its pool until it has been idle for long enough.")
+        elif companions is not None and companions.may_come():
+            log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
+        else:
+            _end_and_bill(session, self.prices, context.instance, log)
 
     def _pack(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Shipment:
         from emr_pipelines.emr.shipment import Submission, pack
@@ -251,30 +248,31 @@ class EmrSparkRunner(SparkRunner):
                 else:
                     step_id = found.id
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
-                self._watched(session, step_id, hint, lambda: place.objects.exists(shipment.result), feed)
+                end = self._watched(session, step_id, hint, lambda: place.objects.exists(shipment.result))
+            self._refuse_failure(session, end, feed.exception)  # now that the last messages are here
 
-    def _watched(
-        self,
-        session: Session,
-        step_id: str,
-        hint: Hint,
-        finished: Callable[[], bool],
-        feed: LiveFeed | None = None,
-    ) -> End:
-        """Watch a step to its good end; otherwise say why, and see that it runs no more."""
-        from emr_pipelines.emr.states import STEP_ENDED, StepState
-        from emr_pipelines.emr.watch import Phase
+    def _watched(self, session: Session, step_id: str, hint: Hint, finished: Callable[[], bool]) -> End:
+        """Watch a step to its end, and see that it runs no more."""
+        from emr_pipelines.emr.states import STEP_ENDED
 
         try:
             end = session.watch(step_id, hint, finished)
         except BaseException:
-            session.cancel(step_id)
+            with suppress(EmrPipelinesError):  # what went wrong first is what has to be heard
+                session.cancel(step_id)
             raise
-        if end.step.state is StepState.COMPLETED:
-            return end
         if end.step.state not in STEP_ENDED:
             session.cancel(step_id)
-        cause = session.explain(end, feed.exception if feed else None, self.log_wait_seconds)
+        return end
+
+    def _refuse_failure(self, session: Session, end: End, exception: RemoteException | None) -> None:
+        """Raise for a step that did not complete, and say why."""
+        from emr_pipelines.emr.states import StepState
+        from emr_pipelines.emr.watch import Phase
+
+        if end.step.state is StepState.COMPLETED:
+            return
+        cause = session.explain(end, exception, self.log_wait_seconds)
         if end.timed_out is Phase.PROVISIONING:
             session.end()  # what did not come up will not, and must not be found again
         kind = TimedOut if end.timed_out else StepFailed
@@ -369,10 +367,16 @@ class EmrSparkRunner(SparkRunner):
 def _end_and_bill(
     session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
 ) -> None:
-    """End a cluster, and say what it cost, all in all and for each asset whose steps ran on it."""
+    """End a cluster, and say what it cost, all in all and for each asset whose steps ran on it. Raises nothing: what
+    the steps came to stands, and what went wrong first is what has to be heard."""
     cluster_id = session.cluster_id
-    session.end()
     if cluster_id is None:
+        return
+    page = session.page
+    try:
+        session.end()
+    except EmrPipelinesError as error:
+        log.error(f"It is not sure that cluster {cluster_id} has ended ({error}); look at {page}")  # noqa: TRY400
         return
     try:
         bill, steps = session.bill(cluster_id, prices)
