@@ -185,7 +185,7 @@ def test_an_interrupted_run_ends_its_step_and_its_cluster(on_emr: OnEmr, number:
     until(lambda: "opened dagster pipes" in on_emr.log(), 240)
     process.send_signal(number)
     assert process.wait(120) != 0
-    assert [str(step.state) for step in on_emr.steps] == ["CANCELLED"]
+    assert [str(step.state) for step in on_emr.steps] in (["CANCELLED"], ["INTERRUPTED"])
     assert [str(cluster.state) for cluster in on_emr.clusters] == ["TERMINATED"]
 
 

@@ -34,7 +34,7 @@ class Settings:
     def read(cls) -> "Settings":
         """Raises InvalidValue."""
         deployment = deployment_name()
-        hours = _variable("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS") or "24"
+        hours = _variable("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS") or "48"
         try:
             age = float(hours)
         except ValueError:
@@ -51,7 +51,7 @@ class Settings:
     minimum_interval_seconds=300,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Ends this deployment's EMR clusters whose run has finished, or is not known here, and those older "
-    "than EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS (24). With EMR_PIPELINES_ORPHAN_DRY_RUN=1 it only says what it would end. "
+    "than EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS (48). With EMR_PIPELINES_ORPHAN_DRY_RUN=1 it only says what it would end. "
     "Runs are looked up in this Dagster instance only: give each instance its own EMR_PIPELINES_DEPLOYMENT.",
 )
 def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:

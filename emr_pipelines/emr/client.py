@@ -93,7 +93,7 @@ class Aws:
         self._deadline = None if within_seconds is None else self.clock.now() + within_seconds
         self._lock = threading.Lock()
         self._session: Any = None
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, bool], Any] = {}
         self._answered = False
 
     @property
@@ -102,12 +102,21 @@ class Aws:
         region: str | None = self._region or self._client("emr").meta.region_name
         return region or ""
 
-    def call(self, service: str, operation: str, /, *positional: Any, once: bool = False, **request: Any) -> Any:
+    def call(
+        self,
+        service: str,
+        operation: str,
+        /,
+        *positional: Any,
+        once: bool = False,
+        patience_seconds: float | None = None,
+        **request: Any,
+    ) -> Any:
         """Make a call and return its answer; a `Body` in it is read.
 
-        A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour.
-        `once` says that the call must not take effect twice: then an answer that may have been lost raises ResponseLost
-        at once. Raises the AwsErrors.
+        A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour;
+        `patience_seconds` says how long instead, 0 for one attempt. `once` says that the call must not take effect
+        twice: then an answer that may have been lost raises ResponseLost at once. Raises the AwsErrors.
         """
         began = self.clock.now()
 
@@ -116,6 +125,8 @@ class Aws:
             patience = UNREACHABLE_FOR_SECONDS if self._answered else FIRST_CONTACT_SECONDS
             if isinstance(error, Throttled):
                 patience = THROTTLED_FOR_SECONDS
+            if patience_seconds is not None:
+                return self.clock.now() - began >= patience_seconds
             return self.clock.now() - began > patience or self._left() <= 0
 
         attempts = Retrying(
@@ -134,7 +145,8 @@ class Aws:
         self, service: str, operation: str, positional: tuple[Any, ...], once: bool, request: dict[str, Any]
     ) -> Any:
         try:
-            answer = getattr(self._client(service), operation)(*positional, **request)
+            transfer = operation == "upload_file"
+            answer = getattr(self._client(service, transfer), operation)(*positional, **request)
             if isinstance(answer, dict) and "Body" in answer:
                 answer["Body"] = answer["Body"].read()
         except NOT_SENT as error:
@@ -150,12 +162,14 @@ class Aws:
         self._answered = True
         return answer
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, transfer: bool = False) -> Any:
+        key = (service, transfer)
         with self._lock:  # making a client is not thread-safe; using one is
-            if service not in self._clients:
-                # one attempt: boto3's own repeat RunJobFlow when its answer is lost, which starts a second cluster
+            if key not in self._clients:
+                # one attempt: boto3's own repeat RunJobFlow when its answer is lost, which starts a second cluster. A
+                # transfer is of many parts, each of which is worth trying again by itself.
                 config = Config(
-                    retries={"total_max_attempts": 1},
+                    retries={"total_max_attempts": 6 if transfer else 1, "mode": "standard"},
                     connect_timeout=10,
                     read_timeout=60,
                     user_agent_extra="emr_pipelines",
@@ -164,17 +178,19 @@ class Aws:
                     self._session = self._session or boto3.session.Session(region_name=self._region)
                     # prices and roles are served from one place
                     where = {"region_name": "us-east-1"} if service in ("pricing", "iam") else {}
-                    self._clients[service] = self._session.client(service, config=config, **where)
+                    self._clients[key] = self._session.client(service, config=config, **where)
                 except Exception as error:
                     mapped = mapped_error(error, f"A client of {service}", {})
                     if mapped is None:
                         raise
                     raise mapped from error
-            return self._clients[service]
+            return self._clients[key]
 
 
 def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:  # noqa: PLR0911 (one per kind)
     """What an exception of boto3 is here; None when it is not boto3's."""
+    if isinstance(error, boto3.exceptions.S3UploadFailedError) and isinstance(error.__context__, boto.ClientError):
+        error = error.__context__
     about = ", ".join(
         f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"
     )

@@ -128,6 +128,8 @@ KINDS_BY_ERROR = tuple(
         (Kind.S3_ACCESS_DENIED, "OSError|PermissionError", "AWS Error ACCESS_DENIED"),
         (Kind.THROTTLED, "(Amazon)?S3Exception|ClientError", r"Slow ?Down|reduce your request rate"),
         (Kind.THROTTLED, "OSError", "AWS Error SLOW_DOWN"),
+        # of S3A, which EMR has from 7.10 on
+        (Kind.THROTTLED, "AWSServiceThrottledException|AWSStatus500Exception|AWSServiceIOException", "(?i:s3|slow)"),
     )
 )  # fmt: skip
 # these only show that the JVM was lost, or that somebody wanted the program to end

@@ -24,7 +24,7 @@ LOOK_INTERVAL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Lease:
-    """What the object says: who holds it, the name of the cluster, and its id once there is one."""
+    """What the object says: who holds it (nobody: empty), the name of the cluster, and its id once there is one."""
 
     holder: str
     name: str
@@ -69,9 +69,9 @@ class Leases:
             if lease is not None and lease.holder == mine.holder:
                 return self._launch(uri, mine, found, launch)
             if lease is not None and lease.cluster_id:
-                if self._takes_steps(lease.cluster_id):
+                if self.takes_steps(lease.cluster_id):
                     return Leased(lease.cluster_id, launched=False)
-            elif lease is not None:
+            elif lease is not None and lease.holder:
                 if waited_for != lease.holder:
                     waited_for, waited_since = lease.holder, self._clock.now()
                 if self._clock.now() - waited_since < LAUNCHED_WITHIN_SECONDS:
@@ -87,8 +87,19 @@ class Leases:
 
     def release(self, key: str, cluster_id: str) -> None:
         """Forget a lease, if it is still about this cluster."""
-        if self.cluster_of(key) == cluster_id:
-            self._objects.delete([self._uri(key)])
+        uri = self._uri(key)
+        found = self._objects.read_tagged(uri)
+        lease = _parse(found)
+        if found is not None and lease is not None and lease.cluster_id == cluster_id:
+            self._free(uri, lease, found)
+
+    def takes_steps(self, cluster_id: str) -> bool:
+        """Whether a cluster that a lease names is there and takes steps."""
+        try:
+            cluster: Cluster = self._clusters.describe(cluster_id)
+        except RequestRefused:  # EMR forgets clusters after two months
+            return False
+        return cluster.state in TAKES_STEPS
 
     def _launch(self, uri: str, mine: Lease, held: Content, launch: Callable[[], str]) -> Leased:
         try:
@@ -96,29 +107,34 @@ class Leases:
             cluster_id = before.id if before else launch()
         except BaseException:
             with suppress(AwsError):
-                if self._lease(uri) == mine:
-                    self._objects.delete([uri])  # nobody has to wait for what will not come
+                self._free(uri, mine, held)  # nobody has to wait for what will not come
             raise
         leased = Leased(cluster_id, launched=before is None)
         try:
             self._objects.write(uri, _text(Lease(mine.holder, mine.name, cluster_id)), replacing=held)
         except Changed:  # this took so long that somebody else took over, or the answer to a first write was lost
-            lease = self._lease(uri)
-            if lease is not None and lease.cluster_id not in ("", cluster_id):
-                if leased.launched:
-                    self._clusters.terminate(cluster_id)
-                return Leased(lease.cluster_id, launched=False)
+            return self._settled(uri, leased)
         return leased
+
+    def _settled(self, uri: str, leased: Leased) -> Leased:
+        """The cluster that the lease is about in the end; one that was launched beside it is ended."""
+        until = self._clock.now() + LAUNCHED_WITHIN_SECONDS
+        while (lease := self._lease(uri)) is not None and lease.cluster_id != leased.cluster_id:
+            if lease.cluster_id:
+                if leased.launched:
+                    self._clusters.terminate(leased.cluster_id)
+                return Leased(lease.cluster_id, launched=False)
+            if self._clock.now() >= until:
+                break
+            self._clock.pause(LOOK_INTERVAL_SECONDS)
+        return leased
+
+    def _free(self, uri: str, lease: Lease, held: Content) -> None:
+        with suppress(Changed):  # then it is somebody else's
+            self._objects.write(uri, _text(Lease("", lease.name)), replacing=held)
 
     def _lease(self, uri: str) -> Lease | None:
         return _parse(self._objects.read_tagged(uri))
-
-    def _takes_steps(self, cluster_id: str) -> bool:
-        try:
-            cluster: Cluster = self._clusters.describe(cluster_id)
-        except RequestRefused:  # EMR forgets clusters after two months
-            return False
-        return cluster.state in TAKES_STEPS
 
     def _uri(self, key: str) -> str:
         return join(self._folder, f"{key}.json")

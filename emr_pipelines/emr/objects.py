@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emr_pipelines.errors import AccessDenied, InvalidValue, NotFound, RequestRefused
+from emr_pipelines.errors import AccessDenied, Changed, InvalidValue, NotFound, RequestRefused
 
 if TYPE_CHECKING:
     from emr_pipelines.emr.client import Aws
@@ -55,8 +55,10 @@ class Objects:
     Unreachable, RequestRefused.
     """
 
-    def __init__(self, aws: Aws) -> None:
+    def __init__(self, aws: Aws, patience_seconds: float | None = None) -> None:
+        """patience_seconds: how long a call is tried again; as long as `Aws.call` has it unless told."""
         self._aws = aws
+        self._patience = patience_seconds
 
     def read(self, uri: str, last_bytes: int | None = None) -> bytes | None:
         """The bytes of an object, or its last ones; None when there is none."""
@@ -73,7 +75,12 @@ class Objects:
         """Write an object, whole and at once. With `replacing`, raises Changed when it is not that any more."""
         bucket, key = split_uri(uri)
         condition: dict[str, Any] = {} if replacing is None else {"IfMatch": replacing.etag}
-        self._put(Bucket=bucket, Key=key, Body=data, **condition)
+        try:
+            self._put(Bucket=bucket, Key=key, Body=data, **condition)
+        except NotFound as error:
+            if replacing is None or error.code == "NoSuchBucket":
+                raise
+            raise Changed(str(error), error.code) from error  # it was to be replaced, and has gone
 
     def create(self, uri: str, data: bytes) -> None:
         """Write an object that is not there yet. Raises Changed when it is."""
@@ -83,12 +90,12 @@ class Objects:
     def upload(self, uri: str, path: Path) -> None:
         """Write an object from a file of any size."""
         bucket, key = split_uri(uri)
-        self._aws.call("s3", "upload_file", str(path), bucket, key)
+        self._call("upload_file", str(path), bucket, key)
 
     def exists(self, uri: str) -> bool:
         bucket, key = split_uri(uri)
         try:
-            self._aws.call("s3", "head_object", Bucket=bucket, Key=key)
+            self._call("head_object", Bucket=bucket, Key=key)
         except NotFound:
             return False
         return True
@@ -129,11 +136,14 @@ class Objects:
         """Delete all objects in a folder."""
         self.delete(entry.uri for entry in list(self.entries(uri.rstrip("/") + "/")))
 
+    def _call(self, operation: str, /, *positional: Any, **request: Any) -> Any:
+        return self._aws.call("s3", operation, *positional, patience_seconds=self._patience, **request)
+
     def _pages(self, uri: str, **options: Any) -> Iterator[dict[str, Any]]:
         bucket, prefix = split_uri(uri)
         token: dict[str, Any] = {}
         while True:
-            page = self._aws.call("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, **options, **token)
+            page = self._call("list_objects_v2", Bucket=bucket, Prefix=prefix, **options, **token)
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -141,7 +151,7 @@ class Objects:
 
     def _get(self, bucket: str, key: str, **options: Any) -> Content | None:
         try:
-            found = self._aws.call("s3", "get_object", Bucket=bucket, Key=key, **options)
+            found = self._call("get_object", Bucket=bucket, Key=key, **options)
         except NotFound as error:
             if error.code == "NoSuchBucket":
                 raise
@@ -149,4 +159,4 @@ class Objects:
         return Content(found["Body"], found["ETag"])
 
     def _put(self, **request: Any) -> None:
-        self._aws.call("s3", "put_object", **request)
+        self._call("put_object", **request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
@@ -70,17 +71,18 @@ class Session:
         self._leases = Leases(aws, self._objects, join(base, "clusters"))
         self._clusters, self._steps = Clusters(aws), Steps(aws)
         self._told: set[str] = set()
+        self.on_cluster_id: Callable[[str], None] = lambda _: None
         self._key = scope.key
         self._launched = False
+        self._launching = ""  # the name of a cluster whose id is not known yet
         self.cluster_id: str | None = None
 
     def find(self, prefix: str) -> AddedStep | None:
         """A step that was added before, is not in vain, and whose name begins so. Gets a cluster if there is none."""
-        cluster_id, launched = self._acquire()
+        cluster_id, launched = self._acquire(prefix)
         if launched:
             return None
-        steps = [step for step in self._steps.all(cluster_id) if step.name.startswith(prefix)]
-        return next((step for step in steps if step.state in STEP_WORTH_ATTACHING), None)
+        return self._step_of(cluster_id, prefix)
 
     def add(self, step: Step) -> str:
         """Add a step, on another cluster if this one has ended meanwhile. Returns its id."""
@@ -113,17 +115,29 @@ class Session:
         return watch.wait(self._known_cluster(), step_id)
 
     def cancel(self, step_id: str) -> AddedStep:
-        """End a step, gently and then not."""
+        """End a step, gently and then not, and wait for that."""
         return stop(self._steps, self._aws.clock, self._known_cluster(), step_id, INTERRUPT_SECONDS)
 
-    def explain(self, end: End, exception: RemoteException | None, log_wait_seconds: float) -> ProbableCause:
-        """Why a step came to nothing. Waits for logs only when nothing else says it, and only so long."""
+    def interrupt(self, step_id: str) -> None:
+        """Ask a step to end; for who has no time to wait, because the cluster will end too."""
+        self._steps.cancel(self._known_cluster(), step_id)
+
+    def explain(
+        self, end: End, exception: RemoteException | None, log_wait_seconds: float, terminate: bool = False
+    ) -> ProbableCause:
+        """Why a step came to nothing. Waits for logs only when nothing else says it, and only so long.
+
+        terminate: nobody needs the cluster any more; it pushes its last logs when it ends, not every five minutes.
+        """
         cluster_id, step = self._known_cluster(), end.step
         cluster = end.cluster if end.cluster and end.cluster.state in ENDED else self._clusters.describe(cluster_id)
         logs = Logs(self._objects, self._aws.clock, cluster.log_uri or self._logs_folder, cluster_id)
         waits = 0.0 if exception or end.timed_out else log_wait_seconds
         never_ran = step.started is None
         ended = step.ended.timestamp() if step.ended else 0.0
+        if terminate and waits:
+            with suppress(AwsError):  # the runner does so again, and says when it cannot
+                self._clusters.terminate(cluster_id)
         return diagnose(
             Evidence(
                 exception=exception,
@@ -149,6 +163,9 @@ class Session:
     def end(self) -> Cluster | None:
         """Terminate the cluster, see that it ended, and forget it; None when there is none. Of another session's too,
         under the same key."""
+        if self.cluster_id is None and self._launching:  # the answer to RunJobFlow was not waited for
+            found = self._clusters.find(self._launching)
+            self.cluster_id = found.id if found else None
         if self.cluster_id is None:
             return None
         page, cluster_id = self.page, self.cluster_id
@@ -190,21 +207,39 @@ class Session:
             raise ValueError("There is no cluster yet.")
         return self.cluster_id
 
-    def _acquire(self) -> tuple[str, bool]:
-        """The cluster's id, and whether it was launched just now."""
+    @property
+    def in_use(self) -> bool:
+        """Whether there is a cluster, or may be."""
+        return self.cluster_id is not None or bool(self._launching)
+
+    def adopt(self, cluster_id: str) -> bool:
+        """Take over a cluster that another process left; whether it still has to be ended."""
+        state = self._clusters.describe(cluster_id).state
+        self.cluster_id = cluster_id if state in TAKES_STEPS else None
+        return self.cluster_id is not None
+
+    def _step_of(self, cluster_id: str, prefix: str) -> AddedStep | None:
+        steps = [step for step in self._steps.all(cluster_id) if step.name.startswith(prefix)]
+        return next((step for step in steps if step.state in STEP_WORTH_ATTACHING), None)
+
+    def _acquire(self, prefix: str = "") -> tuple[str, bool]:
+        """The cluster's id, and whether it was launched just now. In a pool, the one that has a step of this prefix."""
         if self.cluster_id is not None:
             return self.cluster_id, False
-        self._key = self._choose_key()
+        self._key = self._choose_key(prefix)
         name = name_of(self._deployment, self._scope.kind, self._key)
         request = self._spec.request(name, self._logs_folder + "/", self._tags)
 
         def launch() -> str:
+            self._launching = name
             self.cluster_id = self._clusters.launch(request)  # known before anything else can go wrong
+            self._launching = ""
             self._launched = True
             return self.cluster_id
 
         leased = self._leases.acquire(self._key, name, launch)
         self.cluster_id = leased.cluster_id
+        self.on_cluster_id(leased.cluster_id)
         verb = "Launched" if leased.launched else "Found"
         logs = links.objects_page(self._aws.region, join(self._logs_folder, leased.cluster_id))
         self._tell(
@@ -215,8 +250,9 @@ class Session:
         )
         return leased.cluster_id, leased.launched
 
-    def _choose_key(self) -> str:
-        """In a pool: a cluster with room, or else a place where none is, or else the one with the fewest steps."""
+    def _choose_key(self, prefix: str) -> str:
+        """In a pool: the cluster that has a step of this prefix, or one with room, or else a place where none is, or
+        else the one with the fewest steps."""
         keys = self._scope.keys()
         if len(keys) == 1:
             return keys[0]
@@ -224,13 +260,14 @@ class Session:
         free = None
         for key in keys:
             cluster_id = self._leases.cluster_of(key)
-            if cluster_id is None or self._clusters.describe(cluster_id).state not in TAKES_STEPS:
+            if cluster_id is None or not self._leases.takes_steps(cluster_id):
                 free = free or key
                 continue
-            waiting[key] = sum(step.state in STEP_UNFINISHED for step in self._steps.all(cluster_id))
-            if waiting[key] < self._spec.step_concurrency:
+            if prefix and self._step_of(cluster_id, prefix):
                 return key
-        return free or min(waiting, key=lambda key: waiting[key])
+            waiting[key] = sum(step.state in STEP_UNFINISHED for step in self._steps.all(cluster_id))
+        with_room = [key for key, steps in waiting.items() if steps < self._spec.step_concurrency]
+        return next(iter(with_room), free) or min(waiting, key=lambda key: waiting[key])
 
     def _on_cluster(self, cluster: Cluster) -> None:
         if cluster.state in UP and cluster.created and self._launched:  # who found it need not say so again

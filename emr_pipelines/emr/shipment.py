@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -14,12 +15,12 @@ from emr_pipelines.emr.artifacts import Artifacts, code_archive, requirements_of
 from emr_pipelines.emr.dependencies import Dependencies
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.steps import DeployMode, Step, spark_submit
+from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs import entrypoint, wire
 from emr_pipelines.programs.entrypoint import UNPACKED, Task
 
-CLUSTER_PYTHON = "3.11"  # the newest of EMR 7's Pythons, and the one that has what dagster_pipes needs
 DIGEST_CHARACTERS = 20
-LONGEST_LABEL = 200
+ONE_ATTEMPT = {"spark.yarn.maxAppAttempts": "1"}  # else YARN runs a driver that failed a second time
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,19 @@ class Submission:
     jars: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     architecture: str = "x86_64"
+    python: str = "/usr/bin/python3.11"
     ship_dependencies: bool = True
+
+    @property
+    def python_version(self) -> str:
+        """What packages have to be built for. Raises CannotTravel."""
+        found = re.search(r"python(3\.\d+)$", self.python)
+        if not found:
+            raise CannotTravel(
+                f"cluster.python is {self.python!r}, which does not say for which Python the packages in REQUIREMENTS "
+                "have to be; name its version, as in /usr/bin/python3.11, or set ship_dependencies to false."
+            )
+        return found.group(1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ class Shipment:
             *(word for pair in arguments.items() for word in pair),
             deploy_mode=self.how.deploy_mode,
             queue=self.how.queue,
-            conf=self.how.conf,
+            conf={**ONE_ATTEMPT, **self.how.conf} if self.how.deploy_mode == "cluster" else self.how.conf,
             py_files=(self.code,),
             jars=self.jars,
             files=self.files,
@@ -115,17 +128,17 @@ def pack(
     requirements = requirements_of(program) if how.ship_dependencies else ()
     code = artifacts.put(".zip", code_archive([program]).data)
     main = artifacts.put(".py", inspect.getsource(entrypoint).encode())
-    archive = dependencies.archive(requirements, how.architecture, CLUSTER_PYTHON, say)
+    archive = dependencies.archive(requirements, how.architecture, how.python_version, say) if requirements else None
     jars = tuple(artifacts.put_file("jars", jar) for jar in how.jars)
     files = tuple(artifacts.put_file("files", file) for file in how.files)
     identity = [*asked_by, name, encoded, code, main, archive, jars, files, how.deploy_mode, how.queue, dict(how.conf)]
     digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGEST_CHARACTERS]
     folder = join(steps_folder, digest)
     return Shipment(
-        label=label[:LONGEST_LABEL],
+        label=label,
         digest=digest,
         folder=folder,
-        task=Task(name, encoded, join(folder, "result.json"), archive or "", CLUSTER_PYTHON if archive else ""),
+        task=Task(name, encoded, join(folder, "result.json"), archive or "", how.python_version if archive else ""),
         entrypoint=main,
         code=code,
         how=how,

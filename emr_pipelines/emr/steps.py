@@ -14,7 +14,7 @@ from emr_pipelines.errors import InvalidValue, ResponseLost
 COMMAND_RUNNER = "command-runner.jar"
 MOST_CHARACTERS = 10_240  # of all strings of a HadoopJarStep together
 LONGEST_NAME = 256
-CANCELLED_WITHIN_SECONDS = 60.0  # by when a step that was asked to stop has stopped
+SEEN_WITHIN_SECONDS = 30.0  # by when ListSteps shows a step whose AddJobFlowSteps took effect
 
 DeployMode = Literal["client", "cluster"]
 
@@ -150,14 +150,23 @@ class Steps:
         therefore be no other's on this cluster, and added again only if it is not there. Raises RequestRefused when
         the cluster takes no more steps.
         """
-        request = {"JobFlowId": cluster_id, "Steps": [step.request()]} | ({"ExecutionRoleArn": role} if role else {})
+        request: dict[str, Any] = {"JobFlowId": cluster_id, "Steps": [step.request()]}
+        request |= {"ExecutionRoleArn": role} if role else {}
         found: str | None = None
         while found is None:
             try:
                 found = self._aws.call("emr", "add_job_flow_steps", once=True, **request)["StepIds"][0]
             except ResponseLost:  # noqa: PERF203 (a loop over seconds)
-                found = next((added.id for added in self.all(cluster_id) if added.name == step.name), None)
+                found = self._look_for(cluster_id, step.name)
         return found
+
+    def _look_for(self, cluster_id: str, name: str) -> str | None:
+        deadline = self._aws.clock.now() + SEEN_WITHIN_SECONDS
+        while True:
+            found = next((step.id for step in self.all(cluster_id) if step.name == name), None)
+            if found or self._aws.clock.now() >= deadline:
+                return found
+            self._aws.clock.pause(SEEN_WITHIN_SECONDS / 6)
 
     def all(self, cluster_id: str) -> list[AddedStep]:
         """All steps of a cluster, newest first."""

@@ -53,6 +53,25 @@ class Companions:
             ),
         )
 
+    @classmethod
+    def of_run(cls, instance: dg.DagsterInstance, run: dg.DagsterRun) -> Companions:
+        """All steps of a run, as a process sees them that executes none of them, or does not know which."""
+        if not run.execution_plan_snapshot_id:
+            return cls(instance, run.run_id, {}, frozenset(), frozenset())
+        plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+        executed = frozenset(plan.step_keys_to_execute)
+        upstream = {
+            step.key: frozenset(key for value in step.inputs for key in value.upstream_step_keys) & executed
+            for step in plan.steps
+            if step.key in executed
+        }
+        return cls(instance, run.run_id, upstream, frozenset(), executed)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other step of the run uses a runner."""
+        return len(self.users) <= 1
+
     def may_come(self) -> bool:
         """Whether a step that another process executes may still want the runner."""
         if self.upstream.keys() <= self.here:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from emr_pipelines.errors import EmrPipelinesError, InvalidValue, RunFailed, Ste
 from emr_pipelines.programs import wire
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.companions import Companions
-from emr_pipelines.runners.lineage import first_attempt, lineage
+from emr_pipelines.runners.lineage import first_attempt, first_attempt_of, lineage
 
 if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location that only looks at the graph needs none
     from pyspark.sql import SparkSession
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
 NONE = "none"
+OP = "op:"
 CLUSTER_TAG = "emr_pipelines/cluster_id"
 
 
@@ -67,12 +69,6 @@ class EmrSparkRunner(SparkRunner):
         default="",
         description="Where code, logs and results go: my-bucket, or s3://my-bucket/prefix. Empty: what "
         "EMR_PIPELINES_BUCKET says.",
-    )
-    region: str = Field(default="", description="The AWS region. Empty: what AWS_REGION or the AWS profile says.")
-    deployment: str = Field(
-        default="",
-        description="Keeps deployments in one account apart. Empty: what EMR_PIPELINES_DEPLOYMENT says, or else "
-        "'default'.",
     )
     cluster: dict[str, Any] = Field(
         default={},
@@ -104,11 +100,12 @@ class EmrSparkRunner(SparkRunner):
     )
     provisioning_minutes: float = Field(default=60, gt=0, description="How long a cluster may take to come up.")
     queueing_minutes: float = Field(default=24 * 60, gt=0, description="How long a step may wait for others.")
-    running_minutes: float = Field(default=7 * 24 * 60, gt=0, description="How long a step may run.")
+    running_minutes: float = Field(default=24 * 60, gt=0, description="How long a step may run.")
     log_wait_seconds: float = Field(
-        default=180,
+        default=330,
         ge=0,
-        description="How long to wait for the logs of a failed step when nothing else says why it failed.",
+        description="How long to wait for the logs of a failed step when nothing else says why it failed; EMR pushes "
+        "them every 300 seconds.",
     )
     retries: int = Field(
         default=2, ge=0, description="How often a step is tried again that AWS, not the program, made fail."
@@ -160,10 +157,10 @@ class EmrSparkRunner(SparkRunner):
         with self._failures(context):
             identity = json.dumps([lineage(context), context.get_step_execution_context().step.key, step.request()])
             digest = sha256(identity.encode()).hexdigest()[:20]
-            named = replace(step, name=f"{context.asset_key.to_user_string()} {step.name} {digest}")
+            prefix = f"{_label(context)} {step.name} {digest}."
             with self._session(context, digest) as session:
-                found = session.find(named.name)
-                step_id = found.id if found else session.add(named)
+                found = session.find(prefix)
+                step_id = found.id if found else session.add(replace(step, name=prefix + uuid.uuid4().hex[:8]))
                 end = self._watched(session, step_id, Hint(), lambda: False)
                 self._refuse_failure(session, end, None)
                 return end.step
@@ -193,18 +190,33 @@ class EmrSparkRunner(SparkRunner):
             return [folder, *(source for source in sources if source not in here)]
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        session, companions = self._shared, self._companions
-        self._shared = self._companions = self._built = None
-        if session is None or session.cluster_id is None:
-            return
         log = context.log or dg.get_dagster_logger()
-        session.say = log.info
-        if self.scope == "pool":
-            log.info(f"Cluster {session.cluster_id} stays in its pool until it has been idle for long enough.")
-        elif companions is not None and companions.may_come():
-            log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
-        else:
-            _end_and_bill(session, self.prices, context.instance, log)
+        try:
+            session, companions = self._shared, self._companions
+            if session is None:
+                session, companions = self._left_behind(context)
+            if session is None or not session.in_use:
+                return
+            session.say = log.info
+            if self.scope == "pool":
+                log.info(f"Cluster {session.cluster_id} stays in its pool until it has been idle for long enough.")
+            elif companions is not None and companions.may_come():
+                log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
+            else:
+                _end_and_bill(session, self.prices, context.instance, log)
+        except Exception as error:  # noqa: BLE001 (what the steps came to stands; the idle timeout is behind this)
+            log.warning(f"The run's cluster, if it has one, ends when it is idle: {error}")
+        finally:
+            self._shared = self._companions = self._built = None
+
+    def _left_behind(self, context: dg.InitResourceContext) -> tuple[Session | None, Companions | None]:
+        """The cluster that other processes of the run have left for a step of this one which then did not need it."""
+        run = context.instance.get_run_by_id(context.run.run_id) if context.instance and context.run else None
+        cluster_id = run.tags.get(CLUSTER_TAG) if run is not None else None
+        if context.instance is None or run is None or cluster_id is None or self.scope != "run":
+            return None, None
+        session = self._session_for("run", first_attempt_of(context.instance, run), {})
+        return (session, Companions.of_run(context.instance, run)) if session.adopt(cluster_id) else (None, None)
 
     def _pack(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Shipment:
         from emr_pipelines.emr.shipment import Submission, pack
@@ -214,7 +226,7 @@ class EmrSparkRunner(SparkRunner):
             program,
             params,
             asked_by=(lineage(context), context.get_step_execution_context().step.key),
-            label=context.asset_key.to_user_string(),
+            label=_label(context),
             steps_folder=place.of("steps"),
             artifacts=place.artifacts,
             dependencies=place.dependencies,
@@ -226,12 +238,14 @@ class EmrSparkRunner(SparkRunner):
                 jars=tuple(self.jars),
                 files=tuple(self.files),
                 architecture=spec.architecture,
+                python=spec.python,
                 ship_dependencies=self.ship_dependencies,
             ),
         )
 
     def _work(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
         """See to it that the shipment's step completes: the one of an earlier attempt, or a new one."""
+        from emr_pipelines.emr.objects import Objects
         from emr_pipelines.emr.shipment import next_attempt
         from emr_pipelines.emr.watch import Hint
         from emr_pipelines.runners.feed import LiveFeed, pipes_session
@@ -241,14 +255,15 @@ class EmrSparkRunner(SparkRunner):
             found = session.find(shipment.prefix)
             attempt = shipment.attempt_of(found.name) if found else next_attempt(place.objects, shipment)
             folder = shipment.attempt_folder(attempt)
-            feed = LiveFeed(place.objects, folder, place.aws.clock, hint, context.log.info)
+            hasty = Objects(place.aws, patience_seconds=0)  # news that cannot be had now are looked for again anyway
+            feed = LiveFeed(hasty, folder, place.aws.clock, hint, context.log.info)
             with pipes_session(context, place.objects, folder, feed) as pipes:
                 if found is None:
                     step_id = session.add(shipment.step(attempt, pipes.get_bootstrap_cli_arguments()))
                 else:
                     step_id = found.id
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
-                end = self._watched(session, step_id, hint, lambda: place.objects.exists(shipment.result))
+                end = self._watched(session, step_id, hint, lambda: hasty.exists(shipment.result))
             self._refuse_failure(session, end, feed.exception)  # now that the last messages are here
 
     def _watched(self, session: Session, step_id: str, hint: Hint, finished: Callable[[], bool]) -> End:
@@ -257,13 +272,22 @@ class EmrSparkRunner(SparkRunner):
 
         try:
             end = session.watch(step_id, hint, finished)
-        except BaseException:
+        except BaseException as error:
             with suppress(EmrPipelinesError):  # what went wrong first is what has to be heard
-                session.cancel(step_id)
+                # an interrupted process may be killed soon: it had better end the cluster than wait for the step
+                self._cancel(session, step_id, wait=isinstance(error, Exception) or self.scope == "pool")
             raise
         if end.step.state not in STEP_ENDED:
-            session.cancel(step_id)
+            self._cancel(session, step_id, wait=True)
         return end
+
+    def _cancel(self, session: Session, step_id: str, wait: bool) -> None:
+        if not wait:
+            session.interrupt(step_id)
+            return
+        session.cancel(step_id)
+        if self.deploy_mode == "cluster":
+            session.end()  # EMR ends spark-submit, and the driver goes on in its YARN container
 
     def _refuse_failure(self, session: Session, end: End, exception: RemoteException | None) -> None:
         """Raise for a step that did not complete, and say why."""
@@ -272,7 +296,9 @@ class EmrSparkRunner(SparkRunner):
 
         if end.step.state is StepState.COMPLETED:
             return
-        cause = session.explain(end, exception, self.log_wait_seconds)
+        companions = self._companions
+        alone = self.scope == "asset" or (self.scope == "run" and companions is not None and companions.alone)
+        cause = session.explain(end, exception, self.log_wait_seconds, terminate=alone)
         if end.timed_out is Phase.PROVISIONING:
             session.end()  # what did not come up will not, and must not be found again
         kind = TimedOut if end.timed_out else StepFailed
@@ -286,35 +312,39 @@ class EmrSparkRunner(SparkRunner):
         if self.scope != "asset":
             self._shared = session
             self._companions = Companions.of(context, EmrSparkRunner)
+            if self.scope == "run":
+                session.on_cluster_id = lambda cluster_id: context.instance.add_run_tags(
+                    context.run.run_id, {CLUSTER_TAG: cluster_id}
+                )
         try:
             yield session
         finally:
             if self.scope == "asset":
                 _end_and_bill(session, self.prices, context.instance, context.log)
-            elif session.cluster_id is not None:
-                context.instance.add_run_tags(context.run.run_id, {CLUSTER_TAG: session.cluster_id})
 
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
+        chain = first_attempt(context)
+        keys = {"asset": f"{chain}-{digest}", "run": chain, "pool": self._spec().digest}
+        kind = cast("ScopeKind", _one_of("scope", self.scope, *keys))
+        tags = {
+            "emr_pipelines:run_id": context.run.run_id,
+            "emr_pipelines:job": context.run.job_name,
+            "emr_pipelines:asset": _label(context)[:256],
+        }
+        return self._session_for(kind, keys[kind], tags)
+
+    def _session_for(self, kind: ScopeKind, key: str, tags: Mapping[str, str]) -> Session:
         from emr_pipelines.emr.session import Scope, Session
         from emr_pipelines.emr.watch import Deadlines
 
         place, spec = self._place(), self._spec()
-        chain = first_attempt(context)
-        keys = {"asset": f"{chain}-{digest}", "run": chain, "pool": spec.digest}
-        kind = cast("ScopeKind", _one_of("scope", self.scope, *keys))
         return Session(
             place.aws,
             spec,
-            Scope(kind, keys[kind], self.pool_size),
+            Scope(kind, key, self.pool_size),
             place.base,
-            deployment_name(self.deployment),
-            {
-                "emr_pipelines:deployment": deployment_name(self.deployment),
-                "emr_pipelines:run_id": context.run.run_id,
-                "emr_pipelines:job": context.run.job_name,
-                "emr_pipelines:asset": context.asset_key.to_user_string()[:256],
-                "emr_pipelines:spec": spec.digest,
-            },
+            deployment_name(),
+            {**tags, "emr_pipelines:deployment": deployment_name(), "emr_pipelines:spec": spec.digest},
             Deadlines(60 * self.provisioning_minutes, 60 * self.queueing_minutes, 60 * self.running_minutes),
         )
 
@@ -334,9 +364,9 @@ class EmrSparkRunner(SparkRunner):
             from emr_pipelines.emr.dependencies import Dependencies
             from emr_pipelines.emr.objects import Objects
 
-            aws = Aws(self.region)
+            aws = Aws()
             objects = Objects(aws)
-            base = base_uri(self.bucket, self.deployment)
+            base = base_uri(self.bucket)
             artifacts = Artifacts(objects, base)
             self._built = Place(aws, objects, base, artifacts, Dependencies(objects, base))
         return self._built
@@ -386,15 +416,23 @@ def _end_and_bill(
     log.info(f"Cluster {cluster_id} had {bill.sentence()}")
     if instance is None:
         return
-    for asset, ids in steps.items():
-        share = bill.share_of(ids)
-        cost: dict[str, Any] = {"cluster": dg.MetadataValue.json(bill.metadata()), "cost_share": share}
-        if bill.usd is not None:
-            cost["cost_usd"] = bill.usd * share
-        key = dg.AssetKey.from_user_string(asset)
-        instance.report_runless_asset_event(
-            dg.AssetObservation(key, description=f"On EMR: {bill.sentence()}", metadata=cost)
-        )
+    for label, ids in steps.items():
+        assets = [] if label.startswith(OP) else label.split(",")
+        for asset in assets:
+            share = bill.share_of(ids) / len(assets)
+            cost: dict[str, Any] = {"cluster": dg.MetadataValue.json(bill.metadata()), "cost_share": share}
+            if bill.usd is not None:
+                cost["cost_usd"] = bill.usd * share
+            key = dg.AssetKey.from_user_string(asset)
+            description = f"On EMR: {bill.sentence()}"
+            instance.report_runless_asset_event(dg.AssetObservation(key, description=description, metadata=cost))
+
+
+def _label(context: dg.AssetExecutionContext) -> str:
+    """Whose step it is: the assets' keys, or the op's name behind OP."""
+    if not context.has_assets_def:
+        return f"{OP}{context.op_execution_context.op.name}"
+    return ",".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
 
 
 def _one_of(name: str, value: str, *allowed: str) -> str:

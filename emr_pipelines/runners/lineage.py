@@ -17,15 +17,19 @@ def lineage(context: dg.AssetExecutionContext) -> str:
 
 
 def first_attempt(context: dg.AssetExecutionContext) -> str:
+    """The id of the run that was the first attempt at what this run does."""
+    return first_attempt_of(context.instance, context.run)
+
+
+def first_attempt_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """The id of the run that was the first attempt at what this run does.
 
     A step that is tried again within its run is the same work; so are a re-execution from failure and an automatic
     retry; a re-execution of all steps by a person is new work. When the record of a run that was retried is gone, the
     first run of the whole group stands for it.
     """
-    run = context.run
     while _is_retry(run) and (parent_id := run.parent_run_id or run.tags.get("dagster/parent_run_id")):
-        parent = context.instance.get_run_by_id(parent_id)
+        parent = instance.get_run_by_id(parent_id)
         if parent is None:
             return run.root_run_id or parent_id
         run = parent

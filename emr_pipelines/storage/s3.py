@@ -58,10 +58,6 @@ class S3Folder:
                     self._objects.create(self.uri(name), data)
                 else:
                     self._objects.write(self.uri(name), data, replacing=Content(replacing.data, replacing.tag))
-            except NotFound as error:
-                if error.code == "NoSuchBucket":
-                    raise
-                return False  # what was to be replaced is not there any more
             except Changed:
                 # a put whose answer was lost is made again, and then finds what it has written itself
                 content = self._objects.read_tagged(self.uri(name))

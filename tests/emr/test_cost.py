@@ -302,7 +302,7 @@ def test_requests_for_prices_are_as_boto3_takes_them() -> None:
         made[service] = Stubber(boto3.client(service, region_name="us-east-1"))
         made[service].add_response(operation, answers[service])
         made[service].activate()
-        aws._clients[service] = made[service].client
+        aws._clients[service, False] = made[service].client
     assert PriceList(aws).usd_per_hour("m5.xlarge", "spot", "us-east-1a", AT) == pytest.approx(0.15)
     for stub in made.values():
         stub.assert_no_pending_responses()

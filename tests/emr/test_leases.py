@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leased, Leases
-from emr_pipelines.emr.objects import Objects
+from emr_pipelines.emr.objects import Content, Objects
 from emr_pipelines.errors import Changed, RequestRefused
 from tests.emr.conftest import Account
 
@@ -123,3 +123,22 @@ def test_release_forgets_only_its_own_cluster(account: Account, leases: Leases) 
     assert leases.cluster_of("1") == cluster_id
     leases.release("1", cluster_id)
     assert leases.cluster_of("1") is None
+
+
+def test_a_takeover_that_meets_a_release_is_no_error(
+    account: Account, leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at a lease of a cluster that has ended and its replacement, the object goes."""
+    first = leases.acquire("1", NAME, launcher(account))
+    account.clusters.terminate(first.cluster_id)
+    write = Objects.write
+    gone: list[str] = []
+
+    def after_it_has_gone(self: Objects, uri: str, data: bytes, *, replacing: Content | None = None) -> None:
+        if not gone:
+            gone.append(uri)
+            self.delete([uri])
+        write(self, uri, data, replacing=replacing)
+
+    monkeypatch.setattr(Objects, "write", after_it_has_gone)
+    assert leases.acquire("1", NAME, launcher(account)).launched

@@ -12,6 +12,7 @@ import pytest
 
 from emr_pipelines.emr import client
 from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.emr.states import ENDED
 from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
 from emr_pipelines.emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.runners.base import SparkRunner
@@ -28,6 +29,7 @@ class Clock(EmulatedClock):
     write its result."""
 
     result: dict[str, Any] | None = None
+    result_of_cluster = 0  # and of the later ones
 
     def pause(self, seconds: float, until: threading.Event | None = None) -> None:
         if threading.current_thread() is not threading.main_thread() and until is not None:
@@ -39,7 +41,7 @@ class Clock(EmulatedClock):
 
     def _leave_results(self) -> None:
         bucket = self.emulator.root / "buckets" / BUCKET
-        for cluster in self.emulator.clusters():
+        for cluster in self.emulator.clusters()[self.result_of_cluster :]:
             for step in cluster.steps.values():
                 tasks = [word for word in step.args if word.endswith("/task.json")]
                 if tasks and str(step.state) in ("RUNNING", "COMPLETED"):
@@ -115,7 +117,8 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
         with dg.DagsterInstance.ephemeral() as instance:
             yield Bed(Account(emulator, clock), clock, instance)
         clock.emulator.advance(0)
-        assert ended(Account(emulator, clock)) or emulator.clusters()[0].name.startswith("emr-pipelines/default/pool")
+        left = [cluster for cluster in emulator.clusters() if str(cluster.state) not in map(str, ENDED)]
+        assert all(cluster.name.startswith("emr-pipelines/default/pool/") for cluster in left)
 
 
 # success
@@ -131,8 +134,9 @@ def test_a_program_runs_on_one_cluster_that_is_gone_when_the_run_is(bed: Bed) ->
     assert [line for line in bed.log if "TERMINATED" in line] == [f"Cluster {cluster.id} is TERMINATED."]
 
 
-def test_a_cluster_carries_what_it_is_known_by(bed: Bed) -> None:
-    bed.run(deployment="staging")
+def test_a_cluster_carries_what_it_is_known_by(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMR_PIPELINES_DEPLOYMENT", "staging")
+    bed.run()
     (cluster,) = bed.account.emulator.clusters()
     described = bed.account.clusters.describe(cluster.id)
     (run,) = bed.instance.get_runs()
@@ -260,7 +264,6 @@ def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
         ({"bucket": ""}, "EMR_PIPELINES_BUCKET is ''; allowed: a bucket: my-bucket, or s3://my-bucket/prefix."),
         ({"scope": "job"}, "scope is 'job'; allowed: asset, run, pool."),
         ({"deploy_mode": "local"}, "deploy_mode is 'local'; allowed: client, cluster."),
-        ({"deployment": "a/b"}, "EMR_PIPELINES_DEPLOYMENT is 'a/b'; allowed: up to 64 characters without a slash."),
         ({"cluster": {"core": {"type": "m5.xlarge", "count": 0}}}, "cluster.core.count is 0; allowed: 1 or more."),
     ],
 )
@@ -375,16 +378,9 @@ def test_faults_by_stage(bed: Bed, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if stage.retryable])
 def test_what_aws_is_to_blame_for_is_tried_again(bed: Bed, name: str) -> None:
     bed.account.fault(**STAGES[name].fault)
+    bed.clock.result_of_cluster = 1  # the second
     bootstrap = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name == "bootstrap" else {}
-    if name.startswith("run"):
-        bed.clock.result = None
-        bed.account.emulator.faults.add([])
-    else:
-        assert bed.run(retries=1, provisioning_minutes=20, cluster=bootstrap) == Total(6)
-        assert len(bed.account.emulator.clusters()) == 2
-        return
-    with pytest.raises(Failed, match="left no result"):  # of the second attempt, for nobody left one
-        bed.run(retries=1)
+    assert bed.run(retries=1, provisioning_minutes=20, cluster=bootstrap) == Total(6)
     assert len(bed.account.emulator.clusters()) == 2
 
 
@@ -412,14 +408,25 @@ def test_a_step_that_runs_for_too_long_is_cancelled(bed: Bed) -> None:
     with pytest.raises(Failed, match="not done after 5 minutes"):
         bed.run(running_minutes=5)
     (cluster,) = bed.account.emulator.clusters()
-    assert str(next(iter(cluster.steps.values())).state) == "CANCELLED"
+    assert str(next(iter(cluster.steps.values())).state) in ("CANCELLED", "INTERRUPTED")
 
 
-def test_the_first_error_is_not_hidden_by_a_cluster_that_cannot_be_ended(bed: Bed) -> None:
+@pytest.mark.parametrize("scope", ["run", "asset"])
+def test_a_good_result_stands_though_the_cluster_cannot_be_ended(bed: Bed, scope: str) -> None:
+    bed.account.fault("server_error", operation="TerminateJobFlows", times=300)
+    assert bed.run(scope=scope) == Total(6)
+    assert any("not sure" in line for line in bed.log)
+    bed.account.emulator.faults.clear()
+    bed.account.clusters.terminate(bed.account.emulator.clusters()[0].id)
+    bed.account.emulator.advance(1000)
+
+
+@pytest.mark.parametrize("scope", ["run", "asset"])
+def test_the_first_error_is_not_hidden_by_a_cluster_that_cannot_be_ended(bed: Bed, scope: str) -> None:
     bed.account.fault("step_fails", stderr="the first error")
     bed.account.fault("server_error", operation="TerminateJobFlows", times=300)
     with pytest.raises(Failed, match="the first error"):
-        bed.run()
+        bed.run(scope=scope)
     assert any("not sure" in line for line in bed.log)
     bed.account.emulator.faults.clear()
     bed.account.clusters.terminate(bed.account.emulator.clusters()[0].id)
@@ -497,6 +504,7 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
 
     monkeypatch.setattr(Session, "watch", killed_the_first_time)
     monkeypatch.setattr(Session, "cancel", lambda *_: None)
+    monkeypatch.setattr(Session, "interrupt", lambda *_: None)
     assert bed.materialize(attempts) == Total(6)
     (cluster,) = bed.account.emulator.clusters()
     assert len(cluster.steps) == 1
@@ -521,13 +529,73 @@ def test_an_interrupt_cancels_the_step_and_ends_the_cluster(bed: Bed, monkeypatc
     with pytest.raises((KeyboardInterrupt, Failed, dg.DagsterExecutionInterruptedError)):
         bed.run()
     (cluster,) = bed.account.emulator.clusters()
-    assert str(next(iter(cluster.steps.values())).state) == "CANCELLED"
+    assert str(next(iter(cluster.steps.values())).state) in ("CANCELLED", "INTERRUPTED")
     assert bed.account.states() == ["TERMINATED"]
 
 
 def test_hive_on_a_cluster_that_cannot_run_it_fails_with_its_reason(bed: Bed) -> None:
-    with pytest.raises(Failed):
+    with pytest.raises(Failed, match="The emulator could not run this step"):
         bed.step(hive_script("query", "s3://b/q.hql"), log_wait_seconds=600)
+
+
+def test_a_step_that_does_not_need_the_cluster_ends_what_others_of_its_run_left(bed: Bed) -> None:
+    """As under the multiprocess executor, where the last step's process finds its result, or fails, before it has
+    asked for a cluster."""
+
+    def left_by_another_process(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        spark.run(context, add_up, PARAMS)
+        spark._shared = spark._companions = None
+
+    bed.materialize(left_by_another_process)
+    assert bed.account.states() == ["TERMINATED"]
+
+
+def test_a_step_of_an_earlier_attempt_is_found_on_whichever_cluster_of_a_pool_it_runs(bed: Bed) -> None:
+    bed.run(scope="pool", pool_size=2)
+    (first,) = bed.account.emulator.clusters()
+    busy = bed.account.steps.add(first.id, Step("busy", ("spark-submit",)))
+
+    def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        spark.run_step(context, shell_command("once", "true"))  # on the second, for the first is busy
+        bed.account.steps.cancel(first.id, busy)
+        spark._shared = None
+        spark.run_step(context, shell_command("once", "true"))
+
+    bed.materialize(twice, scope="pool", pool_size=2)
+    assert [len(cluster.steps) for cluster in bed.account.emulator.clusters()] == [2, 1]
+
+
+def test_a_pool_whose_cluster_emr_has_forgotten_gets_another(bed: Bed) -> None:
+    bed.run(scope="pool", pool_size=2)
+    (first,) = bed.account.emulator.clusters()
+    bed.account.clusters.terminate(first.id)
+    bed.account.emulator.advance(1000)
+    del bed.account.emulator._lifecycle.clusters[first.id]
+    assert bed.run(scope="pool", pool_size=2) == Total(6)
+
+
+def test_a_retry_of_a_failed_step_is_a_new_one_even_if_its_answer_is_lost(bed: Bed) -> None:
+    def tried_again(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> AddedStep:
+        bed.account.fault("step_fails", step="*once*")
+        with pytest.raises(dg.Failure):
+            spark.run_step(context, shell_command("once", "true"))
+        bed.account.fault("server_error", operation="AddJobFlowSteps")
+        return spark.run_step(context, shell_command("once", "true"))
+
+    assert bed.materialize(tried_again).state == "COMPLETED"
+
+
+def test_several_assets_of_one_step_share_what_it_cost(bed: Bed) -> None:
+    @dg.multi_asset(outs={"one": dg.AssetOut(), "two": dg.AssetOut()})
+    def both(context: dg.AssetExecutionContext, spark: SparkRunner) -> tuple[int, int]:
+        return spark.run(context, add_up, PARAMS).total, 0
+
+    runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, prices={"m5.xlarge": 0.3})
+    assert dg.materialize([both], resources={"spark": runner}, instance=bed.instance).success
+    for key in ("one", "two"):
+        (event,) = bed.instance.fetch_observations(dg.AssetKey(key), limit=2).records
+        assert event.asset_observation is not None
+        assert event.asset_observation.metadata["cost_share"].value == 0.5
 
 
 # cost
@@ -541,9 +609,9 @@ def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(bed: Bed) -> N
     assert observation is not None
     usd, share = observation.metadata["cost_usd"].value, observation.metadata["cost_share"].value
     assert share == 1
-    # three instances at 0.36 an hour; a step's end is noticed some seconds late
+    # three instances at 0.36 an hour; a scripted step gives no hint, so its end is noticed late
     assert isinstance(usd, float)
-    assert 3 * seconds * 0.0001 <= usd <= 3 * (seconds + 60) * 0.0001
+    assert 3 * seconds * 0.0001 <= usd <= 3 * (seconds + 150) * 0.0001
     assert any("3 x m5.xlarge on demand for" in line for line in bed.log)
 
 
