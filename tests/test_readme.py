@@ -18,6 +18,7 @@ README = Path(__file__).parent.parent / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="the built package is tested without the README")
 
 CALL = re.compile(r'\.call\(\s*"(\w+)",\s*"(\w+)"')
+S3_CALL = re.compile(r'self\._call\("(\w+)"')
 # what a call needs that is not called so
 ACTIONS = {
     "s3:HeadObject": "s3:GetObject",
@@ -27,7 +28,10 @@ ACTIONS = {
     "s3:UploadFile": "s3:AbortMultipartUpload",
 }
 NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity"}
-WITH_RUN_JOB_FLOW = {"elasticmapreduce:AddTags", "elasticmapreduce:PutAutoTerminationPolicy", "iam:PassRole"}
+WITH_RUN_JOB_FLOW = {
+    "elasticmapreduce:AddTags", "elasticmapreduce:PutAutoTerminationPolicy",
+    "elasticmapreduce:PutManagedScalingPolicy", "iam:PassRole",
+}  # fmt: skip
 CALLED_BY_NAME = {"iam:GetRole", "iam:GetInstanceProfile", "pricing:GetProducts", "ec2:DescribeSpotPriceHistory"}
 
 
@@ -56,7 +60,8 @@ def test_the_policy_allows_what_is_called_and_no_more() -> None:
     called = set()
     for path in package.rglob("*.py"):
         if "emulator" not in path.parts:
-            for service, operation in CALL.findall(path.read_text()):
+            found = [("s3", operation) for operation in S3_CALL.findall(path.read_text())]
+            for service, operation in found + CALL.findall(path.read_text()):
                 action = "".join(part.capitalize() for part in operation.split("_"))
                 prefix = "elasticmapreduce" if service == "emr" else service
                 called.add(ACTIONS.get(f"{prefix}:{action}", f"{prefix}:{action}"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from emr_pipelines.emr.place import deployment_name
+from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT, deployment_name
 from emr_pipelines.errors import AwsError, InvalidValue
 
 if TYPE_CHECKING:  # they bring boto3, which takes half a second to import
@@ -52,7 +52,8 @@ class Settings:
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Ends this deployment's EMR clusters whose run has finished, or is not known here, and those older "
     "than EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS (48). With EMR_PIPELINES_ORPHAN_DRY_RUN=1 it only says what it would end. "
-    "Runs are looked up in this Dagster instance only: give each instance its own EMR_PIPELINES_DEPLOYMENT.",
+    "Runs are looked up in this Dagster instance only: give each instance its own EMR_PIPELINES_DEPLOYMENT; without "
+    "one, clusters of unknown runs are spared until they are too old.",
 )
 def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     target = _variable("EMR_PIPELINES_TARGET")
@@ -70,13 +71,22 @@ def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReas
 def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str:
     from emr_pipelines.emr.client import Aws
     from emr_pipelines.emr.cluster import Clusters
-    from emr_pipelines.emr.orphans import end_orphans, find_orphans
+    from emr_pipelines.emr.orphans import RunIs, end_orphans, find_orphans
     from emr_pipelines.emr.session import PRODUCT
 
     clusters = Clusters(Aws(within_seconds=PATIENCE_SECONDS))
     active = clusters.active(f"{PRODUCT}/{settings.deployment}")
     now = time.time()
-    orphans = find_orphans(active, runs_of(context.instance, now), now, settings.max_age_seconds)
+    run_is = runs_of(context.instance, now)
+    if settings.deployment == DEFAULT_DEPLOYMENT:
+        known = run_is
+
+        def run_is(run_id: str) -> RunIs:
+            """A run that is not known here may be another Dagster's, which has not given itself a name either."""
+            found = known(run_id)
+            return RunIs.UNFINISHED if found is RunIs.UNKNOWN else found
+
+    orphans = find_orphans(active, run_is, now, settings.max_age_seconds)
     if not orphans:
         return f"None of the {len(active):,} active clusters of deployment {settings.deployment!r} is an orphan."
     said = end_orphans(clusters, orphans, settings.dry_run)

@@ -140,9 +140,7 @@ def region(patient: Patient) -> Finding:
     except RequestRefused as error:
         if error.code != NO_REGION:
             raise
-        return _missing(
-            "nothing says which", "Set AWS_DEFAULT_REGION, to us-east-1 say, or a region in the AWS profile."
-        )
+        return _missing("nothing says which", "Set AWS_REGION, to us-east-1 say, or a region in the AWS profile.")
 
 
 def emr(patient: Patient) -> Finding:

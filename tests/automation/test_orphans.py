@@ -31,7 +31,11 @@ def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehea
     with Emulator(
         tmp_path / "emulator", clock=ManualClock(time.time() - 3600), durations=DURATIONS, scripted=SCRIPTED
     ) as emulator:
-        for name, value in {**emulator.environment, "EMR_PIPELINES_TARGET": "emr"}.items():
+        for name, value in {
+            **emulator.environment,
+            "EMR_PIPELINES_TARGET": "emr",
+            "EMR_PIPELINES_DEPLOYMENT": "here",
+        }.items():
             monkeypatch.setenv(name, value)
         yield Rehearsal(emulator, [])
 
@@ -70,7 +74,7 @@ def ended(run: dg.DagsterRun, kind: dg.DagsterEventType, at: float) -> dg.EventL
     )  # fmt: skip
 
 
-def name(run_id: str, kind: str = "run", deployment: str = "default") -> str:
+def name(run_id: str, kind: str = "run", deployment: str = "here") -> str:
     return f"emr-pipelines/{deployment}/{kind}/{run_id}{'-0a1b' if kind == 'asset' else ''}"
 
 
@@ -112,7 +116,7 @@ def test_clusters_of_finished_and_unknown_runs_are_ended(instance: dg.DagsterIns
     running = add_run(instance, dg.DagsterRunStatus.STARTED)
     unknown = str(uuid.uuid4())
     names = [name(finished), name(running), name(unknown), name(finished, "asset"), name(running, "asset")]
-    ids = {of: rehearsal.launch(Name=of) for of in [*names, "emr-pipelines/default/pool/0a1b-0", "theirs"]}
+    ids = {of: rehearsal.launch(Name=of) for of in [*names, "emr-pipelines/here/pool/0a1b-0", "theirs"]}
     elsewhere = rehearsal.launch(Name=name(finished, deployment="other"))
     rehearsal.advance(400)
     said = tick(instance)
@@ -120,9 +124,21 @@ def test_clusters_of_finished_and_unknown_runs_are_ended(instance: dg.DagsterIns
     assert f"Dagster knows no run {unknown}, 60 min after its launch." in said
     assert said.count("Ended cluster") == 3
     left = {of for of, id_ in ids.items() if rehearsal.state(id_) == "WAITING"}
-    assert left == {name(running), name(running, "asset"), "emr-pipelines/default/pool/0a1b-0", "theirs"}
+    assert left == {name(running), name(running, "asset"), "emr-pipelines/here/pool/0a1b-0", "theirs"}
     assert rehearsal.state(elsewhere) == "WAITING"
-    assert tick(instance) == "None of the 6 active clusters of deployment 'default' is an orphan."  # 3 are ending
+    assert tick(instance) == "None of the 6 active clusters of deployment 'here' is an orphan."  # 3 are ending
+
+
+def test_clusters_of_unknown_runs_are_spared_under_the_name_that_everybody_has(
+    instance: dg.DagsterInstance, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EMR_PIPELINES_DEPLOYMENT")
+    finished = add_run(instance, dg.DagsterRunStatus.SUCCESS)
+    theirs = rehearsal.launch(Name=name(str(uuid.uuid4()), deployment="default"))
+    ours = rehearsal.launch(Name=name(finished, deployment="default"))
+    rehearsal.advance(400)
+    assert tick(instance).count("Ended cluster") == 1
+    assert (rehearsal.state(theirs), rehearsal.state(ours)) == ("WAITING", "TERMINATING")
 
 
 def test_what_it_did_is_logged(instance: dg.DagsterInstance, rehearsal: Rehearsal) -> None:
@@ -188,7 +204,7 @@ def test_a_setting_that_is_not_allowed_is_a_reason(
 def test_aws_that_refuses_is_a_reason(
     instance: dg.DagsterInstance, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tick(instance) == "None of the 0 active clusters of deployment 'default' is an orphan."
+    assert tick(instance) == "None of the 0 active clusters of deployment 'here' is an orphan."
     rehearsal.emulator.stop()
     monkeypatch.setattr("emr_pipelines.automation.orphans.PATIENCE_SECONDS", 0)
     assert tick(instance).startswith("emr.list_clusters did not reach AWS: ")

@@ -197,7 +197,7 @@ def test_without_a_region_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     found = look(Aws(within_seconds=PATIENCE_SECONDS))
     assert found["region"].verdict is Verdict.MISSING
-    assert found["region"].to_do.startswith("Set AWS_DEFAULT_REGION, to us-east-1 say")
+    assert found["region"].to_do.startswith("Set AWS_REGION, to us-east-1 say")
     assert found["EMR"].found == "it cannot be checked without a region"
 
 
