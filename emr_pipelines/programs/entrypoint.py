@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 FEED_SECONDS = 1.5  # between two files of messages
+ALIVE_SECONDS = 3.0  # between two signs of life, when there is nothing to say
 PROGRESS_SECONDS = 5.0
 LAST_WORDS_SECONDS = 30.0  # how long to wait, at the end, until the last messages are written
-ALIVE = "alive"  # written when there is nothing to say
+ALIVE = "alive"  # the file of the sign of life
 UNPACKED = "dependencies"  # the folder of the executors where YARN unpacks the archive of that name
 
 
@@ -131,6 +132,7 @@ class Channel(PipesMessageWriterChannel):
         self._over = threading.Event()
         self._written = 0
         self._beats = 0
+        self._quiet_seconds = 0.0
 
     def write_message(self, message: PipesMessage) -> None:
         self._waiting.put(message)
@@ -158,8 +160,12 @@ class Channel(PipesMessageWriterChannel):
             if lines:
                 self._files.write(f"{self._folder}/{self._written + 1}.json", "\n".join(lines).encode())
                 self._written += 1
-            else:
+                self._quiet_seconds = 0.0
+                return
+            self._quiet_seconds += FEED_SECONDS
+            if self._quiet_seconds >= ALIVE_SECONDS:
                 self._beats += 1
+                self._quiet_seconds = 0.0
                 self._files.write(f"{self._folder}/{ALIVE}", str(self._beats).encode())
         except Exception as error:  # noqa: BLE001 (news that cannot be sent must not stop the program)
             print(f"Messages for Dagster could not be written: {error}", file=sys.__stderr__)

@@ -265,6 +265,8 @@ class EmrSparkRunner(SparkRunner):
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
                 end = self._watched(session, step_id, hint, lambda: hasty.exists(shipment.result))
             self._refuse_failure(session, end, feed.exception)  # now that the last messages are here
+            with suppress(EmrPipelinesError):  # they have been read
+                place.objects.delete_below(folder)
 
     def _watched(self, session: Session, step_id: str, hint: Hint, finished: Callable[[], bool]) -> End:
         """Watch a step to its end, and see that it runs no more."""

@@ -16,7 +16,7 @@ from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.watch import Hint
 from emr_pipelines.errors import AwsError
-from emr_pipelines.programs.entrypoint import ALIVE, FEED_SECONDS
+from emr_pipelines.programs.entrypoint import ALIVE, ALIVE_SECONDS
 
 if TYPE_CHECKING:
     from dagster._core.pipes.context import PipesMessageHandler
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 LATE_SECONDS = 5.0  # how long to wait, after a step ended, for messages that are under way
-SILENT_SECONDS = 2 * FEED_SECONDS  # a program that has said nothing for so long may have been killed
+SILENT_SECONDS = 2 * ALIVE_SECONDS  # a program that has said nothing for so long may have been killed
 FIRST_ALARMS_SECONDS = 15.0  # between the first two alarms; then twice as long each time: a pause is silence too
 LINE_END = re.compile(r"[\r\n]+")
 
