@@ -29,6 +29,7 @@ PIPES = "dagster_pipes"  # one pure Python package; there is no pip on a cluster
 COMPILED = (".so", ".pyd", ".dylib")
 BYTE_CODE = (".pyc", ".pyo")
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can say
+NAME = re.compile(r"[A-Za-z0-9._+=@-]+")
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
@@ -80,6 +81,10 @@ class Artifacts:
                 raise InvalidValue(kind, str(location), allowed)
             return str(location)
         path = Path(location)
+        if not NAME.fullmatch(path.name):
+            raise InvalidValue(
+                kind, str(location), "names of letters, digits and . _ + = @ -, for Spark reads them in URIs"
+            )
         try:
             with path.open("rb") as stream:
                 digest = hashlib.sha256()

@@ -21,6 +21,9 @@ LONGEST_MESSAGE = 500
 KILLED = 137  # 128 + SIGKILL
 SAYS_NOTHING = re.compile(r"(?i:unknown error)?\.?")  # Reason of FailureDetails, when EMR has found none
 
+LONGEST_LINE = 500  # characters
+MOST_LINES = 100
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -60,8 +63,15 @@ class ProbableCause:
 
     def __str__(self) -> str:
         head = [self.message, self.hint, f"Logs: {self.log_uri}" if self.log_uri else ""]
-        shown = self.traceback or "\n".join(self.last_lines)
+        shown = _ending(self.traceback or "\n".join(self.last_lines))
         return "\n".join(line for line in head if line) + (f"\n\n{shown}" if shown else "")
+
+
+def _ending(text: str) -> str:
+    """Its last lines, each cut, for it is kept with the run and shown on a page."""
+    lines = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..." for line in text.splitlines()]
+    kept = lines[-MOST_LINES:]
+    return "\n".join(kept if len(kept) == len(lines) else [f"... ({len(lines) - len(kept):,} lines)", *kept])
 
 
 def diagnose(evidence: Evidence) -> ProbableCause:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,7 @@ LOG = logging.getLogger(__name__)
 # from another machine, after its cluster was launched; and no cluster is up much sooner, so little is lost.
 GRACE_SECONDS = 600.0
 MAX_AGE_SECONDS = 24 * 3600.0
+RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NAME_PARTS = 4  # product, deployment, kind, key
 
 Kind = Literal["run", "asset", "pool", ""]
@@ -42,9 +44,10 @@ class Owner:
 
     @property
     def run_id(self) -> str:
-        if self.kind == "asset":  # the run, and a digest of the asset
-            return self.key.rpartition("-")[0]
-        return self.key if self.kind == "run" else ""
+        if self.kind not in ("run", "asset"):
+            return ""
+        found = RUN_ID.match(self.key)  # and a digest of the cluster's spec, or of the asset's work
+        return found.group() if found else self.key
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,17 @@ from emr_pipelines.errors import InvalidValue
 
 DEFAULT_DEPLOYMENT = "default"
 LONGEST_DEPLOYMENT = 64
-BUCKET = re.compile(r"(?:s3://)?([a-z0-9][a-z0-9._-]{1,61}[a-z0-9](?:/[^/?#]+)*)/*")
+# both are parts of URIs that Spark reads, which has its own ideas of commas, spaces and #
+BUCKET = re.compile(r"(?:s3://)?([a-z0-9][a-z0-9._-]{1,61}[a-z0-9](?:/[A-Za-z0-9._=@+-]+)*)/*")
+DEPLOYMENT = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._-]{{1,{LONGEST_DEPLOYMENT}}}")
 
 
 def deployment_name(configured: str = "", environ: Mapping[str, str] = os.environ) -> str:
     """What keeps one deployment's clusters and data apart from another's in the same account. Raises InvalidValue."""
     name = configured.strip() or environ.get("EMR_PIPELINES_DEPLOYMENT", "").strip() or DEFAULT_DEPLOYMENT
-    if "/" in name or len(name) > LONGEST_DEPLOYMENT:
-        raise InvalidValue("EMR_PIPELINES_DEPLOYMENT", name, f"up to {LONGEST_DEPLOYMENT} characters without a slash")
+    if not DEPLOYMENT.fullmatch(name):
+        allowed = f"1 to {LONGEST_DEPLOYMENT} letters, digits, dots, hyphens and underscores"
+        raise InvalidValue("EMR_PIPELINES_DEPLOYMENT", name, allowed)
     return name
 
 

@@ -24,6 +24,7 @@ from emr_pipelines.emr.watch import Deadlines, End, Hint, Watch, stop
 from emr_pipelines.errors import AwsError, ClusterFailed, RequestRefused
 
 PRODUCT = "emr-pipelines"  # with what the names of all our clusters begin
+HURRY_SECONDS = 5.0  # of patience with AWS, for who is about to be killed
 INTERRUPT_SECONDS = 20.0  # how long a step that is asked to stop has for it
 LAUNCHES_PER_STEP = 3  # a cluster may end between being found and being given a step
 
@@ -77,12 +78,12 @@ class Session:
         self._launching = ""  # the name of a cluster whose id is not known yet
         self.cluster_id: str | None = None
 
-    def find(self, prefix: str) -> AddedStep | None:
+    def find(self, prefix: str, states: frozenset[StepState] = STEP_WORTH_ATTACHING) -> AddedStep | None:
         """A step that was added before, is not in vain, and whose name begins so. Gets a cluster if there is none."""
         cluster_id, launched = self._acquire(prefix)
         if launched:
             return None
-        return self._step_of(cluster_id, prefix)
+        return self._step_of(cluster_id, prefix, states)
 
     def add(self, step: Step) -> str:
         """Add a step, on another cluster if this one has ended meanwhile. Returns its id."""
@@ -120,7 +121,7 @@ class Session:
 
     def interrupt(self, step_id: str) -> None:
         """Ask a step to end; for who has no time to wait, because the cluster will end too."""
-        self._steps.cancel(self._known_cluster(), step_id)
+        self._steps.cancel(self._known_cluster(), step_id, patience_seconds=HURRY_SECONDS)
 
     def explain(
         self, end: End, exception: RemoteException | None, log_wait_seconds: float, terminate: bool = False
@@ -212,15 +213,17 @@ class Session:
         """Whether there is a cluster, or may be."""
         return self.cluster_id is not None or bool(self._launching)
 
-    def adopt(self, cluster_id: str) -> bool:
-        """Take over a cluster that another process left; whether it still has to be ended."""
-        state = self._clusters.describe(cluster_id).state
-        self.cluster_id = cluster_id if state in TAKES_STEPS else None
-        return self.cluster_id is not None
+    def adopt(self, cluster_id: str | None = None) -> bool:
+        """Take over a cluster that another process left, the lease's unless told; whether it still has to be ended."""
+        cluster_id = cluster_id or self._leases.cluster_of(self._key)
+        if cluster_id is None or not self._leases.takes_steps(cluster_id):
+            return False
+        self.cluster_id = cluster_id
+        return True
 
-    def _step_of(self, cluster_id: str, prefix: str) -> AddedStep | None:
+    def _step_of(self, cluster_id: str, prefix: str, states: frozenset[StepState]) -> AddedStep | None:
         steps = [step for step in self._steps.all(cluster_id) if step.name.startswith(prefix)]
-        return next((step for step in steps if step.state in STEP_WORTH_ATTACHING), None)
+        return next((step for step in steps if step.state in states), None)
 
     def _acquire(self, prefix: str = "") -> tuple[str, bool]:
         """The cluster's id, and whether it was launched just now. In a pool, the one that has a step of this prefix."""
@@ -263,7 +266,7 @@ class Session:
             if cluster_id is None or not self._leases.takes_steps(cluster_id):
                 free = free or key
                 continue
-            if prefix and self._step_of(cluster_id, prefix):
+            if prefix and self._step_of(cluster_id, prefix, STEP_WORTH_ATTACHING):
                 return key
             waiting[key] = sum(step.state in STEP_UNFINISHED for step in self._steps.all(cluster_id))
         with_room = [key for key, steps in waiting.items() if steps < self._spec.step_concurrency]

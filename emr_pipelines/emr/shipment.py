@@ -68,6 +68,11 @@ class Shipment:
         return self.task.result
 
     @property
+    def taken(self) -> str:
+        """Where it is written which attempt was given the result."""
+        return join(self.folder, "taken")
+
+    @property
     def prefix(self) -> str:
         """With what the names of all its steps begin."""
         return f"{self.label} {self.digest}."

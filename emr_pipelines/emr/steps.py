@@ -182,10 +182,19 @@ class Steps:
     def describe(self, cluster_id: str, step_id: str) -> AddedStep:
         return _step(self._aws.call("emr", "describe_step", ClusterId=cluster_id, StepId=step_id)["Step"])
 
-    def cancel(self, cluster_id: str, step_id: str, *, kill: bool = False) -> None:
+    def cancel(
+        self, cluster_id: str, step_id: str, *, kill: bool = False, patience_seconds: float | None = None
+    ) -> None:
         """Ask a step to stop (SIGTERM), or make it (SIGKILL). One that has ended stays as it is."""
         option = "TERMINATE_PROCESS" if kill else "SEND_INTERRUPT"
-        self._aws.call("emr", "cancel_steps", ClusterId=cluster_id, StepIds=[step_id], StepCancellationOption=option)
+        self._aws.call(
+            "emr",
+            "cancel_steps",
+            patience_seconds=patience_seconds,
+            ClusterId=cluster_id,
+            StepIds=[step_id],
+            StepCancellationOption=option,
+        )
 
 
 def _step(entry: Mapping[str, Any]) -> AddedStep:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
@@ -13,64 +13,60 @@ LEAVING = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED
 @dataclass(frozen=True)
 class Companions:
     """The steps of a run: `upstream` gives those it executes, each with what it waits for; `here` are those that this
-    process executes (all of them, under the in-process executor); `users` those that use a runner."""
+    process executes (all of them, under the in-process executor); `users` those that use a runner. Steps that are
+    `mapped` over dynamic outputs count as one."""
 
     instance: dg.DagsterInstance
     run_id: str
     upstream: Mapping[str, frozenset[str]]
+    mapped: frozenset[str]
     here: frozenset[str]
     users: frozenset[str]
-
-    @classmethod
-    def of(cls, context: dg.AssetExecutionContext, runner: type[object]) -> Companions:
-        """The companions of the step that runs in this context."""
-        step = context.get_step_execution_context()
-        plan, job = step.execution_plan, step.job_def
-        resources = {
-            key
-            for key, definition in job.resource_defs.items()
-            if issubclass(getattr(definition, "configurable_resource_cls", object), runner)
-        }
-        snapshot_id = context.run.execution_plan_snapshot_id
-        executed = set(
-            context.instance.get_execution_plan_snapshot(snapshot_id).step_keys_to_execute
-            if snapshot_id
-            else plan.step_keys_to_execute
-        )
-        steps = [found for found in plan.steps if found.key in executed]
-        return cls(
-            instance=context.instance,
-            run_id=context.run.run_id,
-            upstream={
-                found.key: frozenset(key for value in found.step_inputs for key in value.dependency_keys) & executed
-                for found in steps
-            },
-            here=frozenset(plan.step_keys_to_execute),
-            users=frozenset(
-                found.key
-                for found in steps
-                if not resources or resources & set(job.get_op(found.node_handle).definition.required_resource_keys)
-            ),
-        )
 
     @classmethod
     def of_run(cls, instance: dg.DagsterInstance, run: dg.DagsterRun) -> Companions:
         """All steps of a run, as a process sees them that executes none of them, or does not know which."""
         if not run.execution_plan_snapshot_id:
-            return cls(instance, run.run_id, {}, frozenset(), frozenset())
+            return cls(instance, run.run_id, {}, frozenset(), frozenset(), frozenset())
         plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-        executed = frozenset(plan.step_keys_to_execute)
+        executed = frozenset(map(_plain, plan.step_keys_to_execute))
         upstream = {
-            step.key: frozenset(key for value in step.inputs for key in value.upstream_step_keys) & executed
+            _plain(step.key): frozenset(_plain(key) for value in step.inputs for key in value.upstream_step_keys)
+            & executed
             for step in plan.steps
-            if step.key in executed
+            if _plain(step.key) in executed
         }
-        return cls(instance, run.run_id, upstream, frozenset(), executed)
+        mapped = frozenset(_plain(key) for key in plan.step_keys_to_execute if "[" in key)
+        return cls(instance, run.run_id, upstream, mapped, frozenset(), executed)
+
+    @classmethod
+    def of(cls, context: dg.AssetExecutionContext, runner: type[object]) -> Companions:
+        """The companions of the step that runs in this context, and uses a runner."""
+        step = context.get_step_execution_context()
+        plan, job = step.execution_plan, step.job_def
+        whole = cls.of_run(context.instance, context.run)
+        runners = {
+            key
+            for key, definition in job.resource_defs.items()
+            if issubclass(getattr(definition, "configurable_resource_cls", object), runner)
+        }
+        users = {
+            _plain(found.key)
+            for found in plan.steps
+            if runners & set(job.get_op(found.node_handle).definition.required_resource_keys)
+        }
+        if _plain(step.step.key) not in users:  # it has the runner by way of another resource, as others may
+            users = set(whole.upstream)
+        return replace(
+            whole,
+            here=frozenset(map(_plain, plan.step_keys_to_execute)),
+            users=frozenset(users & whole.upstream.keys()),
+        )
 
     @property
     def alone(self) -> bool:
         """Whether no other step of the run uses a runner."""
-        return len(self.users) <= 1
+        return len(self.users - self.mapped) <= 1 and not self.users & self.mapped
 
     def may_come(self) -> bool:
         """Whether a step that another process executes may still want the runner."""
@@ -83,10 +79,16 @@ class Companions:
         done, failed = set(), set()
         for entry in self.instance.all_logs(self.run_id, of_type=ended):
             event = entry.dagster_event
-            if event is not None and event.step_key is not None:
+            if event is not None and event.step_key is not None and _plain(event.step_key) not in self.mapped:
                 done.add(event.step_key)
                 if event.event_type is not dg.DagsterEventType.STEP_SUCCESS:
                     failed.add(event.step_key)
+        done |= {key for later in done for key in self.upstream.get(later, ()) if key in self.mapped}
         while hopeless := {key for key, before in self.upstream.items() if before & failed} - failed:
             failed |= hopeless
         return bool(self.users - done - failed)
+
+
+def _plain(step_key: str) -> str:
+    """Without the part that says which of a mapped step's executions it is."""
+    return step_key.partition("[")[0]

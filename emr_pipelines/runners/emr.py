@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, InvalidValue, RunFailed, StepFailed, TimedOut
@@ -120,6 +121,16 @@ class EmrSparkRunner(SparkRunner):
     _built: Place | None = PrivateAttr(default=None)
     _shared: Session | None = PrivateAttr(default=None)
     _companions: Companions | None = PrivateAttr(default=None)
+    _sharing: Any = PrivateAttr(default_factory=threading.Lock)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_settings(cls, settings: Any) -> Any:
+        unknown = set(settings) - set(cls.model_fields) if isinstance(settings, Mapping) else set()
+        if unknown:
+            allowed = ", ".join(cls.model_fields)
+            raise InvalidValue("A setting of EmrSparkRunner", ", ".join(sorted(unknown)), allowed)
+        return settings
 
     @field_validator("cluster", mode="before")
     @classmethod
@@ -136,6 +147,7 @@ class EmrSparkRunner(SparkRunner):
     ) -> ResultT:
         with self._failures(context):
             shipment = self._pack(context, program, params)
+            self._forget_what_was_taken(context, shipment)
             result = self._result_of(shipment)
             if result is None:
                 self._work(context, shipment)
@@ -147,8 +159,9 @@ class EmrSparkRunner(SparkRunner):
                     f"The step completed and left no result in {shipment.result}; a program must not end the process "
                     "itself (sys.exit, os._exit)."
                 )
-            annotation = wire.annotation_of(program, "return")
-            return cast("ResultT", wire.decode(annotation, result["result"], "result"))
+            answer = wire.decode(wire.annotation_of(program, "return"), result["result"], "result")
+            self._place().objects.write(shipment.taken, _attempt(context))
+            return cast("ResultT", answer)
 
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
         """Run any other step (emr/steps.py makes them: Hive, Pig, a jar, a shell command, ...), to its good end."""
@@ -212,10 +225,12 @@ class EmrSparkRunner(SparkRunner):
     def _left_behind(self, context: dg.InitResourceContext) -> tuple[Session | None, Companions | None]:
         """The cluster that other processes of the run have left for a step of this one which then did not need it."""
         run = context.instance.get_run_by_id(context.run.run_id) if context.instance and context.run else None
-        cluster_id = run.tags.get(CLUSTER_TAG) if run is not None else None
-        if context.instance is None or run is None or cluster_id is None or self.scope != "run":
+        if context.instance is None or run is None or self.scope != "run":
             return None, None
-        session = self._session_for("run", first_attempt_of(context.instance, run), {})
+        chain, cluster_id = first_attempt_of(context.instance, run), run.tags.get(CLUSTER_TAG)
+        if cluster_id is None and chain == run.run_id:
+            return None, None
+        session = self._session_for("run", f"{chain}-{self._spec().digest}", {})
         return (session, Companions.of_run(context.instance, run)) if session.adopt(cluster_id) else (None, None)
 
     def _pack(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Shipment:
@@ -243,16 +258,27 @@ class EmrSparkRunner(SparkRunner):
             ),
         )
 
+    def _forget_what_was_taken(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
+        """A retry takes up what an attempt left that was killed. When the asset had its result, and asked for a retry
+        all the same, it wants another."""
+        objects = self._place().objects
+        taken = objects.read(shipment.taken) if context.retry_number else None
+        if taken is not None and taken != _attempt(context):
+            objects.delete([shipment.result, shipment.taken])
+
     def _work(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
         """See to it that the shipment's step completes: the one of an earlier attempt, or a new one."""
         from emr_pipelines.emr.objects import Objects
         from emr_pipelines.emr.shipment import next_attempt
+        from emr_pipelines.emr.states import STEP_UNFINISHED
         from emr_pipelines.emr.watch import Hint
         from emr_pipelines.runners.feed import LiveFeed, pipes_session
 
         place, hint = self._place(), Hint()
         with self._session(context, shipment.digest) as session:
-            found = session.find(shipment.prefix)
+            found = session.find(shipment.prefix, STEP_UNFINISHED)
+            if found is None and self._result_of(shipment):
+                return  # it was about to end
             attempt = shipment.attempt_of(found.name) if found else next_attempt(place.objects, shipment)
             folder = shipment.attempt_folder(attempt)
             hasty = Objects(place.aws, patience_seconds=0)  # news that cannot be had now are looked for again anyway
@@ -309,10 +335,12 @@ class EmrSparkRunner(SparkRunner):
     @contextmanager
     def _session(self, context: dg.AssetExecutionContext, digest: str) -> Iterator[Session]:
         """The cluster for a step, by scope."""
-        session = self._shared or self._new_session(context, digest)
+        with self._sharing:  # an asset may run programs in threads
+            session = self._shared or self._new_session(context, digest)
+            if self.scope != "asset":
+                self._shared = session
         session.say = context.log.info
         if self.scope != "asset":
-            self._shared = session
             self._companions = Companions.of(context, EmrSparkRunner)
             if self.scope == "run":
                 session.on_cluster_id = lambda cluster_id: context.instance.add_run_tags(
@@ -325,8 +353,8 @@ class EmrSparkRunner(SparkRunner):
                 _end_and_bill(session, self.prices, context.instance, context.log)
 
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
-        chain = first_attempt(context)
-        keys = {"asset": f"{chain}-{digest}", "run": chain, "pool": self._spec().digest}
+        chain, spec = first_attempt(context), self._spec().digest
+        keys = {"asset": f"{chain}-{digest}", "run": f"{chain}-{spec}", "pool": spec}
         kind = cast("ScopeKind", _one_of("scope", self.scope, *keys))
         tags = {
             "emr_pipelines:run_id": context.run.run_id,
@@ -393,7 +421,9 @@ class EmrSparkRunner(SparkRunner):
                 context.log.warning(f"{error}\nThe step is tried again, for this was none of its own.")
                 raise dg.RetryRequested(self.retries, self.retry_delay_seconds) from error
             facts = error.facts if isinstance(error, RunFailed) else {}
-            raise dg.Failure(str(error), metadata=facts, allow_retries=error.retryable) from error
+            # who has a retry policy means what a program raises, if not mistakes in what it was told
+            retries = error.retryable or isinstance(error, RunFailed)
+            raise dg.Failure(str(error), metadata=facts, allow_retries=retries) from error
 
 
 def _end_and_bill(
@@ -428,6 +458,11 @@ def _end_and_bill(
             key = dg.AssetKey.from_user_string(asset)
             description = f"On EMR: {bill.sentence()}"
             instance.report_runless_asset_event(dg.AssetObservation(key, description=description, metadata=cost))
+
+
+def _attempt(context: dg.AssetExecutionContext) -> bytes:
+    """Which try of which run this is."""
+    return f"{context.run.run_id} {context.retry_number}".encode()
 
 
 def _label(context: dg.AssetExecutionContext) -> str:

@@ -26,6 +26,7 @@ LOOK_SECONDS = 1.0
 LATE_SECONDS = 5.0  # how long to wait, after a step ended, for messages that are under way
 SILENT_SECONDS = 2 * ALIVE_SECONDS  # a program that has said nothing for so long may have been killed
 FIRST_ALARMS_SECONDS = 15.0  # between the first two alarms; then twice as long each time: a pause is silence too
+LONGEST_EVENT = 8192  # characters of what was printed
 LINE_END = re.compile(r"[\r\n]+")
 
 
@@ -78,6 +79,7 @@ class LiveFeed(dg.PipesMessageReader):
     def __init__(self, objects: Objects, folder: str, clock: Clock, hint: Hint, log: Callable[[str], None]) -> None:
         self._objects, self._folder, self._clock, self._hint, self._log = objects, folder, clock, hint, log
         self._lines: dict[str, str] = {"stdout": "", "stderr": ""}
+        self._printed: list[str] = []
         self.exception: RemoteException | None = None
 
     @contextmanager
@@ -132,10 +134,30 @@ class LiveFeed(dg.PipesMessageReader):
         for line in chunk.decode(errors="replace").splitlines():
             try:
                 message = json.loads(line)
-                handler.handle_message(message)
                 self._notice(message["method"], message.get("params") or {})
+                if message["method"] != "log_external_stream":
+                    self._log_lines()  # what was printed before
+                handler.handle_message(message)
             except Exception as error:  # noqa: BLE001, PERF203 (a message that cannot be read must not stop the others)
                 self._log(f"A message of the program could not be taken in ({error!r}): {line[:200]}")
+        self._log_lines()
+
+    def _log_lines(self) -> None:
+        """Log the lines that have come, in few events: each is a write to Dagster's event log, and programs that print
+        a hundred thousand lines are not rare."""
+        event: list[str] = []
+        size = 0
+        for line in self._printed:
+            for start in range(0, len(line), LONGEST_EVENT):
+                part = line[start : start + LONGEST_EVENT]
+                if event and size + len(part) > LONGEST_EVENT:
+                    self._log("\n".join(event))
+                    event, size = [], 0
+                event.append(part)
+                size += len(part)
+        if event:
+            self._log("\n".join(event))
+        self._printed.clear()
 
     def _notice(self, method: str, params: Mapping[str, Any]) -> None:
         if method in ("opened", "closed"):
@@ -145,8 +167,7 @@ class LiveFeed(dg.PipesMessageReader):
         if method == "log_external_stream":
             *lines, rest = LINE_END.split(self._lines[params["stream"]] + params["text"])
             self._lines[params["stream"]] = rest
-            for line in filter(str.strip, lines):
-                self._log(line)
+            self._printed += filter(str.strip, lines)
 
 
 class Pulse:

@@ -298,15 +298,22 @@ def test_whoever_comes_second_is_content(folder: str) -> None:
 def test_files_keep_their_names(folder: str, tmp_path: Path) -> None:
     objects = CountingObjects()
     shelf = Artifacts(objects, folder)
-    jar = tmp_path / "delta spark.jar"
+    jar = tmp_path / "delta-spark_2.12.jar"
     jar.write_bytes(b"jar" * 1_000_000)
     uri = shelf.put_file("jars", jar)
-    assert uri == f"{folder}/jars/{hashlib.sha256(jar.read_bytes()).hexdigest()}/delta spark.jar"
+    assert uri == f"{folder}/jars/{hashlib.sha256(jar.read_bytes()).hexdigest()}/delta-spark_2.12.jar"
     assert objects.read(uri) == jar.read_bytes()
     assert shelf.put_file("jars", str(jar)) == uri
     assert Artifacts(objects, folder).put_file("jars", jar) == uri
     assert objects.asked == ["exists", "upload", "exists"]
     assert shelf.put_file("files", jar).startswith(f"{folder}/files/")
+
+
+@pytest.mark.parametrize("name", ["a b.jar", "a,b.jar", "a#b.jar", "ü.jar"])
+def test_files_whose_names_spark_would_read_as_something_else(folder: str, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"jar")
+    with pytest.raises(InvalidValue, match="allowed: names of letters, digits and"):
+        Artifacts(CountingObjects(), folder).put_file("jars", tmp_path / name)
 
 
 def test_uris_of_files_are_the_clusters_business(folder: str, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_boto3s_own_waiters(with_spark: Rehearsal) -> None:
 
 def test_the_readmes_example() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (example,) = re.findall(r"```python\n(import boto3\n.*?)```", readme, re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})  # noqa: S102 (it asserts)
 
 

@@ -140,7 +140,7 @@ def test_a_cluster_carries_what_it_is_known_by(bed: Bed, monkeypatch: pytest.Mon
     (cluster,) = bed.account.emulator.clusters()
     described = bed.account.clusters.describe(cluster.id)
     (run,) = bed.instance.get_runs()
-    assert described.name == f"emr-pipelines/staging/run/{run.run_id}"
+    assert described.name == f"emr-pipelines/staging/run/{run.run_id}-{ClusterSpec().digest}"
     assert described.tags is not None
     assert {key: described.tags[f"emr_pipelines:{key}"] for key in ("deployment", "run_id", "job", "asset")} == {
         "deployment": "staging", "run_id": run.run_id, "job": run.job_name, "asset": "answer",
@@ -470,6 +470,81 @@ def test_s3_that_is_ill_for_a_while_changes_nothing(bed: Bed) -> None:
 
 
 # attempts
+
+
+def test_a_retry_that_the_asset_asks_for_computes_again(bed: Bed) -> None:
+    """It was given the result, and wants another; unlike an attempt that was killed before it had any."""
+    totals: list[int] = []
+
+    def until_there_is_more(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        totals.append(spark.run(context, add_up, PARAMS).total)
+        bed.clock.result = {"total": 7}
+        if totals[-1] < 7:
+            raise dg.RetryRequested(max_retries=2)
+
+    bed.materialize(until_there_is_more)
+    assert totals == [6, 7]
+
+
+def test_two_descriptions_of_clusters_in_one_run_are_two_clusters(bed: Bed) -> None:
+    @dg.asset
+    def one(context: dg.AssetExecutionContext, small: SparkRunner) -> None:
+        small.run(context, add_up, PARAMS)
+
+    @dg.asset
+    def two(context: dg.AssetExecutionContext, large: SparkRunner) -> None:
+        large.run(context, add_up, PARAMS)
+
+    spec = ClusterSpec.parse({"core": {"type": "r5.4xlarge", "count": 8}})
+    runners = {
+        "small": EmrSparkRunner(bucket=BUCKET, ship_dependencies=False),
+        "large": EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, cluster=spec.model_dump()),
+    }
+    assert dg.materialize([one, two], resources=runners, instance=bed.instance).success
+    clusters = bed.account.emulator.clusters()
+    assert bed.account.states() == ["TERMINATED", "TERMINATED"]
+    types = [cluster.request["Instances"]["InstanceGroups"][1]["InstanceType"] for cluster in clusters]
+    assert sorted(types) == ["m5.xlarge", "r5.4xlarge"]
+
+
+def test_mapped_steps_share_the_run_s_cluster(bed: Bed) -> None:
+    @dg.op(out=dg.DynamicOut(int))
+    def fan() -> Any:
+        for number in range(3):
+            yield dg.DynamicOutput(number, mapping_key=str(number))
+
+    @dg.op
+    def work(context: dg.OpExecutionContext, spark: EmrSparkRunner, number: int) -> int:
+        return spark.run(context, add_up, Numbers((number,))).total  # type: ignore[arg-type]
+
+    @dg.op
+    def collect(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    @dg.job(resource_defs={"spark": EmrSparkRunner(bucket=BUCKET, ship_dependencies=False)})
+    def mapped() -> None:
+        collect(fan().map(work).collect())
+
+    result = mapped.execute_in_process(instance=bed.instance)
+    assert result.output_for_node("collect") == 18
+    assert bed.account.states() == ["TERMINATED"]
+
+
+@pytest.mark.parametrize("settings", [{"bukket": "x"}, {"deployment": "staging"}])
+def test_settings_that_there_are_not(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"A setting of EmrSparkRunner is '{next(iter(settings))}'; allowed: bucket, "):
+        EmrSparkRunner(**settings)
+
+
+def test_an_explicit_retry_policy_is_not_overruled(bed: Bed) -> None:
+    bed.account.fault("step_fails", stderr="no")
+
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
+    def tried_again(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+        assert spark.run(context, add_up, PARAMS) == Total(6)
+
+    runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, log_wait_seconds=0)
+    assert dg.materialize([tried_again], resources={"spark": runner}, instance=bed.instance).success
 
 
 def test_a_committed_result_is_not_computed_again(bed: Bed) -> None:

@@ -105,8 +105,17 @@ def test_messages_are_handed_on_in_their_order_and_lines_are_logged(bed: Bed) ->
     bed.bucket.put("3.json", message("closed"))
     bed.follow(over_at=100)
     assert bed.handler.got == ["opened", *["log_external_stream"] * 4, "closed"]
-    assert bed.lines == ["one", "two", "an error", "three"]
+    assert bed.lines == ["one", "two\nan error", "three"]
     assert bed.clock.time == 0  # it ended with the last message
+
+
+def test_many_lines_are_few_events(bed: Bed) -> None:
+    text = "".join(f"line {number}\n" for number in range(10_000)) + "x" * 20_000 + "\n"
+    bed.bucket.put("1.json", said(text), message("closed"))
+    bed.follow()
+    assert len(bed.lines) < 25
+    assert max(map(len, bed.lines)) < 10_000
+    assert "\n".join(bed.lines).replace("\n", "") == text.replace("\n", "")
 
 
 def test_messages_out_of_order_wait_for_each_other(bed: Bed) -> None:
