@@ -1,6 +1,6 @@
 """From the evidence of a failure to its one probable cause: what happened, what to do, where to look. Pure.
 
-What decides, in this order: somebody cancelled the run; what the program raised, unless it only shows that Spark was
+What decides, in this order: what the program raised, unless it only shows that Spark was
 lost under it; the codes that EMR gives for the end of the cluster; a deadline; a step that others cancelled; what the
 driver's logs say. EMR's own messages are shown and never read; FailureDetails' is a line of the program's log.
 """
@@ -45,7 +45,6 @@ class Evidence:
     bootstrap: tuple[Log, ...] = ()
     timed_out_phase: str | None = None  # provisioning, queueing or running
     timed_out_seconds: float = 0
-    cancelled_by: str = ""  # who, or what, made this run stop
     log_uri: str = ""  # where a person should look
 
 
@@ -81,8 +80,6 @@ def diagnose(evidence: Evidence) -> ProbableCause:
 
 
 def _cause(evidence: Evidence) -> ProbableCause:
-    if evidence.cancelled_by:
-        return ProbableCause(Kind.CANCELLED, _sentence("The run was cancelled by", evidence.cancelled_by))
     raised = raised_remotely(evidence.exception) if evidence.exception else None
     if raised and not raised.symptom:
         return _of_raised(raised, evidence)

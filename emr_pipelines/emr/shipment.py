@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emr_pipelines.emr.artifacts import Artifacts, code_archive, requirements_of
+from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.dependencies import Dependencies
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.steps import DeployMode, Step, spark_submit
@@ -21,6 +22,25 @@ from emr_pipelines.programs.entrypoint import UNPACKED, Task
 
 DIGEST_CHARACTERS = 20
 ONE_ATTEMPT = {"spark.yarn.maxAppAttempts": "1"}  # else YARN runs a driver that failed a second time
+
+
+@dataclass(frozen=True)
+class Place:
+    """AWS as a deployment has it: its folder on S3, and what lies there."""
+
+    aws: Aws
+    objects: Objects
+    base: str
+    artifacts: Artifacts
+    dependencies: Dependencies
+
+    @classmethod
+    def at(cls, aws: Aws, base: str) -> Place:
+        objects = Objects(aws)
+        return cls(aws, objects, base, Artifacts(objects, base), Dependencies(objects, base))
+
+    def of(self, name: str) -> str:
+        return join(self.base, name)
 
 
 @dataclass(frozen=True)
@@ -112,9 +132,7 @@ def pack(
     *,
     asked_by: Sequence[str],
     label: str,
-    steps_folder: str,
-    artifacts: Artifacts,
-    dependencies: Dependencies,
+    place: Place,
     how: Submission,
     say: Callable[[str], None],
 ) -> Shipment:
@@ -131,14 +149,16 @@ def pack(
     wire.round_trip(takes, params)
     encoded = wire.encode(params)
     requirements = requirements_of(program) if how.ship_dependencies else ()
-    code = artifacts.put(".zip", code_archive([program]).data)
-    main = artifacts.put(".py", inspect.getsource(entrypoint).encode())
-    archive = dependencies.archive(requirements, how.architecture, how.python_version, say) if requirements else None
-    jars = tuple(artifacts.put_file("jars", jar) for jar in how.jars)
-    files = tuple(artifacts.put_file("files", file) for file in how.files)
+    code = place.artifacts.put(".zip", code_archive([program]).data)
+    main = place.artifacts.put(".py", inspect.getsource(entrypoint).encode())
+    archive = (
+        place.dependencies.archive(requirements, how.architecture, how.python_version, say) if requirements else None
+    )
+    jars = tuple(place.artifacts.put_file("jars", jar) for jar in how.jars)
+    files = tuple(place.artifacts.put_file("files", file) for file in how.files)
     identity = [*asked_by, name, encoded, code, main, archive, jars, files, how.deploy_mode, how.queue, dict(how.conf)]
     digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGEST_CHARACTERS]
-    folder = join(steps_folder, digest)
+    folder = join(place.of("steps"), digest)
     return Shipment(
         label=label,
         digest=digest,

@@ -3,141 +3,54 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import PrivateAttr
 
 from emr_pipelines.emr.place import base_uri, deployment_name
-from emr_pipelines.errors import EmrPipelinesError, InvalidValue, RunFailed, StepFailed, TimedOut
+from emr_pipelines.errors import EmrPipelinesError, RunFailed, StepFailed, TimedOut
 from emr_pipelines.programs import wire
-from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
+from emr_pipelines.runners.base import ParamsT, ResultT
+from emr_pipelines.runners.billing import end_and_bill, label_of
 from emr_pipelines.runners.companions import Companions
+from emr_pipelines.runners.emr_settings import EmrSettings, one_of
 from emr_pipelines.runners.lineage import first_attempt, first_attempt_of, lineage
 
 if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location that only looks at the graph needs none
     from pyspark.sql import SparkSession
 
-    from emr_pipelines.emr.artifacts import Artifacts
-    from emr_pipelines.emr.client import Aws
-    from emr_pipelines.emr.dependencies import Dependencies
-    from emr_pipelines.emr.objects import Objects
     from emr_pipelines.emr.raised import RemoteException
     from emr_pipelines.emr.session import ScopeKind, Session
-    from emr_pipelines.emr.shipment import Shipment
-    from emr_pipelines.emr.spec import ClusterSpec
-    from emr_pipelines.emr.steps import AddedStep, DeployMode, Step
+    from emr_pipelines.emr.shipment import Place, Shipment
+    from emr_pipelines.emr.steps import AddedStep, Step
     from emr_pipelines.emr.watch import End, Hint
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
-NONE = "none"
-OP = "op:"
 CLUSTER_TAG = "emr_pipelines/cluster_id"
 
 
-@dataclass(frozen=True)
-class Place:
-    """AWS as this deployment has it: its folder on S3, and what lies there."""
-
-    aws: Aws
-    objects: Objects
-    base: str
-    artifacts: Artifacts
-    dependencies: Dependencies
-
-    def of(self, name: str) -> str:
-        return f"{self.base}/{name}"
-
-
-class EmrSparkRunner(SparkRunner):
+class EmrSparkRunner(EmrSettings):
     """Runs programs as steps on a transient cluster. Entering it does nothing remote; the cluster is launched with the
     first program, shared by what its `scope` says, and ended by whoever leaves last.
 
-    All attempts at a step count as one: a program that has returned a result for the same parameters is not run again
-    by a retry, nor by the same step a second time.
+    All attempts at a step count as one: what an attempt that was killed has begun, or finished, is taken up by the
+    next, and the same program with the same parameters runs once in a step. A retry after the asset had the result
+    runs it again.
     """
-
-    bucket: str = Field(
-        default="",
-        description="Where code, logs and results go: my-bucket, or s3://my-bucket/prefix. Empty: what "
-        "EMR_PIPELINES_BUCKET says.",
-    )
-    cluster: dict[str, Any] = Field(
-        default={},
-        description="The cluster, as a ClusterSpec: release_label, primary, core, task or fleets, and so on; what is "
-        "left out has a cheap default; 'none' stands for null, as in core: none.",
-    )
-    scope: str = Field(
-        default="run",
-        description="Who shares a cluster: 'asset' (nobody), 'run' (the steps of a run), or 'pool' (whoever needs the "
-        "same cluster; it ends when idle).",
-    )
-    pool_size: int = Field(default=1, ge=1, le=100, description="With scope 'pool': at most so many clusters.")
-    deploy_mode: str = Field(
-        default="client",
-        description="Where the driver runs: 'client', on the primary node, or 'cluster', in a YARN container.",
-    )
-    queue: str = Field(default="", description="The YARN queue of the programs.")
-    spark_config: dict[str, str] = Field(
-        default={}, description="Spark properties of the programs, for instance {'spark.executor.memory': '4g'}."
-    )
-    jars: list[str] = Field(default=[], description="Jars for the programs: files of this machine, or s3:// URIs.")
-    files: list[str] = Field(
-        default=[], description="Files to place where programs run: of this machine, or s3:// URIs."
-    )
-    ship_dependencies: bool = Field(
-        default=True,
-        description="Send the packages in the programs' REQUIREMENTS along. False: the cluster has them, by a "
-        "bootstrap action or an image.",
-    )
-    provisioning_minutes: float = Field(default=60, gt=0, description="How long a cluster may take to come up.")
-    queueing_minutes: float = Field(default=24 * 60, gt=0, description="How long a step may wait for others.")
-    running_minutes: float = Field(default=24 * 60, gt=0, description="How long a step may run.")
-    log_wait_seconds: float = Field(
-        default=330,
-        ge=0,
-        description="How long to wait for the logs of a failed step when nothing else says why it failed; EMR pushes "
-        "them every 300 seconds.",
-    )
-    retries: int = Field(
-        default=2, ge=0, description="How often a step is tried again that AWS, not the program, made fail."
-    )
-    retry_delay_seconds: float = Field(default=30, ge=0, description="How long to wait before it is tried again.")
-    prices: dict[str, float] = Field(
-        default={},
-        description="USD per instance and hour, EMR's share included, by instance type, or type and market: "
-        "{'m5.xlarge': 0.24, 'm5.xlarge spot': 0.12}. Empty: AWS's price list, where it can be read.",
-    )
 
     _built: Place | None = PrivateAttr(default=None)
     _shared: Session | None = PrivateAttr(default=None)
     _companions: Companions | None = PrivateAttr(default=None)
     _sharing: Any = PrivateAttr(default_factory=threading.Lock)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_settings(cls, settings: Any) -> Any:
-        unknown = set(settings) - set(cls.model_fields) if isinstance(settings, Mapping) else set()
-        if unknown:
-            allowed = ", ".join(cls.model_fields)
-            raise InvalidValue("A setting of EmrSparkRunner", ", ".join(sorted(unknown)), allowed)
-        return settings
-
-    @field_validator("cluster", mode="before")
-    @classmethod
-    def _as_data(cls, value: Any) -> Any:
-        """A ClusterSpec can be given as such. Dagster's config knows no null, so 'none' stands for it."""
-        data = value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
-        return {name: NONE if member is None else member for name, member in data.items()}
 
     def run(
         self,
@@ -170,7 +83,7 @@ class EmrSparkRunner(SparkRunner):
         with self._failures(context):
             identity = json.dumps([lineage(context), context.get_step_execution_context().step.key, step.request()])
             digest = sha256(identity.encode()).hexdigest()[:20]
-            prefix = f"{_label(context)} {step.name} {digest}."
+            prefix = f"{label_of(context)} {step.name} {digest}."
             with self._session(context, digest) as session:
                 found = session.find(prefix)
                 step_id = found.id if found else session.add(replace(step, name=prefix + uuid.uuid4().hex[:8]))
@@ -216,7 +129,7 @@ class EmrSparkRunner(SparkRunner):
             elif companions is not None and companions.may_come():
                 log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
             else:
-                _end_and_bill(session, self.prices, context.instance, log)
+                end_and_bill(session, self.prices, context.instance, log)
         except Exception as error:  # noqa: BLE001 (what the steps came to stands; the idle timeout is behind this)
             log.warning(f"The run's cluster, if it has one, ends when it is idle: {error}")
         finally:
@@ -230,32 +143,20 @@ class EmrSparkRunner(SparkRunner):
         chain, cluster_id = first_attempt_of(context.instance, run), run.tags.get(CLUSTER_TAG)
         if cluster_id is None and chain == run.run_id:
             return None, None
-        session = self._session_for("run", f"{chain}-{self._spec().digest}", {})
+        session = self._session_for("run", f"{chain}-{self.spec().digest}", {})
         return (session, Companions.of_run(context.instance, run)) if session.adopt(cluster_id) else (None, None)
 
     def _pack(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Shipment:
-        from emr_pipelines.emr.shipment import Submission, pack
+        from emr_pipelines.emr.shipment import pack
 
-        place, spec = self._place(), self._spec()
         return pack(
             program,
             params,
             asked_by=(lineage(context), context.get_step_execution_context().step.key),
-            label=_label(context),
-            steps_folder=place.of("steps"),
-            artifacts=place.artifacts,
-            dependencies=place.dependencies,
+            label=label_of(context),
+            place=self._place(),
             say=context.log.info,
-            how=Submission(
-                deploy_mode=cast("DeployMode", _one_of("deploy_mode", self.deploy_mode, "client", "cluster")),
-                queue=self.queue,
-                conf=self.spark_config,
-                jars=tuple(self.jars),
-                files=tuple(self.files),
-                architecture=spec.architecture,
-                python=spec.python,
-                ship_dependencies=self.ship_dependencies,
-            ),
+            how=self.submission(),
         )
 
     def _forget_what_was_taken(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
@@ -350,24 +251,23 @@ class EmrSparkRunner(SparkRunner):
             yield session
         finally:
             if self.scope == "asset":
-                _end_and_bill(session, self.prices, context.instance, context.log)
+                end_and_bill(session, self.prices, context.instance, context.log)
 
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
-        chain, spec = first_attempt(context), self._spec().digest
+        chain, spec = first_attempt(context), self.spec().digest
         keys = {"asset": f"{chain}-{digest}", "run": f"{chain}-{spec}", "pool": spec}
-        kind = cast("ScopeKind", _one_of("scope", self.scope, *keys))
+        kind = cast("ScopeKind", one_of("scope", self.scope, *keys))
         tags = {
             "emr_pipelines:run_id": context.run.run_id,
             "emr_pipelines:job": context.run.job_name,
-            "emr_pipelines:asset": _label(context)[:256],
+            "emr_pipelines:asset": label_of(context)[:256],
         }
         return self._session_for(kind, keys[kind], tags)
 
     def _session_for(self, kind: ScopeKind, key: str, tags: Mapping[str, str]) -> Session:
         from emr_pipelines.emr.session import Scope, Session
-        from emr_pipelines.emr.watch import Deadlines
 
-        place, spec = self._place(), self._spec()
+        place, spec = self._place(), self.spec()
         return Session(
             place.aws,
             spec,
@@ -375,7 +275,7 @@ class EmrSparkRunner(SparkRunner):
             place.base,
             deployment_name(),
             {**tags, "emr_pipelines:deployment": deployment_name(), "emr_pipelines:spec": spec.digest},
-            Deadlines(60 * self.provisioning_minutes, 60 * self.queueing_minutes, 60 * self.running_minutes),
+            self.deadlines(),
         )
 
     def _result_of(self, shipment: Shipment, within_seconds: float = 0) -> dict[str, Any] | None:
@@ -389,27 +289,11 @@ class EmrSparkRunner(SparkRunner):
 
     def _place(self) -> Place:
         if self._built is None:
-            from emr_pipelines.emr.artifacts import Artifacts
             from emr_pipelines.emr.client import Aws
-            from emr_pipelines.emr.dependencies import Dependencies
-            from emr_pipelines.emr.objects import Objects
+            from emr_pipelines.emr.shipment import Place
 
-            aws = Aws()
-            objects = Objects(aws)
-            base = base_uri(self.bucket)
-            artifacts = Artifacts(objects, base)
-            self._built = Place(aws, objects, base, artifacts, Dependencies(objects, base))
+            self._built = Place.at(Aws(), base_uri(self.bucket))
         return self._built
-
-    def _spec(self) -> ClusterSpec:
-        from emr_pipelines.emr.spec import ClusterSpec
-
-        roles = {
-            "service_role": os.environ.get("EMR_PIPELINES_SERVICE_ROLE", "").strip(),
-            "instance_profile": os.environ.get("EMR_PIPELINES_INSTANCE_PROFILE", "").strip(),
-        }
-        told = {name: None if member == NONE else member for name, member in self.cluster.items()}
-        return ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **told})
 
     @contextmanager
     def _failures(self, context: dg.AssetExecutionContext) -> Iterator[None]:
@@ -426,53 +310,6 @@ class EmrSparkRunner(SparkRunner):
             raise dg.Failure(str(error), metadata=facts, allow_retries=retries) from error
 
 
-def _end_and_bill(
-    session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
-) -> None:
-    """End a cluster, and say what it cost, all in all and for each asset whose steps ran on it. Raises nothing: what
-    the steps came to stands, and what went wrong first is what has to be heard."""
-    cluster_id = session.cluster_id
-    if cluster_id is None:
-        return
-    page = session.page
-    try:
-        session.end()
-    except EmrPipelinesError as error:
-        log.error(f"It is not sure that cluster {cluster_id} has ended ({error}); look at {page}")  # noqa: TRY400
-        return
-    try:
-        bill, steps = session.bill(cluster_id, prices)
-    except EmrPipelinesError as error:  # what it cost is worth no failure
-        log.warning(f"What cluster {cluster_id} cost could not be found out: {error}")
-        return
-    log.info(f"Cluster {cluster_id} had {bill.sentence()}")
-    if instance is None:
-        return
-    for label, ids in steps.items():
-        assets = [] if label.startswith(OP) else label.split(",")
-        for asset in assets:
-            share = bill.share_of(ids) / len(assets)
-            cost: dict[str, Any] = {"cluster": dg.MetadataValue.json(bill.metadata()), "cost_share": share}
-            if bill.usd is not None:
-                cost["cost_usd"] = bill.usd * share
-            key = dg.AssetKey.from_user_string(asset)
-            description = f"On EMR: {bill.sentence()}"
-            instance.report_runless_asset_event(dg.AssetObservation(key, description=description, metadata=cost))
-
-
 def _attempt(context: dg.AssetExecutionContext) -> bytes:
     """Which try of which run this is."""
     return f"{context.run.run_id} {context.retry_number}".encode()
-
-
-def _label(context: dg.AssetExecutionContext) -> str:
-    """Whose step it is: the assets' keys, or the op's name behind OP."""
-    if not context.has_assets_def:
-        return f"{OP}{context.op_execution_context.op.name}"
-    return ",".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
-
-
-def _one_of(name: str, value: str, *allowed: str) -> str:
-    if value not in allowed:
-        raise InvalidValue(name, value, ", ".join(allowed))
-    return value

@@ -342,7 +342,6 @@ NON_ZERO = ErrorDetail(
         (ended("USER_REQUEST", step_state="RUNNING"), "CANCELLED", "terminated the cluster before"),
         (ended("STEP_FAILURE"), "CANCELLED", "because another step failed"),
         (Evidence(step_state="CANCELLED"), "CANCELLED", "Somebody else cancelled the step."),
-        (Evidence(cancelled_by="the user"), "CANCELLED", "The run was cancelled by the user."),
         (Evidence(timed_out_phase="provisioning", timed_out_seconds=1800), "TIMED_OUT", "not ready after 30 minutes."),
         (Evidence(timed_out_phase="queueing", timed_out_seconds=90), "TIMED_OUT", "not begun after 90 seconds."),
         (Evidence(timed_out_phase="running", timed_out_seconds=90_000), "TIMED_OUT", "not done after 1,500 minutes."),
@@ -409,7 +408,6 @@ BAD_WORDS = (
         # what Pipes brought, and what else there is
         (failed(py4j(S3_DENIED), exception=REMOTE), "USER_EXCEPTION"),
         (ended("INSTANCE_FAILURE", exception=REMOTE), "USER_EXCEPTION"),
-        (failed(exception=REMOTE, cancelled_by="the user"), "CANCELLED"),
         (failed(exception=REMOTE, timed_out_phase="running"), "USER_EXCEPTION"),
         # what only shows that the JVM, or the cluster, was lost
         (ended("INSTANCE_FAILURE", exception=STOPPED), "INSTANCE_LOST"),

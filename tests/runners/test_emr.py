@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.emr import client
+from emr_pipelines.emr.cluster import Clusters
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ENDED
 from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
@@ -696,3 +697,17 @@ def test_without_prices_there_is_no_sum_and_no_failure(bed: Bed) -> None:
     assert event.asset_observation is not None
     assert "cost_usd" not in event.asset_observation.metadata
     assert any("price not known" in line for line in bed.log)
+
+
+def test_a_cluster_whose_launch_was_interrupted_is_found_and_ended(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is interrupted while the answer of RunJobFlow is on its way."""
+    launch = Clusters.launch
+
+    def interrupted(self: Clusters, request: dict[str, Any]) -> str:
+        launch(self, request)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Clusters, "launch", interrupted)
+    with pytest.raises((KeyboardInterrupt, Failed, dg.DagsterExecutionInterruptedError)):
+        bed.run()
+    assert bed.account.states() == ["TERMINATED"]
