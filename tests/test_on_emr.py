@@ -209,6 +209,17 @@ def test_a_driver_that_is_killed_is_noticed(on_emr: OnEmr) -> None:
     assert "OUT_OF_MEMORY" in on_emr.log() or "137" in on_emr.log()
 
 
+def test_a_result_and_messages_that_are_seen_late_fail_nothing(on_emr: OnEmr) -> None:
+    bucket = on_emr.bucket
+    late = [(f"{bucket}/*/attempt-1/1.json", 8), (f"{bucket}/*/result.json", 6)]
+    on_emr.emulator.faults.add([{"fault": "objects_late", "key": key, "seconds": seconds} for key, seconds in late])
+    on_emr.run(*on_emr.job("pi_job"), config={"resources": RUNS_HERE, "ops": PI})
+    assert "opened dagster pipes" in on_emr.log()
+    lines = [line for line in on_emr.log().splitlines() if " INFO " in line and "monte_carlo with" in line]
+    assert len(lines) == 1
+    assert [str(step.state) for step in on_emr.steps] == ["COMPLETED"]
+
+
 @pytest.mark.parametrize("target", ["local", "emr"])
 def test_the_program_of_the_readme_runs_here_and_there(on_emr: OnEmr, target: str) -> None:
     files = project_files()
