@@ -23,7 +23,7 @@ from emr_pipelines.errors import AwsError, InvalidValue
 FIRST_INTERVAL_SECONDS = 1.0
 LONGEST_INTERVAL_SECONDS = 60.0  # AWS advises a minute per step for fleets of jobs
 QUICK_INTERVAL_SECONDS = 2.0  # when the step is about to end
-QUICK_FOR_SECONDS = 45.0
+QUICK_FOR_SECONDS = 30.0
 SECOND_LOOK_SECONDS = 3.0  # after a hint: EMR learns later than we do that a process is gone
 GROWTH = 1.4
 JITTER = 0.15
@@ -123,7 +123,7 @@ class Watch:
                 if cluster is not None and cluster.state in STARTING_UP:
                     now_in = Phase.PROVISIONING
                 if now_in is not phase:
-                    phase, since, self._interval = now_in, self._clock.now(), FIRST_INTERVAL_SECONDS
+                    phase, since, self._interval = now_in, self._clock.now(), 3 * FIRST_INTERVAL_SECONDS
                 elif self._deadline_passed(phase, since):
                     return End(step, cluster, timed_out=phase)
             polls += 1
