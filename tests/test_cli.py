@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +20,7 @@ from click.testing import CliRunner, Result
 
 import emr_pipelines
 from emr_pipelines import cli
-from emr_pipelines.emulator import Emulator, ManualClock
-from tests.emulator.conftest import DURATIONS, SCRIPTED, UP, Rehearsal, until
+from tests.emulator.conftest import UP, EmulatedClock, Rehearsal, rehearsing, until
 
 COMMAND = [sys.executable, "-c", "from emr_pipelines.cli import main; main()", "emulator"]
 
@@ -162,28 +160,11 @@ def test_the_emulator_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 # clusters and doctor
 
 
-class Passing:
-    """The emulator's clock for a client: a pause lets the emulator's time pass."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
-
-    def now(self) -> float:
-        return self._emulator._agenda.now()
-
-    def pause(self, seconds: float, until: object = None) -> None:  # noqa: ARG002
-        self._emulator.advance(seconds)
-
-
 @pytest.fixture
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
-    with Emulator(
-        tmp_path / "emulator", clock=ManualClock(time.time()), durations=DURATIONS, scripted=SCRIPTED
-    ) as emulator:
-        for name, value in emulator.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr("emr_pipelines.emr.client.SystemClock", lambda: Passing(emulator))
-        yield Rehearsal(emulator, [])
+    with rehearsing(tmp_path / "emulator", monkeypatch) as rehearsal:
+        monkeypatch.setattr("emr_pipelines.emr.client.SystemClock", lambda: EmulatedClock(rehearsal.emulator))
+        yield rehearsal
 
 
 def run(*words: str, answer: str | None = None) -> Result:

@@ -18,6 +18,7 @@ README = Path(__file__).parent.parent / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="the built package is tested without the README")
 
 CALL = re.compile(r'\.call\(\s*"(\w+)",\s*"(\w+)"')
+EMR_PAGES = re.compile(r'emr_pages\(\w+(?:\._aws)?, "(\w+)"')
 S3_CALL = re.compile(r'self\._call\("(\w+)"')
 # what a call needs that is not called so
 ACTIONS = {
@@ -60,7 +61,8 @@ def test_the_policy_allows_what_is_called_and_no_more() -> None:
     called = set()
     for path in package.rglob("*.py"):
         if "emulator" not in path.parts:
-            found = [("s3", operation) for operation in S3_CALL.findall(path.read_text())]
+            found = [("emr", operation) for operation in EMR_PAGES.findall(path.read_text())]
+            found += [("s3", operation) for operation in S3_CALL.findall(path.read_text())]
             for service, operation in found + CALL.findall(path.read_text()):
                 action = "".join(part.capitalize() for part in operation.split("_"))
                 prefix = "elasticmapreduce" if service == "emr" else service

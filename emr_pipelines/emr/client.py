@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -185,6 +186,17 @@ class Aws:
                         raise
                     raise mapped from error
             return self._clients[key]
+
+
+def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
+    """The pages of one of EMR's lists (`list_steps`, say), each when it is wanted. May raise the AwsErrors."""
+    marker: dict[str, Any] = {}
+    while True:
+        page = aws.call("emr", operation, **request, **marker)
+        yield page
+        if "Marker" not in page:
+            return
+        marker = {"Marker": page["Marker"]}
 
 
 def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:  # noqa: PLR0911 (one per kind)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.client import Aws, emr_pages
 from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.errors import RequestRefused, ResponseLost
 
@@ -82,24 +82,20 @@ class Clusters:
         first."""
         since = datetime.fromtimestamp(self._clock.now(), timezone.utc) - LOOKED_BACK
         request: dict[str, Any] = {"ClusterStates": sorted(map(str, ACTIVE)), "CreatedAfter": since}
-        found: list[Cluster] = []
-        marker: dict[str, Any] = {}
-        while True:
-            page = self._aws.call("emr", "list_clusters", **request, **marker)
-            found += [_cluster(entry) for entry in page["Clusters"]]
-            if "Marker" not in page:
-                return [cluster for cluster in found if cluster.name == prefix or cluster.name.startswith(f"{prefix}/")]
-            marker = {"Marker": page["Marker"]}
+        pages = emr_pages(self._aws, "list_clusters", **request)
+        found = [_cluster(entry) for page in pages for entry in page["Clusters"]]
+        return [cluster for cluster in found if cluster.name == prefix or cluster.name.startswith(f"{prefix}/")]
 
     def describe(self, cluster_id: str) -> Cluster:
         return _cluster(self._aws.call("emr", "describe_cluster", ClusterId=cluster_id)["Cluster"])
 
     def lost_spot_instances(self, cluster_id: str) -> list[str]:
         """The EC2 ids of the Spot instances that failed, as those do that EC2 reclaims."""
-        request: dict[str, Any] = {"ClusterId": cluster_id, "InstanceStates": ["TERMINATED"]}
+        pages = emr_pages(self._aws, "list_instances", ClusterId=cluster_id, InstanceStates=["TERMINATED"])
         return [
             instance.get("Ec2InstanceId", "")
-            for instance in self._aws.call("emr", "list_instances", **request)["Instances"]
+            for page in pages
+            for instance in page["Instances"]
             if instance.get("Market") == "SPOT"
             and instance["Status"].get("StateChangeReason", {}).get("Code") == "INSTANCE_FAILURE"
         ]

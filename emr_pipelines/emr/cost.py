@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.client import Aws, emr_pages
 from emr_pipelines.emr.pricing import PRICES_WITHIN_SECONDS, SPOT, PriceList
 from emr_pipelines.emr.steps import AddedStep, Steps
 
@@ -47,7 +47,7 @@ class Bill:
     savings plan takes off are not in it.
 
     up_seconds: from when it was ready until it had ended; 0 when it never was. busy_seconds: of these, the time in
-        which at least one step ran. step_seconds: how long each step ran, by its id.
+        which at least one step ran. step_seconds, step_names: how long each step ran, and its name, by its id.
     """
 
     cluster_id: str
@@ -57,6 +57,7 @@ class Bill:
     up_seconds: float
     busy_seconds: float
     step_seconds: Mapping[str, float]
+    step_names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def idle_share(self) -> float | None:
@@ -135,7 +136,8 @@ def bill(aws: Aws, cluster_id: str, prices: Mapping[str, float], look_up: bool =
     now = datetime.fromtimestamp(aws.clock.now(), timezone.utc)
     end, ready = times.get("EndDateTime") or now, times.get("ReadyDateTime")
     seconds_by_kind: dict[tuple[str, str], list[int]] = {}
-    for instance in _instances(aws, cluster_id):
+    pages = emr_pages(aws, "list_instances", ClusterId=cluster_id)
+    for instance in (instance for page in pages for instance in page["Instances"]):
         if seconds := _billed_seconds(instance, end):
             market = SPOT if instance.get("Market") == "SPOT" else ON_DEMAND
             seconds_by_kind.setdefault((instance.get("InstanceType", "?"), market), []).append(seconds)
@@ -153,17 +155,8 @@ def bill(aws: Aws, cluster_id: str, prices: Mapping[str, float], look_up: bool =
         up_seconds=max(0.0, (end - ready).total_seconds()) if ready else 0.0,
         busy_seconds=_covered_seconds(_run_intervals(steps, ready, end)),
         step_seconds={step.id: _seconds_of(step, end) for step in reversed(steps)},
+        step_names={step.id: step.name for step in reversed(steps)},
     )
-
-
-def _instances(aws: Aws, cluster_id: str) -> Iterator[dict[str, Any]]:
-    marker: dict[str, Any] = {}
-    while True:
-        page = aws.call("emr", "list_instances", ClusterId=cluster_id, **marker)
-        yield from page["Instances"]
-        if "Marker" not in page:
-            return
-        marker = {"Marker": page["Marker"]}
 
 
 def _billed_seconds(instance: Mapping[str, Any], end: datetime) -> int:

@@ -34,8 +34,7 @@ class Evidence:
     failure_reason: str = ""  # Step.Status.FailureDetails
     failure_message: str = ""
     failure_log: str = ""
-    step_change_code: str = ""  # Step.Status.StateChangeReason
-    step_change_message: str = ""
+    step_change_message: str = ""  # Step.Status.StateChangeReason
     cluster_state: str = ""
     cluster_change_code: str = ""  # Cluster.Status.StateChangeReason
     cluster_change_message: str = ""

@@ -19,7 +19,6 @@ LOG = logging.getLogger(__name__)
 # A cluster younger than this is left alone whatever is known of its run: the record of a run may be written, or come
 # from another machine, after its cluster was launched; and no cluster is up much sooner, so little is lost.
 GRACE_SECONDS = 600.0
-MAX_AGE_SECONDS = 24 * 3600.0
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NAME_PARTS = 4  # product, deployment, kind, key
 
@@ -88,7 +87,7 @@ def find_orphans(
     clusters: Iterable[Cluster],
     run_is: Callable[[str], RunIs],
     now: float,
-    max_age_seconds: float = MAX_AGE_SECONDS,
+    max_age_seconds: float,
     grace_seconds: float = GRACE_SECONDS,
 ) -> list[Orphan]:
     """Those of the clusters that nobody needs.

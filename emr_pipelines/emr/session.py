@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -83,7 +83,7 @@ class Session:
         cluster_id, launched = self._acquire(prefix)
         if launched:
             return None
-        return self._step_of(cluster_id, prefix, states)
+        return _step_of(self._steps.all(cluster_id), prefix, states)
 
     def add(self, step: Step) -> str:
         """Add a step, on another cluster if this one has ended meanwhile. Returns its id."""
@@ -143,7 +143,6 @@ class Session:
             Evidence(
                 exception=exception,
                 step_state=step.state,
-                step_change_code=step.reason_code,
                 step_change_message=step.reason,
                 failure_reason=step.failure_reason,
                 failure_message=step.failure_message,
@@ -185,10 +184,11 @@ class Session:
 
     def bill(self, cluster_id: str, prices: Mapping[str, float]) -> tuple[Bill, dict[str, list[str]]]:
         """What a cluster cost, and the ids of its steps by the first word of their names, which says whose they are."""
+        found = bill(self._aws, cluster_id, prices, look_up=not prices)
         by_label: dict[str, list[str]] = {}
-        for step in self._steps.all(cluster_id):
-            by_label.setdefault(step.name.partition(" ")[0], []).append(step.id)
-        return bill(self._aws, cluster_id, prices, look_up=not prices), by_label
+        for step_id, name in found.step_names.items():
+            by_label.setdefault(name.partition(" ")[0], []).append(step_id)
+        return found, by_label
 
     @property
     def page(self) -> str:
@@ -220,10 +220,6 @@ class Session:
             return False
         self.cluster_id = cluster_id
         return True
-
-    def _step_of(self, cluster_id: str, prefix: str, states: frozenset[StepState]) -> AddedStep | None:
-        steps = [step for step in self._steps.all(cluster_id) if step.name.startswith(prefix)]
-        return next((step for step in steps if step.state in states), None)
 
     def _acquire(self, prefix: str = "") -> tuple[str, bool]:
         """The cluster's id, and whether it was launched just now. In a pool, the one that has a step of this prefix."""
@@ -266,10 +262,11 @@ class Session:
             if cluster_id is None or not self._leases.takes_steps(cluster_id):
                 free = free or key
                 continue
-            if prefix and self._step_of(cluster_id, prefix, STEP_WORTH_ATTACHING):
+            steps = self._steps.all(cluster_id)
+            if prefix and _step_of(steps, prefix, STEP_WORTH_ATTACHING):
                 return key
-            waiting[key] = sum(step.state in STEP_UNFINISHED for step in self._steps.all(cluster_id))
-        with_room = [key for key, steps in waiting.items() if steps < self._spec.step_concurrency]
+            waiting[key] = sum(step.state in STEP_UNFINISHED for step in steps)
+        with_room = [key for key, unfinished in waiting.items() if unfinished < self._spec.step_concurrency]
         return next(iter(with_room), free) or min(waiting, key=lambda key: waiting[key])
 
     def _on_cluster(self, cluster: Cluster) -> None:
@@ -290,3 +287,8 @@ class Session:
         if what not in self._told:
             self._told.add(what)
             self.say(text)
+
+
+def _step_of(steps: Iterable[AddedStep], prefix: str, states: frozenset[StepState]) -> AddedStep | None:
+    """The newest of the steps that is in one of these states and whose name begins so."""
+    return next((step for step in steps if step.name.startswith(prefix) and step.state in states), None)

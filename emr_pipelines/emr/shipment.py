@@ -157,7 +157,7 @@ def pack(
     jars = tuple(place.artifacts.put_file("jars", jar) for jar in how.jars)
     files = tuple(place.artifacts.put_file("files", file) for file in how.files)
     identity = [*asked_by, name, encoded, code, main, archive, jars, files, how.deploy_mode, how.queue, dict(how.conf)]
-    digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGEST_CHARACTERS]
+    digest = digest_of(identity)
     folder = join(place.of("steps"), digest)
     return Shipment(
         label=label,
@@ -170,6 +170,11 @@ def pack(
         jars=jars,
         files=files,
     )
+
+
+def digest_of(identity: object) -> str:
+    """By what a piece of work is known: a digest of JSON values that tell it from any other."""
+    return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def next_attempt(objects: Objects, shipment: Shipment) -> int:

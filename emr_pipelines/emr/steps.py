@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.client import Aws, emr_pages
 from emr_pipelines.emr.states import StepState
 from emr_pipelines.errors import InvalidValue, ResponseLost
 
@@ -170,14 +170,8 @@ class Steps:
 
     def all(self, cluster_id: str) -> list[AddedStep]:
         """All steps of a cluster, newest first."""
-        found: list[AddedStep] = []
-        marker: dict[str, Any] = {}
-        while True:
-            page = self._aws.call("emr", "list_steps", ClusterId=cluster_id, **marker)
-            found += [_step(entry) for entry in page["Steps"]]
-            if "Marker" not in page:
-                return found
-            marker = {"Marker": page["Marker"]}
+        pages = emr_pages(self._aws, "list_steps", ClusterId=cluster_id)
+        return [_step(entry) for page in pages for entry in page["Steps"]]
 
     def describe(self, cluster_id: str, step_id: str) -> AddedStep:
         return _step(self._aws.call("emr", "describe_step", ClusterId=cluster_id, StepId=step_id)["Step"])

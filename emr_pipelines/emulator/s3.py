@@ -65,13 +65,14 @@ def with_content(head: Response, file: BinaryIO) -> Response:
 
 
 def _blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    file.seek(start)
-    while start < end:
-        block = file.read(min(BLOCK_BYTES, end - start))
-        if not block:
-            raise ConnectionResetError(f"{file.name} became shorter while it was read")
-        start += len(block)
-        yield block
+    with file:  # werkzeug does not close a response whose client has gone
+        file.seek(start)
+        while start < end:
+            block = file.read(min(BLOCK_BYTES, end - start))
+            if not block:
+                raise ConnectionResetError(f"{file.name} became shorter while it was read")
+            start += len(block)
+            yield block
 
 
 def error_response(code: str, request: Request) -> Response:

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -78,11 +77,11 @@ class EmrSparkRunner(EmrSettings):
 
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
         """Run any other step (emr/steps.py makes them: Hive, Pig, a jar, a shell command, ...), to its good end."""
+        from emr_pipelines.emr.shipment import digest_of
         from emr_pipelines.emr.watch import Hint
 
         with self._failures(context):
-            identity = json.dumps([lineage(context), context.get_step_execution_context().step.key, step.request()])
-            digest = sha256(identity.encode()).hexdigest()[:20]
+            digest = digest_of([*_asked_by(context), step.request()])
             prefix = f"{label_of(context)} {step.name} {digest}."
             with self._session(context, digest) as session:
                 found = session.find(prefix)
@@ -143,7 +142,7 @@ class EmrSparkRunner(EmrSettings):
         chain, cluster_id = first_attempt_of(context.instance, run), run.tags.get(CLUSTER_TAG)
         if cluster_id is None and chain == run.run_id:
             return None, None
-        session = self._session_for("run", f"{chain}-{self.spec().digest}", {})
+        session = self._session_for("run", self._run_key(chain), {})
         return (session, Companions.of_run(context.instance, run)) if session.adopt(cluster_id) else (None, None)
 
     def _pack(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Shipment:
@@ -152,7 +151,7 @@ class EmrSparkRunner(EmrSettings):
         return pack(
             program,
             params,
-            asked_by=(lineage(context), context.get_step_execution_context().step.key),
+            asked_by=_asked_by(context),
             label=label_of(context),
             place=self._place(),
             say=context.log.info,
@@ -254,8 +253,8 @@ class EmrSparkRunner(EmrSettings):
                 end_and_bill(session, self.prices, context.instance, context.log)
 
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
-        chain, spec = first_attempt(context), self.spec().digest
-        keys = {"asset": f"{chain}-{digest}", "run": f"{chain}-{spec}", "pool": spec}
+        chain = first_attempt(context)
+        keys = {"asset": f"{chain}-{digest}", "run": self._run_key(chain), "pool": self.spec().digest}
         kind = cast("ScopeKind", one_of("scope", self.scope, *keys))
         tags = {
             "emr_pipelines:run_id": context.run.run_id,
@@ -263,6 +262,10 @@ class EmrSparkRunner(EmrSettings):
             "emr_pipelines:asset": label_of(context)[:256],
         }
         return self._session_for(kind, keys[kind], tags)
+
+    def _run_key(self, chain: str) -> str:
+        """Two runners of one run may describe two clusters."""
+        return f"{chain}-{self.spec().digest}"
 
     def _session_for(self, kind: ScopeKind, key: str, tags: Mapping[str, str]) -> Session:
         from emr_pipelines.emr.session import Scope, Session
@@ -308,6 +311,11 @@ class EmrSparkRunner(EmrSettings):
             # who has a retry policy means what a program raises, if not mistakes in what it was told
             retries = error.retryable or isinstance(error, RunFailed)
             raise dg.Failure(str(error), metadata=facts, allow_retries=retries) from error
+
+
+def _asked_by(context: dg.AssetExecutionContext) -> tuple[str, str]:
+    """The work that all attempts at this step have in common: whose it is, and the step."""
+    return lineage(context), context.get_step_execution_context().step.key
 
 
 def _attempt(context: dg.AssetExecutionContext) -> bytes:

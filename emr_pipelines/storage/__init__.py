@@ -14,7 +14,7 @@ the rules are the same on this machine and on S3:
     folder      what the rules need of a place; local and s3 are the two there are
 """
 
-from emr_pipelines.storage.folder import STORAGE_MARK
+from emr_pipelines.programs.text import STORAGE_MARK
 from emr_pipelines.storage.storage import Storage
 from emr_pipelines.storage.versions import ABANDONED_AFTER, Published, Version
 

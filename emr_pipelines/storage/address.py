@@ -6,13 +6,12 @@ import os
 import re
 from pathlib import Path
 
-from emr_pipelines.emr.place import base_uri
+from emr_pipelines.emr.place import BUCKET_NAME, base_uri
 from emr_pipelines.errors import InvalidValue, StorageUnusable
 
 DEFAULT_STORAGE = "data"
 GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 ALLOWED = (
     "a folder on this machine, as a path or a file:// URI, or s3://bucket/prefix, with none of "
     f"{' '.join(GLOB_CHARACTERS)} in it"
@@ -55,7 +54,7 @@ def _default() -> str:
 def _on_s3(address: str) -> str:
     bucket, *names = address.removeprefix("s3://").rstrip("/").split("/")
     # Hadoop would read s3://bucket/a//b and s3://bucket/a/../b as other keys than S3 does
-    if not BUCKET.fullmatch(bucket) or any(name in {"", ".", ".."} for name in names):
+    if not re.fullmatch(BUCKET_NAME, bucket) or any(name in {"", ".", ".."} for name in names):
         raise _not_allowed(address)
     return "/".join(["s3:/", bucket, *names])
 

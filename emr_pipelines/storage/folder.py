@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-STORAGE_MARK = ".emr_pipelines_storage"  # tells those who look for text that this is not theirs
 PUBLISHED = "_published.json"  # a leading underscore: Spark passes over it
 
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emr_pipelines.errors import StorageUnusable
-from emr_pipelines.storage.folder import PUBLISHED, STORAGE_MARK, Found
+from emr_pipelines.programs.text import STORAGE_MARK
+from emr_pipelines.storage.folder import PUBLISHED, Found
 
 LOCK = ".lock"
 

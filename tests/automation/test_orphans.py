@@ -15,8 +15,7 @@ import pytest
 from emr_pipelines.automation.orphans import SETTLED_SECONDS, orphaned_clusters_sensor, runs_of
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.orphans import RunIs
-from emr_pipelines.emulator import Emulator, ManualClock
-from tests.emulator.conftest import DURATIONS, SCRIPTED, Rehearsal
+from tests.emulator.conftest import Rehearsal, rehearsing
 
 LATER = SETTLED_SECONDS + 1
 
@@ -28,16 +27,10 @@ def nothing_to_do() -> None: ...
 @pytest.fixture
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
     """An hour ago on the emulator's clock, so that what is launched first is an hour old."""
-    with Emulator(
-        tmp_path / "emulator", clock=ManualClock(time.time() - 3600), durations=DURATIONS, scripted=SCRIPTED
-    ) as emulator:
-        for name, value in {
-            **emulator.environment,
-            "EMR_PIPELINES_TARGET": "emr",
-            "EMR_PIPELINES_DEPLOYMENT": "here",
-        }.items():
-            monkeypatch.setenv(name, value)
-        yield Rehearsal(emulator, [])
+    monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
+    monkeypatch.setenv("EMR_PIPELINES_DEPLOYMENT", "here")
+    with rehearsing(tmp_path / "emulator", monkeypatch, started_ago=3600) as rehearsal:
+        yield rehearsal
 
 
 def tick(instance: dg.DagsterInstance) -> str:

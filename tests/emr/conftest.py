@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from emr_pipelines.emr.objects import Objects
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ENDED
 from emr_pipelines.emr.steps import Steps
-from emr_pipelines.emulator import Durations, Emulator, ManualClock, Scripted
+from emr_pipelines.emulator import Emulator, ManualClock, Scripted
+from tests.emulator.conftest import DURATIONS, EmulatedClock
 
-DURATIONS = Durations(provisioning=240, bootstrapping=60, termination=90, log_push_interval=300)
-UP = DURATIONS.provisioning + DURATIONS.bootstrapping
 SCRIPTED = {
     "spark-submit": Scripted(seconds=600),
     "bash": Scripted(seconds=10),
@@ -27,20 +25,6 @@ SCRIPTED = {
     "hangs": Scripted(seconds=1e9),
 }
 BUCKET = "emr-tests"
-
-
-class EmulatedClock:
-    """The emulator's time; a pause lets it pass."""
-
-    def __init__(self, emulator: Emulator, clock: ManualClock) -> None:
-        self.emulator = emulator
-        self.now = clock.now
-        self.pauses: list[float] = []
-
-    def pause(self, seconds: float, until: threading.Event | None = None) -> None:
-        self.pauses.append(seconds)
-        if until is None or not until.is_set():
-            self.emulator.advance(seconds)
 
 
 class Account:
@@ -80,12 +64,11 @@ class Account:
 @pytest.fixture
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     """Steps are scripted, and time passes by pauses alone."""
-    clock = ManualClock()
-    with Emulator(tmp_path / "emulator", clock=clock, durations=DURATIONS, scripted=SCRIPTED) as emulator:
+    with Emulator(tmp_path / "emulator", clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED) as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)
         emulator.create_bucket(BUCKET)
-        yield Account(emulator, EmulatedClock(emulator, clock))
+        yield Account(emulator, EmulatedClock(emulator))
 
 
 def ended(account: Account) -> bool:

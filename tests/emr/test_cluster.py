@@ -6,7 +6,8 @@ import pytest
 
 from emr_pipelines.emr.states import ClusterState
 from emr_pipelines.errors import RequestRefused
-from tests.emr.conftest import UP, Account
+from tests.emr.conftest import Account
+from tests.emulator.conftest import UP
 
 
 def test_a_launched_cluster_comes_up_and_is_described(account: Account) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,9 +15,8 @@ from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.clock import SystemClock
 from emr_pipelines.emr.cost import Bill, Usage, bill
 from emr_pipelines.emr.pricing import PriceList
-from emr_pipelines.emulator import Emulator, ManualClock
 from emr_pipelines.errors import AccessDenied, RequestRefused, Throttled, Unreachable
-from tests.emulator.conftest import DURATIONS, SCRIPTED, UP, Rehearsal, step
+from tests.emulator.conftest import DURATIONS, UP, Rehearsal, rehearsing, step
 
 PRICES = {"m5.xlarge": 0.24, "m5.xlarge spot": 0.12}
 AT = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -27,12 +25,8 @@ NOTHING_KNOWN: dict[str, float] = {}
 
 @pytest.fixture
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
-    with Emulator(
-        tmp_path / "emulator", clock=ManualClock(time.time()), durations=DURATIONS, scripted=SCRIPTED
-    ) as emulator:
-        for name, value in emulator.environment.items():
-            monkeypatch.setenv(name, value)
-        yield Rehearsal(emulator, [])
+    with rehearsing(tmp_path / "emulator", monkeypatch) as rehearsal:
+        yield rehearsal
 
 
 class Answers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +11,6 @@ import pytest
 
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.doctor import BAD, CHECKS, PATIENCE_SECONDS, Finding, Patient, Verdict, examine
-from emr_pipelines.emulator import Emulator, ManualClock
 from emr_pipelines.errors import (
     AccessDenied,
     CredentialsMissing,
@@ -22,7 +20,7 @@ from emr_pipelines.errors import (
     Throttled,
     Unreachable,
 )
-from tests.emulator.conftest import DURATIONS, Rehearsal
+from tests.emulator.conftest import Rehearsal, rehearsing
 
 ON_S3 = "s3://mine/data"
 ENVIRONMENT = {"EMR_PIPELINES_BUCKET": "mine", "EMR_PIPELINES_TARGET": "emr"}
@@ -68,10 +66,8 @@ def bad(found: dict[str, Finding]) -> list[str]:
 
 @pytest.fixture
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
-    with Emulator(tmp_path / "emulator", clock=ManualClock(time.time()), durations=DURATIONS) as emulator:
-        for name, value in emulator.environment.items():
-            monkeypatch.setenv(name, value)
-        yield Rehearsal(emulator, [])
+    with rehearsing(tmp_path / "emulator", monkeypatch) as rehearsal:
+        yield rehearsal
 
 
 def test_all_is_well() -> None:

@@ -17,8 +17,8 @@ from emr_pipelines.emr.logs import KEPT_BYTES, KEPT_LINES, MOST_COMPRESSED_BYTES
 from emr_pipelines.emr.objects import Entry, Objects
 from emr_pipelines.emr.raised import Log
 from emr_pipelines.errors import AwsError, InvalidValue, Unreachable
-from tests.emr.conftest import BUCKET, UP, Account
-from tests.emulator.conftest import Rehearsal, client, step, until, with_spark  # noqa: F401 (a fixture)
+from tests.emr.conftest import BUCKET, Account
+from tests.emulator.conftest import UP, Rehearsal, client, step, until, with_spark  # noqa: F401 (a fixture)
 
 STEP = "steps/s-1"
 APPLICATION = "application_1700000000000_0001"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,7 +12,6 @@ from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.orphans import (
     GRACE_SECONDS,
-    MAX_AGE_SECONDS,
     Orphan,
     Owner,
     RunIs,
@@ -26,13 +24,13 @@ from emr_pipelines.emr.orphans import (
 )
 from emr_pipelines.emr.session import ScopeKind, name_of
 from emr_pipelines.emr.states import ClusterState
-from emr_pipelines.emulator import Emulator, ManualClock
 from emr_pipelines.errors import AccessDenied
-from tests.emulator.conftest import DURATIONS, SCRIPTED, Rehearsal
+from tests.emulator.conftest import DURATIONS, EmulatedClock, Rehearsal, rehearsing
 
 NOW = 1_800_000_000.0
 RUN = "6e5f3f3c-0000-4000-8000-0123456789ab"
 OLD = GRACE_SECONDS + 1
+MAX_AGE_SECONDS = 24 * 3600.0
 
 
 def cluster(name: str, age_seconds: float = OLD, state: ClusterState = ClusterState.WAITING) -> Cluster:
@@ -51,7 +49,7 @@ def reasons(found: Cluster, run_is: RunIs) -> list[str]:
         asked.append(run_id)
         return run_is
 
-    orphans = find_orphans([found], answer, NOW)
+    orphans = find_orphans([found], answer, NOW, MAX_AGE_SECONDS)
     assert set(asked) <= {RUN}
     assert all(orphan.cluster is found for orphan in orphans)
     return [orphan.reason for orphan in orphans]
@@ -114,7 +112,7 @@ def test_a_run_is_asked_for_once() -> None:
         asked.append(run_id)
         return RunIs.UNFINISHED
 
-    find_orphans(clusters, run_is, NOW)
+    find_orphans(clusters, run_is, NOW, MAX_AGE_SECONDS)
     assert asked == [RUN]
 
 
@@ -138,32 +136,15 @@ def test_whose_a_cluster_is() -> None:
 # the end of them
 
 
-class Passing:
-    """The emulator's clock for a client: a pause lets the emulator's time pass."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
-
-    def now(self) -> float:
-        return self._emulator._agenda.now()
-
-    def pause(self, seconds: float, until: object = None) -> None:  # noqa: ARG002
-        self._emulator.advance(seconds)
-
-
 @pytest.fixture
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
-    with Emulator(
-        tmp_path / "emulator", clock=ManualClock(time.time()), durations=DURATIONS, scripted=SCRIPTED
-    ) as emulator:
-        for name, value in emulator.environment.items():
-            monkeypatch.setenv(name, value)
-        yield Rehearsal(emulator, [])
+    with rehearsing(tmp_path / "emulator", monkeypatch) as rehearsal:
+        yield rehearsal
 
 
 @pytest.fixture
 def clusters(rehearsal: Rehearsal) -> Clusters:
-    return Clusters(Aws(clock=Passing(rehearsal.emulator)))
+    return Clusters(Aws(clock=EmulatedClock(rehearsal.emulator)))
 
 
 def launch(rehearsal: Rehearsal, *names: str) -> list[str]:
@@ -178,7 +159,7 @@ def test_orphans_are_ended_and_others_are_not(rehearsal: Rehearsal, clusters: Cl
     mine, other, elsewhere = launch(rehearsal, *(f"emr-pipelines/{d}" for d in ("d/run/a", "d/run/b", "dd/run/a")))
     now = rehearsal.emulator._agenda.now() + GRACE_SECONDS
     active = clusters.active("emr-pipelines/d")
-    found = find_orphans(active, lambda run: RunIs.FINISHED if run == "a" else RunIs.UNFINISHED, now)
+    found = find_orphans(active, lambda run: RunIs.FINISHED if run == "a" else RunIs.UNFINISHED, now, MAX_AGE_SECONDS)
     assert end_orphans(clusters, found) == [f"Ended cluster {mine} (emr-pipelines/d/run/a): its run a has finished."]
     assert [rehearsal.state(found) for found in (mine, other, elsewhere)] == ["TERMINATING", "WAITING", "WAITING"]
 

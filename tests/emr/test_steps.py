@@ -8,7 +8,8 @@ from emr_pipelines.emr import steps
 from emr_pipelines.emr.states import StepState
 from emr_pipelines.emr.steps import Step
 from emr_pipelines.errors import InvalidValue, RequestRefused
-from tests.emr.conftest import UP, Account
+from tests.emr.conftest import Account
+from tests.emulator.conftest import UP
 
 CONSTRUCTED = {
     "spark": (

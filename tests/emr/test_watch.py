@@ -10,7 +10,8 @@ from emr_pipelines.emr.states import ClusterState, StepState
 from emr_pipelines.emr.steps import Step
 from emr_pipelines.emr.watch import Deadlines, End, Hint, Phase, Watch, stop
 from emr_pipelines.errors import AwsError, InvalidValue, Throttled
-from tests.emr.conftest import UP, Account
+from tests.emr.conftest import Account
+from tests.emulator.conftest import UP
 
 MOST_CALLS_PER_HOUR = 120
 NOTICED_WITHIN_SECONDS = 3

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import gzip
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +144,30 @@ def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
         yield Rehearsal(emulator, lines)
 
 
+@contextmanager
+def rehearsing(folder: Path, monkeypatch: pytest.MonkeyPatch, started_ago: float = 0) -> Iterator[Rehearsal]:
+    """The same, found by whoever looks into the environment for AWS; its clock began some seconds before now."""
+    clock = ManualClock(time.time() - started_ago)
+    with Emulator(folder, clock=clock, durations=DURATIONS, scripted=SCRIPTED) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield Rehearsal(emulator, [])
+
+
+class EmulatedClock:
+    """The emulator's time; a pause lets it pass."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self.now = emulator._agenda.now
+        self.pauses: list[float] = []
+
+    def pause(self, seconds: float, until: threading.Event | None = None) -> None:
+        self.pauses.append(seconds)
+        if until is None or not until.is_set():
+            self.emulator.advance(seconds)
+
+
 @pytest.fixture(scope="session")
 def with_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     """Steps are run by Spark, and all else takes a moment."""
@@ -157,9 +184,6 @@ def with_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
 
 def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Ask again until the answer is true; for what processes do in their own time."""
-    import threading
-    import time
-
     pause, end = threading.Event(), time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < end, "it did not come about in time"

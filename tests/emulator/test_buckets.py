@@ -18,10 +18,12 @@ import boto3
 import pyarrow.fs
 import pytest
 from botocore.exceptions import ClientError
+from werkzeug.wrappers import Response
 
 from emr_pipelines.emulator import Emulator, InvalidBucket
 from emr_pipelines.emulator.faults import read_faults
 from emr_pipelines.emulator.processes import Supervised, written_files
+from emr_pipelines.emulator.s3 import BLOCK_BYTES, with_content
 from tests.emulator.conftest import Rehearsal, client, until
 
 BUCKET = "objects"
@@ -396,3 +398,14 @@ def test_environment(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, value)
     clusters: list[Any] = boto3.session.Session().client("emr").list_clusters()["Clusters"]
     assert clusters == []
+
+
+def test_the_file_of_an_object_is_closed_whoever_breaks_off(tmp_path: Path) -> None:
+    path = tmp_path / "object"
+    path.write_bytes(bytes(3 * BLOCK_BYTES))
+    read_to_its_end, broken_off = path.open("rb"), path.open("rb")
+    assert sum(map(len, with_content(Response(), read_to_its_end).response)) == 3 * BLOCK_BYTES
+    blocks = iter(with_content(Response(), broken_off).response)
+    next(blocks)
+    del blocks
+    assert (read_to_its_end.closed, broken_off.closed) == (True, True)

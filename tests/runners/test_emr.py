@@ -18,7 +18,8 @@ from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
 from emr_pipelines.emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
-from tests.emr.conftest import BUCKET, DURATIONS, Account, EmulatedClock, ended
+from tests.emr.conftest import BUCKET, Account, ended
+from tests.emulator.conftest import DURATIONS, EmulatedClock
 from tests.runners.programs import Anything, Numbers, Total, add_up, returns_no_json
 
 SCRIPTED = {"spark-submit": Scripted(seconds=600), "bash": Scripted(seconds=10), "hour": Scripted(seconds=3600)}
@@ -107,12 +108,11 @@ class Failed(Exception):
 
 @pytest.fixture
 def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    manual = ManualClock()
-    with Emulator(tmp_path / "emulator", clock=manual, durations=DURATIONS, scripted=SCRIPTED) as emulator:
+    with Emulator(tmp_path / "emulator", clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED) as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)
         emulator.create_bucket(BUCKET)
-        clock = Clock(emulator, manual)
+        clock = Clock(emulator)
         clock.result = {"total": 6}
         monkeypatch.setattr(client, "SystemClock", lambda: clock)
         with dg.DagsterInstance.ephemeral() as instance:
