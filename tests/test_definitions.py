@@ -89,9 +89,18 @@ def test_every_setting_is_described() -> None:
 
 
 def test_loading_the_definitions_imports_nothing_heavy() -> None:
-    script = (
-        "import sys, emr_pipelines.definitions\n"
-        "print([m for m in ('pyspark', 'pyarrow', 'pandas', 'numpy', 'boto3', 'dagster_pyspark') if m in sys.modules])"
+    heavy = (
+        "pyspark",
+        "pyarrow",
+        "pandas",
+        "numpy",
+        "matplotlib",
+        "boto3",
+        "botocore",
+        "moto",
+        "dagster_pyspark",
+        "dagster_aws",
     )
+    script = f"import sys, emr_pipelines.definitions\nprint([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

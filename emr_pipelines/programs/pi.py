@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that 
 REQUIREMENTS = ("numpy>=2,<3",)  # what a cluster must have
 
 CHUNK_SAMPLES = 1 << 22  # one random stream; the streams, and so the estimate, do not depend on how they are dealt out
-BLOCK_SAMPLES = 1 << 16  # two blocks of float64 fit a core's second-level cache
+BLOCK_SAMPLES = 1 << 15  # 24 bytes a point fit a core's second-level cache; which coordinates meet depends on it
 BOUND_STD_ERRORS = 5  # a Monte Carlo estimate is further off than this once in 1.7 million times
 GUARD_BITS = 64
 LEAST_DECIMALS = 10
@@ -106,9 +106,12 @@ def monte_carlo(spark: SparkSession, samples: int, seed: int, partitions: int) -
     """Four times the share of `samples` uniform points of the unit square that fall in the quarter disc.
 
     Chunk i of the samples draws from the stream SeedSequence(seed, spawn_key=(i,)), so the same seed and size give the
-    same estimate on any cluster, and a larger size begins with the samples of a smaller one. The standard error is
-    4 sqrt(p (1 - p) / n) with p and n of the plus-four rule (Agresti and Coull 1998), which stays above zero when all
-    points of a small sample fall on one side.
+    same estimate on any cluster, and a larger size begins with the samples of a smaller one. 64 random bits are two
+    coordinates in units of 2^-32; those from the first half of a block are x, from the second half y. The circle cuts
+    fewer than 2^33 of this grid's 2^64 cells, and only a cell that is cut can be counted wrong: by less than 2^-29 of
+    pi in all, 4 % of the standard error at the largest size. The standard error is 4 sqrt(p (1 - p) / n) with p and n
+    of the plus-four rule (Agresti and Coull 1998), which stays above zero when all points of a small sample fall on
+    one side.
     """
     began = time.monotonic()
     chunks = range(-(-samples // CHUNK_SAMPLES))
@@ -132,17 +135,15 @@ def _points_in_disc(chunk: int, seed: int, samples: int) -> int:
     """How many points of the chunk's share of `samples` have x² + y² <= 1."""
     import numpy as np
 
-    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(chunk,))))
+    stream = np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(chunk,)))
     left = min(CHUNK_SAMPLES, samples - chunk * CHUNK_SAMPLES)
-    x, y = np.empty(BLOCK_SAMPLES), np.empty(BLOCK_SAMPLES)
+    xy = np.empty((2, BLOCK_SAMPLES))
     inside = 0
     while left > 0:
-        rng.random(out=x)
-        rng.random(out=y)
-        x *= x
-        y *= y
-        x += y
-        inside += int(np.count_nonzero(x[:left] <= 1.0))
+        xy[:] = stream.random_raw(BLOCK_SAMPLES).view(np.uint32).reshape(2, BLOCK_SAMPLES)
+        xy *= xy
+        xy[0] += xy[1]
+        inside += int(np.count_nonzero(xy[0, :left] <= 2.0**64))
         left -= BLOCK_SAMPLES
     return inside
 

@@ -24,12 +24,11 @@ from typing import Any, BinaryIO
 
 from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, SourceUnreadable
 
-# what a cluster must have: pyarrow reads the files, and pyspark's mapInArrow refuses to start without pandas
-REQUIREMENTS = ("pyarrow>=17,<27", "pandas>=2.2.2,<4", "numpy>=2,<3")
+REQUIREMENTS = ("pyarrow>=17,<27", "numpy>=2,<3")  # what a cluster must have
 
 BLOCK_BYTES = 1 << 20
 SPLIT_BYTES = 8 << 20  # fixed, so that the splits, and digests over them, do not depend on the number of cores
-TASK_BYTES = 64 << 20
+TASK_BYTES = 256 << 20  # a few seconds of work, which is what a lost executor loses
 OPEN_COST_BYTES = 256 << 10  # what opening one more file costs, in bytes read meanwhile (cf. Spark's openCostInBytes)
 COMPRESSED_COST = 4  # text shrinks about four times under gzip and bzip2
 SNIFFED_BYTES = 8000  # where Git looks for a NUL byte to call a file binary
@@ -90,26 +89,22 @@ def find_text_files(sources: Sequence[str]) -> list[TextFile]:
 
 
 def plan_tasks(files: Iterable[TextFile], parallelism: int, split_bytes: int = SPLIT_BYTES) -> list[tuple[Split, ...]]:
-    """The splits of the files, in order, dealt into tasks of about equal work: about `parallelism` of them, more when
-    each would be over TASK_BYTES. Empty files have no split."""
-    splits: list[tuple[Split, int]] = []
+    """The splits of the files, in order, dealt into tasks of about equal work: `parallelism` of them, or as many times
+    that as each would be over TASK_BYTES. Fewer when there are fewer splits; empty files have none."""
+    splits: list[Split] = []
+    costs: list[int] = []
     for file in files:
         step = max(file.bytes, 1) if file.compressed else split_bytes
         for start in range(0, file.bytes, step):
             end = min(start + step, file.bytes)
-            cost = (end - start) * (COMPRESSED_COST if file.compressed else 1) + OPEN_COST_BYTES
-            splits.append((Split(file.path, start, end), cost))
-    share = min(TASK_BYTES, sum(cost for _, cost in splits) // max(parallelism, 1))
-    tasks: list[tuple[Split, ...]] = []
-    task: list[Split] = []
-    task_cost = 0
-    for split, cost in splits:
-        if task and task_cost + cost > share:
-            tasks.append(tuple(task))
-            task, task_cost = [], 0
-        task.append(split)
-        task_cost += cost
-    return [*tasks, tuple(task)] if task else tasks
+            splits.append(Split(file.path, start, end))
+            costs.append((end - start) * (COMPRESSED_COST if file.compressed else 1) + OPEN_COST_BYTES)
+    rounds = -(-sum(costs) // (TASK_BYTES * parallelism))
+    share = sum(costs) / (rounds * parallelism or 1)
+    behind = itertools.accumulate(costs)
+    dealt = zip(splits, costs, behind, strict=True)
+    middle_in_task = itertools.groupby(dealt, key=lambda entry: int((entry[2] - entry[1] / 2) / share))
+    return [tuple(split for split, _, _ in task) for _, task in middle_in_task]
 
 
 def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
@@ -159,14 +154,22 @@ def refuse_sources_in(output: str, files: Iterable[TextFile]) -> None:
             raise InvalidValue("The output", output, f"a folder without sources, such as {file.path}, in it")
 
 
-def delete_from(folder: str, names: re.Pattern[str]) -> None:
-    """Delete the files directly in a folder (path or URI) that are called so; there need be none. Raises OSError."""
+def list_folder(folder: str, names: re.Pattern[str]) -> list[str]:
+    """The files directly in a folder (path or URI) that are called so, each as the folder and its name, sorted; there
+    need be no folder. Raises OSError."""
     from pyarrow.fs import FileSelector, FileType
 
     filesystem, inner = locate(folder)
-    for info in filesystem.get_file_info(FileSelector(inner.rstrip("/"), allow_not_found=True)):
-        if info.type == FileType.File and names.fullmatch(info.base_name):
-            filesystem.delete_file(info.path)
+    infos = filesystem.get_file_info(FileSelector(inner.rstrip("/"), allow_not_found=True))
+    found = [info.base_name for info in infos if info.type == FileType.File and names.fullmatch(info.base_name)]
+    return [f"{folder.rstrip('/')}/{name}" for name in sorted(found)]
+
+
+def delete_from(folder: str, names: re.Pattern[str]) -> None:
+    """Delete the files directly in a folder (path or URI) that are called so; there need be none. Raises OSError."""
+    for path in list_folder(folder, names):
+        filesystem, inner = locate(path)
+        filesystem.delete_file(inner)
 
 
 def open_output(path: str) -> AbstractContextManager[Any]:

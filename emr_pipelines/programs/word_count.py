@@ -1,36 +1,41 @@
 """Word count: text -> a parquet table of words and how often each occurs.
 
-A word is a maximal run of Unicode letters, combining marks and digits, in which single apostrophes (' or U+2019, which
-is folded to ') may stand between two such runs:
-
-    [\\p{L}\\p{M}\\p{N}]+(?:['’][\\p{L}\\p{M}\\p{N}]+)*
-
-after NFC normalisation and Unicode lower-casing of the text. The Unicode tables are those of the Python that runs.
+What a word is stands in `words.py`.
 """
 
 from __future__ import annotations
 
 import re
-import string
-import sys
 import time
-import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from emr_pipelines.errors import InvalidValue
+from emr_pipelines.errors import InvalidValue, NotText, SourceError, StorageUnusable
 from emr_pipelines.programs.text import REQUIREMENTS as TEXT_REQUIREMENTS
-from emr_pipelines.programs.text import Split, find_text_files, plan_tasks, read_split, refuse_sources_in
+from emr_pipelines.programs.text import (
+    Split,
+    delete_from,
+    find_text_files,
+    list_folder,
+    locate,
+    open_output,
+    plan_tasks,
+    read_split,
+    refuse_sources_in,
+)
+from emr_pipelines.programs.words import TOGETHER_ROWS, add_up, count_pieces, hashes, safe_end, words_in
 
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
+    import pyarrow as pa
     from pyspark.sql import SparkSession
 
 REQUIREMENTS = TEXT_REQUIREMENTS
 
-MOST_WORDS_HELD = 1_000_000  # a task hands its counts on at this many distinct words, which bounds its memory
+MOST_SHARES = 1000  # files of the table; each is small in memory, and they are read by as many tasks later
+PART = re.compile(r"part-.*\.parquet")
+LONGEST_PIECE_BYTES = 16 << 20  # text has spaces; what has none would have to be held whole
 
 
 @dataclass(frozen=True)
@@ -87,161 +92,172 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     """Count the words of `params.text` into a parquet table at `params.output`: `word: string`, `count: bigint`,
     in the place of what is there: a step that was killed and is submitted again finds part of its own output.
 
-    Tasks read their own bytes, count in Python, and hand on one row per distinct word; Spark adds those up. Raises
-    SourceNotFound when there is no text, InvalidValue when it lies in the output; a file that cannot be read is a
-    NotText or SourceUnreadable inside Spark's PythonException.
-    """
-    from pyspark.sql import functions as F  # noqa: N812 (the name everybody uses)
+    Tasks read their own bytes, count in Arrow, and hand on a row per distinct word. Others each add up the rows of a
+    share of all words, and write them, sorted, as one file. What is in a file depends on the input and the number of
+    tasks alone, so that a task that is tried again writes the same bytes to the same place.
 
+    Raises SourceNotFound when there is no text, SourceUnreadable or NotText when it cannot be counted, InvalidValue
+    when it lies in the output, and StorageUnusable when that cannot be written.
+    """
     began = time.monotonic()
     files = find_text_files([params.text])
-    refuse_sources_in(params.output, files)
+    output = params.output.rstrip("/")
+    refuse_sources_in(output, files)
+    try:
+        delete_from(output, PART)
+    except OSError as error:
+        raise StorageUnusable(f"{output} cannot be written: {error}") from error
+
     context = spark.sparkContext
     tasks = plan_tasks(files, context.defaultParallelism)
     print(f"Counting the words of {len(files):,} files in {len(tasks)} tasks.")
+    shares = min(len(tasks), MOST_SHARES) or 1
+    count = partial(_count_task, shares=shares, case_sensitive=params.case_sensitive)
+    counted = context.parallelize(tasks, len(tasks) or 1).flatMap(count).partitionBy(shares, int)
+    written = counted.mapPartitionsWithIndex(partial(_write_share, params=params)).collect()
+    for totals in written:
+        if totals.problem:
+            raise totals.problem
 
-    case_sensitive = params.case_sensitive
-    splits = context.parallelize(tasks, max(len(tasks), 1)).flatMap(
-        lambda task: [(split.path, split.start, split.end) for split in task]
-    )
-    counts = (
-        spark.createDataFrame(splits, "path string, start bigint, end bigint")
-        .mapInArrow(lambda rows: _count_splits(rows, case_sensitive), "word string, count bigint, lines bigint")
-        .groupBy("word")
-        .agg(F.sum("count").alias("count"), F.sum("lines").alias("lines"))
-        .coalesce(max(len(tasks), 1))  # else 200 small files: a persisted table is not coalesced by itself
-        .persist()
-    )
-    try:
-        # the row without a word holds the totals; kept in the data, because counters beside it are wrong after a retry
-        is_word = F.col("word").isNotNull()
-        stop_words = [words_in(word, case_sensitive)[0] for word in params.stop_words]
-        wanted = is_word & (F.col("count") >= params.min_count) & ~F.col("word").isin(stop_words)
-        text = counts.agg(
-            F.coalesce(F.sum(F.when(~is_word, F.col("count"))), F.lit(0)).alias("words"),
-            F.coalesce(F.sum("lines"), F.lit(0)).alias("lines"),
-            F.coalesce(F.sum(F.when(is_word & ~wanted, F.col("count"))), F.lit(0)).alias("left_out"),
-            F.count("word").alias("distinct"),
-        ).collect()[0]
-        counts.where(wanted).select("word", "count").write.mode("overwrite").parquet(params.output)
-    finally:
-        counts.unpersist()
-
-    written = spark.read.parquet(params.output)
-    facts = written.agg(
-        F.count("*").alias("rows"),
-        F.coalesce(F.sum("count"), F.lit(0)).alias("words"),
-        F.count(F.when(F.coalesce(F.length("word"), F.lit(0)) == 0, True)).alias("empty"),
-        F.coalesce(F.bit_xor(F.xxhash64("word", "count")), F.lit(0)).alias("digest"),
-    ).collect()[0]
-    top = written.orderBy(F.desc("count"), "word").limit(params.top).collect()
+    parts = list_folder(output, PART)
+    read = context.parallelize(parts, len(parts)).map(partial(_read_part, top=params.top)).collect()
+    rows, words = sum(part.rows for part in read), sum(part.words for part in read)
+    top = sorted((entry for part in read for entry in part.top), key=lambda entry: (-entry[1], entry[0]))
     return WordCountResult(
-        total_words=text["words"],
-        counted_words=facts["words"],
-        left_out_words=text["left_out"],
-        distinct_words=text["distinct"],
-        rows=facts["rows"],
-        empty_words=facts["empty"],
-        lines=text["lines"],
+        total_words=sum(totals.words for totals in written),
+        counted_words=words,
+        left_out_words=sum(totals.left_out for totals in written),
+        distinct_words=sum(totals.distinct for totals in written),
+        rows=rows,
+        empty_words=sum(part.empty for part in read),
+        lines=sum(totals.lines for totals in written),
         bytes_read=sum(file.bytes for file in files),
-        top_words={row["word"]: row["count"] for row in top},
-        digest=f"{facts['rows']:x}-{facts['words']:x}-{facts['digest'] % 2**64:016x}",
+        top_words=dict(top[: params.top]),
+        digest=f"{rows:x}-{words:x}-{sum(part.digest for part in read) % 2**64:016x}",
         seconds=time.monotonic() - began,
     )
 
 
-def words_in(text: str, case_sensitive: bool = False) -> list[str]:
-    """The words of a text, in order. The text must not begin or end within a word."""
-    text = unicodedata.normalize("NFC", text).replace("_", " ")
-    found = _word_pattern().findall(text if case_sensitive else text.lower())
-    return [word.replace("\u2019", "'") for word in found]
+@dataclass
+class _Totals:
+    """What tasks say beside their rows. `words` and `lines` are those of the text, counted where it is read;
+    `distinct` and `left_out` words are known where a share is added up."""
+
+    words: int = 0
+    lines: int = 0
+    distinct: int = 0
+    left_out: int = 0
+    problem: Exception | None = None
 
 
-def ascii_words_in(text: bytes, case_sensitive: bool = False) -> list[str]:
-    """The same as `words_in` for a text of ASCII bytes alone, by a shorter way."""
-    text = text.translate(KEEP_CASE if case_sensitive else LOWER)
-    if b"'" in text:
-        text = LONE_APOSTROPHE.sub(b" ", text)
-    return text.decode("ascii").split()
+@dataclass(frozen=True)
+class _Part:
+    """A file of the table, as it was read back."""
+
+    rows: int
+    words: int
+    empty: int
+    digest: int
+    top: list[tuple[str, int]]
 
 
-def _ascii_table(lower: bool) -> bytes:
-    """A table for bytes.translate: letters (lowered), digits and the apostrophe stay, all else becomes a space."""
-    kept = string.ascii_letters + string.digits + "'"
-    table = {ord(character): ord(character.lower() if lower else character) for character in kept}
-    return bytes(table.get(byte, ord(" ")) for byte in range(256))
+def _count_task(task: tuple[Split, ...], shares: int, case_sensitive: bool) -> Iterator[tuple[int, pa.Table | _Totals]]:
+    """The rows of each share of the words, and totals. Problems are returned, because an exception in a task reaches
+    the caller as pages of Java trace."""
+    import numpy as np
+    import pyarrow.compute as pc
 
+    totals = _Totals()
 
-LOWER = _ascii_table(lower=True)
-KEEP_CASE = _ascii_table(lower=False)
-LONE_APOSTROPHE = re.compile(rb"(?<![0-9A-Za-z])'|'(?![0-9A-Za-z])")
-
-
-@cache
-def _word_pattern() -> re.Pattern[str]:
-    # Python's re has no \p{L}: its \w is exactly the letters, the numbers and the underscore; marks must be listed
-    marks = [point for point in range(sys.maxunicode + 1) if unicodedata.category(chr(point)).startswith("M")]
-    run = f"[\\w{_ranges(marks)}]+"
-    return re.compile(f"{run}(?:['\u2019]{run})*")
-
-
-def _ranges(points: Iterable[int]) -> str:
-    """Sorted code points as the inside of a regular expression's character class."""
-    ranges: list[list[int]] = []
-    for point in points:
-        if ranges and point == ranges[-1][1] + 1:
-            ranges[-1][1] = point
-        else:
-            ranges.append([point, point])
-    return "".join(f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in ranges)
-
-
-def _count_splits(batches: Iterable[Any], case_sensitive: bool) -> Iterator[Any]:
-    """Arrow batches of splits -> Arrow batches of (word, count, lines); a row without a word holds the totals."""
-    counts: Counter[str] = Counter()
-    words = lines = 0
-    for batch in batches:
-        for row in batch.to_pylist():
+    def texts() -> Iterator[bytes]:
+        for split in task:
             last = b"\n"
-            for text in _whole_words(read_split(Split(row["path"], row["start"], row["end"]))):
-                found = (
-                    ascii_words_in(text, case_sensitive)
-                    if text.isascii()
-                    else words_in(text.decode("utf-8", errors="replace"), case_sensitive)
-                )
-                words += len(found)
-                lines += text.count(b"\n")
+            for text in _whole_words(split.path, read_split(split)):
+                totals.lines += text.count(b"\n")
                 last = text[-1:]
-                counts.update(found)
-                if len(counts) > MOST_WORDS_HELD:
-                    yield _batch(list(counts), list(counts.values()), [0] * len(counts))
-                    counts.clear()
-            lines += last != b"\n"  # a last line without a line end is a line
-    yield _batch([*counts, None], [*counts.values(), words], [0] * len(counts) + [lines])
+                yield text
+            totals.lines += last != b"\n"  # a last line without a line end is a line
+
+    try:
+        for table in count_pieces(texts(), case_sensitive):
+            totals.words += pc.sum(table["count"], min_count=0).as_py()
+            share_of = hashes(table["word"]) % shares
+            for share in np.unique(share_of).tolist():
+                yield share, table.take(np.flatnonzero(share_of == share))
+    except SourceError as error:
+        totals.problem = error
+    yield 0, totals
 
 
-def _batch(words: list[str | None] | list[str], counts: list[int], lines: list[int]) -> Any:
+def _write_share(
+    share: int, counted: Iterable[tuple[int, pa.Table | _Totals]], params: WordCountParams
+) -> Iterator[_Totals]:
+    """Add up the rows of a share, leave out what is not wanted, and write the others. Yields totals."""
     import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import parquet
 
-    return pa.record_batch(
-        {
-            "word": pa.array(words, pa.string()),
-            "count": pa.array(counts, pa.int64()),
-            "lines": pa.array(lines, pa.int64()),
-        }
+    totals = _Totals()
+    tables: list[pa.Table] = []
+    for _, found in counted:
+        if isinstance(found, _Totals):
+            totals.words += found.words
+            totals.lines += found.lines
+            totals.problem = totals.problem or found.problem
+        else:
+            tables.append(found)
+            if sum(map(len, tables)) > TOGETHER_ROWS:
+                tables = [add_up(tables)]
+    if not totals.problem:
+        table = add_up(tables)
+        stop_words = pa.array([words_in(word, params.case_sensitive)[0] for word in params.stop_words], pa.string())
+        unwanted = pc.or_(pc.less(table["count"], params.min_count), pc.is_in(table["word"], stop_words))
+        totals.distinct = len(table)
+        totals.left_out = pc.sum(table["count"].filter(unwanted), min_count=0).as_py()
+        wanted = table.filter(pc.invert(unwanted)).sort_by("word")
+        path = f"{params.output.rstrip('/')}/part-{share:05d}.parquet"
+        try:
+            with open_output(path) as stream:
+                parquet.write_table(wanted, stream)
+        except OSError as error:
+            totals.problem = StorageUnusable(f"{path} cannot be written: {error}")
+    yield totals
+
+
+def _read_part(path: str, top: int) -> _Part:
+    import numpy as np
+    import pyarrow.compute as pc
+    from pyarrow import parquet
+
+    filesystem, inner = locate(path)
+    table = parquet.read_table(inner, filesystem=filesystem)
+    counts = table["count"].to_numpy()
+    first = table.sort_by([("count", "descending"), ("word", "ascending")]).slice(0, top)
+    return _Part(
+        rows=len(table),
+        words=int(counts.sum()),
+        empty=pc.sum(pc.equal(pc.fill_null(pc.binary_length(table["word"]), 0), 0), min_count=0).as_py(),
+        digest=int(np.sum(hashes(table["word"]) * (2 * counts.astype(np.uint64) + 1))),
+        top=list(zip(first["word"].to_pylist(), first["count"].to_pylist(), strict=True)),
     )
 
 
-def _whole_words(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in blocks that end behind a space or a line end, where neither a word, nor a character, nor the
-    context that NFC and lower-casing look at can be cut."""
-    carried = b""
+def _whole_words(path: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in blocks that end where neither a word, nor a character, nor the context that NFC and
+    lower-casing look at can be cut. Raises NotText when there is no such place for too long."""
+    begun: list[bytes] = []
+    begun_bytes = 0
     for block in blocks:
-        cut = max(block.rfind(b"\n"), block.rfind(b" ")) + 1
-        if cut:
-            yield carried + block[:cut]
-            carried = block[cut:]
-        else:
-            carried += block
-    if carried:
-        yield carried
+        end = safe_end(block)
+        if end:
+            yield b"".join([*begun, block[:end]])
+            begun, begun_bytes = [], 0
+        begun.append(block[end:])
+        begun_bytes += len(block) - end
+        if begun_bytes > LONGEST_PIECE_BYTES:
+            raise NotText(
+                f"{path} has no space or punctuation mark for {begun_bytes:,} bytes; allowed: words of up to "
+                f"{LONGEST_PIECE_BYTES:,} bytes."
+            )
+    if any(begun):
+        yield b"".join(begun)

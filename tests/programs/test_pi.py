@@ -52,11 +52,13 @@ def test_what_a_killed_attempt_left_is_replaced(spark: SparkSession, tmp_path: P
 
 
 def test_monte_carlo_is_what_plain_numpy_gives(spark: SparkSession) -> None:
-    samples = 3 * pi.BLOCK_SAMPLES + 17
+    samples = 3 * pi.BLOCK_SAMPLES + 17  # the last block is not full
+    stream = np.random.SFC64(np.random.SeedSequence(7, spawn_key=(0,)))
     inside = 0
-    stream = np.random.Generator(np.random.SFC64(np.random.SeedSequence(7, spawn_key=(0,))))
     for first in range(0, samples, pi.BLOCK_SAMPLES):
-        x, y = stream.random(pi.BLOCK_SAMPLES), stream.random(pi.BLOCK_SAMPLES)
+        draws = stream.random_raw(pi.BLOCK_SAMPLES)
+        coordinates = np.stack([draws & 0xFFFFFFFF, draws >> 32], axis=1).ravel() / 2**32
+        x, y = np.split(coordinates, 2)
         inside += int(np.sum(np.hypot(x, y)[: samples - first] <= 1))
     assert monte_carlo(spark, samples, seed=7, partitions=2).estimate == 4 * inside / samples
 

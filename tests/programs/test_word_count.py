@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import regex
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emr_pipelines.assets.word_count import SAMPLE_TEXT
-from emr_pipelines.errors import InvalidValue, SourceNotFound
+from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, StorageUnusable
 from emr_pipelines.programs.word_count import (
     WordCountParams,
     WordCountResult,
-    _count_splits,
     _whole_words,
-    ascii_words_in,
     count_words,
-    words_in,
 )
+from tests.programs.words import TEXT, expected_words
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}\p{M}\p{N}]+)*")
-
-# characters that this Python and the regex module, whose Unicode tables are newer, must agree on, with those that the
-# rule is about made frequent
-ASSIGNED = st.characters(exclude_categories=["Cn", "Cs", "Co"])
-TELLING = st.sampled_from("aB'’_ .ΣσςİıßéÉ\u0301\u0308\u093fक٣²Ⅷ中\u200d\ufeff-\t")
-TEXT = st.text(st.one_of(TELLING, ASSIGNED), max_size=40)
-
-
-def expected_words(text: str, case_sensitive: bool = False) -> list[str]:
-    """The rule, by an independent implementation."""
-    text = unicodedata.normalize("NFC", text)
-    return [word.replace("’", "'") for word in WORD.findall(text if case_sensitive else text.lower())]
 
 
 def count(spark: SparkSession, text: Path, output: Path, **options: Any) -> tuple[WordCountResult, dict[str, int]]:
@@ -47,31 +29,6 @@ def count(spark: SparkSession, text: Path, output: Path, **options: Any) -> tupl
     rows = spark.read.parquet(f"file://{output}").collect()
     assert len({row["word"] for row in rows}) == len(rows)
     return result, {row["word"]: row["count"] for row in rows}
-
-
-@given(TEXT, st.booleans())
-@settings(max_examples=500)
-@example("Don't 'quote' rock'n'roll a''b O’Brien", False)
-@example("ΟΔΟΣ ΟΔΟΣ. ΣΑΣ'Α", False)
-@example("snake_case_word", False)
-def test_words_are_those_of_the_rule(text: str, case_sensitive: bool) -> None:
-    assert words_in(text, case_sensitive) == expected_words(text, case_sensitive)
-
-
-@given(st.text(st.characters(max_codepoint=127), max_size=60), st.booleans())
-@settings(max_examples=500)
-@example("'a' b'' ''c d'e'f g''h i' 'j", False)
-def test_the_fast_path_for_ascii_gives_the_same_words(text: str, case_sensitive: bool) -> None:
-    assert ascii_words_in(text.encode(), case_sensitive) == words_in(text, case_sensitive)
-
-
-@given(st.lists(TEXT, max_size=8).map(" ".join), st.integers(1, 7))
-def test_blocks_end_where_no_word_is_cut(text: str, size: int) -> None:
-    data = text.encode()
-    blocks = list(_whole_words(data[start : start + size] for start in range(0, len(data), size)))
-    assert b"".join(blocks) == data
-    words = [word for block in blocks for word in words_in(block.decode())]
-    assert words == expected_words(text)
 
 
 @given(lines=st.lists(TEXT.map(lambda line: line.replace("\n", " ").replace("\r", " ")), min_size=1, max_size=30))
@@ -200,17 +157,67 @@ def test_options_out_of_bounds_are_refused(options: dict[str, Any], says: str) -
         WordCountParams("text", "out", **options)
 
 
-def test_a_task_with_many_distinct_words_hands_them_on_in_parts(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pyarrow as pa
+@given(st.lists(TEXT, max_size=8).map(" ".join), st.integers(1, 7))
+def test_blocks_end_where_no_word_is_cut(text: str, size: int) -> None:
+    data = text.encode()
+    blocks = list(_whole_words("text", (data[start : start + size] for start in range(0, len(data), size))))
+    assert b"".join(blocks) == data
+    words = [word for block in blocks for word in expected_words(block.decode())]
+    assert words == expected_words(text)
 
-    monkeypatch.setattr("emr_pipelines.programs.word_count.MOST_WORDS_HELD", 10)
-    text = " ".join(f"w{number % 50}" for number in range(1_000_000))  # of several blocks
+
+def test_a_script_without_spaces_is_cut_at_its_own_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emr_pipelines.programs.word_count.LONGEST_PIECE_BYTES", 100)
+    text = "海は静かです。港は、" * 100
+    blocks = list(_whole_words("text", (text.encode()[start : start + 7] for start in range(0, 3000, 7))))
+    assert b"".join(blocks).decode() == text
+    assert max(map(len, blocks)) < 50
+
+
+def test_what_has_no_space_for_too_long_is_refused(
+    spark: SparkSession, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emr_pipelines.programs.word_count.LONGEST_PIECE_BYTES", 1 << 20)
+    with pytest.raises(NotText, match=r"text has no space or punctuation mark for 2,097,152 bytes; allowed: words of"):
+        list(_whole_words("text", [b"x" * (1 << 20)] * 3))
+    monkeypatch.undo()
+    (tree / "a.txt").write_bytes(b"x" * (17 << 20))
+    with pytest.raises(NotText, match=r"a\.txt has no space"):  # as it is, not within pages of Java
+        count(spark, tree, tmp_path / "out")
+
+
+def test_a_long_line_and_no_line_end_at_the_end(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    text = " ".join(f"w{number % 1000}" for number in range(4_000_000))  # 20 MB, of three splits
     (tree / "a.txt").write_text(text)
-    splits = pa.record_batch({"path": [str(tree / "a.txt")], "start": [0], "end": [len(text)]})
-    batches = list(_count_splits([splits], case_sensitive=False))
-    assert len(batches) > 3
-    total: Counter[str | None] = Counter()
-    for row in pa.Table.from_batches(batches).to_pylist():
-        total[row["word"]] += row["count"]
-    assert total.pop(None) == 1_000_000
-    assert total == Counter(text.split())
+    result, counts = count(spark, tree, tmp_path / "out")
+    assert counts == {f"w{number}": 4000 for number in range(1000)}
+    assert result.lines == 1
+
+
+def test_a_damaged_file_is_named(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.gz").write_bytes(b"no gzip")
+    with pytest.raises(NotText, match=r"a\.gz is a damaged compressed file"):
+        count(spark, tree, tmp_path / "out")
+
+
+def test_an_output_that_cannot_be_written_is_named(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.txt").write_text("one two")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageUnusable, match=r"file/out.* cannot be written"):
+        count(spark, tree, tmp_path / "file/out")
+
+
+def test_the_table_and_its_digest_do_not_depend_on_the_tasks(
+    spark: SparkSession, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        (tree / f"{number}.txt").write_text(" ".join(f"w{number * other % 97}" for other in range(200)))
+    few, counts = count(spark, tree, tmp_path / "1", min_count=3)
+    monkeypatch.setattr("emr_pipelines.programs.text.TASK_BYTES", 1 << 20)
+    many, same = count(spark, tree, tmp_path / "2", min_count=3)
+    assert len(list((tmp_path / "2").iterdir())) > len(list((tmp_path / "1").iterdir()))
+    assert (same, many.digest, many.top_words, many.left_out_words) == (
+        counts, few.digest, few.top_words, few.left_out_words,
+    )  # fmt: skip
+    other, _ = count(spark, tree, tmp_path / "2", min_count=41)
+    assert other.digest != many.digest

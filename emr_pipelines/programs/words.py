@@ -1,0 +1,224 @@
+"""What a word is, and how words are counted in bulk.
+
+A word is a maximal run of Unicode letters, combining marks and digits, in which single apostrophes (' or U+2019, which
+is folded to ') may stand between two such runs:
+
+    [\\p{L}\\p{M}\\p{N}]+(?:['’][\\p{L}\\p{M}\\p{N}]+)*
+
+after NFC normalisation and Unicode lower-casing of the text. The Unicode tables are those of the Python that runs.
+
+Text repeats itself, so `count_pieces` does not apply the rule to the text. It cuts the text at characters that separate
+words whatever stands around them, lets Arrow count the distinct pieces, and applies the rule to each of those once.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+# what bounds the memory: how much text is counted at once, and how many rows are added up at once
+TOGETHER_BYTES = 32 << 20
+TOGETHER_ROWS = 4_000_000
+ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
+# Not these: <, =, > and ` can join a mark that follows (NFC), and around ' . : ^ ` lower-casing looks for a Greek
+# word's end
+UNSAFE = b"'.:^`<=>"
+SAFE = bytes(byte for byte in range(128) if byte not in ALPHANUMERIC + UNSAFE)
+WIDE_SAFE = tuple(mark.encode() for mark in "\u3000。、，")  # for scripts that do without spaces
+
+WITH_MARKS = (*range(0x20000), *range(0xE0000, 0xE1000))  # the planes that have marks; to look at all takes a while
+
+SPACE = ord(" ")
+APOSTROPHE = ord("'")
+TO_SPACE = bytes(SPACE if byte in SAFE else byte for byte in range(256))
+KEEP_CASE = bytes(byte if byte in ALPHANUMERIC + b"'" else SPACE for byte in range(256))
+LOWER = KEEP_CASE.lower()
+
+
+def words_in(text: str, case_sensitive: bool = False) -> list[str]:
+    """The words of a text, in order. The text must not begin or end within a word."""
+    found = _word_pattern().findall(_normalized(text, case_sensitive))
+    return [word.replace("\u2019", "'") for word in found]
+
+
+def safe_end(text: bytes) -> int:
+    """Where to cut a text of which more may follow: behind the last character that separates words whatever stands
+    around it; 0 when there is none."""
+    return (
+        max(text.rfind(b" "), text.rfind(b"\n")) + 1  # nearly always, and quick
+        or text.translate(TO_SPACE).rfind(b" ") + 1
+        or max(text.rfind(mark) + len(mark) if mark in text else 0 for mark in WIDE_SAFE)
+    )
+
+
+def count_pieces(texts: Iterable[bytes], case_sensitive: bool = False) -> Iterator[pa.Table]:
+    """The words of UTF-8 texts, each of which begins and ends between words, and how often they occur.
+
+    Yields tables of `word: string, count: int64`; a word can be in several of them, once in each. Bytes that are not
+    UTF-8 separate words.
+    """
+    import pyarrow as pa
+
+    tables: list[pa.Table] = []
+    for unit in _units(texts):
+        pieces = pa.chunked_array(map(_pieces, unit))
+        tables.append(_apply_rule(pieces.value_counts(), case_sensitive))
+        if sum(map(len, tables)) > TOGETHER_ROWS:
+            yield add_up(tables)
+            tables = []
+    if tables:
+        yield add_up(tables)
+
+
+def add_up(tables: list[pa.Table]) -> pa.Table:
+    """The rows of tables of `word, count`, a row for each word."""
+    import pyarrow as pa
+
+    table = pa.concat_tables(
+        [pa.table({"word": pa.array([], pa.string()), "count": pa.array([], pa.int64())}), *tables]
+    )
+    added = table.group_by("word", use_threads=False).aggregate([("count", "sum")])
+    return pa.table({"word": added["word"], "count": added["count_sum"]})
+
+
+def hashes(words: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """A hash of each string that is the same on every machine: a polynomial of its bytes, mixed as SplitMix64 does
+    (Steele, Lea and Flood 2014)."""
+    import numpy as np
+    import pyarrow as pa
+
+    offsets, data = _parts(pa.concat_arrays([pa.array([], pa.string()), *words.chunks]))
+    lengths = np.diff(offsets)
+    powers = np.cumprod(np.full(lengths.max(initial=0), 0x9E3779B97F4A7C15, np.uint64))
+    terms = (data + np.uint64(1)) * powers[np.arange(len(data)) - np.repeat(offsets[:-1], lengths)]
+    ends = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
+    found: NDArray[np.uint64] = ends[offsets[1:]] - ends[offsets[:-1]]
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        found = (found ^ (found >> np.uint64(shift))) * np.uint64(factor)
+    return found
+
+
+def _units(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    unit: list[bytes] = []
+    unit_bytes = 0
+    for text in texts:
+        unit.append(text.translate(TO_SPACE))
+        unit_bytes += len(text)
+        if unit_bytes >= TOGETHER_BYTES:
+            yield unit
+            unit, unit_bytes = [], 0
+    if unit:
+        yield unit
+
+
+def _pieces(text: bytes | NDArray[np.uint8]) -> pa.BinaryArray:
+    """What ends at each space of the text, with the space; Arrow refers to the text and copies nothing."""
+    import numpy as np
+    import pyarrow as pa
+
+    if isinstance(text, bytes) and not text.endswith(b" "):
+        text += b" "
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == SPACE)
+    offsets = np.zeros(len(ends) + 1, np.int32)
+    np.add(ends, 1, out=offsets[1:], casting="unsafe")
+    return pa.BinaryArray.from_buffers(pa.binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(text)])
+
+
+def _apply_rule(counted: pa.StructArray, case_sensitive: bool) -> pa.Table:
+    """Distinct pieces and their counts -> their words and the counts of the pieces, a row for each time."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    pieces, counts = counted.field("values"), counted.field("counts").to_numpy()
+    offsets, data = _parts(pieces)
+    is_ascii = np.ones(len(pieces), bool)
+    is_ascii[_piece_at(offsets, np.flatnonzero(data > 127))] = False  # noqa: PLR2004 (the last of ASCII)
+
+    words, weights = _words_of_ascii(pieces.filter(pa.array(is_ascii)), counts[is_ascii], case_sensitive)
+    more_words, more_weights = _words_of_unicode(pieces.filter(pa.array(~is_ascii)), counts[~is_ascii], case_sensitive)
+    trimmed = pc.ascii_rtrim_whitespace(pa.chunked_array([words, more_words]).cast(pa.string()))
+    return pa.table({"word": trimmed, "count": np.concatenate([weights, more_weights])})
+
+
+def _words_of_ascii(
+    pieces: pa.BinaryArray, counts: NDArray[np.int64], case_sensitive: bool
+) -> tuple[pa.BinaryArray, NDArray[np.int64]]:
+    """The words, each with a space behind it, and the counts of the pieces they are from; all pieces at once."""
+    import numpy as np
+    import pyarrow as pa
+
+    offsets, data = _parts(pieces)
+    text = np.frombuffer(KEEP_CASE if case_sensitive else LOWER, np.uint8)[data]
+    apostrophes = np.flatnonzero(text == APOSTROPHE)  # none is the last byte, which is a space
+    lone = (text[apostrophes - 1] < ord("0")) | (text[apostrophes + 1] < ord("0"))
+    lone |= apostrophes == 0
+    text[apostrophes[lone]] = SPACE
+    words = _pieces(text)
+    word_ends, _ = _parts(words)
+    there = np.diff(word_ends) > 1
+    return words.filter(pa.array(there)), counts[_piece_at(offsets, word_ends[1:][there] - 1)]
+
+
+def _words_of_unicode(
+    pieces: pa.BinaryArray, counts: NDArray[np.int64], case_sensitive: bool
+) -> tuple[pa.BinaryArray, NDArray[np.int64]]:
+    """The same by the rule's own regular expression."""
+    import numpy as np
+    import pyarrow as pa
+
+    text = b"\n".join(pieces.to_pylist()).decode("utf-8", errors="replace")  # no piece has a line end
+    found = map(_word_pattern().findall, _normalized(text, case_sensitive).split("\n"))
+    each = [[word.replace("\u2019", "'") + " " for word in words] for words in found] if len(pieces) else []
+    words = pa.array([word.encode() for words in each for word in words], pa.binary())
+    return words, np.repeat(counts, [len(words) for words in each])
+
+
+def _parts(pieces: pa.BinaryArray) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """The offsets and the bytes of an array that begins at its buffers' beginnings."""
+    import numpy as np
+
+    _, offsets, data = pieces.buffers()
+    if not len(pieces):
+        return np.zeros(1, np.int32), np.zeros(0, np.uint8)
+    ends = np.frombuffer(offsets, np.int32)[: len(pieces) + 1]
+    return ends, np.frombuffer(data, np.uint8)[: ends[-1]]
+
+
+def _piece_at(offsets: NDArray[np.int32], positions: NDArray[Any]) -> NDArray[np.intp]:
+    """Which piece each position is in."""
+    found: NDArray[np.intp] = offsets.searchsorted(positions, side="right") - 1
+    return found
+
+
+def _normalized(text: str, case_sensitive: bool) -> str:
+    text = unicodedata.normalize("NFC", text).replace("_", " ")  # Python's \w has the underscore
+    return text if case_sensitive else text.lower()
+
+
+@cache
+def _word_pattern() -> re.Pattern[str]:
+    # Python's re has no \p{L}: its \w is exactly the letters, the numbers and the underscore; marks must be listed
+    marks = [point for point in WITH_MARKS if unicodedata.category(chr(point)).startswith("M")]
+    run = f"[\\w{_ranges(marks)}]+"
+    return re.compile(f"{run}(?:['\u2019]{run})*")
+
+
+def _ranges(points: Iterable[int]) -> str:
+    """Sorted code points as the inside of a regular expression's character class."""
+    ranges: list[list[int]] = []
+    for point in points:
+        if ranges and point == ranges[-1][1] + 1:
+            ranges[-1][1] = point
+        else:
+            ranges.append([point, point])
+    return "".join(f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in ranges)
