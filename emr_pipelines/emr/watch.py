@@ -1,8 +1,8 @@
 """Watching a step to its end: one poller, few calls, a deadline for each phase.
 
-EMR is asked seldom, at growing intervals. What makes an end noticed at once is a hint that costs EMR nothing: the live
-feed of the step, or its result, which are on S3. Success is read from the step, never from the cluster: a step that
-failed and let others continue leaves a cluster that ends well.
+EMR is asked seldom, at growing intervals, and the less often the more is watched (pace.py). What makes an end noticed
+at once is a hint that costs EMR nothing: the live feed of the step, or its result, which are on S3. Success is read
+from the step, never from the cluster: a step that failed and let others continue leaves a cluster that ends well.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import partial
 
 from emr_pipelines.emr.clock import Clock
 from emr_pipelines.emr.cluster import Cluster, Clusters
+from emr_pipelines.emr.pace import PACE
 from emr_pipelines.emr.states import ENDED, STARTING_UP, STEP_ENDED, StepState, Word
 from emr_pipelines.emr.steps import AddedStep, Steps
 from emr_pipelines.errors import AwsError, InvalidValue
@@ -106,6 +107,10 @@ class Watch:
 
     def wait(self, cluster_id: str, step_id: str) -> End:
         """Wait until the step has ended, its cluster has, or a deadline has passed. Raises the AwsErrors."""
+        with PACE.shared():
+            return self._wait(cluster_id, step_id)
+
+    def _wait(self, cluster_id: str, step_id: str) -> End:
         phase, since, polls = Phase.PROVISIONING, self._clock.now(), 0
         cluster: Cluster | None = None
         while True:
@@ -140,14 +145,17 @@ class Watch:
     def _pause(self, phase: Phase, longest: float) -> None:
         """Until it is time to ask EMR again, or there is a hint."""
         quick = self._clock.now() < self._quick_until
-        self._interval = min(self._interval, QUICK_INTERVAL_SECONDS if quick else LONGEST_INTERVAL_SECONDS)
+        if quick:
+            self._interval = min(self._interval, QUICK_INTERVAL_SECONDS)
+        else:
+            self._interval = PACE.emr_seconds(min(self._interval, LONGEST_INTERVAL_SECONDS))
         interval = min(self._interval, SECOND_LOOK_SECONDS) if self._look_again else self._interval
         jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (so that many watchers do not ask at once)
         until = self._clock.now() + max(0.0, min(interval * jitter, longest))
         self._interval *= GROWTH
         self._look_again = False
         while (left := until - self._clock.now()) > 0:
-            self._clock.pause(min(left, LOOK_SECONDS), self._hint.given)
+            self._clock.pause(min(left, PACE.belt_seconds(LOOK_SECONDS)), self._hint.given)
             if self._ends(phase):
                 self._quick_until = self._clock.now() + QUICK_FOR_SECONDS
                 self._interval = FIRST_INTERVAL_SECONDS / 2

@@ -13,6 +13,7 @@ import dagster as dg
 
 from emr_pipelines.emr.clock import Clock
 from emr_pipelines.emr.objects import Objects, join
+from emr_pipelines.emr.pace import PACE
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.watch import Hint
 from emr_pipelines.errors import AwsError
@@ -111,14 +112,15 @@ class LiveFeed(dg.PipesMessageReader):
                     pulse.felt()
                     self._hand_on(handler, chunk)
                     continue
-                if number > 1 and pulse.lost(self._read(ALIVE)):
+                if number > 1 and pulse.due(PACE.belt_seconds(0)) and pulse.lost(self._read(ALIVE)):
                     self._hint.give()
                 if over.is_set():
                     until = until or self._clock.now() + (LATE_SECONDS if number > 1 else LOOK_SECONDS)
                     if self._clock.now() >= until:
                         break
                 # `over` ends the pause once, and then there is nothing to be woken by
-                self._clock.pause(LOOK_SECONDS, None if over.is_set() else over)
+                pause = LOOK_SECONDS if over.is_set() else PACE.look_seconds(LOOK_SECONDS)
+                self._clock.pause(pause, None if over.is_set() else over)
         finally:
             for rest in self._lines.values():
                 if rest.strip():
@@ -177,11 +179,18 @@ class Pulse:
         self._clock = clock
         self._last: bytes | None = None
         self._felt_at = clock.now()
-        self._next_alarm = float("-inf")
+        self._next_alarm = self._next_look = float("-inf")
         self._interval = FIRST_ALARMS_SECONDS
 
     def felt(self) -> None:
         self._felt_at = self._clock.now()
+
+    def due(self, interval: float) -> bool:
+        """Whether it is time to feel it again, so many seconds after the last time."""
+        now = self._clock.now()
+        due = now >= self._next_look
+        self._next_look = now + interval if due else self._next_look
+        return due
 
     def lost(self, beat: bytes | None) -> bool:
         """Whether it is worth a hint, given what is in the file that the program writes again and again."""
