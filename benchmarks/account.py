@@ -1,0 +1,219 @@
+"""An emulated AWS account in a process of its own: scripted steps, what their programs leave on S3, EMR's quotas."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emr_pipelines.emulator import Emulator
+
+BUCKET = "benchmark"
+ALIVE_SECONDS = 3.0  # between two signs of life of a program, as emr_pipelines.programs.entrypoint gives them
+ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
+ENDS_WITHIN_SECONDS = 60.0  # a cluster that a contender has left to end by itself
+STEP_CHANGED = re.compile(r"(j-\w+) .*  (s-\w+) .*  (RUNNING|COMPLETED)\b")
+
+
+class Quotas:
+    """EMR's throttling: a bucket of calls for each operation, and one for all of them. Calls are counted by operation
+    whether there are `limits` or not: calls at once and calls per second by operation, the rest under `*`."""
+
+    def __init__(self, limits: Mapping[str, Sequence[float]] | None) -> None:
+        self._limits = dict(limits or {})
+        self._left: dict[str, tuple[float, float]] = {}
+        self.factor = 1.0  # of both
+        self.calls: Counter[str] = Counter()
+        self.throttled: Counter[str] = Counter()
+        self.s3_calls = 0
+
+    def take(self, operation: str) -> bool:
+        """Whether a call is let through."""
+        self.calls[operation] += 1
+        names = [name for name in (operation, "*") if name in self._limits]
+        left = {name: self._in(name) for name in names}
+        granted = all(calls >= 1 for calls in left.values())
+        for name in names:
+            self._left[name] = (left[name] - granted, time.monotonic())
+        self.throttled[operation] += not granted
+        return granted
+
+    def _in(self, name: str) -> float:
+        at_once, per_second = self._limits[name]
+        calls, then = self._left.get(name, (at_once, 0.0))
+        return min(at_once * max(self.factor, 1), calls + (time.monotonic() - then) * per_second * self.factor)
+
+
+class Programs:
+    """What the programs of scripted steps leave on S3: word that they began, signs of life, their result and word of
+    their end."""
+
+    def __init__(self, emulator: Emulator, result: object) -> None:
+        self._emulator, self._result = emulator, json.dumps({"result": result})
+        self._bucket = emulator.create_bucket(BUCKET)
+        self._aside = Path(tempfile.mkdtemp(dir=emulator.root))
+        self._folders: dict[str, str] = {}  # of the steps that run
+        threading.Thread(target=self._live, daemon=True).start()
+
+    def changed(self, line: str) -> None:
+        """Hears every line of the emulator, at the moment of the change, before a client can see it."""
+        found = STEP_CHANGED.search(line)
+        if not found:
+            return
+        cluster_id, step_id, state = found.groups()
+        cluster = next(cluster for cluster in self._emulator.clusters() if cluster.id == cluster_id)
+        args = cluster.steps[step_id].args
+        folder = _messages_folder(args, cluster.request.get("Configurations", []))
+        if state == "RUNNING":
+            self._write(f"{folder}/1.json", _message("opened", {"extras": {}}))
+            self._folders[step_id] = folder
+            return
+        self._folders.pop(step_id, None)
+        for task in (arg for arg in args if arg.endswith("/task.json")):
+            where = json.loads((self._bucket / task.removeprefix(f"s3://{BUCKET}/")).read_text())["result"]
+            self._write(where.removeprefix(f"s3://{BUCKET}/"), self._result)
+        self._write(f"{folder}/2.json", _message("closed", {}))
+        container = f"logs/{cluster_id}/containers/application_1_0001/container_1_0001_01_000001"
+        for name in ("stdout", "stderr"):  # Spark's executors leave them, and PipesEMRClient fails without
+            self._write(f"{container}/{name}.gz", gzip.compress(b"a container\n"))
+
+    def _live(self) -> None:
+        beats = 0
+        while True:
+            time.sleep(ALIVE_SECONDS)
+            beats += 1
+            for folder in list(self._folders.values()):
+                self._write(f"{folder}/alive", str(beats))
+
+    def _write(self, key: str, content: str | bytes) -> None:
+        """Whole and at once."""
+        aside = self._aside / f"{threading.get_ident()}"
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+        path = self._bucket / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.replace(path)
+
+
+def _messages_folder(args: Sequence[str], configurations: Sequence[Mapping[str, Any]]) -> str:
+    """Where Pipes' messages go, as a folder in the bucket: told by an argument, or by the cluster's environment."""
+    from dagster_pipes import DAGSTER_PIPES_MESSAGES_ENV_VAR, decode_param
+
+    told = [args[place + 1] for place, arg in enumerate(args) if arg == "--dagster-pipes-messages"]
+    for entry in configurations:
+        told += [value for key, value in entry.get("Properties", {}).items() if key == DAGSTER_PIPES_MESSAGES_ENV_VAR]
+        for inner in entry.get("Configurations", []):
+            told += [
+                text for name, text in inner["Properties"].items() if name.endswith(DAGSTER_PIPES_MESSAGES_ENV_VAR)
+            ]
+    if not told:
+        return "no-messages"
+    where = decode_param(told[0])
+    return str(where.get("key_prefix") or where["folder"].removeprefix(f"s3://{BUCKET}/"))
+
+
+def _message(method: str, params: Mapping[str, Any]) -> str:
+    return json.dumps({"__dagster_pipes_version": "0.1", "method": method, "params": params}) + "\n"
+
+
+def emulate(settings: Mapping[str, Any]) -> None:
+    """Be the account: say its environment, then answer the lines `report` and `factor <x>` until there are no more."""
+    from emr_pipelines.emulator import Durations, Emulator, Scripted
+    from emr_pipelines.emulator.faults import Fault, S3Error, Throttle
+
+    quotas = Quotas(settings.get("limits"))
+    hears: list[Callable[[str], None]] = []
+
+    def say(line: str) -> None:
+        for hear in hears:
+            hear(line)
+
+    durations = Durations(settings["provisioning"], settings["bootstrapping"], settings["termination"], 300)
+    # a Spark program's log is never empty; an empty one is not pushed, and PipesEMRClient waits for it in vain
+    scripted = {"spark-submit": Scripted(settings["step"], stdout="6\n", stderr="INFO SparkContext: it ran\n")}
+    with Emulator(durations=durations, scripted=scripted, say=say) as emulator:
+        strike = emulator.faults.strike
+
+        def throttle(kind: type[Fault], **targets: tuple[str, ...]) -> Fault | None:
+            """Every call to EMR is asked first whether a Throttle strikes it."""
+            if kind is Throttle and not quotas.take(targets["operation"][0]):
+                return Throttle()
+            quotas.s3_calls += kind is S3Error  # every call to S3 is asked that
+            return strike(kind, **targets)
+
+        emulator.faults.strike = throttle  # type: ignore[method-assign,assignment]
+        hears.append(Programs(emulator, settings["result"]).changed)
+        print(json.dumps(emulator.environment), flush=True)
+        for line in sys.stdin:
+            word, _, factor = line.strip().partition(" ")
+            if word == "factor":
+                quotas.factor = float(factor)
+            print(json.dumps(_report(emulator, quotas)), flush=True)
+
+
+def _report(emulator: Emulator, quotas: Quotas) -> dict[str, Any]:
+    clusters = [
+        {
+            "state": str(cluster.state),
+            "created": cluster.created,
+            "instances_ended": [instance.ended for instance in cluster.instances],
+            "steps": [str(step.state) for step in cluster.steps.values()],
+        }
+        for cluster in emulator.clusters()
+    ]
+    throttled = dict(quotas.throttled)
+    return {"clusters": clusters, "calls": dict(quotas.calls), "throttled": throttled, "s3_calls": quotas.s3_calls}
+
+
+class Account:
+    """An emulated account, seen from a contender."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self, line: str = "report") -> dict[str, Any]:
+        """Its clusters, and how often which operation was called, and how often it was throttled."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise ValueError("an account is asked through pipes")
+        print(line, file=self._process.stdin, flush=True)
+        found: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return found
+
+    def in_the_end(self) -> dict[str, Any]:
+        """The same, once no cluster is left, or has been left for too long."""
+        deadline = time.monotonic() + ENDS_WITHIN_SECONDS
+        while True:
+            found = self.ask()
+            if time.monotonic() > deadline or all(cluster["state"] in ENDED for cluster in found["clusters"]):
+                return found
+            time.sleep(0.2)
+
+
+@contextmanager
+def account(**settings: Any) -> Iterator[Account]:
+    """An account, which this process then has for AWS. settings: `provisioning`, `bootstrapping`, `step` and
+    `termination` in seconds; `result` of every program; `limits` of Quotas."""
+    command = [sys.executable, "-m", "benchmarks.account", json.dumps(settings)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        found = Account(process)
+        if process.stdout is not None:
+            os.environ.update(json.loads(process.stdout.readline()))
+        yield found
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+if __name__ == "__main__":
+    emulate(json.loads(sys.argv[1]))
