@@ -25,7 +25,7 @@ from emr_pipelines.programs.text import (
     read_split,
     refuse_sources_in,
 )
-from emr_pipelines.programs.words import TOGETHER_ROWS, add_up, count_pieces, hashes, safe_end, words_in
+from emr_pipelines.programs.words import add_up, count_pieces, hashes, safe_end, words_in
 
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
     import pyarrow as pa
@@ -198,18 +198,18 @@ def _write_share(
     from pyarrow import parquet
 
     totals = _Totals()
-    tables: list[pa.Table] = []
-    for _, found in counted:
-        if isinstance(found, _Totals):
-            totals.words += found.words
-            totals.lines += found.lines
-            totals.problem = totals.problem or found.problem
-        else:
-            tables.append(found)
-            if sum(map(len, tables)) > TOGETHER_ROWS:
-                tables = [add_up(tables)]
+
+    def tables() -> Iterator[pa.Table]:
+        for _, found in counted:
+            if isinstance(found, _Totals):
+                totals.words += found.words
+                totals.lines += found.lines
+                totals.problem = totals.problem or found.problem
+            else:
+                yield found
+
+    table = add_up(tables())
     if not totals.problem:
-        table = add_up(tables)
         stop_words = pa.array([words_in(word, params.case_sensitive)[0] for word in params.stop_words], pa.string())
         unwanted = pc.or_(pc.less(table["count"], params.min_count), pc.is_in(table["word"], stop_words))
         totals.distinct = len(table)

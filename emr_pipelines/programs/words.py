@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-# what bounds the memory: how much text is counted at once, and how many rows are added up at once
+# what bounds the memory: how much text is counted at once, and how many bytes of rows are added up at once
 TOGETHER_BYTES = 32 << 20
-TOGETHER_ROWS = 4_000_000
+ROWS_BYTES = 128 << 20
 ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 # Not these: <, =, > and ` can join a mark that follows (NFC), and around ' . : ^ ` lower-casing looks for a Greek
 # word's end
@@ -69,25 +69,39 @@ def count_pieces(texts: Iterable[bytes], case_sensitive: bool = False) -> Iterat
     import pyarrow as pa
 
     tables: list[pa.Table] = []
+    rows_bytes = 0
     for unit in _units(texts):
         pieces = pa.chunked_array(map(_pieces, unit))
         tables.append(_apply_rule(pieces.value_counts(), case_sensitive))
-        if sum(map(len, tables)) > TOGETHER_ROWS:
+        rows_bytes += tables[-1].nbytes
+        if rows_bytes >= ROWS_BYTES:
             yield add_up(tables)
-            tables = []
+            tables, rows_bytes = [], 0
     if tables:
         yield add_up(tables)
 
 
-def add_up(tables: list[pa.Table]) -> pa.Table:
-    """The rows of tables of `word, count`, a row for each word."""
+def add_up(tables: Iterable[pa.Table]) -> pa.Table:
+    """The rows of tables of `word, count`, a row for each word. It holds few times what it returns."""
     import pyarrow as pa
 
-    table = pa.concat_tables(
-        [pa.table({"word": pa.array([], pa.string()), "count": pa.array([], pa.int64())}), *tables]
-    )
-    added = table.group_by("word", use_threads=False).aggregate([("count", "sum")])
-    return pa.table({"word": added["word"], "count": added["count_sum"]})
+    held = [pa.table({"word": pa.array([], pa.string()), "count": pa.array([], pa.int64())})]
+    held_bytes, most_bytes = 0, ROWS_BYTES
+    for table in tables:
+        held.append(table)
+        held_bytes += table.nbytes
+        if held_bytes > most_bytes:
+            held = [_grouped(held)]
+            held_bytes = held[0].nbytes
+            most_bytes = max(ROWS_BYTES, 2 * held_bytes)
+    return _grouped(held)
+
+
+def _grouped(tables: list[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    found = pa.concat_tables(tables).group_by("word", use_threads=False).aggregate([("count", "sum")])
+    return pa.table({"word": found["word"], "count": found["count_sum"]})
 
 
 def hashes(words: pa.ChunkedArray) -> NDArray[np.uint64]:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emr_pipelines.programs import words
-from emr_pipelines.programs.words import SAFE, WIDE_SAFE, count_pieces, hashes, words_in
+from emr_pipelines.programs.words import SAFE, WIDE_SAFE, add_up, count_pieces, hashes, words_in
 from tests.programs.words import TELLING, TEXT, expected_words
 
 EVERY_CHARACTER = [
@@ -90,9 +90,12 @@ def test_much_text_is_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "TOGETHER_BYTES", 3 * len(texts[0]))
     assert len(list(count_pieces(texts))) == 1
     assert counted(*texts) == expected
-    monkeypatch.setattr(words, "TOGETHER_ROWS", 60)
-    assert len(list(count_pieces(texts))) > 2
+    monkeypatch.setattr(words, "ROWS_BYTES", 1000)
+    tables = list(count_pieces(texts))
+    assert len(tables) > 2
     assert counted(*texts) == expected
+    together = add_up(iter(tables * 10))
+    assert dict(zip(*together.to_pydict().values(), strict=True)) == {word: 10 * n for word, n in expected.items()}
 
 
 @given(st.lists(st.text(max_size=12), max_size=20))
