@@ -13,6 +13,7 @@ words whatever stands around them, lets Arrow count the distinct pieces, and app
 
 from __future__ import annotations
 
+import itertools
 import re
 import string
 import unicodedata
@@ -35,7 +36,7 @@ UNSAFE = b"'.:^`<=>"
 SAFE = bytes(byte for byte in range(128) if byte not in ALPHANUMERIC + UNSAFE)
 WIDE_SAFE = tuple(mark.encode() for mark in "\u3000。、，")  # for scripts that do without spaces
 
-WITH_MARKS = (*range(0x20000), *range(0xE0000, 0xE1000))  # the planes that have marks; to look at all takes a while
+WITH_MARKS = (range(0x20000), range(0xE0000, 0xE1000))  # where marks are; to look at every character takes a while
 
 SPACE = ord(" ")
 APOSTROPHE = ord("'")
@@ -81,6 +82,19 @@ def count_pieces(texts: Iterable[bytes], case_sensitive: bool = False) -> Iterat
         yield add_up(tables)
 
 
+def _units(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    unit: list[bytes] = []
+    unit_bytes = 0
+    for text in texts:
+        unit.append(text.translate(TO_SPACE))
+        unit_bytes += len(text)
+        if unit_bytes >= TOGETHER_BYTES:
+            yield unit
+            unit, unit_bytes = [], 0
+    if unit:
+        yield unit
+
+
 def add_up(tables: Iterable[pa.Table]) -> pa.Table:
     """The rows of tables of `word, count`, a row for each word. It holds few times what it returns."""
     import pyarrow as pa
@@ -119,19 +133,6 @@ def hashes(words: pa.ChunkedArray) -> NDArray[np.uint64]:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
         found = (found ^ (found >> np.uint64(shift))) * np.uint64(factor)
     return found
-
-
-def _units(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
-    unit: list[bytes] = []
-    unit_bytes = 0
-    for text in texts:
-        unit.append(text.translate(TO_SPACE))
-        unit_bytes += len(text)
-        if unit_bytes >= TOGETHER_BYTES:
-            yield unit
-            unit, unit_bytes = [], 0
-    if unit:
-        yield unit
 
 
 def _pieces(text: bytes | NDArray[np.uint8]) -> pa.BinaryArray:
@@ -222,7 +223,7 @@ def _normalized(text: str, case_sensitive: bool) -> str:
 @cache
 def _word_pattern() -> re.Pattern[str]:
     # Python's re has no \p{L}: its \w is exactly the letters, the numbers and the underscore; marks must be listed
-    marks = [point for point in WITH_MARKS if unicodedata.category(chr(point)).startswith("M")]
+    marks = [point for point in itertools.chain(*WITH_MARKS) if unicodedata.category(chr(point)).startswith("M")]
     run = f"[\\w{_ranges(marks)}]+"
     return re.compile(f"{run}(?:['\u2019]{run})*")
 
