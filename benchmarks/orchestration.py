@@ -185,7 +185,6 @@ def airflow(durations: Mapping[str, float], interval: float | None = None) -> tu
     """interval: between two looks of the sensor, in seconds; None is its own 60."""
 
     def begin() -> Callable[[], None]:
-        os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp()  # read when Airflow is imported
         from airflow.providers.amazon.aws.operators.emr import (
             EmrAddStepsOperator,
             EmrCreateJobFlowOperator,
@@ -206,7 +205,9 @@ def airflow(durations: Mapping[str, float], interval: float | None = None) -> tu
 
         return work
 
-    return _measured(durations, begin)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["AIRFLOW_HOME"] = home  # read when Airflow is imported
+        return _measured(durations, begin)
 
 
 def _succeed(result: Any) -> None:
