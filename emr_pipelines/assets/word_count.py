@@ -17,7 +17,7 @@ from emr_pipelines.assets.publication import (
     path_of,
     publish,
 )
-from emr_pipelines.programs import ingest, text, word_count
+from emr_pipelines.programs import ingest, text, word_count, words
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
 from emr_pipelines.runners.base import SparkRunner
@@ -130,7 +130,7 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
     kinds={"pyspark", "parquet"},
     owners=OWNERS,
     tags={"domain": "text"},
-    code_version=code_version(word_count, text),
+    code_version=code_version(word_count, words, text),
     description="How often each word occurs in input_text, as a parquet table. A word is a run of letters, combining "
     "marks and digits, with single apostrophes inside, after NFC normalisation and lower-casing.",
     metadata={
