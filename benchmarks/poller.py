@@ -56,7 +56,7 @@ class Size:
 
 
 FULL = Size(200, 60, 260)
-QUICK = Size(20, 10, 27)
+QUICK = Size(10, 5, 30)
 
 
 def watch(clusters: int, window: float, step: float) -> tuple[float, dict[str, Any]]:
