@@ -11,14 +11,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 SAMPLE_SECONDS = 0.05  # how often the memory of a contender's processes is looked at
 
@@ -106,6 +109,25 @@ def in_turn(module: str, names: Sequence[str], rounds: int, **settings: Any) -> 
             print(f"  {name} ({turn + 1} of {rounds})", file=sys.stderr)
             runs[name].append(run(module, name, **settings))
     return runs
+
+
+@contextmanager
+def spark_session(cores: int) -> Iterator[SparkSession]:
+    """A Spark session of so many cores, on this Python and a Java that Spark can use, whose Python workers run."""
+    from pyspark.sql import SparkSession
+
+    from emr_pipelines.runners.java import use_java
+
+    use_java(print)
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # without it, workers are of whatever Python the shell finds first
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    builder = SparkSession.builder.master(f"local[{cores}]").config("spark.ui.enabled", "false")
+    spark = builder.config("spark.log.level", "ERROR").getOrCreate()
+    try:
+        spark.sparkContext.parallelize(range(cores), cores).map(lambda _: time.sleep(0.1)).count()
+        yield spark
+    finally:
+        spark.stop()
 
 
 def median(runs: Sequence[Run]) -> float:

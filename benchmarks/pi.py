@@ -17,13 +17,12 @@ from __future__ import annotations
 import io
 import math
 import multiprocessing
-import os
 import runpy
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from functools import partial
@@ -43,10 +42,11 @@ from benchmarks.harness import (
     median,
     report,
     serve,
+    spark_session,
 )
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    pass
 
 MODULE = "benchmarks.pi"
 CORES = 2  # of Spark, and of NumPy when it runs in two processes
@@ -87,29 +87,11 @@ def size_of(quick: bool) -> Size:
 # What the contenders do, each in a process of its own
 
 
-@contextmanager
-def session() -> Iterator[SparkSession]:
-    """A Spark session of CORES cores whose Python workers have started."""
-    from pyspark.sql import SparkSession
-
-    from emr_pipelines.runners.java import use_java
-
-    use_java(print)
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    spark = SparkSession.builder.master(f"local[{CORES}]").config("spark.ui.enabled", "false").getOrCreate()
-    try:
-        spark.sparkContext.parallelize(range(CORES), CORES).map(lambda _: time.sleep(0.1)).count()
-        yield spark
-    finally:
-        spark.stop()
-
-
 def program(quick: bool) -> tuple[float, Any]:
     from emr_pipelines.programs.pi import CHUNK_SAMPLES, monte_carlo
 
     points = CORES * size_of(quick).points_per_core
-    with session() as spark:
+    with spark_session(CORES) as spark:
         monte_carlo(spark, CORES * CHUNK_SAMPLES, SEED, CORES)
         began = time.monotonic()
         estimate = monte_carlo(spark, points, SEED, CORES).estimate
@@ -135,7 +117,7 @@ def sparks_own(quick: bool) -> tuple[float, Any]:
         return seconds, float(said.getvalue().split()[-1])
 
     slices = size_of(quick).slices
-    with session():
+    with spark_session(CORES):
         _, of_two = estimate(CORES)
         seconds, found = estimate(slices)
     points = slices * SLICE_POINTS
@@ -195,7 +177,7 @@ def any_partitions(quick: bool) -> tuple[float, Any]:
     """The program's estimates for several numbers of partitions."""
     from emr_pipelines.programs.pi import monte_carlo
 
-    with session() as spark:
+    with spark_session(CORES) as spark:
         began = time.monotonic()
         estimates = [monte_carlo(spark, size_of(quick).counted, SEED, count).estimate for count in PARTITIONINGS]
         return time.monotonic() - began, estimates
@@ -223,7 +205,7 @@ def series(quick: bool) -> tuple[float, Any]:  # noqa: ARG001 (the same in both)
     from emr_pipelines.programs.pi import bailey_borwein_plouffe
 
     found = {}
-    with session() as spark:
+    with spark_session(CORES) as spark:
         for decimals in DECIMALS:
             began = time.monotonic()
             _, digits = bailey_borwein_plouffe(spark, decimals, CORES)

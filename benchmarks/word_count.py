@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import runpy
 import shutil
 import sys
@@ -23,13 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import harness
-from benchmarks.harness import Run, Table, median
+from benchmarks.harness import Run, Table, median, spark_session
 from benchmarks.text import DISTINCT_WORDS, SEED, write_text
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    pass
 
 MODULE = "benchmarks.word_count"
+CORES = os.cpu_count() or 1  # of Spark; Polars and DuckDB take all
 WORD = r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}\p{M}\p{N}]+)*"
 OURS, EXAMPLE = "count_words", "Spark's wordcount.py"
 POLARS, DUCKDB, PIECES = "Polars", "DuckDB", "Polars, pieces first"
@@ -41,9 +43,9 @@ EXAMPLE_TIMES, PEER_TIMES = 4, 1 / 1.3
 def count_words(text: str) -> tuple[float, Any]:
     from emr_pipelines.programs import word_count
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, spark_session(CORES) as spark:
         params = word_count.WordCountParams(text, f"file://{folder}/counts")
-        result = word_count.count_words(_spark(), params)
+        result = word_count.count_words(spark, params)
         return result.seconds, _table(f"{folder}/counts")
 
 
@@ -51,13 +53,12 @@ def spark_example(text: str) -> tuple[float, Any]:
     import pyspark
 
     script = Path(pyspark.__file__).parent / "examples/src/main/python/wordcount.py"
-    _spark()
     sys.argv = [str(script), text]
     output = io.StringIO()
-    began = time.monotonic()
-    with contextlib.redirect_stdout(output):
+    with spark_session(CORES), contextlib.redirect_stdout(output):
+        began = time.monotonic()
         runpy.run_path(str(script), run_name="__main__")
-    seconds = time.monotonic() - began
+        seconds = time.monotonic() - began
     counts = [int(line.rpartition(": ")[2]) for line in output.getvalue().splitlines() if ": " in line]
     return seconds, {"words": sum(counts), "distinct": len(counts)}
 
@@ -117,19 +118,6 @@ def plain_split(text: str) -> tuple[float, Any]:
         for line in lines:
             counts.update(line.rstrip("\n").split(" "))
     return time.monotonic() - began, {"words": counts.total(), "distinct": len(counts)}
-
-
-def _spark() -> SparkSession:
-    """A session on all cores, with its workers running."""
-    from pyspark.sql import SparkSession
-
-    from emr_pipelines.runners.java import use_java
-
-    use_java(print)
-    builder = SparkSession.builder.master("local[*]").config("spark.ui.enabled", "false")
-    session: SparkSession = builder.config("spark.log.level", "ERROR").getOrCreate()
-    session.sparkContext.parallelize(range(8), 8).map(str).count()
-    return session
 
 
 def _table(folder: str) -> dict[str, Any]:
