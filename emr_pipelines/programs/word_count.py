@@ -182,8 +182,10 @@ def _count_task(task: tuple[Split, ...], shares: int, case_sensitive: bool) -> I
         for table in count_pieces(texts(), case_sensitive):
             totals.words += pc.sum(table["count"], min_count=0).as_py()
             share_of = hashes(table["word"]) % shares
-            for share in np.unique(share_of).tolist():
-                yield share, table.take(np.flatnonzero(share_of == share))
+            rows = share_of.argsort(kind="stable")
+            found, sizes = np.unique(share_of, return_counts=True)
+            for share, size, end in zip(found.tolist(), sizes, np.cumsum(sizes), strict=True):
+                yield share, table.take(rows[end - size : end])
     except SourceError as error:
         totals.problem = error
     yield 0, totals
