@@ -38,7 +38,8 @@ def environ(tmp_path: Path, tree: Path) -> dict[str, str]:
         "EMR_PIPELINES_SOURCE": str(tree),
         "DAGSTER_HOME": str(tmp_path / "dagster_home"),
         "PYTHONUNBUFFERED": "1",
-        "SPARK_LOCAL_DIRS": str(tmp_path / "spark"),  # what a killed JVM leaves goes with this test's folder
+        "TMPDIR": str(tmp_path),  # what a killed process leaves goes with this test's folder
+        "SPARK_LOCAL_DIRS": str(tmp_path / "spark"),
         "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={tmp_path}",
     }
 
