@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from emr_pipelines.emr.objects import Objects, join
+from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.errors import CannotTravel, Changed, InvalidValue
 from emr_pipelines.programs.wire import name_of
 
@@ -58,17 +59,18 @@ class Artifacts:
         self._folder = folder
         self._there: set[str] = set()
 
-    def put(self, suffix: str, data: bytes) -> str:
+    def put(self, suffix: str, data: bytes, report: Reporter = no_report) -> str:
         """The URI of `code/<sha256><suffix>`, which is sent unless it is there. suffix: .zip or .py, say."""
         uri = join(self._folder, "code", f"{hashlib.sha256(data).hexdigest()}{suffix}")
         if uri not in self._there:
             if not self._objects.exists(uri):
-                with suppress(Changed):  # somebody else has sent the same bytes meanwhile
+                # suppressed: somebody else has sent the same bytes meanwhile
+                with report(f"Sending {len(data) / 1e6:,.1f} MB of code"), suppress(Changed):
                     self._objects.create(uri, data)
             self._there.add(uri)
         return uri
 
-    def put_file(self, kind: Literal["jars", "files"], location: str | Path) -> str:
+    def put_file(self, kind: Literal["jars", "files"], location: str | Path, report: Reporter = no_report) -> str:
         """The URI of a user's own file, as the cluster finds it.
 
         A path on this machine is sent as `<kind>/<sha256>/<its name>`, for Spark knows files by their name; a URI, such
@@ -95,7 +97,8 @@ class Artifacts:
         uri = join(self._folder, kind, digest.hexdigest(), path.name)
         if uri not in self._there:
             if not self._objects.exists(uri):
-                self._objects.upload(uri, path)
+                with report(f"Sending {path.name}", total=path.stat().st_size) as work:
+                    self._objects.upload(uri, path, work.advance)
             self._there.add(uri)
         return uri
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from emr_pipelines.emr.client import Aws, emr_pages
+from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.errors import RequestRefused, ResponseLost
 
@@ -81,9 +82,15 @@ class Clusters:
     def active(self, prefix: str) -> list[Cluster]:
         """All clusters that can still cost money and whose name is this or continues it behind a slash; newest
         first."""
+        return self._listed(prefix, ClusterStates=sorted(map(str, ACTIVE)))
+
+    def recent(self, prefix: str) -> list[Cluster]:
+        """Those that have ended too, of the last 30 days."""
+        return self._listed(prefix)
+
+    def _listed(self, prefix: str, **filters: Any) -> list[Cluster]:
         since = datetime.fromtimestamp(self._clock.now(), timezone.utc) - LOOKED_BACK
-        request: dict[str, Any] = {"ClusterStates": sorted(map(str, ACTIVE)), "CreatedAfter": since}
-        pages = emr_pages(self._aws, "list_clusters", **request)
+        pages = emr_pages(self._aws, "list_clusters", CreatedAfter=since, **filters)
         found = [_cluster(entry) for page in pages for entry in page["Clusters"]]
         return [cluster for cluster in found if cluster.name == prefix or cluster.name.startswith(f"{prefix}/")]
 
@@ -109,16 +116,20 @@ class Clusters:
             self._aws.call("emr", "set_termination_protection", JobFlowIds=[cluster_id], TerminationProtected=False)
             self._aws.call("emr", "terminate_job_flows", JobFlowIds=[cluster_id])
 
-    def confirm_ended(self, cluster_id: str, within_seconds: float = CONFIRMED_WITHIN_SECONDS) -> Cluster:
+    def confirm_ended(
+        self, cluster_id: str, within_seconds: float = CONFIRMED_WITHIN_SECONDS, report: Reporter = no_report
+    ) -> Cluster:
         """Wait until a cluster has ended; it is as it was last seen when that takes too long."""
         deadline = self._clock.now() + within_seconds
         interval = 1.0
-        while True:
-            cluster = self.describe(cluster_id)
-            if cluster.state in ENDED or self._clock.now() >= deadline:
-                return cluster
-            self._clock.pause(interval)
-            interval = min(interval * GROWTH, LONGEST_INTERVAL_SECONDS)
+        with report(f"Waiting for cluster {cluster_id} to end", at_most_seconds=within_seconds) as work:
+            while True:
+                cluster = self.describe(cluster_id)
+                if cluster.state in ENDED or self._clock.now() >= deadline:
+                    return cluster
+                work.still(str(cluster.state))
+                self._clock.pause(interval)
+                interval = min(interval * GROWTH, LONGEST_INTERVAL_SECONDS)
 
     def _look_for(self, name: str) -> str | None:
         deadline = self._clock.now() + SEEN_WITHIN_SECONDS

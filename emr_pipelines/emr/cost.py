@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from emr_pipelines.emr.client import Aws, emr_pages
-from emr_pipelines.emr.pricing import PRICES_WITHIN_SECONDS, SPOT, PriceList
-from emr_pipelines.emr.steps import AddedStep, Steps
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.life import Life, life_of
+from emr_pipelines.emr.pricing import PRICES_WITHIN_SECONDS, PriceList
+from emr_pipelines.emr.states import Word
+from emr_pipelines.emr.steps import AddedStep
 
-LEAST_SECONDS = 60  # EC2 and EMR bill each instance by the second, and no less than a minute
-ON_DEMAND = "on demand"
-NEVER_THERE = "AWAITING_FULFILLMENT"
 HOUR_SECONDS = 3600
 
 
@@ -38,7 +37,26 @@ class Usage:
     def __str__(self) -> str:
         alike = len(set(self.seconds_each)) == 1
         seconds = f"{self.seconds_each[0]:,} s" if alike else f"{self.seconds:,} s in all"
-        return f"{len(self.seconds_each)} x {self.type} {self.market} for {seconds}"
+        return f"{len(self.seconds_each)} x {self.type} {self.market}, billed for {seconds}"
+
+
+class Doing(Word):
+    """What a cluster does."""
+
+    STARTING = "starting"
+    STEP = "step"
+    IDLE = "idle"
+    ENDING = "ending"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a cluster's life, in seconds from its creation. `name` is a step's, or says what it does."""
+
+    doing: Doing
+    name: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,7 @@ class Bill:
 
     up_seconds: from when it was ready until it had ended; 0 when it never was. busy_seconds: of these, the time in
         which at least one step ran. step_seconds, step_names: how long each step ran, and its name, by its id.
+    spans: what it did when; steps may overlap.
     """
 
     cluster_id: str
@@ -58,6 +77,7 @@ class Bill:
     busy_seconds: float
     step_seconds: Mapping[str, float]
     step_names: Mapping[str, str] = field(default_factory=dict)
+    spans: tuple[Span, ...] = ()
 
     @property
     def idle_share(self) -> float | None:
@@ -82,7 +102,7 @@ class Bill:
         return math.fsum(self.step_seconds[step_id] for step_id in wanted) / total
 
     def sentence(self) -> str:
-        """For example: 3 x m5.xlarge on demand for 312 s, 41 % idle, about 0.06 USD."""
+        """For example: 3 x m5.xlarge on demand, billed for 312 s, 41 % idle, about 0.06 USD."""
         parts = [str(usage) for usage in self.usages] or ["No instance"]
         parts.append("never ready" if self.idle_share is None else f"{self.idle_share:.0%} idle".replace("%", " %"))
         return ", ".join([*parts, self._price()]) + ("." if self.ended else ", so far.")
@@ -103,70 +123,86 @@ class Bill:
                 for usage in self.usages
             ],
             "normalized_instance_hours": self.normalized_hours,
-            "up_seconds": self.up_seconds,
-            "busy_seconds": self.busy_seconds,
-            "idle_share": self.idle_share,
-            "step_seconds": dict(self.step_seconds),
-            "usd": self.usd,
+            "up_seconds": round(self.up_seconds, 3),
+            "busy_seconds": round(self.busy_seconds, 3),
+            "idle_share": _rounded(self.idle_share),
+            "step_seconds": {step_id: round(seconds, 3) for step_id, seconds in self.step_seconds.items()},
+            "usd": _rounded(self.usd),
         }
 
     def _price(self) -> str:
         if self.usd is None:
-            return "price not known"
+            return "price not known (`prices` can tell it)"
         return "less than 0.01 USD" if 0 < self.usd < 0.005 else f"about {self.usd:,.2f} USD"  # noqa: PLR2004 (half a cent)
 
 
-def bill(aws: Aws, cluster_id: str, prices: Mapping[str, float], look_up: bool = True) -> Bill:
-    """What a cluster cost; of one that has not ended, what it cost so far.
+Rates = Mapping[tuple[str, str], "float | None"]  # USD per instance and hour, by type and market
 
-    Each instance is counted from its CreationDateTime to its EndDateTime, or where it has none to the end of the
-    cluster; every second begun, and a minute at least. EC2 bills from the launch, not from when the applications are
-    installed, so ReadyDateTime would leave out minutes that are paid for. EMR's own part, about a fifth of the sum, may
-    begin some seconds later than that: this is rather too much than too little. An instance that EC2 never gave costs
-    nothing.
+
+def bill(
+    aws: Aws, cluster_id: str, prices: Mapping[str, float], look_up: bool = True, told_to_end: float | None = None
+) -> Bill:
+    """What a cluster cost; of one that has not ended, what it cost so far. Arguments as for `rates_of` and `bill_of`.
+
+    Raises the AwsErrors, when EMR cannot say what there was.
+    """
+    life = life_of(aws, cluster_id)
+    return bill_of(life, rates_of(aws, life, prices, look_up), told_to_end=told_to_end)
+
+
+def rates_of(aws: Aws, life: Life, prices: Mapping[str, float], look_up: bool = True) -> Rates:
+    """What a cluster's instances cost.
 
     prices: USD per instance and hour, EMR's part included, by `m5.xlarge spot`, `m5.xlarge on demand`, or `m5.xlarge`
         for both; what names the market counts first.
     look_up: ask AWS's price lists for the others; it takes 10 seconds or so at most, and no answer is no failure.
-
-    Raises the AwsErrors, when EMR cannot say what there was.
     """
-    found = aws.call("emr", "describe_cluster", ClusterId=cluster_id)["Cluster"]
-    times = found["Status"].get("Timeline", {})
-    now = datetime.fromtimestamp(aws.clock.now(), timezone.utc)
-    end, ready = times.get("EndDateTime") or now, times.get("ReadyDateTime")
-    seconds_by_kind: dict[tuple[str, str], list[int]] = {}
-    pages = emr_pages(aws, "list_instances", ClusterId=cluster_id)
-    for instance in (instance for page in pages for instance in page["Instances"]):
-        if seconds := _billed_seconds(instance, end):
-            market = SPOT if instance.get("Market") == "SPOT" else ON_DEMAND
-            seconds_by_kind.setdefault((instance.get("InstanceType", "?"), market), []).append(seconds)
-    zone = found.get("Ec2InstanceAttributes", {}).get("Ec2AvailabilityZone", "")
-    hourly = _hourly_prices(aws, list(seconds_by_kind), prices, look_up, zone, ready or end)
-    steps = Steps(aws).all(cluster_id)
+    kinds = list(life.instance_seconds())
+    return _hourly_prices(aws, kinds, prices, look_up, life.zone, life.ready or life.end)
+
+
+def bill_of(
+    life: Life,
+    rates: Rates,
+    start: datetime | None = None,
+    until: datetime | None = None,
+    told_to_end: float | None = None,
+) -> Bill:
+    """What a cluster cost, in all or within a time.
+
+    told_to_end: when it was, in seconds since 1970; EMR does not say it. Without it, what comes behind the last step is
+        idleness.
+    """
+    usages = life.instance_seconds(start, until)
+    start, end = max(start or life.created, life.created), min(until or life.end, life.end)
+    ready = max(life.ready, start) if life.ready and life.ready < end else None
+    steps = [step for step in life.steps if _touches(step, start, until)]
     return Bill(
-        cluster_id=cluster_id,
-        ended="EndDateTime" in times,
+        cluster_id=life.cluster_id,
+        ended=life.ended,
         usages=tuple(
-            Usage(*kind, tuple(sorted(seconds, reverse=True)), hourly[kind])
-            for kind, seconds in sorted(seconds_by_kind.items())
+            Usage(*kind, tuple(sorted(seconds, reverse=True)), rates.get(kind))
+            for kind, seconds in sorted(usages.items())
         ),
-        normalized_hours=found.get("NormalizedInstanceHours", 0),
+        normalized_hours=life.normalized_hours,
         up_seconds=max(0.0, (end - ready).total_seconds()) if ready else 0.0,
         busy_seconds=_covered_seconds(_run_intervals(steps, ready, end)),
-        step_seconds={step.id: _seconds_of(step, end) for step in reversed(steps)},
-        step_names={step.id: step.name for step in reversed(steps)},
+        step_seconds={step.id: _seconds_of(step, start, end) for step in steps},
+        step_names={step.id: step.name for step in steps},
+        spans=tuple(_spans(steps, start, ready, end, told_to_end)),
     )
 
 
-def _billed_seconds(instance: Mapping[str, Any], end: datetime) -> int:
-    status = instance.get("Status", {})
-    times = status.get("Timeline", {})
-    created: datetime | None = times.get("CreationDateTime")
-    if created is None or not instance.get("Ec2InstanceId") or status.get("State") == NEVER_THERE:
-        return 0
-    until: datetime = times.get("EndDateTime") or end
-    return max(LEAST_SECONDS, math.ceil((until - created).total_seconds()))
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 4)
+
+
+def _touches(step: AddedStep, start: datetime, until: datetime | None) -> bool:
+    """Whether a step belongs to a time, `until` exclusive, in which it began, ran, or waited."""
+    begun = step.started or step.created or start
+    if until is not None and begun >= until:
+        return False
+    return begun >= start or step.ended is None or step.ended > start
 
 
 def _hourly_prices(
@@ -181,8 +217,10 @@ def _hourly_prices(
     return found
 
 
-def _seconds_of(step: AddedStep, end: datetime) -> float:
-    return max(0.0, ((step.ended or end) - step.started).total_seconds()) if step.started else 0.0
+def _seconds_of(step: AddedStep, start: datetime, end: datetime) -> float:
+    if not step.started:
+        return 0.0
+    return max(0.0, (min(step.ended or end, end) - max(step.started, start)).total_seconds())
 
 
 def _run_intervals(
@@ -191,6 +229,30 @@ def _run_intervals(
     for step in steps:
         if step.started and ready:
             yield max(step.started, ready), min(step.ended or end, end)
+
+
+def _spans(
+    steps: Iterable[AddedStep], created: datetime, ready: datetime | None, end: datetime, told_to_end: float | None
+) -> Iterator[Span]:
+    def span(doing: Doing, start: datetime, until: datetime, name: str = "") -> Span:
+        seconds = ((start - created).total_seconds(), (until - created).total_seconds())
+        return Span(doing, name or str(doing), *seconds)
+
+    yield span(Doing.STARTING, created, ready or end)
+    if ready is None:
+        return
+    ending = end if told_to_end is None else min(end, datetime.fromtimestamp(told_to_end, timezone.utc))
+    free_from = ready
+    for step in sorted((step for step in steps if step.started), key=lambda step: step.started or end):
+        start, until = max(step.started or ready, ready), min(step.ended or end, end)
+        if start > free_from:
+            yield span(Doing.IDLE, free_from, start)
+        yield span(Doing.STEP, start, until, step.name)
+        free_from = max(free_from, until)
+    if ending > free_from:
+        yield span(Doing.IDLE, free_from, ending)
+    if end > max(ending, free_from):
+        yield span(Doing.ENDING, max(ending, free_from), end)
 
 
 def _covered_seconds(intervals: Iterable[tuple[datetime, datetime]]) -> float:

@@ -27,6 +27,7 @@ from packaging.utils import canonicalize_name
 
 from emr_pipelines.emr.artifacts import zip_entry
 from emr_pipelines.emr.objects import Objects, join
+from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.errors import CannotTravel, InvalidValue
 
 FORMAT = 1  # of the archive; to be raised when the same requirements are to be packed in another way
@@ -37,6 +38,7 @@ PLATFORMS = {  # by EC2's names and by the kernel's
 }
 BROUGHT_BY_SPARK = ("pyspark", "py4j")  # the cluster's own must be used; and PyPI has no wheel of pyspark
 MADE_BY_UV = (".lock", "uv_cache.json")
+LOOK_SECONDS = 1.0  # at uv, while it works
 LONGEST_REASON = 800  # characters of what uv said
 YES = {"1", "true", "yes", "on", "y", "t"}  # as pip has it
 UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
@@ -62,6 +64,7 @@ class Dependencies:
         architecture: str = "x86_64",
         python_version: str = "3.11",
         say: Callable[[str], None] = print,
+        report: Reporter = no_report,
     ) -> str | None:
         """The URI of `deps/<key>.zip`, which is built and sent unless it is there; None when nothing is required.
 
@@ -75,21 +78,28 @@ class Dependencies:
         with self._lock:  # of one process: two that build the same at once do it twice, and the same is there
             if uri not in self._there:
                 if not self._objects.exists(uri):
-                    self._build(lines, architecture, python_version, uri, say)
+                    self._build(lines, architecture, python_version, uri, say, report)
                 self._there.add(uri)
         return uri
 
     def _build(
-        self, lines: list[str], architecture: str, python_version: str, uri: str, say: Callable[[str], None]
+        self,
+        lines: list[str],
+        architecture: str,
+        python_version: str,
+        uri: str,
+        say: Callable[[str], None],
+        report: Reporter,
     ) -> None:
         what = f"{_listed(lines)} for Python {python_version} on {architecture}"
         say(f"Building an archive of {what}; later runs will find it at {uri}.")
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="emr_pipelines-deps-") as scratch:
-            path = build(lines, Path(scratch), architecture, python_version)
+            path = build(lines, Path(scratch), architecture, python_version, report)
             built = time.monotonic()
             size = path.stat().st_size
-            self._objects.upload(uri, path)
+            with report("Sending the packages", total=size) as work:
+                self._objects.upload(uri, path, work.advance)
         say(f"Built {size / 1e6:,.1f} MB in {built - began:.0f} s and sent it in {time.monotonic() - built:.0f} s.")
 
 
@@ -122,7 +132,11 @@ def key(requirements: Iterable[str], python_version: str = "3.11", architecture:
 
 
 def build(
-    requirements: Iterable[str], scratch: Path, architecture: str = "x86_64", python_version: str = "3.11"
+    requirements: Iterable[str],
+    scratch: Path,
+    architecture: str = "x86_64",
+    python_version: str = "3.11",
+    report: Reporter = no_report,
 ) -> Path:
     """The archive of the requirements and all that they require, as a file in the empty folder `scratch`.
     Raises InvalidValue, CannotTravel."""
@@ -140,31 +154,54 @@ def build(
         "--python-platform", _platform(architecture), "--python-version", _python(python_version),
         "--only-binary", ":all:", "--overrides", str(excluded), *options, "--requirements", str(asked),
     ]  # fmt: skip
-    ended = subprocess.run(  # noqa: S603 (uv, as it is installed)
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if ended.returncode != 0:
+    with report(f"Fetching {_listed(lines)} and what that requires") as work:
+        returncode, said = _run(command, environment, work.still)
+    if returncode != 0:
         raise CannotTravel(
             f"The requirements {_listed(lines)} cannot be had as wheels for Python {python_version} on {architecture}: "
-            f"{_reason(ended.stderr)}"
+            f"{_reason(said)}"
         )
     archive = scratch / "deps.zip"
-    pack(target, archive)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    with report("Packing the packages", total=size) as work:
+        pack(target, archive, work.advance)
     shutil.rmtree(target)  # several times the archive's size
     return archive
 
 
-def pack(folder: Path, archive: Path) -> None:
+def _run(command: list[str], environment: dict[str, str], still: Callable[[], None]) -> tuple[int, str]:
+    """The exit code of a command, and what it wrote to stderr; meanwhile, each second, `still` is called. It ends when
+    this is interrupted."""
+    with subprocess.Popen(  # noqa: S603 (uv, as it is installed)
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            while True:
+                try:
+                    _, said = process.communicate(timeout=LOOK_SECONDS)
+                except subprocess.TimeoutExpired:  # noqa: PERF203 (a loop over seconds)
+                    still()
+                else:
+                    return process.returncode, said
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+
+
+def pack(folder: Path, archive: Path, advance: Callable[[int], None] = lambda _: None) -> None:
     """Zip what was installed: the same bytes for the same wheels and zlib; who may execute what stays.
 
     Only what belongs to the machine that built it is left out: byte code, and scripts that name its Python. Tests and
     .pyi files may be imported or read by other parts of their packages (lazy_loader does), so they travel.
+
+    advance: is told how many bytes more of the folder were packed.
     """
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     dropped = {name for name, path in names.items() if _of_this_machine(name, path)}
@@ -182,6 +219,7 @@ def pack(folder: Path, archive: Path) -> None:
                 else:
                     with path.open("rb") as content:
                         shutil.copyfileobj(content, stream, 1 << 20)
+            advance(path.stat().st_size)
 
 
 def _of_this_machine(name: str, path: Path) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from emr_pipelines.emr.cluster import ErrorDetail
+from emr_pipelines.emr.frames import own_frames
 from emr_pipelines.emr.kinds import HINTS_BY_CODE, KINDS_BY_CODE, MEANINGS, Kind
 from emr_pipelines.emr.raised import Log, Raised, RemoteException, last_fatal, last_raised, raised_remotely, unusable
 from emr_pipelines.emr.states import ENDED, ClusterState, StepState
@@ -45,11 +46,13 @@ class Evidence:
     timed_out_phase: str | None = None  # provisioning, queueing or running
     timed_out_seconds: float = 0
     log_uri: str = ""  # where a person should look
+    package: str = ""  # the program's own, whose frames a person should see
 
 
 @dataclass(frozen=True)
 class ProbableCause:
-    """Why it failed, for a person and for the decision whether to try again."""
+    """Why it failed, for a person and for the decision whether to try again. `pages` are links to look further, by
+    what they show."""
 
     kind: Kind
     message: str
@@ -58,11 +61,16 @@ class ProbableCause:
     retryable: bool = False
     traceback: str = ""
     last_lines: tuple[str, ...] = ()
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        head = [self.message, self.hint, f"Logs: {self.log_uri}" if self.log_uri else ""]
-        shown = _ending(self.traceback or "\n".join(self.last_lines))
-        return "\n".join(line for line in head if line) + (f"\n\n{shown}" if shown else "")
+        links = {**({"Logs": self.log_uri} if self.log_uri else {}), **self.pages}
+        parts = [
+            "\n".join(line for line in (self.message, self.hint) if line),
+            _ending(self.traceback or "\n".join(self.last_lines)),
+            "\n".join(f"{name}: {link}" for name, link in links.items()),
+        ]
+        return "\n\n".join(part for part in parts if part)
 
 
 def _ending(text: str) -> str:
@@ -196,7 +204,7 @@ def _of_raised(raised: Raised, evidence: Evidence) -> ProbableCause:
     kind, error = raised.verdict
     if kind is Kind.INSTANCE_LOST and evidence.lost_spot_instances:
         kind = Kind.SPOT_LOST
-    return _caused(kind, str(error), log_uri=raised.uri, traceback=raised.text)
+    return _caused(kind, str(error), log_uri=raised.uri, traceback=own_frames(raised.text, evidence.package))
 
 
 def _exit_code(evidence: Evidence) -> int | None:

@@ -19,6 +19,7 @@ from typing import Any
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.objects import join, split_uri
 from emr_pipelines.emr.place import base_uri
+from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ACTIVE, Word
 from emr_pipelines.errors import (
@@ -83,7 +84,7 @@ class Patient:
 Check = Callable[[Patient], Finding]
 
 
-def examine(patient: Patient, within_seconds: float = LONGEST_SECONDS) -> list[Finding]:
+def examine(patient: Patient, within_seconds: float = LONGEST_SECONDS, report: Reporter = no_report) -> list[Finding]:
     """A finding for each check, always in the same order. All are made at once, so that a service that does not answer
     holds up no other; one that is not done in time counts as wrong. Raises nothing."""
     found: dict[str, Finding] = {}
@@ -100,8 +101,10 @@ def examine(patient: Patient, within_seconds: float = LONGEST_SECONDS) -> list[F
     deadline = time.monotonic() + within_seconds
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    with report("Looking at AWS from here", total=len(threads), unit="checks", at_most_seconds=within_seconds) as work:
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            work.advance(1)
     late = f"there was no answer within {within_seconds:g} s"
     return [
         found.get(name)

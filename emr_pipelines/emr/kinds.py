@@ -41,8 +41,9 @@ class Meaning(NamedTuple):
 MEANINGS = {
     Kind.USER_EXCEPTION: Meaning("The program raised", "It is the program's own error; the same again will not help."),
     Kind.MODULE_MISSING: Meaning(
-        "The program needs a Python module that is not on the cluster:",
-        "Declare it in REQUIREMENTS of the program's module, so that it travels along.",
+        "The program needs a Python module that is not there:",
+        "Declare it in REQUIREMENTS of the program's module, so that it travels to the cluster; on this machine, "
+        "install it.",
     ),
     Kind.INPUT_MISSING: Meaning(
         "The program's input is not there:", "Check the path, and that what should have written it has run."
@@ -50,7 +51,8 @@ MEANINGS = {
     Kind.BUCKET_MISSING: Meaning("There is no such bucket:", "Check the bucket's name, or create it."),
     Kind.S3_ACCESS_DENIED: Meaning(
         "S3 denied the program access:",
-        "Allow it in the policy of the cluster's EC2 instance profile, and in the bucket's policy and KMS key, if any.",
+        "Allow it in the policy of the cluster's EC2 instance profile (on this machine, of your credentials), and in "
+        "the bucket's policy and KMS key, if any.",
     ),
     Kind.OUT_OF_MEMORY: Meaning(
         "Memory ran out:",

@@ -48,12 +48,15 @@ class Leases:
         self._clock = aws.clock
         self._folder = folder
 
-    def acquire(self, key: str, name: str, launch: Callable[[], str]) -> Leased:
+    def acquire(
+        self, key: str, name: str, launch: Callable[[], str], still: Callable[[], None] = lambda: None
+    ) -> Leased:
         """The cluster for a key: the one there is if it takes steps, else the one whose id `launch` returns. It must be
         called `name`.
 
         Of several callers one launches. A cluster that was launched by a process that died before it could say so is
-        found by its name. What `launch` raises is raised, and frees the lease.
+        found by its name. What `launch` raises is raised, and frees the lease. `still` is called each second while
+        another launches.
         """
         uri = self._uri(key)
         mine = Lease(uuid.uuid4().hex, name)
@@ -75,6 +78,7 @@ class Leases:
                 if waited_for != lease.holder:
                     waited_for, waited_since = lease.holder, self._clock.now()
                 if self._clock.now() - waited_since < LAUNCHED_WITHIN_SECONDS:
+                    still()
                     self._clock.pause(LOOK_INTERVAL_SECONDS)
                     continue
             with suppress(Changed):

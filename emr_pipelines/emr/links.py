@@ -1,18 +1,37 @@
-"""Where a person looks: pages of the AWS console."""
+"""Where a person looks: pages of the AWS console, or of an emulator on this machine."""
 
 from __future__ import annotations
 
+import os
+import re
 from urllib.parse import quote
 
 from emr_pipelines.emr.objects import split_uri
 
+ON_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost)(:\d+)?")
+
 
 def cluster_page(region: str, cluster_id: str) -> str:
     """The cluster in the EMR console: its steps, its instances, and the Spark history server under Applications."""
+    if emulator := _emulator():
+        return f"{emulator}/_emulator/clusters/{cluster_id}"
     return f"https://{region}.console.aws.amazon.com/emr/home?region={region}#/clusterDetails/{cluster_id}"
 
 
+def cluster_page_has() -> str:
+    """What is on the cluster's page, in a few words."""
+    return "Cluster" if _emulator() else "Cluster, and Spark's history under Applications"
+
+
 def objects_page(region: str, uri: str) -> str:
-    """A folder in the S3 console."""
+    """A folder in the S3 console. An emulator has no such page, so there it is the folder's URI."""
+    if _emulator():
+        return uri
     bucket, key = split_uri(uri.rstrip("/") + "/")
     return f"https://{region}.console.aws.amazon.com/s3/buckets/{bucket}?region={region}&prefix={quote(key)}"
+
+
+def _emulator() -> str:
+    """The endpoint that the AWS SDKs are told, when it is on this machine."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_EMR") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return endpoint.rstrip("/") if ON_THIS_MACHINE.fullmatch(endpoint.rstrip("/")) else ""

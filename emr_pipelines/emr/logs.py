@@ -45,9 +45,18 @@ class Logs:
     Raises InvalidValue when that is no S3 location.
     """
 
-    def __init__(self, objects: Objects, clock: Clock, log_uri: str, cluster_id: str) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        clock: Clock,
+        log_uri: str,
+        cluster_id: str,
+        still: Callable[[], None] = lambda: None,
+    ) -> None:
+        """still: called each time that there is more to wait for."""
         self._objects = objects
         self._clock = clock
+        self._still = still
         self.folder = ""  # s3://bucket/prefix/j-...; empty when there are no logs
         if log_uri:
             bucket, prefix = split_uri(log_uri)
@@ -104,6 +113,7 @@ class Logs:
             if left <= 0 or (there(found) and found == before):
                 return found
             before = found
+            self._still()
             self._clock.pause(min(POLL_SECONDS, left))
 
     def _list(self, folder: str) -> list[Entry]:

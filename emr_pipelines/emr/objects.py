@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -87,10 +87,11 @@ class Objects:
         bucket, key = split_uri(uri)
         self._put(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
 
-    def upload(self, uri: str, path: Path) -> None:
-        """Write an object from a file of any size."""
+    def upload(self, uri: str, path: Path, advance: Callable[[int], None] | None = None) -> None:
+        """Write an object from a file of any size. `advance` is told, from several threads, how many bytes more were
+        sent."""
         bucket, key = split_uri(uri)
-        self._call("upload_file", str(path), bucket, key)
+        self._call("upload_file", str(path), bucket, key, Callback=advance)
 
     def exists(self, uri: str) -> bool:
         bucket, key = split_uri(uri)

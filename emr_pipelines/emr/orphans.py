@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Literal, cast, get_args
 
 from emr_pipelines.emr.cluster import Cluster, Clusters
+from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.session import PRODUCT
 from emr_pipelines.emr.states import ENDED, TAKES_STEPS
 from emr_pipelines.errors import AwsError
@@ -178,7 +179,7 @@ def choose(clusters: Clusters, ids: Iterable[str], force: bool = False) -> tuple
     return chosen, others
 
 
-def end(clusters: Clusters, ids: Iterable[str], wait: bool = True) -> Iterator[Outcome]:
+def end(clusters: Clusters, ids: Iterable[str], wait: bool = True, report: Reporter = no_report) -> Iterator[Outcome]:
     """Tell clusters to end, all of them first, and then wait for each."""
     told = []
     for cluster_id in ids:
@@ -193,7 +194,7 @@ def end(clusters: Clusters, ids: Iterable[str], wait: bool = True) -> Iterator[O
             yield Outcome(True, f"Cluster {cluster_id} was told to end.")
             continue
         try:
-            cluster = clusters.confirm_ended(cluster_id)
+            cluster = clusters.confirm_ended(cluster_id, report=report)
         except AwsError as error:
             yield Outcome(False, f"Cluster {cluster_id} was told to end; whether it did is not sure: {error}")
         else:

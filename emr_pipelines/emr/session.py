@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Literal
 
@@ -13,10 +14,11 @@ from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.cost import Bill, bill
 from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
-from emr_pipelines.emr.leases import Leases
+from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.raised import RemoteException
+from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ENDED, STEP_UNFINISHED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, StepState
 from emr_pipelines.emr.steps import AddedStep, Step, Steps
@@ -51,7 +53,8 @@ class Scope:
 class Session:
     """A cluster for a scope. Nothing is launched before the first step.
 
-    base: the folder on S3 for leases and logs. `say` is told what happens, each thing once.
+    base: the folder on S3 for leases and logs. `say` is told what happens, each thing once, and `report` what is waited
+    for.
     """
 
     def __init__(
@@ -64,9 +67,10 @@ class Session:
         tags: Mapping[str, str],
         deadlines: Deadlines,
         say: Callable[[str], None] = print,
+        report: Reporter = no_report,
     ) -> None:
         self._aws, self._spec, self._scope, self._deployment = aws, spec, scope, deployment
-        self._tags, self._deadlines, self.say = dict(tags), deadlines, say
+        self._tags, self._deadlines, self.say, self.report = dict(tags), deadlines, say, report
         self._logs_folder = join(base, "logs")
         self._objects = Objects(aws)
         self._leases = Leases(aws, self._objects, join(base, "clusters"))
@@ -75,6 +79,7 @@ class Session:
         self.on_cluster_id: Callable[[str], None] = lambda _: None
         self._key = scope.key
         self._launched = False
+        self._told_to_end: float | None = None
         self._launching = ""  # the name of a cluster whose id is not known yet
         self.cluster_id: str | None = None
 
@@ -101,8 +106,8 @@ class Session:
             f"{LAUNCHES_PER_STEP} clusters ended before they took the step {step.name!r}.", retryable=True
         )
 
-    def watch(self, step_id: str, hint: Hint, finished: Callable[[], bool]) -> End:
-        """Wait for the end of a step."""
+    def watch(self, step_id: str, hint: Hint, finished: Callable[[], bool], speaks: bool = False) -> End:
+        """Wait for the end of a step. speaks: whether it tells by itself how far it is."""
         watch = Watch(
             self._clusters,
             self._steps,
@@ -112,34 +117,48 @@ class Session:
             finished,
             on_cluster=self._on_cluster,
             on_step=self._on_step,
+            report=self.report,
+            speaks=speaks,
         )
         return watch.wait(self._known_cluster(), step_id)
 
     def cancel(self, step_id: str) -> AddedStep:
         """End a step, gently and then not, and wait for that."""
-        return stop(self._steps, self._aws.clock, self._known_cluster(), step_id, INTERRUPT_SECONDS)
+        return stop(self._steps, self._aws.clock, self._known_cluster(), step_id, INTERRUPT_SECONDS, self.report)
 
     def interrupt(self, step_id: str) -> None:
         """Ask a step to end; for who has no time to wait, because the cluster will end too."""
         self._steps.cancel(self._known_cluster(), step_id, patience_seconds=HURRY_SECONDS)
 
     def explain(
-        self, end: End, exception: RemoteException | None, log_wait_seconds: float, terminate: bool = False
+        self,
+        end: End,
+        exception: RemoteException | None,
+        log_wait_seconds: float,
+        package: str = "",
+        terminate: bool = False,
     ) -> ProbableCause:
         """Why a step came to nothing. Waits for logs only when nothing else says it, and only so long.
 
-        terminate: nobody needs the cluster any more; it pushes its last logs when it ends, not every five minutes.
+        package: the program's own. terminate: nobody needs the cluster any more; it pushes its last logs when it ends,
+        not every five minutes.
         """
         cluster_id, step = self._known_cluster(), end.step
         cluster = end.cluster if end.cluster and end.cluster.state in ENDED else self._clusters.describe(cluster_id)
-        logs = Logs(self._objects, self._aws.clock, cluster.log_uri or self._logs_folder, cluster_id)
         waits = 0.0 if exception or end.timed_out else log_wait_seconds
         never_ran = step.started is None
         ended = step.ended.timestamp() if step.ended else 0.0
         if terminate and waits:
             with suppress(AwsError):  # the runner does so again, and says when it cannot
+                self._told_to_end = self._aws.clock.now()
                 self._clusters.terminate(cluster_id)
-        return diagnose(
+        what = f"Waiting for the logs of step {step.id}"
+        with self.report(what, at_most_seconds=waits) as work:
+            log_uri = cluster.log_uri or self._logs_folder
+            logs = Logs(self._objects, self._aws.clock, log_uri, cluster_id, work.still)
+            driver = () if exception or never_ran else logs.driver_logs(step.id, waits, ended)
+            bootstrap = logs.bootstrap_logs(waits) if "BOOTSTRAP" in cluster.reason_code else ()
+        cause = diagnose(
             Evidence(
                 exception=exception,
                 step_state=step.state,
@@ -152,13 +171,19 @@ class Session:
                 cluster_change_message=cluster.reason if cluster.state not in TAKES_STEPS else "",
                 cluster_error_details=cluster.error_details,
                 lost_spot_instances=() if exception else self._lost_spot_instances(cluster_id),
-                driver=() if exception or never_ran else logs.driver_logs(step.id, waits, ended),
-                bootstrap=logs.bootstrap_logs(waits) if "BOOTSTRAP" in cluster.reason_code else (),
+                driver=driver,
+                bootstrap=bootstrap,
                 timed_out_phase=end.timed_out,
                 timed_out_seconds=self._deadlines.of(end.timed_out) if end.timed_out else 0.0,
                 log_uri=logs.step_folder(step.id),
+                package=package,
             )
         )
+        pages = {links.cluster_page_has(): self.page}
+        folder = posixpath.dirname(cause.log_uri)
+        if folder.startswith("s3") and (page := links.objects_page(self._aws.region, folder)) != folder:
+            pages["Logs in the S3 console"] = page
+        return replace(cause, pages=pages)
 
     def end(self) -> Cluster | None:
         """Terminate the cluster, see that it ended, and forget it; None when there is none. Of another session's too,
@@ -169,8 +194,9 @@ class Session:
         if self.cluster_id is None:
             return None
         page, cluster_id = self.page, self.cluster_id
+        self._told_to_end = self._told_to_end or self._aws.clock.now()
         self._clusters.terminate(cluster_id)
-        cluster = self._clusters.confirm_ended(cluster_id)
+        cluster = self._clusters.confirm_ended(cluster_id, report=self.report)
         self.cluster_id = None
         if cluster.state in ENDED:
             self._tell(f"end of {cluster_id}", f"Cluster {cluster_id} is {cluster.state}.")
@@ -184,7 +210,7 @@ class Session:
 
     def bill(self, cluster_id: str, prices: Mapping[str, float]) -> tuple[Bill, dict[str, list[str]]]:
         """What a cluster cost, and the ids of its steps by the first word of their names, which says whose they are."""
-        found = bill(self._aws, cluster_id, prices, look_up=not prices)
+        found = bill(self._aws, cluster_id, prices, look_up=not prices, told_to_end=self._told_to_end)
         by_label: dict[str, list[str]] = {}
         for step_id, name in found.step_names.items():
             by_label.setdefault(name.partition(" ")[0], []).append(step_id)
@@ -236,7 +262,9 @@ class Session:
             self._launched = True
             return self.cluster_id
 
-        leased = self._leases.acquire(self._key, name, launch)
+        what = "Waiting for the cluster to be launched"
+        with self.report(what, at_most_seconds=LAUNCHED_WITHIN_SECONDS) as work:
+            leased = self._leases.acquire(self._key, name, launch, work.still)
         self.cluster_id = leased.cluster_id
         self.on_cluster_id(leased.cluster_id)
         verb = "Launched" if leased.launched else "Found"
@@ -244,8 +272,7 @@ class Session:
         self._tell(
             f"got {leased.cluster_id}",
             f"{verb} cluster {leased.cluster_id} ({name}).\n"
-            f"Its page, with Spark's history server under Applications: {self.page}\n"
-            f"Its logs, pushed every five minutes: {logs}",
+            f"{links.cluster_page_has()}: {self.page}\nLogs, as EMR pushes them: {logs}",
         )
         return leased.cluster_id, leased.launched
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from emr_pipelines.emr.artifacts import Artifacts, code_archive, requirements_of
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.dependencies import Dependencies
 from emr_pipelines.emr.objects import Objects, join
+from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.steps import DeployMode, Step, spark_submit
 from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs import entrypoint, wire
 from emr_pipelines.programs.entrypoint import UNPACKED, Task
 
 DIGEST_CHARACTERS = 20
+DAGSTER = re.compile(r"dagster\b(?!-)")  # and not dagster-pipes, which every step has
 ONE_ATTEMPT = {"spark.yarn.maxAppAttempts": "1"}  # else YARN runs a driver that failed a second time
 
 
@@ -88,6 +91,11 @@ class Shipment:
         return self.task.result
 
     @property
+    def package(self) -> str:
+        """The top-level package, or module, of the program."""
+        return re.split("[.:]", self.task.program)[0]
+
+    @property
     def taken(self) -> str:
         """Where it is written which attempt was given the result."""
         return join(self.folder, "taken")
@@ -97,10 +105,11 @@ class Shipment:
         """With what the names of all its steps begin."""
         return f"{self.label} {self.digest}."
 
-    def step(self, attempt: int, arguments: Mapping[str, str]) -> Step:
-        """The step that runs it; `arguments` are Dagster Pipes'."""
+    def step(self, attempt: int, run_id: str, arguments: Mapping[str, str]) -> Step:
+        """The step that runs it, for a run of Dagster's, which its name tells a person who looks at the cluster;
+        `arguments` are Dagster Pipes'."""
         return spark_submit(
-            f"{self.prefix}{attempt}",
+            f"{self.prefix}{attempt} {run_id}",
             self.entrypoint,
             self.task_uri,
             *(word for pair in arguments.items() for word in pair),
@@ -122,7 +131,7 @@ class Shipment:
 
     def attempt_of(self, step_name: str) -> int:
         """The number in a step's name."""
-        number = step_name.removeprefix(self.prefix)
+        number = step_name.removeprefix(self.prefix).partition(" ")[0]
         return int(number) if number.isdigit() else 0
 
 
@@ -135,6 +144,7 @@ def pack(
     place: Place,
     how: Submission,
     say: Callable[[str], None],
+    report: Reporter = no_report,
 ) -> Shipment:
     """Upload what is not there yet, and say how to run it.
 
@@ -149,13 +159,17 @@ def pack(
     wire.round_trip(takes, params)
     encoded = wire.encode(params)
     requirements = requirements_of(program) if how.ship_dependencies else ()
-    code = place.artifacts.put(".zip", code_archive([program]).data)
+    if how.ship_dependencies:
+        _refuse_dagster(program, requirements)
+    code = place.artifacts.put(".zip", code_archive([program]).data, report)
     main = place.artifacts.put(".py", inspect.getsource(entrypoint).encode())
     archive = (
-        place.dependencies.archive(requirements, how.architecture, how.python_version, say) if requirements else None
+        place.dependencies.archive(requirements, how.architecture, how.python_version, say, report)
+        if requirements
+        else None
     )
-    jars = tuple(place.artifacts.put_file("jars", jar) for jar in how.jars)
-    files = tuple(place.artifacts.put_file("files", file) for file in how.files)
+    jars = tuple(place.artifacts.put_file("jars", jar, report) for jar in how.jars)
+    files = tuple(place.artifacts.put_file("files", file, report) for file in how.files)
     identity = [*asked_by, name, encoded, code, main, archive, jars, files, how.deploy_mode, how.queue, dict(how.conf)]
     digest = digest_of(identity)
     folder = join(place.of("steps"), digest)
@@ -172,6 +186,18 @@ def pack(
     )
 
 
+def _refuse_dagster(program: Callable[..., Any], requirements: Sequence[str]) -> None:
+    """A module that imports Dagster can be imported on no cluster, which would be launched to say so."""
+    of_module = vars(sys.modules[program.__module__]).values()
+    imported = {member.__name__ for member in of_module if isinstance(member, ModuleType)}
+    imported |= {str(getattr(member, "__module__", "")) for member in of_module}
+    if "dagster" in {name.partition(".")[0] for name in imported} and not any(map(DAGSTER.match, requirements)):
+        raise CannotTravel(
+            f"{program.__module__} imports dagster, and clusters have none: move {program.__name__} to a module of its "
+            "own, without it."
+        )
+
+
 def digest_of(identity: object) -> str:
     """By what a piece of work is known: a digest of JSON values that tell it from any other."""
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGEST_CHARACTERS]
@@ -184,15 +210,3 @@ def next_attempt(objects: Objects, shipment: Shipment) -> int:
     attempt = max(numbers, default=0) + 1
     objects.write(shipment.task_uri, shipment.task.to_json())
     return attempt
-
-
-def inputs_digest(files: Sequence[tuple[str, Path]]) -> str:
-    """A digest of names and contents."""
-    whole = sha256()
-    for name, path in files:
-        whole.update(f"{name}\0".encode())
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                whole.update(block)
-        whole.update(b"\0")
-    return whole.hexdigest()[:DIGEST_CHARACTERS]

@@ -35,7 +35,8 @@ from emr_pipelines.emr.parts import (
     Text,
     Volume,
 )
-from emr_pipelines.emr.request import MOST_TAGS, check_extra, check_tags, instance_types, render
+from emr_pipelines.emr.presets import PRESETS
+from emr_pipelines.emr.request import MOST_TAGS, check_extra, check_tags, instance_types, merged, render
 from emr_pipelines.errors import InvalidValue
 
 __all__ = [  # what a description is written with in Python
@@ -71,6 +72,11 @@ class ClusterSpec(Part):
     ValidationError, or InvalidValue from `parse`.
     """
 
+    preset: Literal["small", "spot", "large"] | None = Field(
+        default=None,
+        description="What to start from: small, spot or large; what is told besides goes over it, member by member. "
+        + " ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()),
+    )
     release_label: ReleaseLabel = Field(default="emr-7.10.0", description="EMR's release, for instance emr-7.10.0.")
     applications: tuple[Text, ...] = Field(default=("Spark",), description="What EMR installs; Spark is among it.")
     primary: Group | None = Field(
@@ -152,8 +158,14 @@ class ClusterSpec(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _groups_unless_fleets(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("fleets") is not None:
+    def _begun(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        if preset := PRESETS.get(str(data.get("preset"))):
+            # it is spent here, so that what a description is dumped as says all of itself
+            told = {name: _plain(member) for name, member in data.items() if name != "preset"}
+            data = merged(preset.members, told)
+        if data.get("fleets") is not None:
             return {"primary": None, "core": None, **data}  # the defaults are for who asks for nothing
         return data
 
@@ -206,6 +218,11 @@ class ClusterSpec(Part):
         if len(set(map(_is_arm, types))) > 1:
             raise InvalidValue("The instance types", types, "all x86_64 or all ARM")
         return self
+
+
+def _plain(member: Any) -> Any:
+    """A mapping, where it is to go over a preset's."""
+    return member.model_dump(exclude_unset=True) if isinstance(member, Part) else member
 
 
 LIMITS = {

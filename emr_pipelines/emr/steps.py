@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from emr_pipelines.emr.client import Aws, emr_pages
-from emr_pipelines.emr.states import StepState
+from emr_pipelines.emr.states import STEP_UNFINISHED, StepState
 from emr_pipelines.errors import InvalidValue, ResponseLost
 
 COMMAND_RUNNER = "command-runner.jar"
@@ -172,6 +172,12 @@ class Steps:
         """All steps of a cluster, newest first."""
         pages = emr_pages(self._aws, "list_steps", ClusterId=cluster_id)
         return [_step(entry) for page in pages for entry in page["Steps"]]
+
+    def before(self, cluster_id: str, step_id: str) -> int:
+        """How many unfinished steps were added before this one."""
+        steps = self.all(cluster_id)
+        later = next((number for number, step in enumerate(steps) if step.id == step_id), len(steps))
+        return sum(step.state in STEP_UNFINISHED for step in steps[later + 1 :])
 
     def describe(self, cluster_id: str, step_id: str) -> AddedStep:
         return _step(self._aws.call("emr", "describe_step", ClusterId=cluster_id, StepId=step_id)["Step"])

@@ -10,16 +10,18 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
 from emr_pipelines.emr.clock import Clock
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.pace import PACE
+from emr_pipelines.emr.report import Reporter, Unseen, Work, no_report
 from emr_pipelines.emr.states import ENDED, STARTING_UP, STEP_ENDED, StepState, Word
 from emr_pipelines.emr.steps import AddedStep, Steps
 from emr_pipelines.errors import AwsError, InvalidValue
+from emr_pipelines.programs.progress import FIRST_SECONDS
 
 FIRST_INTERVAL_SECONDS = 1.0
 LONGEST_INTERVAL_SECONDS = 60.0  # AWS advises a minute per step for fleets of jobs
@@ -83,6 +85,7 @@ class Watch:
     """Watches a step; `on_cluster` and `on_step` are told of each new state, once.
 
     hint: given by whoever has reason to believe that something happened. finished: whether the result is there.
+    speaks: whether the step, while it runs, tells by itself how far it is, so that `report` need not be told.
     """
 
     def __init__(
@@ -95,10 +98,14 @@ class Watch:
         finished: Callable[[], bool],
         on_cluster: Callable[[Cluster], None],
         on_step: Callable[[AddedStep], None],
+        report: Reporter = no_report,
+        speaks: bool = False,
     ) -> None:
         self._clusters, self._steps, self._clock, self._deadlines = clusters, steps, clock, deadlines
         self._hint, self._finished = hint, finished
         self._on_cluster, self._on_step = on_cluster, on_step
+        self._report, self._speaks = report, speaks
+        self._waiting: Work = Unseen()  # of the phase
         self._seen: set[str] = set()
         self._interval = FIRST_INTERVAL_SECONDS
         self._quick_until = 0.0
@@ -107,12 +114,13 @@ class Watch:
 
     def wait(self, cluster_id: str, step_id: str) -> End:
         """Wait until the step has ended, its cluster has, or a deadline has passed. Raises the AwsErrors."""
-        with PACE.shared():
-            return self._wait(cluster_id, step_id)
+        with PACE.shared(), ExitStack() as phase_told:
+            return self._wait(cluster_id, step_id, phase_told)
 
-    def _wait(self, cluster_id: str, step_id: str) -> End:
+    def _wait(self, cluster_id: str, step_id: str, told: ExitStack) -> End:
         phase, since, polls = Phase.PROVISIONING, self._clock.now(), 0
         cluster: Cluster | None = None
+        self._begin(phase, cluster_id, step_id, told)
         while True:
             if phase is not Phase.RUNNING or polls % CLUSTER_EVERY == CLUSTER_EVERY - 1:
                 cluster = self._clusters.describe(cluster_id)
@@ -129,9 +137,11 @@ class Watch:
                     now_in = Phase.PROVISIONING
                 if now_in is not phase:
                     phase, since, self._interval = now_in, self._clock.now(), 3 * FIRST_INTERVAL_SECONDS
+                    self._begin(phase, cluster_id, step_id, told)
                 elif self._deadline_passed(phase, since):
                     return End(step, cluster, timed_out=phase)
             polls += 1
+            self._tell_how_it_looks(phase, since, cluster, step_id)
             self._pause(phase, self._deadlines.of(phase) - (self._clock.now() - since))
 
     def _deadline_passed(self, phase: Phase, since: float) -> bool:
@@ -141,6 +151,24 @@ class Watch:
         if state not in self._seen:
             self._seen.add(state)
             tell()
+
+    def _begin(self, phase: Phase, cluster_id: str, step_id: str, told: ExitStack) -> None:
+        told.close()  # the phase before
+        what = {
+            Phase.PROVISIONING: f"Waiting for cluster {cluster_id} to come up",
+            Phase.QUEUEING: f"Waiting for step {step_id} to begin",
+            Phase.RUNNING: f"Waiting for step {step_id} to end",
+        }
+        report = no_report if phase is Phase.RUNNING and self._speaks else self._report
+        self._waiting = told.enter_context(report(what[phase], at_most_seconds=self._deadlines.of(phase)))
+
+    def _tell_how_it_looks(self, phase: Phase, since: float, cluster: Cluster | None, step_id: str) -> None:
+        if phase is Phase.PROVISIONING and cluster is not None:
+            self._waiting.still(str(cluster.state))
+        elif phase is Phase.QUEUEING and cluster is not None and self._clock.now() - since >= FIRST_SECONDS:
+            with suppress(AwsError):  # that it waits is known
+                before = self._steps.before(cluster.id, step_id)
+                self._waiting.still(f"{before} unfinished step{'s' * (before != 1)} before it")
 
     def _pause(self, phase: Phase, longest: float) -> None:
         """Until it is time to ask EMR again, or there is a hint."""
@@ -156,6 +184,7 @@ class Watch:
         self._look_again = False
         while (left := until - self._clock.now()) > 0:
             self._clock.pause(min(left, PACE.belt_seconds(LOOK_SECONDS)), self._hint.given)
+            self._waiting.still()
             if self._ends(phase):
                 self._quick_until = self._clock.now() + QUICK_FOR_SECONDS
                 self._interval = FIRST_INTERVAL_SECONDS / 2
@@ -179,8 +208,20 @@ class Watch:
         return self._result_seen
 
 
-def stop(steps: Steps, clock: Clock, cluster_id: str, step_id: str, patience_seconds: float) -> AddedStep:
+def stop(
+    steps: Steps,
+    clock: Clock,
+    cluster_id: str,
+    step_id: str,
+    patience_seconds: float,
+    report: Reporter = no_report,
+) -> AddedStep:
     """Ask a step to stop, and after a while make it; returns it as it was last seen. Raises the AwsErrors."""
+    with report(f"Waiting for step {step_id} to stop", at_most_seconds=2 * patience_seconds) as work:
+        return _stop(steps, clock, cluster_id, step_id, patience_seconds, work)
+
+
+def _stop(steps: Steps, clock: Clock, cluster_id: str, step_id: str, patience_seconds: float, work: Work) -> AddedStep:
     steps.cancel(cluster_id, step_id)
     asked_at, killed, interval = clock.now(), False, FIRST_INTERVAL_SECONDS
     while True:
@@ -191,5 +232,6 @@ def stop(steps: Steps, clock: Clock, cluster_id: str, step_id: str, patience_sec
         if not killed and waited >= patience_seconds:
             steps.cancel(cluster_id, step_id, kill=True)
             killed = True
+        work.still(str(step.state))
         clock.pause(interval)
         interval = min(interval * GROWTH, QUICK_INTERVAL_SECONDS)

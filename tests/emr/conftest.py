@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Clusters
 from emr_pipelines.emr.objects import Objects
+from emr_pipelines.emr.report import BYTES, Work
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ENDED
 from emr_pipelines.emr.steps import Steps
@@ -59,6 +62,36 @@ class Account:
 
     def fault(self, fault: str, **members: Any) -> None:
         self.emulator.faults.add([{"fault": fault, **members}])
+
+
+class Ledger:
+    """A reporter that remembers what work there was, how much of it was to do, how much was done, and how often it was
+    told that it goes on."""
+
+    def __init__(self) -> None:
+        self.works: dict[str, Entered] = {}
+
+    @contextmanager
+    def __call__(self, what: str, *, total: int = 0, unit: str = BYTES, at_most_seconds: float = 0) -> Iterator[Work]:
+        assert unit == BYTES
+        assert at_most_seconds >= 0
+        yield self.works.setdefault(what, Entered(total))
+
+    def done(self) -> dict[str, tuple[int, int]]:
+        return {what: (work.done, work.total) for what, work in self.works.items()}
+
+
+@dataclass
+class Entered:
+    total: int
+    done: int = 0
+    looks: int = 0
+
+    def advance(self, amount: int) -> None:
+        self.done += amount
+
+    def still(self, state: str = "") -> None:  # noqa: ARG002 (as all have it)
+        self.looks += 1
 
 
 @pytest.fixture

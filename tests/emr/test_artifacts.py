@@ -24,6 +24,7 @@ from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.programs.pi import estimate_pi
 from emr_pipelines.programs.word_count import count_words
 from emr_pipelines.runners.java import use_java
+from tests.emr.conftest import Ledger
 
 PROGRAM = "def run(spark, params):\n    return params\n"
 
@@ -45,9 +46,9 @@ class CountingObjects(Objects):
         self.before_create()
         super().create(uri, data)
 
-    def upload(self, uri: str, path: Path) -> None:
+    def upload(self, uri: str, path: Path, advance: Callable[[int], None] | None = None) -> None:
         self.asked.append("upload")
-        super().upload(uri, path)
+        super().upload(uri, path, advance)
 
 
 @pytest.fixture
@@ -300,10 +301,13 @@ def test_files_keep_their_names(folder: str, tmp_path: Path) -> None:
     shelf = Artifacts(objects, folder)
     jar = tmp_path / "delta-spark_2.12.jar"
     jar.write_bytes(b"jar" * 1_000_000)
-    uri = shelf.put_file("jars", jar)
+    ledger = Ledger()
+    uri = shelf.put_file("jars", jar, ledger)
+    assert ledger.done() == {"Sending delta-spark_2.12.jar": (3_000_000, 3_000_000)}
     assert uri == f"{folder}/jars/{hashlib.sha256(jar.read_bytes()).hexdigest()}/delta-spark_2.12.jar"
     assert objects.read(uri) == jar.read_bytes()
-    assert shelf.put_file("jars", str(jar)) == uri
+    assert shelf.put_file("jars", str(jar), ledger) == uri
+    assert len(ledger.works) == 1
     assert Artifacts(objects, folder).put_file("jars", jar) == uri
     assert objects.asked == ["exists", "upload", "exists"]
     assert shelf.put_file("files", jar).startswith(f"{folder}/files/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from emr_pipelines.emr.report import Lines
 from emr_pipelines.emr.states import ClusterState
 from emr_pipelines.errors import RequestRefused
 from tests.emr.conftest import Account
@@ -62,6 +63,15 @@ def test_terminate_is_idempotent_and_confirmed(account: Account) -> None:
     account.clusters.terminate(cluster_id)
     assert account.clusters.confirm_ended(cluster_id).state is ClusterState.TERMINATED
     account.clusters.terminate(cluster_id)
+
+
+def test_the_end_is_waited_for_aloud(account: Account) -> None:
+    said: list[str] = []
+    cluster_id = account.launch()
+    account.clusters.terminate(cluster_id)
+    account.clusters.confirm_ended(cluster_id, report=Lines(said.append, account.clock.now))
+    assert said[0] == f"Waiting for cluster {cluster_id} to end: TERMINATING, 5 s so far, at most 15 min."
+    assert 2 <= len(said) <= 5  # it takes 90 s
 
 
 def test_a_protected_cluster_is_ended_too(account: Account) -> None:

@@ -13,7 +13,7 @@ import pytest
 from emr_pipelines.emr import cost
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.clock import SystemClock
-from emr_pipelines.emr.cost import Bill, Usage, bill
+from emr_pipelines.emr.cost import Bill, Doing, Usage, bill
 from emr_pipelines.emr.pricing import PriceList
 from emr_pipelines.errors import AccessDenied, RequestRefused, Throttled, Unreachable
 from tests.emulator.conftest import DURATIONS, UP, Rehearsal, rehearsing, step
@@ -78,8 +78,21 @@ def test_a_cluster_that_ran_two_steps(rehearsal: Rehearsal) -> None:
     assert found.normalized_hours == 3 * 8  # an hour begun, of three instances that count 8 each
     assert found.usd == pytest.approx((550 * 0.24 + 2 * 550 * 0.12) / 3600)
     assert found.sentence() == (
-        "1 x m5.xlarge on demand for 550 s, 2 x m5.xlarge spot for 550 s, 92 % idle, about 0.07 USD."
+        "1 x m5.xlarge on demand, billed for 550 s, 2 x m5.xlarge spot, billed for 550 s, 92 % idle, about 0.07 USD."
     )
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_a_cluster_did_when(rehearsal: Rehearsal, told: bool) -> None:
+    cluster_id = run_twice(rehearsal)
+    created = rehearsal.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]["Timeline"]["CreationDateTime"]
+    found = bill(Aws(), cluster_id, PRICES, told_to_end=created.timestamp() + 460 if told else None)
+    spans = [(str(span.doing), round(span.start), round(span.end)) for span in found.spans]
+    rest = [("idle", 410, 460), ("ending", 460, 550)] if told else [("idle", 410, 550)]
+    assert spans == [
+        ("starting", 0, 300), ("step", 300, 310), ("idle", 310, 400), ("step", 400, 410), *rest,
+    ]  # fmt: skip
+    assert {span.name for span in found.spans if span.doing is Doing.STEP} == {"step"}
 
 
 def test_metadata_is_json(rehearsal: Rehearsal) -> None:
@@ -162,7 +175,7 @@ def test_a_lost_instance_is_counted_to_its_own_end_and_the_one_that_came_for_it_
     rehearsal.advance(90)
     usage = next(usage for usage in bill(Aws(), cluster_id, PRICES).usages if usage.market == "spot")
     assert usage.seconds_each == (UP + 140, UP + 20, 120)
-    assert str(usage) == "3 x m5.xlarge spot for 880 s in all"
+    assert str(usage) == "3 x m5.xlarge spot, billed for 880 s in all"
 
 
 def described(**timeline: datetime) -> dict[str, Any]:
@@ -206,11 +219,16 @@ def test_no_instance_costs_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("usd_per_hour", "says"),
-    [(None, "price not known."), (0.1, "less than 0.01 USD."), (600.0, "about 10.00 USD."), (0.0, "about 0.00 USD.")],
+    [
+        (None, "price not known (`prices` can tell it)."),
+        (0.1, "less than 0.01 USD."),
+        (600.0, "about 10.00 USD."),
+        (0.0, "about 0.00 USD."),
+    ],
 )
 def test_the_sentence_says_a_price_as_people_do(usd_per_hour: float | None, says: str) -> None:
     found = Bill("j-1", True, (Usage("m5.xlarge", "spot", (60,), usd_per_hour),), 8, 100, 59, {})
-    assert found.sentence() == f"1 x m5.xlarge spot for 60 s, 41 % idle, {says}"
+    assert found.sentence() == f"1 x m5.xlarge spot, billed for 60 s, 41 % idle, {says}"
 
 
 def test_emr_that_cannot_say_is_an_error() -> None:
@@ -226,7 +244,7 @@ def test_no_price_is_no_failure(rehearsal: Rehearsal) -> None:
     found = bill(Aws(), run_twice(rehearsal), {"m5.xlarge on demand": 0.24})
     assert found.usd is None
     assert found.usages[0].usd == pytest.approx(550 * 0.24 / 3600)
-    assert found.sentence().endswith("92 % idle, price not known.")
+    assert found.sentence().endswith("92 % idle, price not known (`prices` can tell it).")
 
 
 def test_no_price_is_looked_up_when_all_are_given_or_it_is_not_wanted(

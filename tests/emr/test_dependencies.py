@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import stat
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from emr_pipelines.emr.dependencies import Dependencies, build, key, normalized,
 from emr_pipelines.emr.objects import Objects
 from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.runners.java import use_java
+from tests.emr.conftest import Ledger
 
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 THIS_ARCHITECTURE = platform.machine()
@@ -216,11 +218,34 @@ def test_an_interrupt_leaves_nothing(scratch: Path, folder: str, monkeypatch: py
         seen.extend(scratch.iterdir())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(subprocess, "run", interrupt)
+    monkeypatch.setattr(subprocess, "Popen", interrupt)
     with pytest.raises(KeyboardInterrupt):
         Dependencies(Objects(Aws()), folder).archive(["plain"])
     assert len(seen) == 1
     assert list(scratch.iterdir()) == []
+
+
+def test_uv_is_looked_at_while_it_works_and_does_not_outlive_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dependencies, "LOOK_SECONDS", 0.01)
+    looks: list[None] = []
+
+    def look() -> None:
+        looks.append(None)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    started: list[subprocess.Popen[str]] = []
+
+    class Remembered(subprocess.Popen[str]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Remembered)
+    with pytest.raises(KeyboardInterrupt):
+        dependencies._run(["sleep", "600"], dict(os.environ), look)
+    assert started[0].returncode == -signal.SIGKILL
+    assert dependencies._run(["sh", "-c", "echo no >&2; exit 3"], dict(os.environ), lambda: None) == (3, "no\n")
 
 
 @pytest.mark.usefixtures("wheels")
@@ -228,12 +253,21 @@ def test_what_is_there_is_not_built_again(scratch: Path, folder: str, monkeypatc
     said: list[str] = []
     objects = Objects(Aws())
     shelf = Dependencies(objects, folder)
-    uri = shelf.archive(["tool"], "arm64", say=said.append)
+    ledger = Ledger()
+    uri = shelf.archive(["tool"], "arm64", say=said.append, report=ledger)
     assert uri == f"{folder}/deps/{key(['tool'], '3.11', 'arm64')}.zip"
     assert (objects.read(uri) or b"")[:2] == b"PK"
     assert list(scratch.iterdir()) == []
     assert said[0] == f"Building an archive of tool for Python 3.11 on arm64; later runs will find it at {uri}."
     assert said[1].startswith("Built 0.0 MB in ")
+    assert list(ledger.works) == [
+        "Fetching tool and what that requires",
+        "Packing the packages",
+        "Sending the packages",
+    ]
+    packing, sending = list(ledger.done().values())[1:]
+    assert 0 < packing[0] <= packing[1]  # what belongs to this machine is left out
+    assert sending == (len(objects.read(uri) or b""),) * 2
     assert len(said) == 2
 
     monkeypatch.setattr(dependencies, "build", None)
@@ -247,7 +281,7 @@ def test_what_is_there_is_not_built_again(scratch: Path, folder: str, monkeypatc
 def test_two_that_build_the_same_do_no_harm(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     together = threading.Barrier(2)
 
-    def build_together(_lines: list[str], scratch: Path, *_for: str) -> Path:
+    def build_together(_lines: list[str], scratch: Path, *_for: object) -> Path:
         together.wait(30)
         (scratch / "deps.zip").write_bytes(b"zip")
         return scratch / "deps.zip"

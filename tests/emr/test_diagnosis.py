@@ -167,7 +167,7 @@ def ended(code: str, message: str = "", *details: ErrorDetail, **more: Any) -> E
             "raised IllegalStateException: inner.",
         ),
         (USER_ERROR.replace("ValueError: no", "ModuleNotFoundError: No"), "MODULE_MISSING", "ModuleNotFoundError: No"),
-        (WORKER.replace("KeyError: ", "ModuleNotFoundError: "), "MODULE_MISSING", "not on the cluster: ModuleNotFound"),
+        (WORKER.replace("KeyError: ", "ModuleNotFoundError: "), "MODULE_MISSING", "that is not there: ModuleNotFound"),
         (CHAINED.replace("FileNotFoundError", "ImportError"), "MODULE_MISSING", "ImportError: [Errno 2]"),
         (
             captured("AnalysisException", "[PATH_NOT_FOUND] Path does not exist: s3://b/in."),
@@ -503,9 +503,10 @@ def test_the_log_of_a_bootstrap_action_says_which_one_failed() -> None:
     assert str(diagnose(ended("BOOTSTRAP_FAILURE", "Failed.", bootstrap=logs))) == (
         "The cluster could not be set up: bootstrap action 2 ended with exit code 7 (BOOTSTRAP_FAILURE).\n"
         "Look at the bootstrap action's log, and mend its script.\n"
-        f"Logs: {folder}/stderr.gz\n"
         "\n"
-        "pip: no such package"
+        "pip: no such package\n"
+        "\n"
+        f"Logs: {folder}/stderr.gz"
     )
 
 
@@ -513,8 +514,8 @@ def test_what_a_person_reads_of_a_programs_error() -> None:
     assert str(diagnose(failed(USER_ERROR))) == (
         "The program raised ValueError: no such luck.\n"
         "It is the program's own error; the same again will not help.\n"
-        f"Logs: {FOLDER}/stdout.gz\n"
-        "\n" + USER_ERROR.rstrip()
+        f"\n{USER_ERROR.rstrip()}\n"
+        f"\nLogs: {FOLDER}/stdout.gz"
     )
 
 
@@ -525,8 +526,7 @@ def test_what_a_person_reads_when_nothing_is_known() -> None:
     assert str(cause) == (
         "The program ended with exit code 3, and its logs show no exception.\n"
         "These are the last lines of its output.\n"
-        f"Logs: {FOLDER}/stdout.gz\n"
-        "\n" + "\n".join(map(str, range(10, 30)))
+        "\n" + "\n".join(map(str, range(10, 30))) + f"\n\nLogs: {FOLDER}/stdout.gz"
     )
     nothing = diagnose(failed(driver=(), failure_log="", log_uri=""))
     assert str(nothing) == (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +13,7 @@ import pytest
 
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.doctor import BAD, CHECKS, PATIENCE_SECONDS, Finding, Patient, Verdict, examine
+from emr_pipelines.emr.report import Lines
 from emr_pipelines.errors import (
     AccessDenied,
     CredentialsMissing,
@@ -68,6 +71,16 @@ def bad(found: dict[str, Finding]) -> list[str]:
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
     with rehearsing(tmp_path / "emulator", monkeypatch) as rehearsal:
         yield rehearsal
+
+
+def test_it_tells_how_far_it_is() -> None:
+    hours = count(step=3600.0)  # each look at the clock is an hour later than the one before
+    said: list[str] = []
+    report = Lines(said.append, lambda: next(hours))
+    examine(Patient(cast("Aws", Answers()), ENVIRONMENT, lambda: ON_S3), report=report)
+    assert re.fullmatch(
+        rf"Looking at AWS from here: \d+ % of {len(CHECKS)} checks, \d+ h so far, at most 15 s\.", said[0]
+    )
 
 
 def test_all_is_well() -> None:

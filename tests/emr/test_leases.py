@@ -53,8 +53,10 @@ def test_a_holder_that_died_before_it_launched_is_waited_for_and_then_replaced(
 ) -> None:
     account.objects.create(f"{account.base}/clusters/1.json", json.dumps({"holder": "dead", "name": NAME}).encode())
     began = account.clock.now()
-    assert leases.acquire("1", NAME, launcher(account)).launched
+    looks: list[None] = []
+    assert leases.acquire("1", NAME, launcher(account), lambda: looks.append(None)).launched
     assert account.clock.now() - began >= LAUNCHED_WITHIN_SECONDS
+    assert len(looks) == LAUNCHED_WITHIN_SECONDS
 
 
 def test_the_cluster_of_a_holder_that_died_after_it_launched_is_found_by_its_name(

@@ -218,7 +218,8 @@ def test_that_a_cluster_does_not_end_is_told(
     rehearsal: Rehearsal, clusters: Clusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (one,) = launch(rehearsal, "emr-pipelines/d/run/a")
-    monkeypatch.setattr(clusters, "confirm_ended", clusters.describe)  # as when it takes too long
+    as_when_it_takes_too_long = lambda cluster_id, report: clusters.describe(cluster_id)  # noqa: E731, ARG005
+    monkeypatch.setattr(clusters, "confirm_ended", as_when_it_takes_too_long)
     (outcome,) = end(clusters, [one])
     assert not outcome.good
     assert outcome.sentence == f"Cluster {one} is TERMINATING."

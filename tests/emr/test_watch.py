@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from emr_pipelines.emr.report import Lines
 from emr_pipelines.emr.states import ClusterState, StepState
 from emr_pipelines.emr.steps import Step
 from emr_pipelines.emr.watch import Deadlines, End, Hint, Phase, Watch, stop
@@ -25,10 +26,11 @@ class Watched:
         self.cluster_id = account.launch()
         self.step_id = account.steps.add(self.cluster_id, Step("a step", args))
         self.told: list[str] = []
+        self.said: list[str] = []  # of what is waited for
         self.hint = Hint()
         self.deadlines = deadlines or Deadlines()
 
-    def wait(self, finished: Callable[[], bool] = lambda: False) -> End:
+    def wait(self, finished: Callable[[], bool] = lambda: False, speaks: bool = False) -> End:
         watch = Watch(
             self.account.clusters,
             self.account.steps,
@@ -38,6 +40,8 @@ class Watched:
             finished,
             on_cluster=lambda cluster: self.told.append(f"cluster {cluster.state}"),
             on_step=lambda step: self.told.append(f"step {step.state}"),
+            report=Lines(self.said.append, self.account.clock.now),
+            speaks=speaks,
         )
         return watch.wait(self.cluster_id, self.step_id)
 
@@ -118,6 +122,10 @@ def test_a_cluster_that_never_comes_up(account: Account) -> None:
     end = watched.wait()
     assert (end.timed_out, end.step.state) == (Phase.PROVISIONING, StepState.PENDING)
     assert 900 <= account.clock.now() - 1_700_000_000 < 910
+    beginning = f"Waiting for cluster {watched.cluster_id} to come up: STARTING, "
+    assert all(line.startswith(beginning) for line in watched.said)
+    assert watched.said[0] in [f"{beginning}{seconds} s so far, at most 15 min." for seconds in (5, 6)]
+    assert len(watched.said) == 18  # 5 in the first minute and a half, then one a minute
 
 
 def test_a_step_behind_another(account: Account) -> None:
@@ -128,6 +136,21 @@ def test_a_step_behind_another(account: Account) -> None:
     watched.step_id = account.steps.add(cluster_id, Step("second", ("bash",)))
     end = watched.wait()
     assert (end.timed_out, end.step.state) == (Phase.QUEUEING, StepState.PENDING)
+    queueing = [line for line in watched.said if line.startswith(f"Waiting for step {watched.step_id} to begin: ")]
+    assert queueing[-1].endswith((" 9 min so far, at most 10 min.", " 10 min so far, at most 10 min."))
+    assert all(" to begin: 1 unfinished step before it, " in line for line in queueing[1:])
+    assert 8 <= len(queueing) <= 14
+
+
+def test_a_step_that_does_not_tell_how_it_is_is_told_of(account: Account) -> None:
+    silent = Watched(account, "hour")
+    silent.wait()
+    running = [line for line in silent.said if line.startswith(f"Waiting for step {silent.step_id} to end: ")]
+    assert running[-1].endswith(" min so far, at most 168 h.")
+    assert 30 <= len(running) <= 50
+    speaking = Watched(account, "hour")
+    speaking.wait(speaks=True)
+    assert not [line for line in speaking.said if " to end" in line]
 
 
 def test_a_step_that_runs_too_long(account: Account) -> None:

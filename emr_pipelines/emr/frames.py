@@ -1,0 +1,56 @@
+"""A traceback as the author of a program needs it: their own frames, and how many there are of Spark and of libraries.
+Pure."""
+
+from __future__ import annotations
+
+import re
+
+FRAME = re.compile(r'  File "(?P<path>[^"]+)", line \d+')
+OF_FRAME = ("    ", "  [Previous line repeated ")  # how lines below it begin that belong to it
+SHIPPED = re.compile(r'(?<=")[^"]*/[0-9a-f]{64}\.zip/')  # what the code archive is called where programs run
+# up to the name that is imported
+LIBRARY = re.compile(
+    r".*/(?:(?:site|dist)-packages|lib/python3[^/]*|spark/python|dependencies-[^/]*|(?:pyspark|py4j[^/]*)\.zip)/"
+)
+CONVERTER = "pyspark/errors/exceptions/"  # it raises Java's errors anew, as Python's
+STARTER = re.compile(r"<.*>|.*/[0-9a-f]{64}\.py")  # Python's own, and the entrypoint, which is called by its digest
+
+
+def own_frames(text: str, package: str = "") -> str:
+    """The tracebacks in a text, shortened. What stays are frames of files that are no library's, those of the program's
+    own top-level `package` wherever it is installed, and of each traceback the innermost, which raised."""
+    parts = _parts(text)
+    kept: list[str] = []
+    dropped = 0
+    for part, following in zip(parts, [*parts[1:], [""]], strict=True):
+        raises = not FRAME.match(following[0]) and CONVERTER not in part[0]
+        if _is_foreign(part[0], package) and not raises:
+            dropped += 1
+            continue
+        if dropped:
+            kept.append(f"  ... {dropped} frame{'s' * (dropped > 1)} of Spark and of libraries")
+        dropped = 0
+        kept += part
+    return SHIPPED.sub("", "\n".join(kept))
+
+
+def _parts(text: str) -> list[list[str]]:
+    """The frames, each with its lines of source, and the other lines one by one."""
+    parts: list[list[str]] = []
+    for line in text.split("\n"):
+        if parts and FRAME.match(parts[-1][0]) and line.startswith(OF_FRAME) and not FRAME.match(line):
+            parts[-1].append(line)
+        else:
+            parts.append([line])
+    return parts
+
+
+def _is_foreign(line: str, package: str) -> bool:
+    found = FRAME.match(line)
+    if not found:
+        return False
+    if STARTER.fullmatch(found["path"]):
+        return True
+    library = LIBRARY.match(found["path"])
+    name = re.split(r"[/.]", found["path"][library.end() :])[0] if library else ""
+    return library is not None and (not package or name != package)

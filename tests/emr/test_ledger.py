@@ -1,0 +1,149 @@
+"""The ledger, against sums done by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.ledger import Entry, entries_of, ledger
+from emr_pipelines.emr.life import Life
+from emr_pipelines.emr.states import StepState
+from emr_pipelines.emr.steps import AddedStep
+from tests.emr.test_cost import Standing
+from tests.emulator.conftest import Rehearsal, rehearsing, step
+
+RUN, OTHER = "0123abcd-0000-4000-8000-000000000001", "0123abcd-0000-4000-8000-000000000002"
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+RATES = {("m5.xlarge", "on demand"): 3.6}  # 0.001 USD a second
+PRICES = {"m5.xlarge": 3.6}
+MINUTE = timedelta(minutes=1)
+
+
+def instance(created: datetime, ended: datetime | None) -> dict[str, Any]:
+    times = {"CreationDateTime": created, **({"EndDateTime": ended} if ended else {})}
+    return {"Ec2InstanceId": "i-1", "InstanceType": "m5.xlarge", "Status": {"State": "TERMINATED", "Timeline": times}}
+
+
+def ran(name: str, started: datetime, minutes: float) -> AddedStep:
+    ended = started + minutes * MINUTE
+    return AddedStep(f"s-{name}", name, StepState.COMPLETED, created=started, started=started, ended=ended)
+
+
+def life(
+    *steps: AddedStep,
+    start: datetime = NOON,
+    minutes: float = 60,
+    ready: float | None = 10,
+    ended: bool = True,
+    name: str = f"emr-pipelines/default/run/{RUN}-0a1b",
+) -> Life:
+    end = start + minutes * MINUTE
+    machine = instance(start, end if ended else None)
+    ready_at = None if ready is None else start + ready * MINUTE
+    return Life("j-1", name, start, ready_at, end, ended, "", 0, (machine,), steps)
+
+
+def entries(of: Life) -> list[tuple[Any, ...]]:
+    return [
+        (
+            entry.day.day,
+            entry.run_id,
+            entry.asset,
+            round(entry.instance_seconds),
+            None if entry.usd is None else round(entry.usd, 3),
+            entry.idle_share,
+        )
+        for entry in entries_of(of, RATES)
+    ]
+
+
+def test_a_run_s_cluster_is_shared_by_its_assets_by_the_seconds_of_their_steps() -> None:
+    steps = ran(f"a 1.1 {RUN}", NOON + 10 * MINUTE, 30), ran(f"b 2.1 {RUN}", NOON + 40 * MINUTE, 10)
+    assert entries(life(*steps)) == [
+        (1, RUN, "a", 2700, 2.7, pytest.approx(0.2)),
+        (1, RUN, "b", 900, 0.9, pytest.approx(0.2)),
+    ]
+
+
+def test_a_pool_s_cluster_is_shared_by_runs() -> None:
+    pool = "emr-pipelines/default/pool/0a1b-0"
+    steps = ran(f"a 1.1 {RUN}", NOON + 10 * MINUTE, 25), ran(f"a 2.1 {OTHER}", NOON + 35 * MINUTE, 25)
+    assert [entry[:4] for entry in entries(life(*steps, name=pool))] == [(1, RUN, "a", 1800), (1, OTHER, "a", 1800)]
+    assert [entry[1] for entry in entries(life(ran("a 3.1", NOON + 10 * MINUTE, 9), name=pool))] == [""]
+
+
+def test_a_step_of_several_assets_is_paid_by_each() -> None:
+    assert [entry[2:4] for entry in entries(life(ran(f"a,b 1.1 {RUN}", NOON + 10 * MINUTE, 5)))] == [
+        ("a", 1800),
+        ("b", 1800),
+    ]
+
+
+def test_a_cluster_that_nobody_used_is_in_it() -> None:
+    assert entries(life()) == [(1, RUN, "", 3600, 3.6, 1.0)]
+    assert entries(life(ready=None)) == [(1, RUN, "", 3600, 3.6, None)]
+
+
+def test_a_cluster_over_midnight_belongs_to_both_days() -> None:
+    start = NOON.replace(hour=23)  # ready at 23:10, works from 23:30 to 0:30, ends at 1:00
+    steps = ran(f"a 1.1 {RUN}", start + 30 * MINUTE, 30), ran(f"b 1.1 {RUN}", start + 60 * MINUTE, 30)
+    assert entries(life(*steps, start=start, minutes=120)) == [
+        (1, RUN, "a", 3600, 3.6, pytest.approx(20 / 50)),
+        (2, RUN, "b", 3600, 3.6, pytest.approx(30 / 60)),
+    ]
+
+
+def test_a_step_over_midnight_is_paid_on_both_days() -> None:
+    start = NOON.replace(hour=23)
+    found = entries(life(ran(f"a 1.1 {RUN}", start + 30 * MINUTE, 60), start=start, minutes=120))
+    assert [entry[:4] for entry in found] == [(1, RUN, "a", 3600), (2, RUN, "a", 3600)]
+
+
+def test_a_price_that_is_not_known() -> None:
+    (entry,) = entries_of(life(), {})
+    assert (entry.usd, entry.instance_seconds) == (None, 3600)
+
+
+def test_what_goes_on_is_not_final() -> None:
+    assert [entry.final for entry in entries_of(life(ended=False), RATES)] == [False]
+    assert [entry.final for entry in entries_of(life(), RATES)] == [True]
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
+    with rehearsing(tmp_path / "emulator", monkeypatch) as rehearsal:
+        yield rehearsal
+
+
+def test_what_emr_says_is_brought_up_to_date_and_what_is_final_is_not_asked_for_again(rehearsal: Rehearsal) -> None:
+    mine = rehearsal.up(step(), Name="emr-pipelines/default/run/x")
+    rehearsal.up(step(), Name="emr-pipelines/staging/run/x")
+    aws = Aws(clock=Standing(rehearsal))
+    first = ledger(aws, "default", [], PRICES)
+    assert {(entry.cluster_id, entry.final) for entry in first} == {(mine, False)}
+    rehearsal.emr.terminate_job_flows(JobFlowIds=[mine])
+    rehearsal.advance(1000)
+    second = ledger(aws, "default", first, PRICES)
+    assert {(entry.cluster_id, entry.final) for entry in second} == {(mine, True)}
+    assert sum(entry.instance_seconds for entry in second) > sum(entry.instance_seconds for entry in first)
+    asked: list[str] = []
+    call = aws.call
+
+    def noted(service: str, operation: str, /, **request: Any) -> Any:
+        asked.append(operation)
+        return call(service, operation, **request)
+
+    aws.call = noted  # type: ignore[method-assign, assignment]
+    assert ledger(aws, "default", second, PRICES) == second
+    assert asked == ["list_clusters"]
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_what_emr_has_forgotten_stays(rehearsal: Rehearsal, final: bool) -> None:
+    old = [Entry(date(2026, 1, 1), "j-GONE", RUN, "a", 60.0, 0.1, 0.5, final)]
+    assert ledger(Aws(clock=Standing(rehearsal)), "default", old, PRICES) == old

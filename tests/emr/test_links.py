@@ -1,0 +1,26 @@
+"""Where a person is sent."""
+
+import pytest
+
+from emr_pipelines.emr.links import cluster_page, objects_page
+
+CONSOLE = "https://eu-west-1.console.aws.amazon.com"
+
+
+@pytest.mark.parametrize("endpoint", [None, "https://vpce-1.elasticmapreduce.eu-west-1.vpce.amazonaws.com"])
+def test_clusters_and_logs_are_in_the_console(monkeypatch: pytest.MonkeyPatch, endpoint: str | None) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EMR"):
+        monkeypatch.delenv(name, raising=False)
+    if endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_EMR", endpoint)
+    assert cluster_page("eu-west-1", "j-1") == f"{CONSOLE}/emr/home?region=eu-west-1#/clusterDetails/j-1"
+    assert objects_page("eu-west-1", "s3://b/logs/a b") == (
+        f"{CONSOLE}/s3/buckets/b?region=eu-west-1&prefix=logs/a%20b/"
+    )
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EMR"])
+def test_an_emulator_on_this_machine_has_a_page_of_its_own(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:5566/")
+    assert cluster_page("eu-west-1", "j-1") == "http://127.0.0.1:5566/_emulator/clusters/j-1"
+    assert objects_page("eu-west-1", "s3://b/logs/") == "s3://b/logs/"
