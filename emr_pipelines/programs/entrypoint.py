@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 FEED_SECONDS = 1.5  # between two files of messages
 ALIVE_SECONDS = 3.0  # between two signs of life, when there is nothing to say
-PROGRESS_SECONDS = 5.0
+LAST_LOOK_SECONDS = 5.0  # how long to wait, at the end, for a look at Spark's progress that is under way
 LAST_WORDS_SECONDS = 30.0  # how long to wait, at the end, until the last messages are written
 ALIVE = "alive"  # the file of the sign of life
 UNPACKED = "dependencies"  # the folder of the executors where YARN unpacks the archive of that name
@@ -267,21 +267,15 @@ def _reporting(spark: SparkSession, pipes: PipesContext, group: str) -> Iterator
     context = spark.sparkContext
     context.setJobGroup(group, group, interruptOnCancel=True)
 
-    def report() -> None:
-        said = ""
-        while not over.wait(PROGRESS_SECONDS):
-            news = progress.observed(progress.running_stages, context)
-            if news and news != said:
-                pipes.log.info(news)
-                said = news
-
-    thread = threading.Thread(target=report, name="progress", daemon=True)
-    thread.start()
+    follow = threading.Thread(
+        target=progress.follow, args=(context, over.wait, pipes.log.info), name="progress", daemon=True
+    )
+    follow.start()
     try:
         yield
     finally:
         over.set()
-        thread.join(PROGRESS_SECONDS)
+        follow.join(LAST_LOOK_SECONDS)
     with suppress(Exception):  # the result is there already
         pipes.log.info(progress.observed(lambda spark: progress.summary(spark, group), context))
 

@@ -7,11 +7,13 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
+from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from emr_pipelines.errors import EmrPipelinesError, InvalidValue, SourceError, StorageUnusable
+from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.text import (
     ALLOWED_SOURCES,
     Split,
@@ -34,6 +36,7 @@ MANIFEST = "_manifest.json"  # a leading underscore: Spark and `find_text_files`
 LEFTOVER = re.compile(rf"part-\d{{5,}}\.txt|{re.escape(MANIFEST)}")
 DECODE_ERRORS = "emr_pipelines.replace_and_count"
 LISTED_FILES = 100
+LARGEST_FILES = 20
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,21 @@ class IngestParams:
 
 
 @dataclass(frozen=True)
+class FileEntry:
+    """A file's row in the manifest."""
+
+    path: str
+    bytes: int
+    lines: int = 0
+    replaced_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class IngestResult:
     """What was ingested. `bytes` are those of the files as stored; `replaced_bytes` were not UTF-8 and became U+FFFD,
-    by file in `replaced_by_file` (the first 100 of `replaced_files`; the manifest has all). `digest` is one of the
-    cleaned text as it lies in its files: equal for equal files, another for the same text in other files."""
+    by file in `replaced_by_file` (the first 100 of `replaced_files`; the manifest has all). `largest_files` are the
+    first 20 by bytes. `digest` is one of the cleaned text as it lies in its files: equal for equal files, another for
+    the same text in other files."""
 
     files: int
     empty_files: int
@@ -61,6 +75,7 @@ class IngestResult:
     replaced_bytes: int
     replaced_files: int
     replaced_by_file: dict[str, int]
+    largest_files: tuple[FileEntry, ...]
     manifest: str
     digest: str
     seconds: float
@@ -75,16 +90,6 @@ class _Copied:
     replaced_bytes: int = 0
     digest: str = ""
     problem: EmrPipelinesError | None = None
-
-
-@dataclass
-class _FileEntry:
-    """A file's row in the manifest."""
-
-    path: str
-    bytes: int
-    lines: int = 0
-    replaced_bytes: int = 0
 
 
 @dataclass
@@ -140,7 +145,8 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
     context = spark.sparkContext
     tasks = plan_tasks(files, context.defaultParallelism)
     output = params.output.rstrip("/")
-    print(f"Reading {len(files):,} files, {sum(file.bytes for file in files):,} bytes, in {len(tasks)} tasks.")
+    size = many(sum(file.bytes for file in files), "byte")
+    print(f"Reading {many(len(files), 'file')}, {size}, in {many(len(tasks), 'task')}.")
 
     try:
         delete_from(output, LEFTOVER)
@@ -156,11 +162,15 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
         if split.problem:
             raise split.problem
 
-    manifest = {file.path: _FileEntry(file.path, file.bytes) for file in files}
+    manifest = {file.path: FileEntry(file.path, file.bytes) for file in files}
     digest = blake2b(digest_size=16)
     for split in copied:
-        manifest[split.path].lines += split.lines
-        manifest[split.path].replaced_bytes += split.replaced_bytes
+        so_far = manifest[split.path]
+        manifest[split.path] = replace(
+            so_far,
+            lines=so_far.lines + split.lines,
+            replaced_bytes=so_far.replaced_bytes + split.replaced_bytes,
+        )
         digest.update(bytes.fromhex(split.digest))
     damaged = {entry.path: entry.replaced_bytes for entry in manifest.values() if entry.replaced_bytes}
     result = IngestResult(
@@ -171,6 +181,7 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
         replaced_bytes=sum(damaged.values()),
         replaced_files=len(damaged),
         replaced_by_file=dict(list(damaged.items())[:LISTED_FILES]),
+        largest_files=tuple(nlargest(LARGEST_FILES, manifest.values(), key=lambda entry: entry.bytes)),
         manifest=f"{output}/{MANIFEST}",
         digest=digest.hexdigest(),
         seconds=time.monotonic() - began,

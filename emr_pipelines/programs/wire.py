@@ -260,7 +260,7 @@ def _decoded_dataclass(kind: type, data: object, path: str) -> Any:
     try:
         return kind(**members)
     except Exception as error:
-        raise CannotTravel(f"{path} cannot be made a {kind.__name__} again: {error}") from error
+        raise CannotTravel(f"{path} cannot be made a {kind.__name__}: {error}") from error
 
 
 def _first_difference(sent: Any, arrived: Any, path: str) -> tuple[str, object, object] | None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from emr_pipelines.errors import InvalidValue, NotText, SourceError, StorageUnusable
+from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.text import REQUIREMENTS as TEXT_REQUIREMENTS
 from emr_pipelines.programs.text import (
     Split,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that 
 
 REQUIREMENTS = TEXT_REQUIREMENTS
 
+RANKS = 100  # in a result
 MOST_SHARES = 1000  # files of the table; each is small in memory, and they are read by as many tasks later
 PART = re.compile(r"part-.*\.parquet")
 LONGEST_PIECE_BYTES = 16 << 20  # text has spaces; what has none would have to be held whole
@@ -71,7 +74,8 @@ class WordCountResult:
     `total_words` and `distinct_words` are those of the text. `total_words` is counted where the text is cut into words;
     `counted_words` is the sum of the table as it was read back, `left_out_words` what min_count and the stop words took
     away: the three must agree. `rows` are those of the table, `empty_words` the ones without a word. `top_words` are
-    by falling count, then by word. `bytes_read` are bytes of the files as stored. `digest` is one of the table's rows,
+    by falling count, then by word. `rank_counts` are ranks of words, about evenly apart on a log scale, and how often
+    the words of those ranks occur. `bytes_read` are bytes of the files as stored. `digest` is one of the table's rows,
     whatever their order.
     """
 
@@ -84,6 +88,7 @@ class WordCountResult:
     lines: int
     bytes_read: int
     top_words: dict[str, int]
+    rank_counts: tuple[tuple[int, int], ...]
     digest: str
     seconds: float
 
@@ -110,7 +115,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
 
     context = spark.sparkContext
     tasks = plan_tasks(files, context.defaultParallelism)
-    print(f"Counting the words of {len(files):,} files in {len(tasks)} tasks.")
+    print(f"Counting the words of {many(len(files), 'file')} in {many(len(tasks), 'task')}.")
     shares = min(len(tasks), MOST_SHARES) or 1
     count = partial(_count_task, shares=shares, case_sensitive=params.case_sensitive)
     counted = context.parallelize(tasks, len(tasks) or 1).flatMap(count).partitionBy(shares, int)
@@ -133,6 +138,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
         lines=sum(totals.lines for totals in written),
         bytes_read=sum(file.bytes for file in files),
         top_words=dict(top[: params.top]),
+        rank_counts=tuple(_rank_counts(sum((part.words_by_count for part in read), start=Counter()))),
         digest=f"{rows:x}-{words:x}-{sum(part.digest for part in read) % 2**64:016x}",
         seconds=time.monotonic() - began,
     )
@@ -159,6 +165,7 @@ class _Part:
     empty: int
     digest: int
     top: list[tuple[str, int]]
+    words_by_count: Counter[int]  # how many words occur so often
 
 
 def _count_task(task: tuple[Split, ...], shares: int, case_sensitive: bool) -> Iterator[tuple[int, pa.Table | _Totals]]:
@@ -240,8 +247,22 @@ def _read_part(path: str, top: int) -> _Part:
         words=int(counts.sum()),
         empty=pc.sum(pc.equal(pc.fill_null(pc.binary_length(table["word"]), 0), 0), min_count=0).as_py(),
         digest=int(np.sum(hashes(table["word"]) * (2 * counts.astype(np.uint64) + 1))),
+        words_by_count=Counter(
+            dict(zip(*(found.tolist() for found in np.unique(counts, return_counts=True)), strict=True))
+        ),
         top=list(zip(first["word"].to_pylist(), first["count"].to_pylist(), strict=True)),
     )
+
+
+def _rank_counts(words_by_count: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """The last rank of each count, but of ranks that are close together the first alone."""
+    rank, shown = 0, 0.0
+    step = (sum(words_by_count.values()) or 1) ** (1 / RANKS)
+    for count in sorted(words_by_count, reverse=True):
+        rank += words_by_count[count]
+        if rank >= shown:
+            yield rank, count
+            shown = rank * step
 
 
 def _whole_words(path: str, blocks: Iterable[bytes]) -> Iterator[bytes]:

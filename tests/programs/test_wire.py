@@ -284,7 +284,7 @@ def test_text_that_is_not_json_is_refused() -> None:
 def test_annotations_outside_json_are_refused() -> None:
     with pytest.raises(CannotTravel, match=r"params\.when is annotated datetime; allowed: str, int"):
         wire.decode(Dated, {"when": "2026-01-02"})
-    with pytest.raises(CannotTravel, match="params cannot be made a Positive again: value must be above 0"):
+    with pytest.raises(CannotTravel, match="params cannot be made a Positive: value must be above 0"):
         wire.decode(Positive, {"value": 0})
 
 
