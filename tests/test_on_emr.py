@@ -211,7 +211,7 @@ def test_a_driver_that_is_killed_is_noticed(on_emr: OnEmr) -> None:
 
 def test_a_result_and_messages_that_are_seen_late_fail_nothing(on_emr: OnEmr) -> None:
     bucket = on_emr.bucket
-    late = [(f"{bucket}/*/attempt-1/1.json", 8), (f"{bucket}/*/result.json", 6)]
+    late = [(f"{bucket}/*/attempt-1/1.json", 6), (f"{bucket}/*/result.json", 6)]
     on_emr.emulator.faults.add([{"fault": "objects_late", "key": key, "seconds": seconds} for key, seconds in late])
     on_emr.run(*on_emr.job("pi_job"), config={"resources": RUNS_HERE, "ops": PI})
     assert "opened dagster pipes" in on_emr.log()

@@ -11,6 +11,8 @@ import dagster as dg
 if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark.sql import SparkSession
 
+    from emr_pipelines.emr.ledger import Entry
+
 ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
 
@@ -28,7 +30,8 @@ class SparkRunner(dg.ConfigurableResource[None], ABC):
         """Run `program(spark, params)` and return its result.
 
         While it runs, what it prints and how far Spark is go to the event log of the run. An exception of the program
-        passes through where it runs in this process; elsewhere it is a Failure that says why, with its traceback.
+        is a Failure that leads with the probable cause, then says what to do, and shows the program's own frames; this
+        package's errors, where the program runs in this process, pass through.
         """
 
     def bring(
@@ -40,3 +43,8 @@ class SparkRunner(dg.ConfigurableResource[None], ABC):
         """The sources as programs can read them. Spark in this process reads what this process reads; a runner
         elsewhere copies the files of this machine that `find` says they stand for."""
         return list(sources)
+
+    def ledger(self, known: Sequence[Entry]) -> list[Entry]:
+        """What clusters cost, by day: the entries that are known, brought up to date. Spark in this process has no
+        clusters."""
+        return list(known)

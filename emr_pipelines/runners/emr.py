@@ -1,9 +1,13 @@
-"""Run programs on Amazon EMR: on a cluster that is launched for the first of them and gone when the run ends."""
+"""Run programs on Amazon EMR: on a cluster that is launched for the first of them and gone when the run ends.
+
+All attempts at a step count as one: what an attempt that was killed has begun, or finished, is taken up by the next,
+and the same program with the same parameters runs once in a step. A retry after the asset had the result runs it again.
+"""
 
 from __future__ import annotations
 
 import json
-import os
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,40 +20,46 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from emr_pipelines.emr.place import base_uri, deployment_name
-from emr_pipelines.errors import EmrPipelinesError, RunFailed, StepFailed, TimedOut
+from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
 from emr_pipelines.runners.base import ParamsT, ResultT
 from emr_pipelines.runners.billing import end_and_bill, label_of
 from emr_pipelines.runners.companions import Companions
-from emr_pipelines.runners.emr_settings import EmrSettings, one_of
+from emr_pipelines.runners.emr_settings import EmrSettings
+from emr_pipelines.runners.failures import failures
 from emr_pipelines.runners.lineage import first_attempt, first_attempt_of, lineage
 
 if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location that only looks at the graph needs none
     from pyspark.sql import SparkSession
 
+    from emr_pipelines.emr.inputs import Inputs
+    from emr_pipelines.emr.ledger import Entry
     from emr_pipelines.emr.raised import RemoteException
+    from emr_pipelines.emr.report import Reporter
     from emr_pipelines.emr.session import ScopeKind, Session
     from emr_pipelines.emr.shipment import Place, Shipment
     from emr_pipelines.emr.steps import AddedStep, Step
     from emr_pipelines.emr.watch import End, Hint
+    from emr_pipelines.terminal import Bars
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
 CLUSTER_TAG = "emr_pipelines/cluster_id"
 
 
 class EmrSparkRunner(EmrSettings):
-    """Runs programs as steps on a transient cluster. Entering it does nothing remote; the cluster is launched with the
-    first program, shared by what its `scope` says, and ended by whoever leaves last.
-
-    All attempts at a step count as one: what an attempt that was killed has begun, or finished, is taken up by the
-    next, and the same program with the same parameters runs once in a step. A retry after the asset had the result
-    runs it again.
-    """
+    """Runs programs on a transient EMR cluster, launched with the first program and ended by whoever leaves last."""
 
     _built: Place | None = PrivateAttr(default=None)
     _shared: Session | None = PrivateAttr(default=None)
     _companions: Companions | None = PrivateAttr(default=None)
+    _bars: Bars | None = PrivateAttr(default=None)
+    _inputs: list[Inputs] = PrivateAttr(default_factory=list)
     _sharing: Any = PrivateAttr(default_factory=threading.Lock)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
+        from emr_pipelines.terminal import bars_on_stderr
+
+        self._bars = bars_on_stderr()  # now, for Dagster leads the stderr of a step to a file
 
     def run(
         self,
@@ -57,7 +67,7 @@ class EmrSparkRunner(EmrSettings):
         program: Callable[[SparkSession, ParamsT], ResultT],
         params: ParamsT,
     ) -> ResultT:
-        with self._failures(context):
+        with failures(context, self.retries, self.retry_delay_seconds):
             shipment = self._pack(context, program, params)
             self._forget_what_was_taken(context, shipment)
             result = self._result_of(shipment)
@@ -80,14 +90,15 @@ class EmrSparkRunner(EmrSettings):
         from emr_pipelines.emr.shipment import digest_of
         from emr_pipelines.emr.watch import Hint
 
-        with self._failures(context):
+        with failures(context, self.retries, self.retry_delay_seconds):
             digest = digest_of([*_asked_by(context), step.request()])
             prefix = f"{label_of(context)} {step.name} {digest}."
             with self._session(context, digest) as session:
                 found = session.find(prefix)
-                step_id = found.id if found else session.add(replace(step, name=prefix + uuid.uuid4().hex[:8]))
+                name = f"{prefix}{uuid.uuid4().hex[:8]} {context.run.run_id}"
+                step_id = found.id if found else session.add(replace(step, name=name))
                 end = self._watched(session, step_id, Hint(), lambda: False)
-                self._refuse_failure(session, end, None)
+                self._refuse_failure(session, end, None, "")
                 return end.step
 
     def bring(
@@ -96,23 +107,22 @@ class EmrSparkRunner(EmrSettings):
         sources: Sequence[str],
         find: Callable[[Sequence[str]], Sequence[str]],
     ) -> list[str]:
-        from emr_pipelines.emr.shipment import inputs_digest
+        from emr_pipelines.emr.inputs import copy_inputs
 
         here = [source for source in sources if not source.startswith(("s3://", "s3a://", "s3n://"))]
         if not here:
             return list(sources)
-        with self._failures(context):
-            place = self._place()
+        with failures(context, self.retries, self.retry_delay_seconds):
             paths = [Path(path) for path in find(here)]
-            root = Path(os.path.commonpath([path.parent for path in paths]))
-            named = [(str(path.relative_to(root)), path) for path in paths]
-            folder = f"{place.of('inputs')}/{inputs_digest(named)}"
-            there = {entry.uri for entry in place.objects.entries(f"{folder}/")}
-            missing = [(name, path) for name, path in named if f"{folder}/{name}" not in there]
-            for name, path in missing:
-                place.objects.upload(f"{folder}/{name}", path)
-            context.log.info(f"Copied {len(missing)} of {len(named)} files of {', '.join(here)} to {folder}.")
-            return [folder, *(source for source in sources if source not in here)]
+            inputs = copy_inputs(self._place(), paths, self._reporter(context.log))
+            self._inputs.append(inputs)
+            context.log.info(f"Copied {inputs.copied} of {len(paths)} files of {', '.join(here)} to {inputs.folder}.")
+            return [inputs.folder, *(source for source in sources if source not in here)]
+
+    def ledger(self, known: Sequence[Entry]) -> list[Entry]:
+        from emr_pipelines.emr.ledger import ledger
+
+        return ledger(self._place().aws, deployment_name(), known, self.prices)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         log = context.log or dg.get_dagster_logger()
@@ -122,7 +132,7 @@ class EmrSparkRunner(EmrSettings):
                 session, companions = self._left_behind(context)
             if session is None or not session.in_use:
                 return
-            session.say = log.info
+            session.say, session.report = log.info, self._reporter(log)
             if self.scope == "pool":
                 log.info(f"Cluster {session.cluster_id} stays in its pool until it has been idle for long enough.")
             elif companions is not None and companions.may_come():
@@ -133,6 +143,17 @@ class EmrSparkRunner(EmrSettings):
             log.warning(f"The run's cluster, if it has one, ends when it is idle: {error}")
         finally:
             self._shared = self._companions = self._built = None
+            self._inputs = []
+            if self._bars is not None:
+                self._bars.close()
+                self._bars = None
+
+    def _reporter(self, log: logging.Logger) -> Reporter:
+        """What takes long is told in the run's log, and in the terminal if a person sits there."""
+        from emr_pipelines.emr.report import Both, Lines
+
+        lines = Lines(log.info, self._place().aws.clock.now)
+        return Both(self._bars, lines) if self._bars else lines
 
     def _left_behind(self, context: dg.InitResourceContext) -> tuple[Session | None, Companions | None]:
         """The cluster that other processes of the run have left for a step of this one which then did not need it."""
@@ -155,6 +176,7 @@ class EmrSparkRunner(EmrSettings):
             label=label_of(context),
             place=self._place(),
             say=context.log.info,
+            report=self._reporter(context.log),
             how=self.submission(),
         )
 
@@ -185,21 +207,24 @@ class EmrSparkRunner(EmrSettings):
             feed = LiveFeed(hasty, folder, place.aws.clock, hint, context.log.info)
             with pipes_session(context, place.objects, folder, feed) as pipes:
                 if found is None:
-                    step_id = session.add(shipment.step(attempt, pipes.get_bootstrap_cli_arguments()))
+                    step = shipment.step(attempt, context.run.run_id, pipes.get_bootstrap_cli_arguments())
+                    step_id = session.add(step)
                 else:
                     step_id = found.id
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
-                end = self._watched(session, step_id, hint, lambda: hasty.exists(shipment.result))
-            self._refuse_failure(session, end, feed.exception)  # now that the last messages are here
+                end = self._watched(session, step_id, hint, lambda: hasty.exists(shipment.result), speaks=True)
+            self._refuse_failure(session, end, feed.exception, shipment.package)  # now that the last messages are here
             with suppress(EmrPipelinesError):  # they have been read
                 place.objects.delete_below(folder)
 
-    def _watched(self, session: Session, step_id: str, hint: Hint, finished: Callable[[], bool]) -> End:
+    def _watched(
+        self, session: Session, step_id: str, hint: Hint, finished: Callable[[], bool], speaks: bool = False
+    ) -> End:
         """Watch a step to its end, and see that it runs no more."""
         from emr_pipelines.emr.states import STEP_ENDED
 
         try:
-            end = session.watch(step_id, hint, finished)
+            end = session.watch(step_id, hint, finished, speaks)
         except BaseException as error:
             with suppress(EmrPipelinesError):  # what went wrong first is what has to be heard
                 # an interrupted process may be killed soon: it had better end the cluster than wait for the step
@@ -210,6 +235,7 @@ class EmrSparkRunner(EmrSettings):
         return end
 
     def _cancel(self, session: Session, step_id: str, wait: bool) -> None:
+        session.say(f"Cancelling step {step_id}.")
         if not wait:
             session.interrupt(step_id)
             return
@@ -217,7 +243,7 @@ class EmrSparkRunner(EmrSettings):
         if self.deploy_mode == "cluster":
             session.end()  # EMR ends spark-submit, and the driver goes on in its YARN container
 
-    def _refuse_failure(self, session: Session, end: End, exception: RemoteException | None) -> None:
+    def _refuse_failure(self, session: Session, end: End, exception: RemoteException | None, package: str) -> None:
         """Raise for a step that did not complete, and say why."""
         from emr_pipelines.emr.states import StepState
         from emr_pipelines.emr.watch import Phase
@@ -226,11 +252,15 @@ class EmrSparkRunner(EmrSettings):
             return
         companions = self._companions
         alone = self.scope == "asset" or (self.scope == "run" and companions is not None and companions.alone)
-        cause = session.explain(end, exception, self.log_wait_seconds, terminate=alone)
+        cause = session.explain(end, exception, self.log_wait_seconds, package, terminate=alone)
         if end.timed_out is Phase.PROVISIONING:
             session.end()  # what did not come up will not, and must not be found again
         kind = TimedOut if end.timed_out else StepFailed
-        raise kind(str(cause), cause.retryable, {"kind": str(cause.kind), "hint": cause.hint, "logs": cause.log_uri})
+        facts = {"kind": str(cause.kind), "hint": cause.hint, "logs": cause.log_uri, **cause.pages}
+        text = str(cause)
+        for inputs in self._inputs:
+            text = inputs.named_here(text)
+        raise kind(text, cause.retryable, facts)
 
     @contextmanager
     def _session(self, context: dg.AssetExecutionContext, digest: str) -> Iterator[Session]:
@@ -239,7 +269,7 @@ class EmrSparkRunner(EmrSettings):
             session = self._shared or self._new_session(context, digest)
             if self.scope != "asset":
                 self._shared = session
-        session.say = context.log.info
+        session.say, session.report = context.log.info, self._reporter(context.log)
         if self.scope != "asset":
             self._companions = Companions.of(context, EmrSparkRunner)
             if self.scope == "run":
@@ -255,13 +285,12 @@ class EmrSparkRunner(EmrSettings):
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
         chain = first_attempt(context)
         keys = {"asset": f"{chain}-{digest}", "run": self._run_key(chain), "pool": self.spec().digest}
-        kind = cast("ScopeKind", one_of("scope", self.scope, *keys))
         tags = {
             "emr_pipelines:run_id": context.run.run_id,
             "emr_pipelines:job": context.run.job_name,
             "emr_pipelines:asset": label_of(context)[:256],
         }
-        return self._session_for(kind, keys[kind], tags)
+        return self._session_for(self.scope, keys[self.scope], tags)
 
     def _run_key(self, chain: str) -> str:
         """Two runners of one run may describe two clusters."""
@@ -297,20 +326,6 @@ class EmrSparkRunner(EmrSettings):
 
             self._built = Place.at(Aws(), base_uri(self.bucket))
         return self._built
-
-    @contextmanager
-    def _failures(self, context: dg.AssetExecutionContext) -> Iterator[None]:
-        """A step that failed says why in a sentence or two, and is tried again where that may help."""
-        try:
-            yield
-        except EmrPipelinesError as error:
-            if error.retryable and context.retry_number < self.retries:
-                context.log.warning(f"{error}\nThe step is tried again, for this was none of its own.")
-                raise dg.RetryRequested(self.retries, self.retry_delay_seconds) from error
-            facts = error.facts if isinstance(error, RunFailed) else {}
-            # who has a retry policy means what a program raises, if not mistakes in what it was told
-            retries = error.retryable or isinstance(error, RunFailed)
-            raise dg.Failure(str(error), metadata=facts, allow_retries=retries) from error
 
 
 def _asked_by(context: dg.AssetExecutionContext) -> tuple[str, str]:

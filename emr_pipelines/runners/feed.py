@@ -115,7 +115,7 @@ class LiveFeed(dg.PipesMessageReader):
                 if number > 1 and pulse.due(PACE.belt_seconds(0)) and pulse.lost(self._read(ALIVE)):
                     self._hint.give()
                 if over.is_set():
-                    until = until or self._clock.now() + (LATE_SECONDS if number > 1 else LOOK_SECONDS)
+                    until = until or self._clock.now() + LATE_SECONDS
                     if self._clock.now() >= until:
                         break
                 # `over` ends the pause once, and then there is nothing to be woken by

@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr
 
 from emr_pipelines.programs import progress
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
+from emr_pipelines.runners.failures import PASSED_ON, explained, failure_of
 from emr_pipelines.runners.java import use_java
 
 if TYPE_CHECKING:  # pyspark takes a second to import
@@ -38,12 +39,11 @@ class LocalSparkRunner(SparkRunner):
     """Runs programs with dagster-pyspark's session in this process; the session starts with the first program and
     stops with the run."""
 
-    master: str = Field(default="local[*]", description="Spark's master URL: local[*] is a task at a time per core.")
+    master: str = Field(
+        default="local[*]", description="Spark's master URL: local[*] is a task at a time per core, local[2] two."
+    )
     spark_config: dict[str, str] = Field(
         default={}, description="Spark properties, for instance {'spark.driver.memory': '4g'}."
-    )
-    progress_seconds: float = Field(
-        default=5.0, gt=0, description="How often, in seconds, to log which stages run and how far they are."
     )
 
     _started: SparkSession | None = PrivateAttr(default=None)
@@ -71,23 +71,27 @@ class LocalSparkRunner(SparkRunner):
         thread = threading.Thread(target=work, name="spark-program", daemon=True)
         with _printed_lines_to(log):
             thread.start()
-            said = ""
             try:
-                while not wait([outcome], timeout=self.progress_seconds).done:
-                    news = progress.observed(progress.running_stages, spark.sparkContext)
-                    if news and news != said:
-                        log(news)
-                        said = news
+                progress.follow(spark.sparkContext, lambda seconds: bool(wait([outcome], seconds).done), log)
             except BaseException:
                 _in_own_thread(lambda: spark.sparkContext.cancelJobGroup(group))
                 thread.join(STOP_SECONDS)
                 raise
             thread.join()
-        result = outcome.result()
+        try:
+            result = outcome.result()
+        except PASSED_ON:
+            raise
+        except Exception as error:  # noqa: BLE001 (a program may raise anything)
+            raise failure_of(explained(error, program)) from None
         summary = progress.observed(lambda context: progress.summary(context, group), spark.sparkContext)
         if summary:
             log(summary)
         return result
+
+    def session(self) -> SparkSession:
+        """The session that programs get here, for a test or a notebook; runs in this process use it too."""
+        return self._session(print)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
         if self._started is not None:

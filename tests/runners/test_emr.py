@@ -1,6 +1,7 @@
 """Programs on EMR, without Spark: what becomes of clusters and steps, what a person reads, and that nothing is left."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from emr_pipelines.runners.emr import EmrSparkRunner
 from tests.emr.conftest import BUCKET, Account, ended
 from tests.emulator.conftest import DURATIONS, EmulatedClock
 from tests.runners.programs import Anything, Numbers, Total, add_up, returns_no_json
+from tests.terminals import Screen
 
 SCRIPTED = {"spark-submit": Scripted(seconds=600), "bash": Scripted(seconds=10), "hour": Scripted(seconds=3600)}
 PARAMS = Numbers((1, 2, 3))
@@ -145,6 +147,70 @@ def test_a_program_runs_on_one_cluster_that_is_gone_when_the_run_is(bed: Bed) ->
     assert [line for line in bed.log if "TERMINATED" in line] == [f"Cluster {cluster.id} is TERMINATED."]
 
 
+def test_what_is_waited_for_is_told_ever_more_rarely(bed: Bed) -> None:
+    bed.run()
+    (cluster,) = bed.account.emulator.clusters()
+    waits = [line.partition(": ")[::2] for line in bed.log if line.startswith("Waiting for ")]
+    coming_up = [rest for what, rest in waits if what == f"Waiting for cluster {cluster.id} to come up"]
+    assert len(coming_up) == 8  # in 300 s
+    assert coming_up[0] in [f"STARTING, {seconds} s so far, at most 60 min." for seconds in (5, 6)]
+    ending = [rest for what, rest in waits if what == f"Waiting for cluster {cluster.id} to end"]
+    assert ending[0] in [f"TERMINATING, {seconds} s so far, at most 15 min." for seconds in (5, 6)]
+    assert len(waits) == len(coming_up) + len(ending)  # the program itself tells how far it is
+
+
+def test_in_a_terminal_there_is_a_bar_and_the_log_has_its_lines(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emr_pipelines.terminal.SHOWN_AFTER_SECONDS", 0)
+    before = os.dup(2)
+    with Screen(monkeypatch) as screen:
+        os.dup2(screen.stream.fileno(), 2)
+        try:
+            bed.run()
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+    (cluster,) = bed.account.emulator.clusters()
+    for what in (f"Waiting for cluster {cluster.id} to come up", f"Waiting for cluster {cluster.id} to end"):
+        assert what in screen.text
+        assert any(line.startswith(what) for line in bed.log)
+    assert not any("\x1b" in line for line in bed.log)
+
+
+def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+
+    def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> list[str]:
+        found = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
+        return spark.bring(context, [str(tmp_path), "s3://elsewhere/x"], lambda _: found)
+
+    folder, elsewhere = bed.materialize(bring)
+    assert elsewhere == "s3://elsewhere/x"
+    assert bed.account.objects.read(f"{folder}/b.txt") == b"b.txt"
+    assert [line for line in bed.log if line.startswith("Copied 2 of 2 files")]
+    assert bed.materialize(bring) == [folder, elsewhere]
+    assert [line for line in bed.log if line.startswith("Copied 0 of 2 files")]
+
+
+def test_a_failure_names_files_as_they_are_called_here(bed: Bed, tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    file = tmp_path / "text" / "b.txt"
+    file.write_text("b")
+
+    def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> str:
+        (folder,) = spark.bring(context, [str(file.parent)], lambda _: [str(file)])
+        return folder
+
+    def bring_and_run(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
+        bring(context, spark)
+        return spark.run(context, add_up, PARAMS)
+
+    bed.account.fault("step_fails", times=None, stderr=f"ValueError: {bed.materialize(bring)}/b.txt is bad")
+    bed.clock.result = None
+    with pytest.raises(Failed, match=f"{file} is bad"):
+        bed.materialize(bring_and_run)
+
+
 def test_a_cluster_carries_what_it_is_known_by(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMR_PIPELINES_DEPLOYMENT", "staging")
     bed.run()
@@ -158,6 +224,21 @@ def test_a_cluster_carries_what_it_is_known_by(bed: Bed, monkeypatch: pytest.Mon
     }  # fmt: skip
     assert cluster.request["AutoTerminationPolicy"] == {"IdleTimeout": 900}
     assert run.tags["emr_pipelines/cluster_id"] == cluster.id
+
+
+@pytest.mark.parametrize("scope", ["asset", "run", "pool"])
+def test_the_ledger_knows_which_run_and_asset_a_cluster_was_for(bed: Bed, scope: str) -> None:
+    bed.run(scope=scope)
+    bed.step(shell_command("hello", "echo hello"), scope=scope)
+    found = EmrSparkRunner(bucket=BUCKET, prices={"m5.xlarge": 0.36}).ledger([])
+    runs = {run.run_id for run in bed.instance.get_runs()}
+    assert {entry.run_id for entry in found} == runs
+    assert {entry.asset for entry in found} == {"answer"}
+    assert len(found) == len(runs) == 2
+    clusters = bed.account.emulator.clusters()
+    assert {entry.cluster_id for entry in found} == {cluster.id for cluster in clusters}
+    assert len(clusters) == (1 if scope == "pool" else 2)
+    assert all(entry.usd == pytest.approx(entry.instance_seconds * 0.36 / 3600) for entry in found)
 
 
 def test_entering_and_leaving_the_runner_launches_nothing(bed: Bed) -> None:
@@ -273,9 +354,6 @@ def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
     ("settings", "sentence"),
     [
         ({"bucket": ""}, "EMR_PIPELINES_BUCKET is ''; allowed: a bucket: my-bucket, or s3://my-bucket/prefix."),
-        ({"scope": "job"}, "scope is 'job'; allowed: asset, run, pool."),
-        ({"deploy_mode": "local"}, "deploy_mode is 'local'; allowed: client, cluster."),
-        ({"cluster": {"core": {"type": "m5.xlarge", "count": 0}}}, "cluster.core.count is 0; allowed: 1 or more."),
     ],
 )
 def test_settings_that_are_not_allowed(bed: Bed, settings: dict[str, Any], sentence: str) -> None:
@@ -382,7 +460,10 @@ def test_faults_by_stage(bed: Bed, name: str) -> None:
     failure = failed.value.data.user_failure_data
     assert failure.metadata["kind"].value == stage.kind
     assert failure.metadata["logs"].value.startswith(f"s3://{BUCKET}/")
-    assert len(bed.account.emulator.clusters()) == 1
+    (cluster,) = bed.account.emulator.clusters()
+    pages = [entry.value for entry in failure.metadata.values() if isinstance(entry, dg.UrlMetadataValue)]
+    assert pages == [f"{bed.account.emulator.url}/_emulator/clusters/{cluster.id}"]
+    assert failure.description.endswith(pages[0])  # links come last
     assert ended(bed.account)
 
 
@@ -448,6 +529,8 @@ def test_missing_logs_of_a_failed_step_are_waited_for_only_so_long(bed: Bed) -> 
     bed.account.fault("step_fails", stderr="never seen")
     with pytest.raises(Failed) as failed:
         bed.run(log_wait_seconds=90)
+    waits = [line.partition(": ")[2] for line in bed.log if line.startswith("Waiting for the logs of step s-")]
+    assert waits == [f"{seconds} s so far, at most 90 s." for seconds in (5, 10, 20, 40, 80)]
     assert "never seen" not in str(failed.value)
     assert failed.value.data.user_failure_data.metadata["kind"].value == "UNKNOWN"
 
@@ -691,7 +774,24 @@ def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(bed: Bed) -> N
     # three instances at 0.36 an hour; a scripted step gives no hint, so its end is noticed late
     assert isinstance(usd, float)
     assert 3 * seconds * 0.0001 <= usd <= 3 * (seconds + 150) * 0.0001
-    assert any("3 x m5.xlarge on demand for" in line for line in bed.log)
+    assert any("3 x m5.xlarge on demand, billed for" in line for line in bed.log)
+    assert observation.metadata["billed_instance_seconds"].value == pytest.approx(usd * 10_000, abs=3)
+    idle = observation.metadata["idle_share"].value
+    assert isinstance(idle, float)
+    assert 0 < idle < 0.5
+    assert "data:image/png;base64," in str(observation.metadata["timeline"].value)
+
+
+def test_a_timeline_that_cannot_be_drawn_is_left_out(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("emr_pipelines.charts.timeline", fail)
+    bed.run()
+    (event,) = bed.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records
+    assert event.asset_observation is not None
+    assert "timeline" not in event.asset_observation.metadata
+    assert any("could not be drawn: no fonts" in line for line in bed.log)
 
 
 def test_without_prices_there_is_no_sum_and_no_failure(bed: Bed) -> None:

@@ -125,9 +125,12 @@ def test_messages_out_of_order_wait_for_each_other(bed: Bed) -> None:
     assert bed.lines == ["one", "two"]
 
 
-def test_messages_that_come_after_the_end_are_waited_for_a_little(bed: Bed) -> None:
-    bed.bucket.put("1.json", message("opened"))
-    bed.clock.on_pause = lambda now: bed.bucket.put("2.json", said("late\n"), message("closed")) if now >= 13 else None
+@pytest.mark.parametrize("seen", [0, 1])
+def test_messages_that_come_after_the_end_are_waited_for_a_little(bed: Bed, seen: int) -> None:
+    if seen:
+        bed.bucket.put("1.json", message("opened"))
+    late = f"{seen + 1}.json"
+    bed.clock.on_pause = lambda now: bed.bucket.put(late, said("late\n"), message("closed")) if now >= 13 else None
     bed.follow(over_at=10)
     assert bed.lines == ["late"]
 

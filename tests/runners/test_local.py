@@ -16,6 +16,7 @@ import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from emr_pipelines.errors import NotText
 from emr_pipelines.programs import progress
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.local import LONGEST_LINE, LocalSparkRunner, _LineTee
@@ -40,7 +41,7 @@ def materialize(program: Program, instance: dg.DagsterInstance, runner: LocalSpa
     result = dg.materialize(
         [probe],
         instance=instance,
-        resources={"spark": runner or LocalSparkRunner(progress_seconds=0.01)},
+        resources={"spark": runner or LocalSparkRunner()},
         raise_on_error=False,
     )
     return result, returned
@@ -119,6 +120,8 @@ def test_progress_is_logged_while_tasks_run_and_summed_up(
             return number
 
     monkeypatch.setattr(progress, "running_stages", look_and_open_the_gate)
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.01)
 
     def three_tasks(session: SparkSession, params: Params) -> list[int]:  # noqa: ARG001
         return session.sparkContext.parallelize(range(3), 3).map(wait_at_the_gate).collect()
@@ -127,8 +130,9 @@ def test_progress_is_logged_while_tasks_run_and_summed_up(
     os.close(*openings)
     assert returned == [[0, 1, 2]]
     lines = [line for line in logged(instance, result.run_id) if line.startswith("Spark: ")]
-    assert lines[0].endswith("0 of 3 tasks done")
-    assert lines[-1] == "Spark: 1 jobs, 1 stages, 3 tasks done."
+    assert lines[0].startswith("Spark: 0 % of stage ")
+    assert lines[0].endswith(", 0 of 3 tasks")
+    assert lines[-1] == "Spark: 1 job, 1 stage, 3 tasks done."
 
 
 def test_a_program_that_ends_spark_has_succeeded_and_the_next_gets_a_new_session(tmp_path: Path) -> None:
@@ -218,14 +222,75 @@ def test_no_thread_is_left(spark: SparkSession, instance: dg.DagsterInstance) ->
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("spark-")]
 
 
-def test_an_exception_of_the_program_passes_through(spark: SparkSession, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
+def failure(result: Any) -> Any:
+    assert not result.success
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("spark-")]
+    return result.failure_data_for_node("probe")
+
+
+def test_an_exception_of_the_program_is_explained_with_its_own_frames(
+    spark: SparkSession,  # noqa: ARG001
+    instance: dg.DagsterInstance,
+) -> None:
     def fail(session: SparkSession, params: Params) -> None:  # noqa: ARG001
         raise ZeroDivisionError("the program's own words")
 
     result, _ = materialize(fail, instance)
-    assert not result.success
-    assert "the program's own words" in str(result.failure_data_for_node("probe").error)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("spark-")]
+    found = failure(result)
+    said = found.user_failure_data.description.splitlines()
+    assert said[:4] == [
+        "The program raised ZeroDivisionError: the program's own words.",
+        "It is the program's own error; the same again will not help.",
+        "",
+        "Traceback (most recent call last):",
+    ]
+    assert said[-2:] == [
+        '    raise ZeroDivisionError("the program\'s own words")',
+        "ZeroDivisionError: the program's own words",
+    ]
+    assert found.user_failure_data.metadata["kind"].value == "USER_EXCEPTION"
+    assert found.error.cause is None  # nothing comes below it
+    whole = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.DEBUG]
+    assert any("runners/local.py" in message and "ZeroDivisionError" in message for message in whole)
+
+
+def test_an_error_in_a_worker_is_explained_by_the_line_that_raised(
+    spark: SparkSession,  # noqa: ARG001
+    instance: dg.DagsterInstance,
+) -> None:
+    def parse(word: str) -> int:
+        return int(word)
+
+    def fail(session: SparkSession, params: Params) -> int:  # noqa: ARG001
+        return session.sparkContext.parallelize(["1", "two"], 1).map(parse).sum()
+
+    said = failure(materialize(fail, instance)[0]).user_failure_data.description
+    assert said.startswith("The program raised ValueError: invalid literal for int() with base 10: 'two'.\n")
+    assert "return int(word)" in said
+    assert "py4j" not in said
+    assert len(said.splitlines()) < 25
+
+
+def test_a_path_that_is_not_there_is_told_from_the_program_s_own_errors(
+    spark: SparkSession,  # noqa: ARG001
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+) -> None:
+    def fail(session: SparkSession, params: Params) -> int:  # noqa: ARG001
+        return session.read.parquet(str(tmp_path / "none")).count()
+
+    found = failure(materialize(fail, instance)[0]).user_failure_data
+    assert found.description.startswith("The program's input is not there: AnalysisException: [PATH_NOT_FOUND]")
+    assert found.metadata["hint"].value == "Check the path, and that what should have written it has run."
+
+
+def test_this_package_s_errors_pass_through(spark: SparkSession, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
+    def fail(session: SparkSession, params: Params) -> None:  # noqa: ARG001
+        raise NotText("x.txt is not text.")
+
+    found = failure(materialize(fail, instance)[0])
+    assert found.user_failure_data is None
+    assert "NotText: x.txt is not text." in str(found.error.cause)
 
 
 def test_a_session_of_somebody_else_is_used_and_not_stopped(spark: SparkSession, instance: dg.DagsterInstance) -> None:

@@ -1,0 +1,95 @@
+"""How a program's failure reaches Dagster: its probable cause leads, and the facts and links are metadata."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import dagster as dg
+
+from emr_pipelines.errors import EmrPipelinesError, RunFailed, StepFailed
+
+LONGEST_TRACE = 50_000  # characters; Spark puts whole query plans into its errors
+PASSED_ON = (EmrPipelinesError, dg.Failure, dg.RetryRequested)  # they say what they mean
+
+
+@contextmanager
+def failures(context: dg.AssetExecutionContext, retries: int, delay_seconds: float) -> Iterator[None]:
+    """This package's errors as a Failure, with the cause first; where the same again may go well, a retry."""
+    try:
+        yield
+    except EmrPipelinesError as error:
+        if error.retryable and context.retry_number < retries:
+            context.log.warning(f"{error}\nThe step is tried again, for this was none of its own.")
+            raise dg.RetryRequested(retries, delay_seconds) from error
+        raise failure_of(error) from None
+
+
+def failure_of(error: EmrPipelinesError) -> dg.Failure:
+    """The Failure that an error is, to be raised from None: what is behind it, often hundreds of lines of Java, is
+    logged before, so that the cause is the last word.
+
+    Who has a retry policy means what a program raises, if not mistakes in what it was told.
+    """
+    whole = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    shown = (
+        whole if len(whole) <= LONGEST_TRACE else f"{whole[: LONGEST_TRACE // 2]}\n...\n{whole[-LONGEST_TRACE // 2 :]}"
+    )
+    dg.get_dagster_logger().debug(f"All that is known of the failure, which says it shortly below:\n{shown}")
+    facts = error.facts if isinstance(error, RunFailed) else {}
+    return dg.Failure(
+        str(error),
+        metadata={name: _as_metadata(fact) for name, fact in facts.items() if fact},
+        allow_retries=error.retryable or isinstance(error, RunFailed),
+    )
+
+
+def explained(error: Exception, program: Callable[..., Any]) -> StepFailed:
+    """What a program raised in this process, explained as it would be on a cluster."""
+    from emr_pipelines.emr.diagnosis import Evidence, diagnose  # it brings boto3, which takes half a second
+
+    whole = error.__traceback__
+    evidence = Evidence(
+        exception=_as_remote(error.with_traceback(_of_program(whole, program))), package=package_of(program)
+    )
+    error.__traceback__ = whole
+    cause = diagnose(evidence)
+    failed = StepFailed(str(cause), cause.retryable, {"kind": str(cause.kind), "hint": cause.hint})
+    failed.__cause__ = error
+    return failed
+
+
+def _of_program(trace: TracebackType | None, program: Callable[..., Any]) -> TracebackType | None:
+    """A traceback without what called the program, which is this package's; the whole where that cannot be told."""
+    code = getattr(inspect.unwrap(program), "__code__", None)
+    inner = trace
+    while inner and inner.tb_frame.f_code is not code:
+        inner = inner.tb_next
+    return inner or trace
+
+
+def package_of(program: Callable[..., Any]) -> str:
+    """The top-level package, or module, that a program is in."""
+    return program.__module__.partition(".")[0]
+
+
+def _as_remote(error: BaseException) -> Any:
+    from emr_pipelines.emr.raised import RemoteException
+
+    stack = tuple(traceback.format_tb(error.__traceback__))
+    return RemoteException(
+        name=type(error).__name__,
+        message="".join(traceback.format_exception_only(type(error), error)),
+        stack=stack,
+        cause=_as_remote(error.__cause__) if error.__cause__ else None,
+    )
+
+
+def _as_metadata(fact: str) -> dg.MetadataValue[Any]:
+    if fact.startswith(("https://", "http://")):
+        return dg.MetadataValue.url(fact)
+    return dg.MetadataValue.path(fact) if fact.startswith("s3") else dg.MetadataValue.text(fact)
