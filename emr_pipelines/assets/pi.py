@@ -7,12 +7,14 @@ from fractions import Fraction
 import dagster as dg
 from pydantic import Field
 
+from emr_pipelines import charts
 from emr_pipelines.assets.publication import (
     OWNERS,
     AssetConfig,
     AssetEvents,
     code_version,
     mistakes_as_failures,
+    pictures,
     publish,
 )
 from emr_pipelines.programs import pi
@@ -109,13 +111,14 @@ def pi_estimates(
         )
         result = spark.run(context, estimate_pi, params)
         metadata = {
+            **pictures(context, convergence=lambda: charts.convergence(*_by_method(result))),
             "estimates": dg.MetadataValue.table(
                 [dg.TableRecord(asdict(row)) for row in result.estimates], schema=COLUMNS
             ),
             "dagster/row_count": len(result.estimates),
             "digits": result.digits,
             "samples": sum(row.samples for row in result.estimates),
-            "seconds": result.seconds,
+            "seconds": round(result.seconds, 3),
         }
         yield from publish(context, storage, version, result.digest, check_pi_estimates(result), metadata)
 
@@ -142,6 +145,18 @@ def check_pi_estimates(result: PiResult) -> list[dg.AssetCheckResult]:
             f"{'right' if digits_hold else 'wrong'} by Machin's formula",
         ),
     ]
+
+
+def _by_method(result: PiResult) -> tuple[list[int], list[float], list[float], list[float]]:
+    """Sizes, errors and bounds of the Monte Carlo estimates, and the errors of the series."""
+    random = [row for row in result.estimates if row.std_error is not None]
+    series = [row.abs_error for row in result.estimates if row.std_error is None]
+    return (
+        [row.samples for row in random],
+        [row.abs_error for row in random],
+        [row.error_bound for row in random],
+        series,
+    )
 
 
 def _distances(rows: list[PiEstimate]) -> str:

@@ -1,7 +1,7 @@
 """What all assets share: settings with bounds, errors in a sentence, and checks before anything is published."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from types import ModuleType
@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import ValidationError
 
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
+from emr_pipelines.runners.failures import failure_of
 from emr_pipelines.storage import Storage, Version
 
 OWNERS = ["team:data-engineering"]
@@ -37,12 +38,23 @@ def mistakes_as_failures() -> Iterator[None]:
     try:
         yield
     except EmrPipelinesError as error:
-        raise dg.Failure(description=str(error), allow_retries=error.retryable) from error
+        raise failure_of(error) from None
 
 
 def path_of(uri: str) -> dg.PathMetadataValue:
     """Where something is, as metadata that can be pasted into a shell: a path on this machine, or an s3:// URI."""
     return dg.MetadataValue.path(uri.removeprefix("file://"))
+
+
+def pictures(context: dg.AssetExecutionContext, **drawn: Callable[[], str]) -> dict[str, dg.MarkdownMetadataValue]:
+    """Metadata from functions that draw Markdown. What cannot be drawn is left out: it is worth no failure."""
+    found: dict[str, dg.MarkdownMetadataValue] = {}
+    for name, draw in drawn.items():
+        try:
+            found[name] = dg.MetadataValue.md(draw())
+        except Exception as error:  # noqa: BLE001, PERF203 (whatever a drawing library raises, the data is good)
+            context.log.warning(f"The picture {name} could not be drawn: {error}")
+    return found
 
 
 def code_version(*modules: ModuleType) -> str:
@@ -53,18 +65,8 @@ def code_version(*modules: ModuleType) -> str:
     return digest.hexdigest()
 
 
-def publish(
-    context: dg.AssetExecutionContext,
-    storage: Storage,
-    version: Version,
-    data_version: str,
-    checks: Sequence[dg.AssetCheckResult],
-    metadata: Mapping[str, Any],
-) -> AssetEvents:
-    """Report the checks and, if none failed with severity ERROR, make the version the published one.
-
-    Raises AuditFailed, with the pointer unmoved, when one did.
-    """
+def audited(context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
+    """The checks, to be reported. Raises AuditFailed behind them when one failed with severity ERROR."""
     yield from checks
     failed = [
         f"{check.check_name}: {check.description}"
@@ -76,13 +78,32 @@ def publish(
             f"{context.asset_key.to_user_string()} was not published because it failed: {'; '.join(failed)}. "
             "The previous version stays in place."
         )
-    before = storage.latest(context.asset_key)
-    published = storage.publish(context.asset_key, version, data_version)
+
+
+def publish(
+    context: dg.AssetExecutionContext,
+    storage: Storage,
+    version: Version,
+    data_version: str,
+    checks: Sequence[dg.AssetCheckResult],
+    metadata: Mapping[str, Any],
+    place: dg.AssetKey | None = None,
+) -> AssetEvents:
+    """Report the checks and, if none failed with severity ERROR, make the version the published one.
+
+    place: where in the storage the version was begun, if that is not the asset's key.
+
+    Raises AuditFailed, with the pointer unmoved, when one did.
+    """
+    yield from audited(context, checks)
+    place = place or context.asset_key
+    before = storage.latest(place)
+    published = storage.publish(place, version, data_version)
     same_as = before.version if before is not None and before.data_version == data_version else None
     if same_as:
         context.log.info(f"Unchanged: the data is the same as in version {same_as}.")
     try:
-        pruned = storage.prune(context.asset_key)
+        pruned = storage.prune(place)
     except StorageUnusable as error:  # the new version is published; a leftover must not make this run a failure
         context.log.warning(f"Old versions could not be deleted and will be tried again next time: {error}")
     else:

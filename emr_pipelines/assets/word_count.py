@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
 import emr_pipelines
+from emr_pipelines import charts
 from emr_pipelines.assets.publication import (
     OWNERS,
     AssetConfig,
@@ -15,10 +17,12 @@ from emr_pipelines.assets.publication import (
     code_version,
     mistakes_as_failures,
     path_of,
+    pictures,
     publish,
 )
 from emr_pipelines.programs import ingest, text, word_count, words
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
+from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.lineage import lineage
@@ -27,6 +31,18 @@ from emr_pipelines.storage import Storage
 GROUP = "word_count"
 NAMED_FILES = 5
 SHOWN_CHARACTERS = 100  # a word can be as long as a line
+WORDS = [
+    dg.TableColumn("word", "string", description="The word; no two rows have the same."),
+    dg.TableColumn("count", "bigint", description="How often it occurs."),
+]
+FILES = dg.TableSchema(
+    columns=[
+        dg.TableColumn("path", "string", description="The file."),
+        dg.TableColumn("bytes", "int", description="Its size as stored."),
+        dg.TableColumn("lines", "int", description="Lines in it, the last counted without an end too."),
+        dg.TableColumn("replaced_bytes", "int", description="Bytes that were not UTF-8, and became U+FFFD."),
+    ]
+)
 SAMPLE_TEXT = Path(emr_pipelines.__file__).parent / "sample_text"
 
 
@@ -41,8 +57,8 @@ class InputTextConfig(AssetConfig):
     sources: list[str] = Field(
         default=[],
         description="Files, folders, globs (*, ?, [...], **) or s3://bucket/prefix, of UTF-8 text, plain or in .gz or "
-        ".bz2. Empty: what EMR_PIPELINES_SOURCE says, or else the sample text.",
-        examples=[["books/*.txt", "s3://my-bucket/logs/2026-"]],
+        ".bz2, for instance [books/*.txt, s3://my-bucket/logs/2026-]. Empty: what EMR_PIPELINES_SOURCE says, or else "
+        "the sample text.",
     )
 
 
@@ -52,9 +68,7 @@ class WordCountsConfig(AssetConfig):
     min_count: int = Field(
         default=1, ge=1, le=2**63 - 1, description="Leave out words counted fewer times than this; 1 or more."
     )
-    stop_words: list[str] = Field(
-        default=[], description="Words to leave out, one each.", examples=[["the", "a", "don't"]]
-    )
+    stop_words: list[str] = Field(default=[], description="Words to leave out, one each, for instance [the, a, don't].")
     case_sensitive: bool = Field(default=False, description="Count 'The' and 'the' apart.")
     top: int = Field(
         default=20, ge=0, le=1000, description="How many of the most frequent words to show on the page; 0 to 1000."
@@ -94,8 +108,11 @@ def input_text(
             "empty_files": result.empty_files,
             "bytes": result.bytes,
             "replaced_bytes": result.replaced_bytes,
-            "seconds": result.seconds,
-            "bytes_per_second": result.bytes / result.seconds,
+            "seconds": round(result.seconds, 3),
+            "bytes_per_second": round(result.bytes / result.seconds),
+            "largest_files": dg.MetadataValue.table(
+                [dg.TableRecord(asdict(file)) for file in result.largest_files], schema=FILES
+            ),
             "manifest": path_of(result.manifest),
         }
         for sentence in _not_utf8(result):
@@ -113,7 +130,7 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
         dg.AssetCheckResult(
             check_name="not_empty",
             passed=result.lines > 0,
-            description=f"{result.lines:,} lines in {result.files:,} files",
+            description=f"{many(result.lines, 'line')} in {many(result.files, 'file')}",
         ),
         dg.AssetCheckResult(
             check_name="all_bytes_decoded",
@@ -133,14 +150,7 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
     code_version=code_version(word_count, words, text),
     description="How often each word occurs in input_text, as a parquet table. A word is a run of letters, combining "
     "marks and digits, with single apostrophes inside, after NFC normalisation and lower-casing.",
-    metadata={
-        "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn("word", "string", description="The word; no two rows have the same."),
-                dg.TableColumn("count", "bigint", description="How often it occurs."),
-            ]
-        )
-    },
+    metadata={"dagster/column_schema": dg.TableSchema(columns=WORDS)},
     check_specs=[
         dg.AssetCheckSpec(
             "counts_add_up",
@@ -175,9 +185,14 @@ def word_counts(
                 dg.TableRecord({"word": word[:SHOWN_CHARACTERS], "count": count})
                 for word, count in result.top_words.items()
             ],
-            schema=dg.TableSchema(columns=[dg.TableColumn("word", "string"), dg.TableColumn("count", "int")]),
+            schema=dg.TableSchema(columns=WORDS),
         )
         metadata = {
+            **pictures(
+                context,
+                most_frequent=lambda: charts.top_words(result.top_words),
+                rank_frequency=lambda: charts.rank_frequency(result.rank_counts),
+            ),
             "top_words": top_words,
             "dagster/row_count": result.rows,
             "distinct_words": result.distinct_words,
@@ -186,8 +201,8 @@ def word_counts(
             "lines": result.lines,
             "input_version": snapshot.version,
             "bytes_read": result.bytes_read,
-            "seconds": result.seconds,
-            "bytes_per_second": result.bytes_read / result.seconds,
+            "seconds": round(result.seconds, 3),
+            "bytes_per_second": round(result.bytes_read / result.seconds),
         }
         yield from publish(context, storage, version, result.digest, check_word_counts(result), metadata)
 

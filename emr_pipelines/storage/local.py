@@ -72,7 +72,9 @@ class LocalFolder:
             with self._locked():
                 if self.read(name) != replacing:
                     return False
-                _put_in_place(self._path / name, data)
+                path = self._path / name
+                path.parent.mkdir(exist_ok=True)  # a version begins as a name
+                _put_in_place(path, data)
                 return True
         except OSError as error:
             raise StorageUnusable(f"{self.shown(name)} cannot be written: {error}.") from error

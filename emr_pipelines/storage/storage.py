@@ -106,6 +106,21 @@ class Storage(dg.ConfigurableResource[None]):
                 self._discard(folder, version)
             raise
 
+    def read(self, asset: dg.AssetKey, version: str, name: str) -> bytes:
+        """A small file of a version. Raises StorageUnusable when it cannot be read, or is not there."""
+        folder = self._folder(asset)
+        found = folder.read(f"{version}/{name}")
+        if found is None:
+            raise StorageUnusable(f"{folder.shown(f'{version}/{name}')} is not there.")
+        return found.data
+
+    def write(self, asset: dg.AssetKey, version: Version, name: str, data: bytes) -> None:
+        """Write a small file into a version, over what an earlier attempt may have left. Raises StorageUnusable."""
+        folder = self._folder(asset)
+        path = f"{version.name}/{name}"
+        if not folder.write(path, data, replacing=folder.read(path)):
+            raise StorageUnusable(f"{folder.shown(path)} was written by another attempt just now; try again.")
+
     def publish(self, asset: dg.AssetKey, version: Version, data_version: str) -> Published:
         """Make a version that is whole the one that readers get, from one moment to the next.
 

@@ -69,7 +69,7 @@ def name_of(begun_at: datetime, run_id: str) -> str:
 
 
 def written(record: Published | Begun) -> bytes:
-    return json.dumps(asdict(record), indent=1).encode()
+    return f"{json.dumps(asdict(record), indent=1)}\n".encode()
 
 
 def read_pointer(found: Found, where: str) -> Published:

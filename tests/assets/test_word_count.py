@@ -91,6 +91,8 @@ def test_the_sample_text_is_counted_without_any_configuration(
     ingested = metadata(result, input_text)
     assert (ingested["files"], ingested["dagster/row_count"], ingested["replaced_bytes"]) == (1, 9, 0)
     assert Path(ingested["manifest"]).exists()
+    (sample,) = [record.data for record in ingested["largest_files"].records]
+    assert (sample["bytes"], sample["lines"], sample["replaced_bytes"]) == (ingested["bytes"], 9, 0)
     checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
     assert checks == {"not_empty": True, "all_bytes_decoded": True, "counts_add_up": True, "no_empty_word": True}
 
@@ -163,7 +165,7 @@ def published(pipeline: Pipeline, tree: Path) -> Published:
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
-        ("empty.txt", b"", "input_text was not published because it failed: not_empty: 0 lines in 1 files."),
+        ("empty.txt", b"", "input_text was not published because it failed: not_empty: 0 lines in 1 file."),
         ("photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", "photo.jpg is not text: it has a NUL byte at offset 4"),
         ("cut.gz", b"\x1f\x8b\x08\0", "cut.gz is a damaged compressed file"),
         ("*.csv", None, "*.csv' matches no file; a source is a file, a folder or a glob on this machine"),
@@ -261,8 +263,8 @@ def test_many_files_that_are_not_utf8_are_summed_up() -> None:
     assert check.description.endswith("And 4,995 more files, which the manifest lists.")
 
 
-GOOD_INGEST = IngestResult(2, 0, 10, 3, 0, 0, {}, "manifest", "digest", 1.0)
-GOOD_COUNT = WordCountResult(10, 8, 2, 7, 5, 0, 3, 100, {"a": 4}, "digest", 1.0)
+GOOD_INGEST = IngestResult(2, 0, 10, 3, 0, 0, {}, (), "manifest", "digest", 1.0)
+GOOD_COUNT = WordCountResult(10, 8, 2, 7, 5, 0, 3, 100, {"a": 4}, ((1, 4),), "digest", 1.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,281 @@
+"""What the clusters cost: a ledger by day, run and asset, kept from day to day, with a budget."""
+
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta, timezone
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from emr_pipelines import charts
+from emr_pipelines.assets.publication import (
+    OWNERS,
+    AssetConfig,
+    AssetEvents,
+    code_version,
+    mistakes_as_failures,
+    pictures,
+    publish,
+)
+from emr_pipelines.errors import InvalidValue
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.lineage import lineage
+from emr_pipelines.storage import Storage
+
+if TYPE_CHECKING:  # boto3 and pyarrow take half a second each to import
+    import pyarrow as pa
+
+    from emr_pipelines.emr.ledger import Entry
+
+TABLE = "costs.parquet"
+MOST_IDLE_SHARE = 0.5
+SHOWN_ROWS = 50
+SHOWN_DAYS = 30
+CHECKED_DAYS = 2  # today and yesterday: what is older has been checked
+COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("day", "date", description="The day, in UTC."),
+        dg.TableColumn("cluster_id", "string", description="The EMR cluster."),
+        dg.TableColumn("run_id", "string", description="The Dagster run; empty where no step ran, or it is not known."),
+        dg.TableColumn("job", "string", description="The run's job; empty when the run is not known here."),
+        dg.TableColumn("asset", "string", description="The asset whose steps ran; op:name for an op without one."),
+        dg.TableColumn("instance_seconds", "double", description="Billed, the cluster's idle time included."),
+        dg.TableColumn("usd", "double", description="About what it cost; null where a price is not known."),
+        dg.TableColumn("idle_share", "double", description="Of the time the cluster was up; null if it never was."),
+        dg.TableColumn("final", "boolean", description="The cluster had ended, so this will not change."),
+    ]
+)
+BY_ASSET = dg.TableSchema(
+    columns=[
+        dg.TableColumn("asset", "string", description="The asset; empty for clusters on which no step ran."),
+        dg.TableColumn("runs", "int", description="Runs that used a cluster for it."),
+        dg.TableColumn("instance_seconds", "int", description="Billed, idle time included."),
+        dg.TableColumn("usd", "float", description="About what it cost; null where a price is not known."),
+    ]
+)
+Row = dict[str, Any]
+
+
+class ClusterCostsConfig(AssetConfig):
+    """What is too much."""
+
+    daily_budget_usd: float | None = Field(
+        default=None,
+        ge=0,
+        description="The check daily_budget fails above so many USD a day. None: EMR_PIPELINES_DAILY_BUDGET_USD, or "
+        "else there is no budget.",
+        examples=[25.0],
+    )
+    most_idle_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="The check idle_share fails when clusters idled for more than this share of a day's instance time; "
+        "0 to 1. None: EMR_PIPELINES_MOST_IDLE_SHARE, or else 0.5.",
+        examples=[0.3],
+    )
+
+
+@dg.asset(
+    group_name="operations",
+    kinds={"parquet", "emr"},
+    owners=OWNERS,
+    tags={"domain": "operations"},
+    code_version=code_version(sys.modules[__name__]),
+    description="What this deployment's EMR clusters cost: a row for each day, cluster, run and asset. EMR is asked "
+    "for the clusters of the last 30 days, so those of killed runs are in it; older rows are kept from version to "
+    "version. An estimate: EBS volumes, S3, traffic and savings plans are not in it.",
+    metadata={"dagster/column_schema": COLUMNS},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "idle_share", asset="cluster_costs", description="Clusters worked for most of the time they were up."
+        ),
+        dg.AssetCheckSpec("daily_budget", asset="cluster_costs", description="No day cost more than its budget."),
+    ],
+)
+def cluster_costs(
+    context: dg.AssetExecutionContext, config: ClusterCostsConfig, spark: SparkRunner, storage: Storage
+) -> AssetEvents:
+    with (
+        mistakes_as_failures(),
+        storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
+    ):
+        budget = _or_variable(config.daily_budget_usd, "EMR_PIPELINES_DAILY_BUDGET_USD")
+        most_idle = _or_variable(config.most_idle_share, "EMR_PIPELINES_MOST_IDLE_SHARE")
+        before = storage.latest(context.asset_key)
+        known = rows_of(storage.read(context.asset_key, before.version, TABLE)) if before else []
+        rows = with_jobs(context.instance, spark.ledger(entries_of(known)), known)
+        if not rows:
+            context.log.info("There is no cluster to pay for: none of this deployment is known, or programs run here.")
+        table = as_bytes(rows)
+        storage.write(context.asset_key, version, TABLE, table)
+        today = datetime.now(timezone.utc).date()
+        checks = check_cluster_costs(rows, today, budget, MOST_IDLE_SHARE if most_idle is None else most_idle)
+        yield from publish(
+            context,
+            storage,
+            version,
+            blake2b(table, digest_size=16).hexdigest(),
+            checks,
+            _metadata(context, rows, today),
+        )
+
+
+def check_cluster_costs(
+    rows: Sequence[Row], today: date, budget: float | None, most_idle: float
+) -> list[dg.AssetCheckResult]:
+    """Did today's and yesterday's clusters work, and within the budget?"""
+    days = [today - timedelta(days=back) for back in range(CHECKED_DAYS)]
+    of_day = {day: [row for row in rows if row["day"] == day] for day in days}
+    idle = {day: share for day, found in of_day.items() if (share := idle_share(found)) is not None}
+    usd = {day: total_usd(found) for day, found in of_day.items()}
+    return [
+        dg.AssetCheckResult(
+            check_name="idle_share",
+            passed=all(share <= most_idle for share in idle.values()),
+            severity=dg.AssetCheckSeverity.WARN,
+            description=("; ".join(f"{day}: {100 * share:.0f} %" for day, share in idle.items()) or "No cluster was up")
+            + f"; allowed: {100 * most_idle:.0f} %",
+        ),
+        dg.AssetCheckResult(
+            check_name="daily_budget",
+            passed=budget is None or all(cost is not None and cost <= budget for cost in usd.values()),
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(
+                f"{day}: " + ("a price is not known, give `prices`" if cost is None else f"{cost:,.2f} USD")
+                for day, cost in usd.items()
+            )
+            + ("; there is no budget" if budget is None else f"; the budget is {budget:,.2f} USD a day"),
+        ),
+    ]
+
+
+def idle_share(rows: Sequence[Row]) -> float | None:
+    """Of the rows' instance time, how much was in clusters that idled; None when no cluster was up."""
+    up = [row for row in rows if row["idle_share"] is not None]
+    seconds = sum(row["instance_seconds"] for row in up)
+    return sum(row["idle_share"] * row["instance_seconds"] for row in up) / seconds if seconds else None
+
+
+def total_usd(rows: Sequence[Row]) -> float | None:
+    """None when one of the prices is not known."""
+    costs = [row["usd"] for row in rows]
+    return None if None in costs else sum(costs)
+
+
+def with_jobs(instance: dg.DagsterInstance, entries: "Sequence[Entry]", known: Sequence[Row]) -> list[Row]:
+    """Rows of the table. What job a run was of is kept, for runs are forgotten before their costs."""
+    jobs = {row["run_id"]: row["job"] for row in known if row["job"]}
+    for run_id in {entry.run_id for entry in entries if entry.run_id} - jobs.keys():
+        run = instance.get_run_by_id(run_id)
+        jobs[run_id] = run.job_name if run else ""
+    return [{column.name: _cell(entry, column.name, jobs) for column in COLUMNS.columns} for entry in entries]
+
+
+def entries_of(rows: Sequence[Row]) -> "list[Entry]":
+    if not rows:
+        return []
+    from emr_pipelines.emr.ledger import Entry
+
+    return [Entry(**{name: value for name, value in row.items() if name != "job"}) for row in rows]
+
+
+def by_asset(rows: Sequence[Row]) -> list[Row]:
+    """What each asset cost, the dearest first."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["asset"], []).append(row)
+    sums: list[Row] = [
+        {
+            "asset": asset,
+            "runs": len({row["run_id"] for row in mine}),
+            "instance_seconds": round(sum(row["instance_seconds"] for row in mine)),
+            "usd": None if (usd := total_usd(mine)) is None else round(usd, 4),
+        }
+        for asset, mine in found.items()
+    ]
+    return sorted(sums, key=lambda row: (-(row["usd"] or 0), -row["instance_seconds"], row["asset"]))
+
+
+def _metadata(context: dg.AssetExecutionContext, rows: Sequence[Row], today: date) -> dict[str, Any]:
+    shown = [row for row in rows if row["day"] > today - timedelta(days=SHOWN_DAYS)]
+    yesterday = [row for row in rows if row["day"] == today - timedelta(days=1)]
+    numbers = {
+        "yesterday_clusters": len({row["cluster_id"] for row in yesterday}),
+        "yesterday_instance_seconds": sum(row["instance_seconds"] for row in yesterday),
+        "yesterday_usd": total_usd(yesterday),
+        "yesterday_idle_share": idle_share(yesterday),
+    }
+    return {
+        **(pictures(context, by_day=lambda: charts.daily_costs(*_by_day(shown))) if shown else {}),
+        "by_asset": dg.MetadataValue.table([dg.TableRecord(row) for row in by_asset(shown)], schema=BY_ASSET),
+        "latest": dg.MetadataValue.table(
+            [dg.TableRecord(_printed(row)) for row in shown[: -SHOWN_ROWS - 1 : -1]], schema=COLUMNS
+        ),
+        "dagster/row_count": len(rows),
+        **{name: number for name, number in numbers.items() if number is not None},
+    }
+
+
+def _by_day(rows: Sequence[Row]) -> tuple[list[date], list[float], list[float], str]:
+    """The days, what worked and what idled on each, and the unit."""
+    days = sorted({row["day"] for row in rows})
+    priced = total_usd(rows) is not None
+    worked, idle = [], []
+    for day in days:
+        of_day = [row for row in rows if row["day"] == day]
+        sums = [row["usd"] if priced else row["instance_seconds"] / 3600 for row in of_day]
+        idled = sum((row["idle_share"] or 0) * amount for row, amount in zip(of_day, sums, strict=True))
+        worked.append(sum(sums) - idled)
+        idle.append(idled)
+    return days, worked, idle, "USD" if priced else "instance hours"
+
+
+def _printed(row: Row) -> Row:
+    return {name: str(cell) if isinstance(cell, date) else cell for name, cell in row.items()}
+
+
+def _cell(entry: "Entry", column: str, jobs: Mapping[str, str]) -> Any:
+    return jobs.get(entry.run_id, "") if column == "job" else getattr(entry, column)
+
+
+def _or_variable(value: float | None, variable: str) -> float | None:
+    """A setting, or what the environment says. Raises InvalidValue."""
+    told = os.environ.get(variable, "").strip()
+    if value is not None or not told:
+        return value
+    try:
+        found = float(told)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise InvalidValue(variable, told, "a number, 0 or more")
+    return found
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    types = {"date": pa.date32(), "string": pa.string(), "double": pa.float64(), "boolean": pa.bool_()}
+    return pa.schema([(column.name, types[column.type]) for column in COLUMNS.columns])
+
+
+def as_bytes(rows: Sequence[Row]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=_schema()), file)
+    return bytes(file.getvalue())
+
+
+def rows_of(data: bytes) -> list[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows: list[Row] = pq.read_table(pa.BufferReader(data)).to_pylist()
+    return rows

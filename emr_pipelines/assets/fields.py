@@ -1,0 +1,184 @@
+"""Dataclasses as Dagster shows them: parameters as settings, results as metadata, rows and files as tables."""
+
+import dataclasses
+import json
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import dagster as dg
+
+from emr_pipelines.errors import CannotTravel
+from emr_pipelines.programs import wire
+from emr_pipelines.programs.text import locate
+
+SETTINGS: dict[Any, Any] = {
+    bool: dg.Bool, int: dg.Int, float: dg.Float, str: dg.String, Any: dg.Any, object: dg.Any, type(None): dg.Any,
+}  # fmt: skip
+COLUMNS = {bool: "bool", int: "int", float: "float", str: "string"}  # what else a cell holds is shown as JSON
+SCALARS = (bool, int, float, str, type(None))
+SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"  # in a parquet file's footer; has the columns' comments
+
+
+class Member(NamedTuple):
+    """A field of a dataclass. `description` is the text in its annotation, as in `Annotated[int, "In days."]`."""
+
+    field: dataclasses.Field[Any]
+    hint: Any
+    description: str | None
+
+    @property
+    def name(self) -> str:
+        return self.field.name
+
+
+def members_of(kind: type[Any]) -> dict[str, Member]:
+    """The fields of a dataclass, or none of NoneType, by name. Raises CannotTravel for annotations that say nothing."""
+    if kind is type(None):
+        return {}
+    try:
+        hints, annotated = get_type_hints(kind), get_type_hints(kind, include_extras=True)
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise CannotTravel(
+            f"The annotations of {kind.__name__} cannot be resolved: {error}; import what they name at the top of the "
+            "module, outside of TYPE_CHECKING."
+        ) from error
+    return {
+        field.name: Member(field, hints[field.name], _text_of(annotated[field.name]))
+        for field in dataclasses.fields(kind)
+    }
+
+
+def settings_of(kind: type[Any], given: frozenset[str] = frozenset(), path: str = "") -> dict[str, dg.Field]:
+    """The fields of parameters, but those `given` otherwise, as settings of an asset: each with its default and its
+    description. What they hold is what `wire.decode` reads. Raises CannotTravel."""
+    path = path or kind.__name__
+    return {
+        name: dg.Field(
+            _setting(member.hint, f"{path}.{name}"),
+            description=member.description,
+            **_default(member, path),
+        )
+        for name, member in members_of(kind).items()
+        if member.field.init and name not in given
+    }
+
+
+def metadata_of(result: Any) -> dict[str, Any]:
+    """The fields of a result, as Dagster shows them best: numbers are plotted, rows are tables, `row_count` is
+    Dagster's own."""
+    found: dict[str, Any] = {}
+    for name, member in members_of(type(result)).items():
+        value, row = getattr(result, name), _row_of(member.hint)
+        if row is not None and value is not None:
+            records = [dg.TableRecord(_cells(item)) for item in value]
+            found[name] = dg.MetadataValue.table(records, schema=table_schema(row))
+        elif name == "row_count" and isinstance(value, int):
+            found["dagster/row_count"] = value
+        elif isinstance(value, SCALARS):
+            found[name] = value
+        else:
+            found[name] = dg.MetadataValue.json(dataclasses.asdict(result)[name])
+    return found
+
+
+def table_schema(row: type[Any]) -> dg.TableSchema:
+    """The columns of a table whose rows are of a dataclass."""
+    columns = []
+    for name, member in members_of(row).items():
+        plain = [hint for hint in _choices(member.hint) if hint is not type(None)]
+        kind = COLUMNS.get(plain[0], "json") if len(plain) == 1 else "json"
+        constraints = dg.TableColumnConstraints(nullable=len(plain) < len(_choices(member.hint)))
+        columns.append(dg.TableColumn(name, kind, member.description, constraints))
+    return dg.TableSchema(columns)
+
+
+def parquet_schema(uri: str) -> dg.TableSchema | None:
+    """The columns of the parquet files in a folder, here or on S3, as the first of them says; None when there is none.
+
+    Descriptions are Spark's comments, as `frame.withMetadata(column, {"comment": "..."})` makes them.
+    """
+    from pyarrow import fs, parquet  # a quarter of a second
+
+    filesystem, root = locate(uri)
+    below = filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
+    paths = sorted(entry.path for entry in below if entry.path.endswith(".parquet"))
+    if not paths:
+        return None
+    schema = parquet.read_schema(paths[0], filesystem=filesystem)
+    told = json.loads((schema.metadata or {}).get(SPARK_SCHEMA, b'{"fields": []}'))["fields"]
+    comments = {field["name"]: field["metadata"].get("comment") for field in told}
+    columns = [dg.TableColumn(field.name, str(field.type), comments.get(field.name)) for field in schema]
+    folders = paths[0][len(root) :].split("/")[:-1]
+    columns += [
+        dg.TableColumn(folder.partition("=")[0], "string", "From the names of the folders.")
+        for folder in folders
+        if "=" in folder
+    ]
+    return dg.TableSchema(columns)
+
+
+def _text_of(annotated: Any) -> str | None:
+    extras = getattr(annotated, "__metadata__", ())
+    return next((text for text in extras if isinstance(text, str)), None)
+
+
+def _setting(hint: Any, path: str) -> Any:
+    while inner := getattr(hint, "__supertype__", None) or getattr(hint, "__value__", None):
+        hint = inner  # a NewType, or the alias of a `type` statement
+    origin, arguments = get_origin(hint) or hint, get_args(hint)
+    if hint in SETTINGS:
+        return SETTINGS[hint]
+    if origin is Literal:
+        words = all(isinstance(choice, str) for choice in arguments)
+        # named by its choices, for Dagster takes two of one name for the same
+        return dg.Enum(" or ".join(map(repr, arguments)), list(map(dg.EnumValue, arguments))) if words else dg.Any
+    if origin in (Union, types.UnionType):
+        choices = [_setting(choice, path) for choice in arguments if choice is not type(None)]
+        one = choices[0] if len(choices) == 1 else dg.Any
+        return dg.Noneable(one) if len(choices) < len(arguments) else one
+    if origin in (list, tuple):
+        items = [_setting(item, path) for item in arguments if item is not ...]
+        return dg.Array(items[0] if len(items) == 1 else dg.Any)
+    if origin in (dict, Mapping) and arguments[:1] in ((), (str,)):
+        return dg.Map(str, _setting(arguments[1], path) if arguments else dg.Any)  # type: ignore[no-untyped-call]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return dg.Shape(settings_of(hint, path=path))  # type: ignore[no-untyped-call]
+    shown = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    raise CannotTravel(
+        f"{path} is annotated {shown}; allowed: {wire.ALLOWED_ANNOTATIONS}. A date can be text, a choice a Literal."
+    )
+
+
+def _default(member: Member, path: str) -> dict[str, Any]:
+    """The default that a field has, if any, as run config has it. Raises CannotTravel for one that disagrees with the
+    annotation."""
+    field = member.field
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    elif field.default is not dataclasses.MISSING:
+        default = field.default
+    else:
+        return {}
+    holder = dataclasses.make_dataclass("Default", [(field.name, Any)])
+    plain = wire.encode(holder(default), path)[field.name]
+    read = wire.decode(member.hint, plain, f"{path}.{field.name}")
+    return {"default_value": wire.encode(holder(read), path)[field.name], "is_required": False}
+
+
+def _row_of(hint: Any) -> type[Any] | None:
+    """The dataclass of which a list or tuple of rows is made."""
+    for choice in _choices(hint):
+        arguments = get_args(choice)
+        if get_origin(choice) in (list, tuple) and arguments[1:] in ((), (...,)) and isinstance(arguments[0], type):
+            return arguments[0] if dataclasses.is_dataclass(arguments[0]) else None
+    return None
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _cells(row: Any) -> dict[str, Any]:
+    cells = dataclasses.asdict(row)
+    return {name: cell if isinstance(cell, SCALARS) else json.dumps(cell) for name, cell in cells.items()}

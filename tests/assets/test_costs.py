@@ -1,0 +1,171 @@
+"""The table of what clusters cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from emr_pipelines.assets.costs import TABLE, check_cluster_costs, cluster_costs
+from emr_pipelines.emr.ledger import Entry
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.local import LocalSparkRunner
+from emr_pipelines.storage import Storage
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+TODAY = datetime.now(timezone.utc).date()
+YESTERDAY = TODAY - timedelta(days=1)
+RUN = "0123abcd-0000-4000-8000-000000000001"
+ENTRY = Entry(YESTERDAY, "j-1", RUN, "word_counts", 7200.0, 2.5, 0.25, True)
+LEDGERS: dict[str, Callable[[Sequence[Entry]], list[Entry]]] = {}
+
+
+class Told(SparkRunner):
+    """Clusters as a test has them."""
+
+    account: str = "any"  # Dagster warns of a resource without fields
+
+    def run(self, context: dg.AssetExecutionContext, program: Callable[[SparkSession, Any], Any], params: Any) -> Any:
+        raise NotImplementedError
+
+    def ledger(self, known: Sequence[Entry]) -> list[Entry]:
+        return LEDGERS["now"](known)
+
+
+def materialize(storage: Storage, instance: dg.DagsterInstance, runner: SparkRunner, **config: Any) -> Any:
+    return dg.materialize(
+        [cluster_costs],
+        instance=instance,
+        resources={"spark": runner, "storage": storage},
+        run_config={"ops": {"cluster_costs": {"config": config}}},
+        raise_on_error=False,
+    )
+
+
+def table(storage: Storage) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(f"{storage.require(cluster_costs.key).uri}/{TABLE}").to_pylist()
+    return rows
+
+
+def metadata(result: Any) -> dict[str, Any]:
+    (event,) = result.get_asset_materialization_events()
+    return {name: entry.value for name, entry in event.materialization.metadata.items()}
+
+
+def test_entries_become_rows(storage: Storage, instance: dg.DagsterInstance) -> None:
+    LEDGERS["now"] = lambda known: [*known, ENTRY]
+    result = materialize(storage, instance, Told())
+    assert result.success
+    (row,) = table(storage)
+    assert row == {
+        "day": YESTERDAY,
+        "cluster_id": "j-1",
+        "run_id": RUN,
+        "job": "",
+        "asset": "word_counts",
+        "instance_seconds": 7200.0,
+        "usd": 2.5,
+        "idle_share": 0.25,
+        "final": True,
+    }
+    found = metadata(result)
+    assert found["yesterday_usd"] == 2.5
+    assert found["yesterday_idle_share"] == 0.25
+    assert found["by_day"].startswith("![USD a day](data:image/png;base64,")
+    assert found["by_asset"].records[0].data == {
+        "asset": "word_counts", "runs": 1, "instance_seconds": 7200, "usd": 2.5,
+    }  # fmt: skip
+    assert [record.data["day"] for record in found["latest"].records] == [str(YESTERDAY)]
+
+
+def test_what_was_known_is_handed_on_and_kept(storage: Storage, instance: dg.DagsterInstance) -> None:
+    seen: list[Sequence[Entry]] = []
+
+    def now(known: Sequence[Entry]) -> list[Entry]:
+        seen.append(known)
+        return [ENTRY] if not known else [*known, replace(ENTRY, day=TODAY, cluster_id="j-2")]
+
+    LEDGERS["now"] = now
+    assert materialize(storage, instance, Told()).success
+    assert materialize(storage, instance, Told()).success
+    assert seen == [[], [ENTRY]]
+    assert [row["cluster_id"] for row in table(storage)] == ["j-1", "j-2"]
+
+
+def test_the_job_of_a_run_is_known_and_kept_after_the_run_is_forgotten(
+    storage: Storage, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def nightly() -> None:
+        nothing()
+
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("jobs"))) as instance:
+        run_id = nightly.execute_in_process(instance=instance).run_id
+        LEDGERS["now"] = lambda known: list(known) or [replace(ENTRY, run_id=run_id)]
+        assert materialize(storage, instance, Told()).success
+        assert [row["job"] for row in table(storage)] == ["nightly"]
+        instance.delete_run(run_id)
+        assert materialize(storage, instance, Told()).success
+        assert [row["job"] for row in table(storage)] == ["nightly"]
+
+
+def test_programs_that_run_here_cost_nothing(storage: Storage, instance: dg.DagsterInstance) -> None:
+    result = materialize(storage, instance, LocalSparkRunner())
+    assert result.success
+    assert table(storage) == []
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+
+
+def checked(*entries: Entry, budget: float | None = None, most_idle: float = 0.5) -> dict[str, tuple[bool, str]]:
+    rows = [{**vars(entry), "job": ""} for entry in entries]
+    found = check_cluster_costs(rows, TODAY, budget, most_idle)
+    return {str(check.check_name): (check.passed, str(check.description)) for check in found}
+
+
+def test_the_budget_is_a_day_s() -> None:
+    dear = replace(ENTRY, usd=4.0), replace(ENTRY, cluster_id="j-2", usd=7.0)
+    assert checked(*dear, budget=11)["daily_budget"][0]
+    passed, said = checked(*dear, budget=10)["daily_budget"]
+    assert not passed
+    assert said == f"{TODAY}: 0.00 USD; {YESTERDAY}: 11.00 USD; the budget is 10.00 USD a day"
+    assert checked(*dear)["daily_budget"][0]
+    assert checked(*[replace(entry, day=TODAY - timedelta(days=2)) for entry in dear], budget=1)["daily_budget"][0]
+
+
+def test_a_budget_cannot_be_kept_when_a_price_is_not_known() -> None:
+    passed, said = checked(replace(ENTRY, usd=None), budget=10)["daily_budget"]
+    assert not passed
+    assert "a price is not known" in said
+
+
+def test_idleness_is_weighed_by_what_it_cost() -> None:
+    idle = replace(ENTRY, cluster_id="j-2", idle_share=1.0, instance_seconds=2400.0)
+    assert checked(ENTRY, idle)["idle_share"] == (True, f"{YESTERDAY}: 44 %; allowed: 50 %")  # (1800 + 2400) / 9600
+    assert not checked(ENTRY, idle, most_idle=0.4)["idle_share"][0]
+    assert checked(replace(ENTRY, idle_share=None))["idle_share"][0]
+
+
+@pytest.mark.parametrize("variable", ["EMR_PIPELINES_DAILY_BUDGET_USD", "EMR_PIPELINES_MOST_IDLE_SHARE"])
+def test_what_is_too_much_can_be_said_by_the_environment(
+    storage: Storage, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    LEDGERS["now"] = lambda _: [ENTRY]
+    monkeypatch.setenv(variable, "0.1")
+    failed = [
+        check for check in materialize(storage, instance, Told()).get_asset_check_evaluations() if not check.passed
+    ]
+    assert len(failed) == 1
+    monkeypatch.setenv(variable, "cheap")
+    result = materialize(storage, instance, Told())
+    failure = result.failure_data_for_node("cluster_costs").user_failure_data
+    assert failure.description == f"{variable} is 'cheap'; allowed: a number, 0 or more."
