@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ from emr_pipelines.runners.java import use_java
 
 if TYPE_CHECKING:
     from emr_pipelines.emr.orphans import Outcome
+    from emr_pipelines.emr.report import Reporter
     from emr_pipelines.emulator import Emulator
 
 
@@ -203,7 +206,7 @@ def terminate(
             click.echo(f"{row['id']}  {row['state']}  {row['name']}  {_duration(row['age_seconds'])} old")
         if chosen and not yes:
             click.confirm(f"End {len(chosen)} cluster{'s' * (len(chosen) > 1)}?", abort=True)
-        all_went_well &= _told(end(api, chosen, wait=not no_wait))
+        all_went_well &= _told(end(api, chosen, wait=not no_wait, report=_reporter(aws.clock.now)))
     if not chosen and all_went_well:
         click.echo("There is no cluster to end.")
     if not all_went_well:
@@ -236,11 +239,22 @@ def doctor(region: str | None) -> None:
         from emr_pipelines.emr.doctor import BAD, PATIENCE_SECONDS, Patient, examine
         from emr_pipelines.storage.address import resolve
 
-        findings = examine(Patient(Aws(region, within_seconds=PATIENCE_SECONDS), os.environ, lambda: resolve("")))
+        patient = Patient(Aws(region, within_seconds=PATIENCE_SECONDS), os.environ, lambda: resolve(""))
+        findings = examine(patient, report=_reporter())
     for finding in findings:
         click.echo(str(finding))
     if any(finding.verdict in BAD for finding in findings):
         raise click.exceptions.Exit(1)
+
+
+def _reporter(now: Callable[[], float] = time.monotonic) -> Reporter:
+    """Who shows a person what is waited for: a bar in a terminal, elsewhere lines, both on stderr."""
+    from emr_pipelines.emr.report import Lines
+    from emr_pipelines.terminal import Bars, is_able
+
+    if is_able(sys.stderr):
+        return Bars(sys.stderr)
+    return Lines(lambda line: click.echo(line, err=True), now)
 
 
 @contextmanager

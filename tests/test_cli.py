@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 import emr_pipelines
 from emr_pipelines import cli
 from tests.emulator.conftest import UP, EmulatedClock, Rehearsal, rehearsing, until
+from tests.terminals import Screen
 
 COMMAND = [sys.executable, "-c", "from emr_pipelines.cli import main; main()", "emulator"]
 
@@ -206,9 +207,26 @@ def test_the_end_of_clusters_is_asked_for_and_waited_for(rehearsal: Rehearsal) -
     answer = run("clusters", "terminate", one, two, answer="y\n")
     assert answer.exit_code == 0
     assert answer.output.splitlines()[-2:] == [f"Cluster {found} is TERMINATED." for found in (one, two)]
+    waiting = [line for line in answer.stderr.splitlines() if line.startswith("Waiting for ")]
+    assert waiting[0] == f"Waiting for cluster {one} to end: TERMINATING, 5 s so far, at most 15 min."
+    assert len(waiting) <= 5  # it takes 90 s
+    assert "\x1b" not in answer.output
+    assert "\r" not in answer.output
     assert [rehearsal.state(found) for found in (one, two)] == ["TERMINATED", "TERMINATED"]
     answer = run("clusters", "terminate", one, "--yes")
     assert (answer.exit_code, answer.output.splitlines()[0]) == (0, f"Cluster {one} is TERMINATED already.")
+
+
+def test_in_a_terminal_there_is_a_bar(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = rehearsal.up(Name="emr-pipelines/default/run/a")
+    monkeypatch.setattr("emr_pipelines.terminal.SHOWN_AFTER_SECONDS", 0)
+    with Screen(monkeypatch) as screen:
+        monkeypatch.setattr(sys, "stderr", screen.stream)
+        cli.main(["clusters", "terminate", one, "--yes"], standalone_mode=False)
+    assert f"Waiting for cluster {one} to end" in screen.text
+    assert capsys.readouterr().out.splitlines()[-1] == f"Cluster {one} is TERMINATED."
 
 
 def test_without_waiting(rehearsal: Rehearsal) -> None:

@@ -215,7 +215,7 @@ def test_an_interrupted_run_says_so_and_leaves_no_process(
     config.write_text("{ops: {pi_estimates: {config: {samples: [2000000000000], partitions: 2}}}}")  # hours of work
     command = [*DAGSTER, "job", "execute", "-m", "emr_pipelines.definitions", "-j", "pi_job", "-c", str(config)]
     with output_of(command, environ) as (run, wait_for):
-        wait_for("of 2 tasks done")
+        wait_for("of 2 tasks")
         os.kill(run.pid, sent)
         said = wait_for(None)  # the end of the output, which comes when the last process that could write it is gone
     assert run.returncode != 0

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
 
 import dagster as dg
+import pytest
 
+from emr_pipelines.assets.costs import ClusterCostsConfig
+from emr_pipelines.assets.pi import PiEstimatesConfig
+from emr_pipelines.assets.word_count import InputTextConfig, WordCountsConfig
+from emr_pipelines.automation.executor import in_process_by_default
+from emr_pipelines.automation.jobs import REASON_TAG
 from emr_pipelines.definitions import defs
+from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.local import LocalSparkRunner
+from emr_pipelines.storage import Storage
 
 
 def test_assets_and_checks() -> None:
@@ -23,6 +35,7 @@ def test_assets_and_checks() -> None:
         "input_text": ("word_count", ["pyspark", "text"], []),
         "word_counts": ("word_count", ["parquet", "pyspark"], ["input_text"]),
         "pi_estimates": ("pi", ["parquet", "pyspark"], []),
+        "cluster_costs": ("operations", ["emr", "parquet"], []),
     }
     checks = {
         (spec.asset_key.to_user_string(), spec.name, spec.blocking)
@@ -36,6 +49,8 @@ def test_assets_and_checks() -> None:
         ("word_counts", "no_empty_word", True),
         ("pi_estimates", "monte_carlo_within_5_standard_errors", True),
         ("pi_estimates", "series_within_its_bound", True),
+        ("cluster_costs", "idle_share", False),
+        ("cluster_costs", "daily_budget", False),
     }
 
 
@@ -52,6 +67,7 @@ def test_jobs_schedules_and_sensors_are_there_and_stopped() -> None:
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
         "word_count_job",
         "pi_job",
+        "cluster_costs_job",
     }
     assert {
         name: sorted(key.to_user_string() for key in defs.resolve_job_def(name).asset_layer.selected_asset_keys)
@@ -64,6 +80,7 @@ def test_jobs_schedules_and_sensors_are_there_and_stopped() -> None:
     assert schedules == {
         "nightly_word_count": ("word_count_job", "0 2 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
         "daily_pi": ("pi_job", "0 6 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
+        "daily_cluster_costs": ("cluster_costs_job", "30 0 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
     }
     sensors = {
         (sensor.name, tuple(target.job_name for target in sensor.targets), sensor.default_status)
@@ -77,15 +94,51 @@ def test_jobs_schedules_and_sensors_are_there_and_stopped() -> None:
     assert all(sensor.description for sensor in repository.sensor_defs)
 
 
-def test_every_setting_is_described() -> None:
-    from emr_pipelines.assets.pi import PiEstimatesConfig
-    from emr_pipelines.assets.word_count import InputTextConfig, WordCountsConfig
+def test_what_a_schedule_asks_for_says_why() -> None:
+    for schedule in defs.get_repository_def().schedule_defs:
+        context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, 1, tzinfo=timezone.utc))
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+        assert request.tags[REASON_TAG].startswith(f"{schedule.name}: every ")
 
-    for config in (InputTextConfig, WordCountsConfig, PiEstimatesConfig):
-        settings = config.to_config_schema().as_field().config_type.fields  # type: ignore[attr-defined]
-        assert settings
-        for name, setting in settings.items():
-            assert setting.description, name
+
+def settings_of(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every member of a config type that has a name, however deep."""
+    for name, setting in getattr(config, "fields", {}).items():
+        yield f"{path}{name}", setting
+        yield from settings_of(setting.config_type, f"{path}{name}.")
+    if hasattr(config, "inner_type"):
+        yield from settings_of(config.inner_type, path)
+
+
+@pytest.mark.parametrize(
+    ("config", "some"),
+    [
+        (InputTextConfig, {"sources"}),
+        (WordCountsConfig, {"min_count", "stop_words", "case_sensitive", "top"}),
+        (ClusterCostsConfig, {"daily_budget_usd", "most_idle_share"}),
+        (PiEstimatesConfig, {"samples", "seed", "decimals", "partitions"}),
+        (Storage, {"uri", "keep_versions"}),
+        (LocalSparkRunner, {"master", "spark_config"}),
+        (
+            EmrSparkRunner,
+            {"scope", "cluster", "cluster.preset", "cluster.core.volumes.iops", "cluster.fleets.task.spot"},
+        ),
+    ],
+)
+def test_every_setting_is_described(config: type[dg.Config], some: set[str]) -> None:
+    settings = dict(settings_of(config.to_config_schema().as_field().config_type))
+    assert some <= settings.keys()
+    assert [name for name, setting in settings.items() if not (setting.description or "").endswith(".")] == []
+    required = [name for name, setting in settings.items() if setting.is_required]
+    assert required == []
+
+
+def test_the_executor_tells_its_settings_and_is_in_process_by_default() -> None:
+    schema: Any = in_process_by_default.config_schema
+    described = dict(settings_of(schema.config_type))
+    assert {"in_process", "multiprocess", "multiprocess.max_concurrent"} <= described.keys()
+    assert schema.default_value == {"in_process": {}}
+    assert "max_concurrent: 2" in schema.as_field().description
 
 
 def test_loading_the_definitions_imports_nothing_heavy() -> None:

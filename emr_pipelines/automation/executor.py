@@ -4,11 +4,12 @@ import dagster as dg
 
 # One Spark session then serves the whole run; a process per step would start one each.
 in_process_by_default = dg.multi_or_in_process_executor.configured(
-    lambda config: config or {"in_process": {}},
+    lambda config: config,
     name="in_process_by_default",
     config_schema=dg.Field(
-        {"in_process": dg.Field(dict, is_required=False), "multiprocess": dg.Field(dict, is_required=False)},
+        dg.multi_or_in_process_executor.config_schema.config_type,
         default_value={"in_process": {}},
-        description="in_process (the default), or multiprocess: a process, and a Spark session, per step.",
+        description="in_process (the default): one step after the other, in one process; or multiprocess: a process, "
+        "and on this machine a Spark session, per step, for instance {multiprocess: {max_concurrent: 2}}.",
     ),
 )

@@ -2,10 +2,16 @@
 
 import dagster as dg
 
+from emr_pipelines.assets.costs import cluster_costs
 from emr_pipelines.assets.pi import pi_estimates
 from emr_pipelines.assets.word_count import input_text, word_counts
 
+REASON_TAG = "emr_pipelines/reason"  # of each run that a schedule or sensor asked for: why, in words
+
 word_count_job = dg.define_asset_job(
     "word_count_job", selection=[input_text, word_counts], description="Ingest the source text and count its words."
+)
+cluster_costs_job = dg.define_asset_job(
+    "cluster_costs_job", selection=[cluster_costs], description="Bring the ledger of what the clusters cost up to date."
 )
 pi_job = dg.define_asset_job("pi_job", selection=[pi_estimates], description="Estimate pi by every method and size.")

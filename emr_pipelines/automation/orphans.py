@@ -50,10 +50,12 @@ class Settings:
 @dg.sensor(
     minimum_interval_seconds=300,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Ends this deployment's EMR clusters whose run has finished, or is not known here, and those older "
-    "than EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS (48). With EMR_PIPELINES_ORPHAN_DRY_RUN=1 it only says what it would end. "
-    "Runs are looked up in this Dagster instance only: give each instance its own EMR_PIPELINES_DEPLOYMENT; without "
-    "one, clusters of unknown runs are spared until they are too old.",
+    description="Every 5 minutes, where EMR_PIPELINES_TARGET is emr: ends this deployment's EMR clusters whose run "
+    "ended more than 5 minutes ago, or is not known here, unless they are younger than 10 minutes; and those older "
+    "than EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS (48), pools too. It starts no run, and never ends what this project has "
+    "not launched. With EMR_PIPELINES_ORPHAN_DRY_RUN=1 it only says what it would end. Runs are looked up in this "
+    "Dagster instance only: give each instance its own EMR_PIPELINES_DEPLOYMENT; without one, clusters of unknown runs "
+    "are spared until they are too old.",
 )
 def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     target = _variable("EMR_PIPELINES_TARGET")
@@ -78,21 +80,32 @@ def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str
     active = clusters.active(f"{PRODUCT}/{settings.deployment}")
     now = time.time()
     run_is = runs_of(context.instance, now)
+    spared: set[str] = set()
     if settings.deployment == DEFAULT_DEPLOYMENT:
         known = run_is
 
         def run_is(run_id: str) -> RunIs:
             """A run that is not known here may be another Dagster's, which has not given itself a name either."""
             found = known(run_id)
+            if found is RunIs.UNKNOWN:
+                spared.add(run_id)
             return RunIs.UNFINISHED if found is RunIs.UNKNOWN else found
 
     orphans = find_orphans(active, run_is, now, settings.max_age_seconds)
     if not orphans:
-        return f"None of the {len(active):,} active clusters of deployment {settings.deployment!r} is an orphan."
+        return _nothing_to_end(len(active), settings.deployment, sorted(spared))
     said = end_orphans(clusters, orphans, settings.dry_run)
     for sentence in said:
         context.log.info(sentence)
     return " ".join(said)
+
+
+def _nothing_to_end(active: int, deployment: str, spared: list[str]) -> str:
+    if not active:
+        return f"Deployment {deployment!r} has no active cluster."
+    why = "each is young, a pool's, or of a run that is not over, and none is too old"
+    theirs = f" Runs that are not known here, but may be elsewhere: {', '.join(spared)}." if spared else ""
+    return f"None of the {active:,} active clusters of deployment {deployment!r} is an orphan: {why}.{theirs}"
 
 
 def runs_of(instance: dg.DagsterInstance, now: float) -> Callable[[str], "RunIs"]:

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import dagster as dg
 
 from emr_pipelines.assets.word_count import configured_sources, input_text
-from emr_pipelines.automation.jobs import word_count_job
+from emr_pipelines.automation.jobs import REASON_TAG, word_count_job
 from emr_pipelines.errors import EmrPipelinesError
 from emr_pipelines.programs.text import TextFile, find_text_files
 
@@ -50,21 +50,22 @@ def fingerprint(file: TextFile) -> bytes:
     job=word_count_job,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Counts words again when there are new or changed files under EMR_PIPELINES_SOURCE: one run for all "
-    "that came since the last tick. Files that went away alone start nothing.",
+    description="Every minute: looks at the files of EMR_PIPELINES_SOURCE, or else of the sample text; when some are "
+    "new, or have another size or time of change, takes in the text and counts its words, in one run for all of them. "
+    "The first tick sees all files as new. Files that went away start nothing, and a run that failed is not repeated.",
 )
 def new_text_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     sources = configured_sources()
-    before = Cursor(began=time.time_ns())
+    before, lost = Cursor(began=time.time_ns()), ""
     if context.cursor:
         try:
             before = Cursor.parse(context.cursor)
         except (ValueError, KeyError, TypeError) as error:
-            context.log.warning(f"The cursor cannot be read ({error!r}); all files count as new.")
+            lost = f" All count as new, for the cursor cannot be read ({error!r})."
     try:
         files = find_text_files(sources)
-    except EmrPipelinesError as reason:
-        return dg.SensorResult(skip_reason=str(reason))
+    except EmrPipelinesError as refusal:
+        return dg.SensorResult(skip_reason=str(refusal))
     now = {fingerprint(file): file for file in files}
     new = [file for mark, file in now.items() if mark not in before.seen]
     if not new:
@@ -75,13 +76,16 @@ def new_text_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
             cursor=str(replace(before, seen=frozenset(now))),
         )
     after = replace(before, runs=before.runs + 1, seen=frozenset(now))
-    names = ", ".join(file.path for file in new[:NAMED_FILES]) + (", ..." if len(new) > NAMED_FILES else "")
-    context.log.info(f"{len(new):,} of {len(files):,} files are new or changed: {names}.")
+    folder = sources[0].rstrip("/") + "/"
+    names = ", ".join(file.path.removeprefix(folder) for file in new[:NAMED_FILES])
+    more = ", ..." if len(new) > NAMED_FILES else ""
+    reason = f"{len(new):,} new or changed: {names}{more}; of {len(files):,} files under {', '.join(sources)}.{lost}"
+    context.log.info(f"Asked for a run: {reason}")
     state = blake2b(b"".join(sorted(now)), digest_size=8).hexdigest()
     request = dg.RunRequest(
         # the same when a tick is tried again; another when files return to a state they were in, or the cursor is reset
         run_key=f"{after.began}-{after.runs}-{state}",
         run_config={"ops": {input_text.op.name: {"config": {"sources": sources}}}},
-        tags={"new_files": str(len(new))},
+        tags={"new_files": str(len(new)), REASON_TAG: reason},
     )
     return dg.SensorResult(run_requests=[request], cursor=str(after))

@@ -119,7 +119,10 @@ def test_clusters_of_finished_and_unknown_runs_are_ended(instance: dg.DagsterIns
     left = {of for of, id_ in ids.items() if rehearsal.state(id_) == "WAITING"}
     assert left == {name(running), name(running, "asset"), "emr-pipelines/here/pool/0a1b-0", "theirs"}
     assert rehearsal.state(elsewhere) == "WAITING"
-    assert tick(instance) == "None of the 6 active clusters of deployment 'here' is an orphan."  # 3 are ending
+    assert tick(instance) == (  # 3 are ending
+        "None of the 6 active clusters of deployment 'here' is an orphan: each is young, a pool's, or of a run that is "
+        "not over, and none is too old."
+    )
 
 
 def test_clusters_of_unknown_runs_are_spared_under_the_name_that_everybody_has(
@@ -127,11 +130,13 @@ def test_clusters_of_unknown_runs_are_spared_under_the_name_that_everybody_has(
 ) -> None:
     monkeypatch.delenv("EMR_PIPELINES_DEPLOYMENT")
     finished = add_run(instance, dg.DagsterRunStatus.SUCCESS)
-    theirs = rehearsal.launch(Name=name(str(uuid.uuid4()), deployment="default"))
+    unknown = str(uuid.uuid4())
+    theirs = rehearsal.launch(Name=name(unknown, deployment="default"))
     ours = rehearsal.launch(Name=name(finished, deployment="default"))
     rehearsal.advance(400)
     assert tick(instance).count("Ended cluster") == 1
     assert (rehearsal.state(theirs), rehearsal.state(ours)) == ("WAITING", "TERMINATING")
+    assert tick(instance).endswith(f"Runs that are not known here, but may be elsewhere: {unknown}.")
 
 
 def test_what_it_did_is_logged(instance: dg.DagsterInstance, rehearsal: Rehearsal) -> None:
@@ -197,7 +202,7 @@ def test_a_setting_that_is_not_allowed_is_a_reason(
 def test_aws_that_refuses_is_a_reason(
     instance: dg.DagsterInstance, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tick(instance) == "None of the 0 active clusters of deployment 'here' is an orphan."
+    assert tick(instance) == "Deployment 'here' has no active cluster."
     rehearsal.emulator.stop()
     monkeypatch.setattr("emr_pipelines.automation.orphans.PATIENCE_SECONDS", 0)
     assert tick(instance).startswith("emr.list_clusters did not reach AWS: ")

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from emr_pipelines.automation.jobs import REASON_TAG
 from emr_pipelines.automation.sensors import Cursor, new_text_sensor
 from emr_pipelines.storage import Storage
 
@@ -56,6 +57,7 @@ def test_one_run_for_all_that_is_new_since_the_last_tick(sensor: Sensor, tree: P
         (tree / name).write_text("x")
     request = sensor.request()
     assert request.tags["new_files"] == "3"
+    assert request.tags[REASON_TAG] == f"3 new or changed: a.txt, b.txt, sub/c.txt; of 3 files under {tree}."
     assert request.run_config == {"ops": {"input_text": {"config": {"sources": [str(tree)]}}}}
     assert "No new or changed file among 3 under " in sensor.skip_reason()
     (tree / "d.txt").write_text("x")
@@ -111,7 +113,9 @@ def test_a_cursor_that_was_reset_asks_for_a_run_that_dagster_has_not_seen(sensor
 def test_a_cursor_that_cannot_be_read_starts_anew(sensor: Sensor, tree: Path, cursor: str) -> None:
     (tree / "a.txt").write_text("x")
     sensor.cursor = cursor
-    assert sensor.request().tags["new_files"] == "1"
+    request = sensor.request()
+    assert request.tags["new_files"] == "1"
+    assert "All count as new, for the cursor cannot be read (" in request.tags[REASON_TAG]
     assert "No new or changed file" in sensor.skip_reason()
 
 

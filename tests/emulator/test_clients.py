@@ -84,15 +84,15 @@ def test_boto3s_own_waiters(with_spark: Rehearsal) -> None:
     assert with_spark.state(cluster_id) == "TERMINATED"
 
 
-def test_the_readmes_example() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(import boto3\n.*?)```", readme, re.DOTALL)
-    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 (it asserts)
+def test_the_manuals_example() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
+    (example,) = re.findall(r"```python\n(import boto3\n.*?)```", page, re.DOTALL)
+    exec(compile(example, "emulator.md", "exec"), {})  # noqa: S102 (it asserts)
 
 
-def test_the_readmes_faults() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = re.findall(r"```yaml\n(- \{fault.*?)```", readme, re.DOTALL)
+def test_the_manuals_faults() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
+    (example,) = re.findall(r"```yaml\n(- \{fault.*?)```", page, re.DOTALL)
     kinds = {fault.model_dump()["fault"] for fault in read_faults(yaml.safe_load(example))}
     assert kinds == set(KINDS)
 
