@@ -1,0 +1,62 @@
+"""The command line and the emulator's faults as tables, read from the code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import get_args
+
+import click
+
+from docs.tables import code, shown, table
+from emr_pipelines.cli import main
+from emr_pipelines.emulator.faults import KINDS, Fault
+
+
+def parts() -> dict[str, Callable[[], str]]:
+    found: dict[str, Callable[[], str]] = {
+        f"options of {name}": _options(command) for name, command in _leaves("emr-pipelines", main)
+    }
+    return {**found, "faults": faults}
+
+
+def _leaves(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    for word, inner in command.commands.items():
+        yield from _leaves(f"{name} {word}", inner)
+
+
+def _options(command: click.Command) -> Callable[[], str]:
+    def made() -> str:
+        rows = []
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                switch = parameter.is_flag or parameter.count
+                metavar = "" if switch else f" {parameter.metavar or parameter.type.name.upper()}"
+                default = "" if switch or not isinstance(parameter.default, (int, float, str)) else parameter.default
+                rows.append((code(", ".join(parameter.opts) + metavar), code(str(default)), parameter.help or ""))
+            else:
+                rows.append((code(parameter.human_readable_name.upper()), "", "What it is about; may be repeated."))
+        return table(("option", "default", "what it does"), rows)
+
+    return made
+
+
+def faults() -> str:
+    """What can go wrong in the emulator: each fault, its own members with their defaults, and what it does."""
+    common = set(Fault.model_fields) | {"fault"}
+    rows = []
+    for name, kind in KINDS.items():
+        members = [
+            code(f"{member}: {shown(field.default)}{_choices(field.annotation)}")
+            for member, field in kind.model_fields.items()
+            if member not in common
+        ]
+        rows.append((code(name), ", ".join(members), (kind.__doc__ or "").strip()))
+    return table(("fault", "its members, with their defaults", "what happens"), rows)
+
+
+def _choices(annotation: object) -> str:
+    others = [str(choice) for choice in get_args(annotation)[1:] if isinstance(choice, str)]
+    return f" (or {', '.join(others)})" if others else ""

@@ -1,0 +1,178 @@
+"""What a failure looks like, by kind: made by the diagnosis from evidence of the shape that EMR and Spark leave."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+from botocore.exceptions import ClientError, NoCredentialsError
+
+from docs.tables import code, table
+from emr_pipelines.emr.client import mapped_error
+from emr_pipelines.emr.cluster import ErrorDetail
+from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
+from emr_pipelines.emr.kinds import MEANINGS, Kind
+from emr_pipelines.emr.raised import Log
+from emr_pipelines.errors import JavaNotUsable
+from emr_pipelines.runners.java import use_java
+
+FOLDER = "s3://my-bucket/default/logs/j-2AXXXXXXGAPLF/steps/s-3AXXXXXXQ1VPE"
+BOOTSTRAP = "s3://my-bucket/default/logs/j-2AXXXXXXGAPLF/node/i-0abc/bootstrap-actions/1"
+ABORTED = "org.apache.spark.SparkException: Job aborted due to stage failure: Task 3 in stage 1.0 failed 4 times, "
+LOST = (
+    f"{ABORTED}most recent failure: Lost task 3.3 in stage 1.0 (TID 19) (ip-10-0-0-7 executor 2): ExecutorLostFailure "
+)
+
+
+def _log(name: str, text: str, folder: str = FOLDER) -> Log:
+    return Log(f"{folder}/{name}.gz", tuple(text.strip("\n").split("\n")))
+
+
+def _printed(last_line: str, frame: str = "rows = load(params.text)") -> Evidence:
+    """A program in client mode that ended with a traceback."""
+    begin = 'Traceback (most recent call last):\n  File "my_project/orders.py", line 21, in count'
+    traceback = f"{begin}\n    {frame}\n{last_line}"
+    return _failed(stdout=traceback)
+
+
+def _in_the_jvm(said: str) -> Evidence:
+    """The same, with an error that Spark's JVM raised."""
+    begin = "py4j.protocol.Py4JJavaError: An error occurred while calling o71.collectToPython.\n: "
+    return _printed(f"{begin}{said}", "rows = table.collect()")
+
+
+def _failed(stdout: str = "", stderr: str = "") -> Evidence:
+    logs = tuple(_log(name, text) for name, text in (("stderr", stderr), ("stdout", stdout)) if text)
+    return Evidence(step_state="FAILED", failure_reason="Unknown Error.", driver=logs, log_uri=f"{FOLDER}/")
+
+
+def _ended(code: str, message: str, *details: ErrorDetail, **more: Any) -> Evidence:
+    """A cluster that EMR ended."""
+    return Evidence(
+        step_state="CANCELLED", cluster_state="TERMINATED_WITH_ERRORS", cluster_change_code=code,
+        cluster_change_message=message, cluster_error_details=details, log_uri=f"{FOLDER}/", **more,
+    )  # fmt: skip
+
+
+def _late(phase: str, minutes: float) -> Evidence:
+    return Evidence(timed_out_phase=phase, timed_out_seconds=60 * minutes, log_uri=f"{FOLDER}/")
+
+
+S3 = "com.amazonaws.services.s3.model.AmazonS3Exception: {said} (Service: Amazon S3; Status Code: {code})"
+SLOWER = "Please reduce your request rate."
+NO_BUCKET = "The specified bucket does not exist"
+EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
+    Kind.USER_EXCEPTION: (_printed("KeyError: 'customer_id'"),),
+    Kind.MODULE_MISSING: (_printed("ModuleNotFoundError: No module named 'polars'", "import polars"),),
+    Kind.INPUT_MISSING: (
+        _printed(
+            "pyspark.errors.exceptions.captured.AnalysisException: [PATH_NOT_FOUND] Path does not exist: "
+            "s3://my-bucket/orders/2026-11-22."
+        ),
+    ),
+    Kind.BUCKET_MISSING: (_in_the_jvm(S3.format(said=NO_BUCKET, code="404; Error Code: NoSuchBucket")),),
+    Kind.S3_ACCESS_DENIED: (_in_the_jvm(S3.format(said="Access Denied", code="403; Error Code: AccessDenied")),),
+    Kind.OUT_OF_MEMORY: (
+        _in_the_jvm(
+            f"{LOST}(executor 2 exited caused by one of the running tasks) Reason: Container killed by YARN for "
+            "exceeding physical memory limits. 6.1 GB of 6 GB physical memory used."
+        ),
+    ),
+    Kind.SPARK_SUBMIT_USAGE: (_failed(stderr="Error: Unrecognized option: --executor-memroy"),),
+    Kind.THROTTLED: (_in_the_jvm(S3.format(said=SLOWER, code="503; Error Code: SlowDown")),),
+    Kind.CAPACITY: (
+        _ended(
+            "INTERNAL_ERROR", "",
+            ErrorDetail("INTERNAL_ERROR_EC2_INSUFFICIENT_CAPACITY_AZ", "EC2 has no m5.xlarge in eu-central-1a."),
+        ),
+    ),
+    Kind.SPOT_LOST: (
+        _ended("INSTANCE_FAILURE", "All instances in the job flow are terminated", lost_spot_instances=("i-0abc",)),
+    ),
+    Kind.INSTANCE_LOST: (_ended("INSTANCE_FAILURE", "All instances in the job flow are terminated"),),
+    Kind.BOOTSTRAP: (
+        _ended(
+            "BOOTSTRAP_FAILURE", "",
+            ErrorDetail(
+                "BOOTSTRAP_FAILURE_PRIMARY_WITH_NON_ZERO_CODE", "A bootstrap action failed.",
+                ({"bootstrap-action": "1"}, {"return-code": "7"}, {"amazon-s3-path": "s3://my-bucket/setup.sh"}),
+            ),
+            bootstrap=(_log("stderr", "ERROR: No matching distribution found for polras", BOOTSTRAP),),
+        ),
+    ),
+    Kind.VALIDATION: (
+        _ended(
+            "VALIDATION_ERROR", "",
+            ErrorDetail("VALIDATION_ERROR_INSTANCE_TYPE_NOT_SUPPORTED", "m7i.xlarge is not in eu-central-1c."),
+        ),
+    ),
+    Kind.INTERNAL: (_ended("INTERNAL_ERROR", "The cluster could not be started"),),
+    Kind.TIMED_OUT: (_late("provisioning", 60), _late("queueing", 1440), _late("running", 120)),
+    Kind.CANCELLED: (Evidence(step_state="CANCELLED", log_uri=f"{FOLDER}/"), _ended("USER_REQUEST", "")),
+    Kind.UNKNOWN: (_failed(),),
+}  # fmt: skip
+
+
+def parts() -> dict[str, Callable[[], str]]:
+    said = {"java": no_java, "credentials": no_credentials, "throttled": throttled}
+    return {
+        "kinds": kinds,
+        **{f"kind {kind}": _shown(kind) for kind in Kind},
+        **{f"what is said: {name}": _block(message) for name, message in said.items()},
+    }
+
+
+def causes(kind: Kind) -> list[ProbableCause]:
+    """What the diagnosis makes of the evidence. Raises ValueError when that is another kind."""
+    found = [diagnose(evidence) for evidence in EVIDENCE[kind]]
+    if others := [str(cause.kind) for cause in found if cause.kind is not kind]:
+        raise ValueError(f"The evidence for {kind} is diagnosed as {', '.join(others)}.")
+    return found
+
+
+def kinds() -> str:
+    rows = []
+    for kind in Kind:
+        found = causes(kind)
+        begin = MEANINGS[kind].sentence.rstrip(":") if kind in MEANINGS else found[0].message
+        rows.append((f"[{code(str(kind))}](#{str(kind).lower()})", begin, _again(found)))
+    return table(("kind", "how its sentence begins", "tried again by itself"), rows)
+
+
+def _shown(kind: Kind) -> Callable[[], str]:
+    def made() -> str:
+        blocks = [f"```text\n{cause}\n```" for cause in causes(kind)]
+        return "\n\n".join([*blocks, f"Tried again by itself: {_again(causes(kind))}."])
+
+    return made
+
+
+def _again(found: list[ProbableCause]) -> str:
+    answers = dict.fromkeys(cause.retryable for cause in found)
+    if len(answers) == 1:
+        return "yes" if found[0].retryable else "no"
+    return f"yes, except: {found[-1].message}"
+
+
+def _block(message: Callable[[], str]) -> Callable[[], str]:
+    return lambda: f"```text\n{message()}\n```"
+
+
+def no_java() -> str:
+    with patch.dict(os.environ, {"JAVA_HOME": "/opt/no-such-java"}):
+        try:
+            use_java(print)
+        except JavaNotUsable as error:
+            return str(error)
+    raise ValueError("There is a Java in /opt/no-such-java, and it is taken.")
+
+
+def no_credentials() -> str:
+    return str(mapped_error(NoCredentialsError(), "s3.head_object", {"Bucket": "my-bucket"}))
+
+
+def throttled() -> str:
+    answer = {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}
+    return str(mapped_error(ClientError(answer, "ListSteps"), "emr.list_steps", {"ClusterId": "j-2AXXXXXXGAPLF"}))

@@ -1,0 +1,180 @@
+"""The settings, read from the code that takes them: environment, run config, and the cluster's description."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+from unittest.mock import patch
+
+import dagster as dg
+from pydantic import BaseModel
+
+import emr_pipelines
+from docs.tables import code, fields, table
+from emr_pipelines.assets.costs import MOST_IDLE_SHARE
+from emr_pipelines.assets.publication import AssetConfig
+from emr_pipelines.automation.executor import in_process_by_default
+from emr_pipelines.automation.orphans import Settings
+from emr_pipelines.definitions import defs
+from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT
+from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.java import NEWEST, OLDEST
+from emr_pipelines.runners.target import TARGETS, configured_runner
+from emr_pipelines.storage.address import DEFAULT_STORAGE
+
+OWN = re.compile(r"EMR_PIPELINES_[A-Z_]+")
+# a name that is read: environ.get("X"), environ["X"], environ.setdefault("X", ...), _variable("X"), setting("X")
+READ = re.compile(r'(?:environ|environment|_variable|setting)(?:\.get|\.setdefault)?[\[(]"([A-Z][A-Z_]+)"')
+
+
+class Variable(NamedTuple):
+    default: str
+    description: str
+
+
+with patch.dict(os.environ, clear=True):
+    TARGET = next(name for name, runner in TARGETS.items() if type(configured_runner()) is runner)
+    ORPHANS = Settings.read()
+ROLES = {name: str(ClusterSpec.model_fields[name].default) for name in ("service_role", "instance_profile")}
+
+# what the code reads, and only that: tests/docs holds the names against the code
+VARIABLES = {
+    "EMR_PIPELINES_TARGET": Variable(TARGET, f"Where programs run: {' or '.join(map(code, TARGETS))}."),
+    "EMR_PIPELINES_SOURCE": Variable(
+        "", "The text that `input_text` takes in and `new_text_sensor` watches; without it, the sample text."
+    ),
+    "EMR_PIPELINES_STORAGE": Variable(
+        DEFAULT_STORAGE,
+        f"Where the assets' data lives: a folder, or `s3://bucket/prefix`. On EMR `<bucket>/<deployment>/"
+        f"{DEFAULT_STORAGE}` without it.",
+    ),
+    "EMR_PIPELINES_BUCKET": Variable(
+        "", "`my-bucket` or `s3://my-bucket/prefix`: code, results and logs of programs on EMR. Needed there."
+    ),
+    "EMR_PIPELINES_DEPLOYMENT": Variable(
+        DEFAULT_DEPLOYMENT, "Keeps deployments in one account apart; one for each Dagster instance."
+    ),
+    "EMR_PIPELINES_SERVICE_ROLE": Variable(ROLES["service_role"], "The role that EMR has: its name or ARN."),
+    "EMR_PIPELINES_INSTANCE_PROFILE": Variable(ROLES["instance_profile"], "The role that the instances have."),
+    "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": Variable(
+        f"{ORPHANS.max_age_seconds / 3600:g}", "When `orphaned_clusters_sensor` ends a cluster whatever its run does."
+    ),
+    "EMR_PIPELINES_ORPHAN_DRY_RUN": Variable(
+        str(ORPHANS.dry_run).lower(), "`orphaned_clusters_sensor` only says what it would end."
+    ),
+    "EMR_PIPELINES_DAILY_BUDGET_USD": Variable(
+        "", "The check `daily_budget` of `cluster_costs` fails above so many USD a day; without it there is no budget."
+    ),
+    "EMR_PIPELINES_MOST_IDLE_SHARE": Variable(
+        f"{MOST_IDLE_SHARE:g}", "The check `idle_share` of `cluster_costs` fails above this share of a day, 0 to 1."
+    ),
+}
+OTHERS = {
+    "AWS_REGION": Variable("", "The region; `AWS_DEFAULT_REGION` and the AWS profile's count too, after it."),
+    "AWS_ENDPOINT_URL": Variable("", "Another endpoint than AWS's, such as the emulator's; the AWS SDKs read it."),
+    "AWS_ENDPOINT_URL_EMR": Variable("", "The same, for EMR alone."),
+    "JAVA_HOME": Variable(
+        "", f"The Java that Spark runs on here, {OLDEST} to {NEWEST}; without it one on the PATH, or pip's."
+    ),
+    "SPARK_LOCAL_IP": Variable("127.0.0.1", "The address that Spark here binds to."),
+    "LC_ALL": Variable("", "`C` and `POSIX` become `C.UTF-8`, else Java cannot open a path that is not ASCII."),
+    "PIP_CONFIG_FILE": Variable("", "Where pip's settings are; `REQUIREMENTS` are looked for where pip looks."),
+    "XDG_CONFIG_HOME": Variable("~/.config", "Where pip's settings are otherwise."),
+    "TERM": Variable("", "Where it is empty, `dumb` or `unknown`, progress is told in lines, not shown as a bar."),
+    "PYTHONPATH": Variable("", "Passed on to Spark's Python workers."),
+}
+
+
+def read_by_the_package() -> set[str]:
+    """The variables that the package's code reads by their names, and those of its own that it speaks of. The emulator
+    has no settings but its options; what it reads so are its steps' and its requests' environments."""
+    found: set[str] = set()
+    for path in Path(emr_pipelines.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        found |= {*OWN.findall(text), *([] if "emulator" in path.parts else READ.findall(text))}
+    return found
+
+
+def parts() -> dict[str, Callable[[], str]]:
+    return {
+        "environment": lambda: _variables(VARIABLES),
+        "other environment": lambda: _variables(OTHERS),
+        **{f"run config of {name}": _fields(model) for name, model in configs().items()},
+        "run config of the executor": executor,
+        "cluster": _fields(ClusterSpec),
+        "parts of a cluster": cluster_parts,
+    }
+
+
+def _variables(variables: dict[str, Variable]) -> str:
+    rows = [(code(name), code(found.default), found.description) for name, found in variables.items()]
+    return table(("variable", "default", "what it is"), rows)
+
+
+def _fields(model: type[BaseModel]) -> Callable[[], str]:
+    return lambda: fields(model)
+
+
+def configs() -> dict[str, type[BaseModel]]:
+    """What run config sets, by the name of the asset or resource."""
+    found: dict[str, type[BaseModel]] = {}
+    for asset in defs.assets or ():
+        function: Any = asset.op.compute_fn if isinstance(asset, dg.AssetsDefinition) else None
+        config = function.decorated_fn.__annotations__.get("config") if function else None
+        if config is not None and issubclass(config, AssetConfig):
+            found[function.name] = config
+    for name, resource in (defs.resources or {}).items():
+        if isinstance(resource, SparkRunner):
+            found |= {f"{name} with target {target}": runner for target, runner in TARGETS.items()}
+        else:
+            found[name] = type(resource)
+    return found
+
+
+EXECUTORS = {
+    "in_process": "All steps in the run's process, one after the other, with one Spark session.",
+    "multiprocess": "A process for each step, and a Spark session where programs run here.",
+}
+
+
+def executor() -> str:
+    """Which executors there are, and how many processes at once."""
+    schema: Any = in_process_by_default.config_schema
+    field = schema.as_field()
+    rows = [
+        (code(name), code("{}") if name in field.default_value else "", EXECUTORS[name])
+        for name in field.config_type.fields
+    ]
+    processes: Any = dg.multiprocess_executor.config_schema
+    most = processes.config_type.fields["max_concurrent"].description.partition(". ")[0]
+    return table(
+        ("name", "default", "what it is"), [*rows, (code("multiprocess.max_concurrent"), "one per core", f"{most}.")]
+    )
+
+
+def cluster_parts() -> str:
+    """A section for each part of a ClusterSpec, and for their parts."""
+    return "\n\n".join(
+        f"### {model.__name__}\n\n{(model.__doc__ or '').strip()}\n\n{fields(model)}" for model in parts_of(ClusterSpec)
+    )
+
+
+def parts_of(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The models that a model is made of, each once, in the order in which one meets them."""
+    found: dict[type[BaseModel], None] = {}
+    for field in model.model_fields.values():
+        for part in _models(field.annotation):
+            if part is not model:
+                found |= dict.fromkeys([part, *parts_of(part)])
+    return list(found)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
