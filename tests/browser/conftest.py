@@ -1,0 +1,178 @@
+"""An emulated account, `dagster dev` as a user starts it, and a browser before it; all gone when the tests are over."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from emr_pipelines.emulator.processes import Supervised
+from tests.browser.visitor import Visitor
+from tests.emulator.conftest import SESSION, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ViewportSize
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+BUCKET = "my-bucket"
+READY_SECONDS = 180.0  # for a process to answer, on a machine that is busy
+ENDING_SECONDS = 5.0  # then it is killed; `dagster dev` would take longer
+WINDOW: ViewportSize = {"width": 1440, "height": 900}
+FLAGS = (
+    "--no-sandbox", "--disable-gpu",  # in containers there is neither
+    # it is to talk to nobody but Dagster
+    "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+)  # fmt: skip
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("browser")
+    group.addoption("--browser-required", action="store_true", help="Fail where there is no browser, and do not skip.")
+    group.addoption(
+        "--screenshots", type=Path, metavar="DIR", help="Where to leave the pictures that the documentation shows."
+    )
+
+
+def _option(config: pytest.Config, name: str) -> Any:
+    return config.getoption(name, default=None)  # unknown where all tests are run, for then this file is read late
+
+
+@dataclass(frozen=True)
+class House:
+    """What runs: the URL of Dagster, a client of the emulator's EMR, and the folder with the source text."""
+
+    url: str
+    emr: Any
+    text: Path
+
+    def plan(self, **fault: str) -> None:
+        """What is to go wrong once in the emulated account."""
+        url = f"{self.emr.meta.endpoint_url}/_emulator/faults"
+        with urllib.request.urlopen(url, json.dumps(fault).encode(), timeout=60):  # noqa: S310 (its own address)
+            pass
+
+    def clusters(self) -> dict[str, str]:
+        """The states of all clusters there have been, by id."""
+        pages = self.emr.get_paginator("list_clusters").paginate()
+        return {found["Id"]: found["Status"]["State"] for page in pages for found in page["Clusters"]}
+
+    def step_states(self, cluster_id: str) -> list[str]:
+        """Oldest first."""
+        found = self.emr.list_steps(ClusterId=cluster_id)["Steps"]
+        return [step["Status"]["State"] for step in reversed(found)]
+
+
+@contextmanager
+def _running(folder: Path, environment: Mapping[str, str], *command: str) -> Iterator[Path]:
+    """A command, from the repository's root. It ends with all that it started, also when this process is killed.
+    Gives the file of its output."""
+    folder.mkdir()
+    process = Supervised([str(BIN / command[0]), *command[1:]], {**os.environ, **environment}, ROOT, folder)
+    end = threading.Thread(target=process.wait)
+    end.start()
+    try:
+        yield folder / "stdout"
+    finally:
+        process.tell("interrupt")
+        end.join(ENDING_SECONDS)
+        process.tell("kill")
+        end.join()
+
+
+@pytest.fixture(scope="module")
+def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    root = tmp_path_factory.mktemp("house")
+    (root / "text").mkdir()
+    for name in ("README.md", "ARCHITECTURE.md"):  # English, with words enough for the pictures
+        shutil.copy(ROOT / name, root / "text")
+    (root / "home").mkdir()
+    (root / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    account = root / "emulator.env"
+    emulator = ("emr-pipelines", "emulator", "--port", "0", "--bucket", BUCKET, "--env-file", str(account))
+    dagster = ("dagster", "dev", "-h", "127.0.0.1", "-p", str(port := _free_port()))
+    soon = ("--speed", "120", "--spark-master", "local[2]")
+    with _running(root / "emulator", {}, *emulator, *soon, "--root", str(root / "account")):
+        until(account.exists, READY_SECONDS)
+        exports = [line.removeprefix("export ").partition("=") for line in account.read_text().splitlines()]
+        environment = {
+            **{name: value for name, _, value in exports},
+            "EMR_PIPELINES_TARGET": "emr",
+            "EMR_PIPELINES_BUCKET": BUCKET,
+            "EMR_PIPELINES_SOURCE": str(root / "text"),
+            "DAGSTER_HOME": str(root / "home"),
+        }
+        with _running(root / "dagster", environment, *dagster):
+            url = f"http://127.0.0.1:{port}"
+            until(lambda: _answers(f"{url}/server_info"), READY_SECONDS)
+            _welcome(chromium, url)
+            emr = SESSION.client("emr", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="us-east-1")
+            yield House(url, emr, root / "text")
+
+
+@pytest.fixture(scope="module")
+def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """Debian's, or another that is called so; Playwright brings none."""
+
+    def missing(what: str) -> NoReturn:
+        if _option(request.config, "--browser-required"):
+            pytest.fail(what)
+        pytest.skip(what)
+
+    try:
+        from playwright.sync_api import expect, sync_playwright
+    except ModuleNotFoundError:
+        missing("Playwright is not installed; the extra 'browser' has it.")
+    path = shutil.which("chromium") or missing("There is no chromium on the PATH; apt-get install chromium.")
+    expect.set_options(timeout=60_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitor(house: House, chromium: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Visitor]:
+    """Leaves a picture of what was seen last in the test's temporary folder."""
+    page = chromium.new_page(viewport=WINDOW, locale="en-GB", timezone_id="UTC")
+    page.set_default_timeout(60_000)
+    pictures = _option(request.config, "--screenshots") or tmp_path
+    pictures.mkdir(parents=True, exist_ok=True)
+    yield Visitor(page, house.url, pictures)
+    page.screenshot(path=tmp_path / "last.png")
+    page.close()
+
+
+def _welcome(chromium: Browser, url: str) -> None:
+    """Dagster greets once, and asks for an address."""
+    page = chromium.new_page(viewport=WINDOW)
+    page.goto(url)
+    page.get_by_text("Skip", exact=True).click(timeout=1000 * READY_SECONDS)
+    page.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10):  # noqa: S310 (its own address)
+            return True
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

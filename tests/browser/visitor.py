@@ -1,0 +1,133 @@
+"""A person before Dagster's UI: what they do there, and what they then see."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+if TYPE_CHECKING:  # Playwright comes with an extra
+    from playwright.sync_api import Locator, Page
+
+RUN_SECONDS = 400.0  # a run takes some 30 on a machine that does nothing else
+TICK_SECONDS = 180.0  # a tick comes within seconds, on such a machine
+LOCATION = "emr_pipelines.definitions"
+LARGEST_PICTURE_BYTES = 150_000
+
+
+class Visitor:
+    """Everything waits until it can be seen. Where a text stands more than once on a page, one has to be visible."""
+
+    def __init__(self, page: Page, url: str, pictures: Path) -> None:
+        self.page, self._url, self._pictures = page, url, pictures
+
+    def goes_to(self, path: str) -> None:
+        self.page.goto(f"{self._url}{path}")
+
+    def follows(self, link: Locator) -> None:
+        """Without a click: messages would stay over part of the page, and a table that is renewed can swallow it."""
+        self.goes_to(str(self.sees(link).get_attribute("href")))
+
+    def finds(self, text: str | re.Pattern[str]) -> Locator:
+        """What has this text, the whole of it where it is no pattern."""
+        return self.page.get_by_text(text, exact=isinstance(text, str)).filter(visible=True)
+
+    def sees(self, what: str | re.Pattern[str] | Locator, seconds: float = 60) -> Locator:
+        from playwright.sync_api import expect
+
+        found = (self.finds(what) if isinstance(what, (str, re.Pattern)) else what).first
+        expect(found).to_be_visible(timeout=1000 * seconds)
+        return found
+
+    def picture(self, name: str, folder: Path | None = None) -> None:
+        """For the documentation, unless it is to be in another folder."""
+        from PIL import Image
+
+        path = (folder or self._pictures) / f"{name}.png"
+        self.page.mouse.move(0, 0)  # what the mouse is over looks different
+        with Image.open(BytesIO(self.page.screenshot(animations="disabled"))) as image:
+            # a palette makes it a third as large; this one has the colours of small things, too
+            palette = image.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            palette.save(path, optimize=True)
+        assert path.stat().st_size <= LARGEST_PICTURE_BYTES, path
+
+    # the graph
+
+    def opens_the_graph(self) -> None:
+        """With the assets of all groups."""
+        self.goes_to(
+            "/asset-groups/?expanded=global%40global%3Aword_count%2Cglobal%40global%3Api%2Cglobal%40global%3Aoperations"
+        )
+
+    def materializes(self, *assets: str) -> None:
+        """On the graph; then looks at the run."""
+        self.finds(assets[0]).last.click()
+        for asset in assets[1:]:
+            self.finds(asset).last.click(modifiers=["Shift"])
+        self.page.get_by_role("button", name=f"Materialize selected ({len(assets)})").click()
+        self.follows(self.page.get_by_role("link", name="View", exact=True))
+
+    # a run
+
+    def launches(self, job: str, config: str) -> None:
+        """In the launchpad; then looks at the run."""
+        self.opens_the_launchpad(job)
+        self.page.locator(".CodeMirror").click()
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.insert_text(config)
+        self.sees("No errors")
+        self.page.get_by_role("button", name="Launch Run").click()
+        self.page.wait_for_url("**/runs/*")
+
+    def opens_the_launchpad(self, job: str) -> None:
+        self.goes_to(f"/locations/{LOCATION}/jobs/{job}/playground")
+        self.sees(self.page.locator(".CodeMirror").get_by_text("resources", exact=True))
+
+    def sees_the_run(self, status: Literal["Started", "Success", "Failure", "Canceled"]) -> None:
+        from playwright.sync_api import expect
+
+        self.sees(status, RUN_SECONDS)
+        expect(self.page.get_by_role("button", name="Terminate")).to_have_count(1 if status == "Started" else 0)
+
+    def terminates_the_run(self) -> None:
+        self.page.get_by_role("button", name="Terminate").click()
+        self.page.get_by_role("dialog").get_by_role("button", name="Terminate 1 run").click()
+        self.sees_the_run("Canceled")
+
+    def sees_event(self, event: str, text: str) -> str:
+        """An event of the run with this text, once it is there; gives all that it says. `event` is what the filter of
+        the run's page takes: the page shows only the last events, and goes on to newer ones."""
+        box = self.page.get_by_placeholder("Filter…")
+        box.fill(event)
+        said: str = self.sees(re.compile(re.escape(text)), RUN_SECONDS).inner_text()
+        box.fill("")
+        box.blur()
+        return said
+
+    # an asset
+
+    def opens_picture(self, name: str) -> tuple[int, int]:
+        """Of an asset's metadata; gives width and height, of a picture that could be decoded."""
+        row = self.page.get_by_role("row").filter(has=self.page.get_by_text(name, exact=True)).last
+        row.get_by_text("[Show Markdown]").click()
+        image = self.sees(self.page.get_by_role("dialog").locator("img"))
+        width, height = image.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])")
+        return cast("int", width), cast("int", height)
+
+    def closes(self) -> None:
+        from playwright.sync_api import expect
+
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("button", name=re.compile("Close|Done")).click()
+        expect(dialog).to_have_count(0)
+
+    # a sensor
+
+    def opens_the_sensor(self, sensor: str) -> None:
+        self.goes_to(f"/locations/{LOCATION}/sensors/{sensor}")
+
+    def sees_tick(self, what_came: str) -> Locator:
+        """The row of a tick of the sensor before which we are."""
+        ticks = self.page.get_by_role("table").filter(has_text="Duration")
+        return self.sees(ticks.get_by_role("row").filter(has_text=what_came), TICK_SECONDS)
