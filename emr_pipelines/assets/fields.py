@@ -17,6 +17,8 @@ SETTINGS: dict[Any, Any] = {
 }  # fmt: skip
 COLUMNS = {bool: "bool", int: "int", float: "float", str: "string"}  # what else a cell holds is shown as JSON
 SCALARS = (bool, int, float, str, type(None))
+SHOWN_ROWS = 1_000
+SHOWN_CHARACTERS = 20_000
 SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"  # in a parquet file's footer; has the columns' comments
 
 
@@ -66,20 +68,33 @@ def settings_of(kind: type[Any], given: frozenset[str] = frozenset(), path: str 
 
 def metadata_of(result: Any) -> dict[str, Any]:
     """The fields of a result, as Dagster shows them best: numbers are plotted, rows are tables, `row_count` is
-    Dagster's own."""
+    Dagster's own. What is large is cut, for all of it goes into the event log: tables to SHOWN_ROWS, and texts and JSON
+    to SHOWN_CHARACTERS; `<name>_left_out` says how much of it that is."""
     found: dict[str, Any] = {}
     for name, member in members_of(type(result)).items():
         value, row = getattr(result, name), _row_of(member.hint)
         if row is not None and value is not None:
-            records = [dg.TableRecord(_cells(item)) for item in value]
+            records = [dg.TableRecord(_cells(item)) for item in value[:SHOWN_ROWS]]
             found[name] = dg.MetadataValue.table(records, schema=table_schema(row))
+            if len(value) > SHOWN_ROWS:
+                found[f"{name}_left_out"] = f"{len(value) - SHOWN_ROWS:,} of {len(value):,} rows"
         elif name == "row_count" and isinstance(value, int):
             found["dagster/row_count"] = value
         elif isinstance(value, SCALARS):
-            found[name] = value
+            found |= _shortened(name, value) if isinstance(value, str) else {name: value}
         else:
-            found[name] = dg.MetadataValue.json(dataclasses.asdict(result)[name])
+            plain = dataclasses.asdict(result)[name]
+            text = json.dumps(plain)
+            short = len(text) <= SHOWN_CHARACTERS
+            found |= {name: dg.MetadataValue.json(plain)} if short else _shortened(name, text)
     return found
+
+
+def _shortened(name: str, text: str) -> dict[str, Any]:
+    if len(text) <= SHOWN_CHARACTERS:
+        return {name: text}
+    left_out = f"{len(text) - SHOWN_CHARACTERS:,} of {len(text):,} characters"
+    return {name: text[:SHOWN_CHARACTERS], f"{name}_left_out": left_out}
 
 
 def table_schema(row: type[Any]) -> dg.TableSchema:

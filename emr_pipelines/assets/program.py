@@ -12,7 +12,14 @@ import dagster as dg
 
 from emr_pipelines.assets.checks import Verdict, check_specs, outcome_of
 from emr_pipelines.assets.fields import members_of, metadata_of, parquet_schema, settings_of
-from emr_pipelines.assets.publication import AssetEvents, audited, code_version, mistakes_as_failures, publish
+from emr_pipelines.assets.publication import (
+    OF_PUBLICATION,
+    AssetEvents,
+    audited,
+    code_version,
+    mistakes_as_failures,
+    publish,
+)
 from emr_pipelines.errors import InvalidValue, NotMaterialized
 from emr_pipelines.programs import text, wire
 from emr_pipelines.runners.base import SparkRunner
@@ -63,6 +70,7 @@ def program_asset(
     params_type, result_type = wire.annotation_of(program, "params"), wire.annotation_of(program, "return")
     sources = {name: _source(asset) for name, asset in (reads or {}).items()}
     given = _given(params_type, list(sources), writes, partition)
+    _refuse_results(result_type, bool(writes))
     _refuse_options(options, partition, given)
     stored = bool(writes) or any(not source.uri for source in sources.values())
     settings = settings_of(params_type, frozenset(given))
@@ -98,7 +106,8 @@ def program_asset(
                 for name, source in sources.items():
                     members[name] = _read(context, spark, storage, source, many=_is_tuple(given[name]))
                 if partition:
-                    members[partition] = _window(context) if _is_tuple(given[partition]) else context.partition_key
+                    key_alone = str.__str__(context.partition_key)  # of several dimensions, it is of a class of its own
+                    members[partition] = _window(context) if _is_tuple(given[partition]) else key_alone
                 if version:
                     members[writes] = version.uri
                 params = wire.decode(params_type, None if params_type is type(None) else members, "config")
@@ -167,6 +176,17 @@ def _given(params_type: type[Any], reads: list[str], writes: str, partition: str
             raise InvalidValue(f"The type of {params_type.__name__}.{name}, in {option},", hint, shown)
         given[name] = hint
     return given
+
+
+def _refuse_results(result_type: type[Any], stored: bool) -> None:
+    """Raises InvalidValue."""
+    members = members_of(result_type)
+    for name in sorted(OF_PUBLICATION & set(members) if stored else ()):
+        allowed = f"any other name, for {', '.join(sorted(OF_PUBLICATION))} are metadata of what is published"
+        raise InvalidValue(f"A field of {result_type.__name__}", name, allowed)
+    if "digest" in members and members["digest"].hint not in (str, str | None):
+        allowed = "str, for it is the data version"
+        raise InvalidValue(f"The type of {result_type.__name__}.digest", members["digest"].hint, allowed)
 
 
 def _refuse_options(options: Mapping[str, Any], partition: str, given: Mapping[str, Any]) -> None:

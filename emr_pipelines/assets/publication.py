@@ -14,6 +14,7 @@ from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, S
 from emr_pipelines.runners.failures import failure_of
 from emr_pipelines.storage import Storage, Version
 
+OF_PUBLICATION = frozenset({"unchanged", "version", "path"})  # metadata of all that is published
 OWNERS = ["team:data-engineering"]
 AssetEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]
 
@@ -95,6 +96,7 @@ def publish(
 
     Raises AuditFailed, with the pointer unmoved, when one did.
     """
+    shown = dg.DataVersion(data_version)
     yield from audited(context, checks)
     place = place or context.asset_key
     before = storage.latest(place)
@@ -110,11 +112,11 @@ def publish(
         if pruned:
             context.log.info(f"Deleted {len(pruned)} old versions: {', '.join(pruned)}.")
     yield dg.MaterializeResult(
-        data_version=dg.DataVersion(data_version),
+        data_version=shown,
         metadata={
             **metadata,
             "unchanged": same_as is not None,
             "version": published.version,
-            "path": path_of(published.uri),
+            "path": path_of(published.uri),  # OF_PUBLICATION are these three
         },
     )

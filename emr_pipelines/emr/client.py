@@ -6,12 +6,15 @@ import math
 import os
 import threading
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
+from botocore.session import Session as CoreSession
+from botocore.utils import parse_timestamp
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from emr_pipelines.emr.clock import Clock, SystemClock
@@ -176,7 +179,7 @@ class Aws:
                     user_agent_extra="emr_pipelines",
                 )
                 try:
-                    self._session = self._session or boto3.session.Session(region_name=self._region)
+                    self._session = self._session or _session(self._region)
                     # prices and roles are served from one place
                     where = {"region_name": "us-east-1"} if service in ("pricing", "iam") else {}
                     self._clients[key] = self._session.client(service, config=config, **where)
@@ -186,6 +189,18 @@ class Aws:
                         raise
                     raise mapped from error
             return self._clients[key]
+
+
+def _session(region: str | None) -> Any:
+    """One whose answers tell times in UTC. boto3's are in this machine's zone, where their day may be another."""
+    core = CoreSession()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_in_utc)
+    return boto3.session.Session(region_name=region, botocore_session=core)
+
+
+def _in_utc(told: Any) -> datetime:
+    time: datetime = parse_timestamp(told)
+    return time.astimezone(timezone.utc)
 
 
 def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, Any]]:

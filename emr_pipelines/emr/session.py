@@ -12,7 +12,7 @@ from typing import Literal
 from emr_pipelines.emr import links
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
-from emr_pipelines.emr.cost import Bill, bill
+from emr_pipelines.emr.cost import NOTHING_OBSERVED, Bill, Observed, bill
 from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
 from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
 from emr_pipelines.emr.logs import Logs
@@ -20,7 +20,15 @@ from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.emr.states import ENDED, STEP_UNFINISHED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, StepState
+from emr_pipelines.emr.states import (
+    ENDED,
+    STEP_UNFINISHED,
+    STEP_WORTH_ATTACHING,
+    TAKES_STEPS,
+    UP,
+    ClusterState,
+    StepState,
+)
 from emr_pipelines.emr.steps import AddedStep, Step, Steps
 from emr_pipelines.emr.watch import Deadlines, End, Hint, Watch, stop
 from emr_pipelines.errors import AwsError, ClusterFailed, RequestRefused
@@ -79,7 +87,7 @@ class Session:
         self.on_cluster_id: Callable[[str], None] = lambda _: None
         self._key = scope.key
         self._launched = False
-        self._told_to_end: float | None = None
+        self._observed: Observed = NOTHING_OBSERVED
         self._launching = ""  # the name of a cluster whose id is not known yet
         self.cluster_id: str | None = None
 
@@ -150,7 +158,7 @@ class Session:
         ended = step.ended.timestamp() if step.ended else 0.0
         if terminate and waits:
             with suppress(AwsError):  # the runner does so again, and says when it cannot
-                self._told_to_end = self._aws.clock.now()
+                self._ends_now()
                 self._clusters.terminate(cluster_id)
         what = f"Waiting for the logs of step {step.id}"
         with self.report(what, at_most_seconds=waits) as work:
@@ -194,7 +202,7 @@ class Session:
         if self.cluster_id is None:
             return None
         page, cluster_id = self.page, self.cluster_id
-        self._told_to_end = self._told_to_end or self._aws.clock.now()
+        self._ends_now()
         self._clusters.terminate(cluster_id)
         cluster = self._clusters.confirm_ended(cluster_id, report=self.report)
         self.cluster_id = None
@@ -210,7 +218,7 @@ class Session:
 
     def bill(self, cluster_id: str, prices: Mapping[str, float]) -> tuple[Bill, dict[str, list[str]]]:
         """What a cluster cost, and the ids of its steps by the first word of their names, which says whose they are."""
-        found = bill(self._aws, cluster_id, prices, look_up=not prices, told_to_end=self._told_to_end)
+        found = bill(self._aws, cluster_id, prices, look_up=not prices, observed=self._observed)
         by_label: dict[str, list[str]] = {}
         for step_id, name in found.step_names.items():
             by_label.setdefault(name.partition(" ")[0], []).append(step_id)
@@ -296,7 +304,12 @@ class Session:
         with_room = [key for key, unfinished in waiting.items() if unfinished < self._spec.step_concurrency]
         return next(iter(with_room), free) or min(waiting, key=lambda key: waiting[key])
 
+    def _ends_now(self) -> None:
+        self._observed = replace(self._observed, told_to_end=self._observed.told_to_end or self._aws.clock.now())
+
     def _on_cluster(self, cluster: Cluster) -> None:
+        if cluster.state is ClusterState.BOOTSTRAPPING:
+            self._observed = replace(self._observed, bootstrapping=self._aws.clock.now())
         if cluster.state in UP and cluster.created and self._launched:  # who found it need not say so again
             ready = cluster.ready or datetime.fromtimestamp(self._aws.clock.now(), timezone.utc)
             seconds = (ready - cluster.created).total_seconds()

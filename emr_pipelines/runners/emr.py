@@ -23,7 +23,7 @@ from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
 from emr_pipelines.runners.base import ParamsT, ResultT
-from emr_pipelines.runners.billing import end_and_bill, label_of
+from emr_pipelines.runners.billing import end_and_bill, label_of, partition_of
 from emr_pipelines.runners.companions import Companions
 from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.failures import failures
@@ -54,6 +54,7 @@ class EmrSparkRunner(EmrSettings):
     _companions: Companions | None = PrivateAttr(default=None)
     _bars: Bars | None = PrivateAttr(default=None)
     _inputs: list[Inputs] = PrivateAttr(default_factory=list)
+    _partitions: dict[str, str | None] = PrivateAttr(default_factory=dict)
     _sharing: Any = PrivateAttr(default_factory=threading.Lock)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
@@ -114,7 +115,7 @@ class EmrSparkRunner(EmrSettings):
             return list(sources)
         with failures(context, self.retries, self.retry_delay_seconds):
             paths = [Path(path) for path in find(here)]
-            inputs = copy_inputs(self._place(), paths, self._reporter(context.log))
+            inputs = copy_inputs(self._place(), here, paths, self._reporter(context.log))
             self._inputs.append(inputs)
             context.log.info(f"Copied {inputs.copied} of {len(paths)} files of {', '.join(here)} to {inputs.folder}.")
             return [inputs.folder, *(source for source in sources if source not in here)]
@@ -138,12 +139,12 @@ class EmrSparkRunner(EmrSettings):
             elif companions is not None and companions.may_come():
                 log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
             else:
-                end_and_bill(session, self.prices, context.instance, log)
+                end_and_bill(session, self.prices, context.instance, log, self._partitions)
         except Exception as error:  # noqa: BLE001 (what the steps came to stands; the idle timeout is behind this)
             log.warning(f"The run's cluster, if it has one, ends when it is idle: {error}")
         finally:
             self._shared = self._companions = self._built = None
-            self._inputs = []
+            self._inputs, self._partitions = [], {}
             if self._bars is not None:
                 self._bars.close()
                 self._bars = None
@@ -270,6 +271,7 @@ class EmrSparkRunner(EmrSettings):
             if self.scope != "asset":
                 self._shared = session
         session.say, session.report = context.log.info, self._reporter(context.log)
+        self._partitions[label_of(context)] = partition_of(context)
         if self.scope != "asset":
             self._companions = Companions.of(context, EmrSparkRunner)
             if self.scope == "run":
@@ -280,7 +282,7 @@ class EmrSparkRunner(EmrSettings):
             yield session
         finally:
             if self.scope == "asset":
-                end_and_bill(session, self.prices, context.instance, context.log)
+                end_and_bill(session, self.prices, context.instance, context.log, self._partitions)
 
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
         chain = first_attempt(context)

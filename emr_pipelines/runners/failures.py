@@ -77,15 +77,16 @@ def package_of(program: Callable[..., Any]) -> str:
     return program.__module__.partition(".")[0]
 
 
-def _as_remote(error: BaseException) -> Any:
+def _as_remote(error: BaseException, seen: tuple[BaseException, ...] = ()) -> Any:
     from emr_pipelines.emr.raised import RemoteException
 
+    cause = error.__cause__ if error.__cause__ not in (error, *seen) else None  # causes can go in circles
     stack = tuple(traceback.format_tb(error.__traceback__))
     return RemoteException(
         name=type(error).__name__,
         message="".join(traceback.format_exception_only(type(error), error)),
         stack=stack,
-        cause=_as_remote(error.__cause__) if error.__cause__ else None,
+        cause=_as_remote(cause, (error, *seen)) if cause else None,
     )
 
 

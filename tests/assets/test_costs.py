@@ -150,6 +150,9 @@ def test_a_budget_cannot_be_kept_when_a_price_is_not_known() -> None:
 
 def test_idleness_is_weighed_by_what_it_cost() -> None:
     idle = replace(ENTRY, cluster_id="j-2", idle_share=1.0, instance_seconds=2400.0)
+    assert checked(ENTRY, replace(idle, idle_share=None))["idle_share"][1].startswith(
+        f"{YESTERDAY}: 19 %"
+    )  # 1800 / 9600
     assert checked(ENTRY, idle)["idle_share"] == (True, f"{YESTERDAY}: 44 %; allowed: 50 %")  # (1800 + 2400) / 9600
     assert not checked(ENTRY, idle, most_idle=0.4)["idle_share"][0]
     assert checked(replace(ENTRY, idle_share=None))["idle_share"][0]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from emr_pipelines.assets.fields import SHOWN_CHARACTERS, SHOWN_ROWS, metadata_of
 from emr_pipelines.assets.program import program_asset
 from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.runners.base import SparkRunner
@@ -77,6 +78,13 @@ class WindowParams:
 @dataclass(frozen=True)
 class Found:
     words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Large:
+    rows: tuple[Square, ...]
+    note: str
+    nested: dict[str, Any]
 
 
 def squares(spark: SparkSession, params: SquaresParams) -> SquaresResult:
@@ -263,6 +271,17 @@ def empty(spark: Any, params: Empty) -> Empty:  # noqa: ARG001
 def nothing(spark: Any, params: None) -> None: ...
 
 
+def test_what_is_large_is_cut_for_the_event_log() -> None:
+    result = Large(tuple(Square(n, n) for n in range(2_345)), "x" * 30_000, {"a": ["y" * 30_000]})
+    found = metadata_of(result)
+    assert len(found["rows"].records) == SHOWN_ROWS
+    assert found["rows_left_out"] == "1,345 of 2,345 rows"
+    assert len(found["note"]) == len(found["nested"]) == SHOWN_CHARACTERS
+    assert found["note_left_out"] == "10,000 of 30,000 characters"
+    assert found["nested_left_out"] == "10,011 of 30,011 characters"
+    assert metadata_of(Found(("a",))) == {"words": dg.MetadataValue.json(("a",))}
+
+
 def test_parameters_are_described_settings(dagster: dg.DagsterInstance) -> None:
     asset = program_asset(show)
     schema: Any = asset.op.config_schema.config_type
@@ -348,6 +367,20 @@ def disagrees(spark: Any, params: Disagrees) -> None: ...
 def unknown(spark: Any, params: Unknown) -> None: ...
 
 
+@dataclass(frozen=True)
+class Numbered:
+    digest: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    path: str
+
+
+def numbered(spark: Any, params: DayParams) -> Numbered: ...  # type: ignore[empty-body]
+def placed(spark: Any, params: DayParams) -> Placed: ...  # type: ignore[empty-body]
+
+
 class Holder:
     @staticmethod
     def method(spark: Any, params: SumParams) -> None: ...
@@ -387,6 +420,8 @@ COLOURS = dg.StaticPartitionsDefinition(["red", "a/b:c"])
             {"partitions_def": DAILY, "partition": "day", "backfill_policy": dg.BackfillPolicy.single_run()},
             r"backfill_policy is .*; allowed: BackfillPolicy.multi_run\(1\), for a run publishes one partition",
         ),
+        (numbered, {}, "The type of Numbered.digest is <class 'int'>; allowed: str, for it is the data version"),
+        (placed, {"writes": "output"}, "A field of Placed is 'path'; allowed: any other name, for path, unch"),
         (squares, {"group": "g"}, "An option of program_asset is 'group'; allowed: .*, group_name, .*"),
         (squares, {"ins": {}}, "An option of program_asset is 'ins'; allowed: "),
         (squares, {"key": "a", "name": "b"}, "key is 'a'; allowed: a key, or a name and a key_prefix"),
@@ -494,6 +529,15 @@ def test_a_partition_is_published_on_its_own(dagster: dg.DagsterInstance, tmp_pa
     assert storage.latest(dg.AssetKey("write_day")) is None
     assert storage.latest(dg.AssetKey("plain")) is not None
     assert failure(run([day], dagster, tmp_path)).startswith("The partition of write_day is None; allowed: exactly one")
+
+
+def test_a_partition_may_be_of_two_dimensions(dagster: dg.DagsterInstance, tmp_path: Path) -> None:
+    both = dg.MultiPartitionsDefinition({"colour": COLOURS, "day": DAILY})
+    asset = program_asset(write_day, writes="output", partition="day", partitions_def=both)
+    key = dg.MultiPartitionKey({"colour": "red", "day": "2026-01-02"})
+    result = run([asset], dagster, tmp_path, partition=key)
+    (event,) = result.asset_materializations_for_node("write_day")
+    assert event.metadata["words"].value == ["red|2026-01-02"]
 
 
 def test_one_parameter_takes_one_partition(dagster: dg.DagsterInstance, tmp_path: Path) -> None:

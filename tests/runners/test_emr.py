@@ -192,6 +192,22 @@ def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> Non
     assert [line for line in bed.log if line.startswith("Copied 0 of 2 files")]
 
 
+def test_folders_that_are_named_for_a_partition_are_kept(bed: Bed, tmp_path: Path) -> None:
+    """Also where there is one of them only: a reader has a column for it."""
+    file = tmp_path / "orders" / "day=2026-01-01" / "part-0.parquet"
+    file.parent.mkdir(parents=True)
+    file.write_text("rows")
+
+    def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> list[list[str]]:
+        sources = [str(tmp_path / "orders"), f"{tmp_path}/orders/day=*/*.parquet", str(file)]
+        return [spark.bring(context, [source], lambda _: [str(file)]) for source in sources]
+
+    (folder,), (globbed,), (alone,) = bed.materialize(bring)
+    assert folder == globbed != alone
+    assert bed.account.objects.read(f"{folder}/day=2026-01-01/part-0.parquet") == b"rows"
+    assert bed.account.objects.read(f"{alone}/part-0.parquet") == b"rows"
+
+
 def test_a_failure_names_files_as_they_are_called_here(bed: Bed, tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     file = tmp_path / "text" / "b.txt"
@@ -780,6 +796,29 @@ def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(bed: Bed) -> N
     assert isinstance(idle, float)
     assert 0 < idle < 0.5
     assert "data:image/png;base64," in str(observation.metadata["timeline"].value)
+
+
+def test_what_a_partition_cost_is_seen_on_it(bed: Bed) -> None:
+    days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
+
+    @dg.asset(partitions_def=days)
+    def daily(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+        spark.run(context, add_up, PARAMS)
+
+    runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False)
+    result = dg.materialize([daily], resources={"spark": runner}, instance=bed.instance, partition_key="monday")
+    assert result.success
+    (event,) = bed.instance.fetch_observations(dg.AssetKey("daily"), limit=2).records
+    assert event.partition_key == "monday"
+
+
+def test_an_event_log_that_is_ill_fails_no_good_step(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(dg.DagsterInstance, "report_runless_asset_event", fail)
+    assert bed.run(scope="asset") == Total(6)
+    assert any("could not be noted on its assets: the disk is full" in line for line in bed.log)
 
 
 def test_a_timeline_that_cannot_be_drawn_is_left_out(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
