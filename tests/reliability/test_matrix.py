@@ -42,7 +42,8 @@ class StagedClock(Clock):
         self._plan()
 
     def _plan(self) -> None:
-        if self.fault and self.stage in self._stages():
+        of_the_run = threading.current_thread() is threading.main_thread()
+        if of_the_run and self.fault and self.stage in self._stages():
             self.emulator.faults.add([self.fault])
             self.fault = None
 
