@@ -1,4 +1,4 @@
-"""What docs/cloudformation.yaml allows to whom, for the page that explains it and the tests that hold it to the code."""
+"""What docs/cloudformation.yaml allows to whom: for the page about it, and for the tests that hold it to the code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWN_TAG = {  # conditions, in words
 }
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML with CloudFormation's short forms: `!Ref a` is {"Ref": "a"}, `!If [...]` is {"Fn::If": [...]}."""
 
 
@@ -51,8 +51,8 @@ def template() -> dict[str, Any]:
 
 
 def resolved(value: Any, names: Mapping[str, str]) -> Any:
-    """A part of the template with its references replaced. names: what each parameter, resource and `resource.Attribute`
-    is. Raises KeyError for one that is not in it."""
+    """A part of the template with its references replaced. names: what each parameter, resource and
+    `resource.Attribute` is. Raises KeyError for one that is not in it."""
     if isinstance(value, list):
         return [resolved(part, names) for part in value]
     if not isinstance(value, dict):

@@ -44,6 +44,8 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
 CLUSTER_TAG = "emr_pipelines/cluster_id"
+# without it a service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances
+FOR_SERVICE_ROLE = {"for-use-with-amazon-emr-managed-policies": "true"}
 
 
 class EmrSparkRunner(EmrSettings):
@@ -306,7 +308,12 @@ class EmrSparkRunner(EmrSettings):
             Scope(kind, key, self.pool_size),
             place.base,
             deployment_name(),
-            {**tags, "emr_pipelines:deployment": deployment_name(), "emr_pipelines:spec": spec.digest},
+            {
+                **tags,
+                "emr_pipelines:deployment": deployment_name(),
+                "emr_pipelines:spec": spec.digest,
+                **FOR_SERVICE_ROLE,
+            },
             self.deadlines(),
         )
 
