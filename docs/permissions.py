@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import yaml
 from docs.tables import code, table
 
 TEMPLATE = Path(__file__).with_name("cloudformation.yaml")
-DAGSTER, INSTANCES = "DagsterPolicy", "InstancePolicy"
+DAGSTER, INSTANCES = ("DagsterPolicy", "DagsterObjectsPolicy"), ("InstancePolicy",)
 SHOWN = {  # as the page writes them
     "BucketName": "<bucket>", "Prefix": "<prefix>/", "Deployment": "<deployment>", "AWS::Partition": "aws",
     "AWS::AccountId": "<account>", "AWS::URLSuffix": "amazonaws.com", "ServiceRole": "<service role>",
     "InstanceRole": "<instance role>", "InstanceProfile": "<instance profile>",
 }  # fmt: skip
+# the page says once where all keys are
+LEFT_OUT = re.compile(r"^(arn:aws:(s3:::|elasticmapreduce:\*:<account>:))?(<bucket>/)?(<prefix>/<deployment>/)?")
 OWN_TAG = {  # conditions, in words
     "StringEquals elasticmapreduce:RequestTag/emr_pipelines:deployment": "the tag that it asks for is its own",
     "StringEquals elasticmapreduce:ResourceTag/emr_pipelines:deployment": "the cluster has its tag",
@@ -68,12 +70,13 @@ def resolved(value: Any, names: Mapping[str, str]) -> Any:
     return {key: resolved(inner, names) for key, inner in value.items()}
 
 
-def statements(resource: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The statements of one of the template's policies; actions and resources are lists."""
-    document = template()["Resources"][resource]["Properties"]["PolicyDocument"]
+def statements(policies: Sequence[str], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The statements of some of the template's policies; actions and resources are lists."""
+    resources = template()["Resources"]
     return [
         {**statement, **{key: _listed(statement[key]) for key in ("Action", "Resource")}}
-        for statement in resolved(document, names)["Statement"]
+        for policy in policies
+        for statement in resolved(resources[policy]["Properties"]["PolicyDocument"], names)["Statement"]
     ]
 
 
@@ -84,25 +87,27 @@ def parts() -> dict[str, Callable[[], str]]:
     }
 
 
-def _permissions(resource: str) -> str:
+def _permissions(policies: Sequence[str]) -> str:
     names = {**SHOWN, **{f"{name}.Arn": SHOWN[name] for name in SHOWN if name.endswith(("Role", "Profile"))}}
-    return table(("to", "may", "on", "if"), map(_row, statements(resource, names)))
+    return table(("to", "may", "on", "if"), map(_row, statements(policies, names)))
 
 
 def _row(statement: Mapping[str, Any]) -> tuple[str, ...]:
     conditions = [
-        OWN_TAG.get(f"{operator} {key}") or f"{code(key)} is {code(value)}"
+        OWN_TAG.get(f"{operator} {key}") or f"{code(key)} is {_short(_listed(value), ' or ')}"
         for operator, tested in statement.get("Condition", {}).items()
         for key, value in tested.items()
     ]
     return (
         re.sub(r"(?<!^)([A-Z])", lambda found: f" {found[1].lower()}", statement["Sid"]),
-        ", ".join(map(code, statement["Action"])),
-        ", ".join(
-            code(re.sub(r"^arn:aws:(s3:::|elasticmapreduce:\*:<account>:)", "", one)) for one in statement["Resource"]
-        ),
+        _short(statement["Action"]),
+        _short(statement["Resource"]),
         "; ".join(conditions),
     )
+
+
+def _short(texts: Iterable[str], between: str = ", ") -> str:
+    return between.join(code(LEFT_OUT.sub("", text)) for text in texts)
 
 
 def _listed(value: Any) -> list[Any]:

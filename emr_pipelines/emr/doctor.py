@@ -266,15 +266,14 @@ def _on_s3(patient: Patient, folder: str) -> Finding:
         name, prefix = split_uri(folder)
     except InvalidValue as error:
         return _wrong(str(error))
-    aws = patient.aws
+    aws, key = patient.aws, join(prefix, f"doctor-{uuid.uuid4().hex}").lstrip("/")
     try:
-        answer = aws.call("s3", "list_objects_v2", Bucket=name, Prefix=f"{prefix}/".lstrip("/"), MaxKeys=1)
+        answer = aws.call("s3", "list_objects_v2", Bucket=name, Prefix=key, MaxKeys=1)
     except NotFound:
         return _missing(f"there is no bucket {name!r}", f"Create it with aws s3 mb s3://{name}, or set another.")
     except AccessDenied as error:
         return _wrong(f"{error}", f"Allow s3:ListBucket on {name} for it, or choose a bucket of this account.")
     in_region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
-    key = join(prefix, f"doctor-{uuid.uuid4().hex}").lstrip("/")
     try:
         aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"")
         aws.call("s3", "delete_object", Bucket=name, Key=key)

@@ -160,6 +160,7 @@ def pack(
     wire.round_trip(takes, params)
     encoded = wire.encode(params)
     refuse_known(f"The parameters of {name}", encoded)
+    refuse_known(f"The submission of {name}", [dict(how.conf), how.jars, how.files, how.queue])
     requirements = requirements_of(program) if how.ship_dependencies else ()
     if how.ship_dependencies:
         _refuse_dagster(program, requirements)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 from pydantic import PrivateAttr
 
+from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
@@ -93,6 +94,7 @@ class EmrSparkRunner(EmrSettings):
         from emr_pipelines.emr.watch import Hint
 
         with failures(context, self.retries, self.retry_delay_seconds):
+            refuse_known(f"The step {step.name!r}", step.request())  # before there is a cluster
             digest = digest_of([*_asked_by(context), step.request()])
             prefix = f"{label_of(context)} {step.name} {digest}."
             with self._session(context, digest) as session:

@@ -114,9 +114,10 @@ class Failed(Exception):
         self.data = data
 
 
-@pytest.fixture
-def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    with Emulator(tmp_path / "emulator", clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED) as emulator:
+@contextmanager
+def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    """A bed, and afterwards no cluster that is left, but a pool's."""
+    with Emulator(folder, clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED) as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)
         emulator.create_bucket(BUCKET)
@@ -128,3 +129,9 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
         clock.emulator.advance(0)
         left = [cluster for cluster in emulator.clusters() if str(cluster.state) not in map(str, ENDED)]
         assert all(cluster.name.startswith("emr-pipelines/default/pool/") for cluster in left)
+
+
+@pytest.fixture
+def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    with made(tmp_path / "emulator", monkeypatch) as bed:
+        yield bed
