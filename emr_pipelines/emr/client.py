@@ -18,6 +18,7 @@ from botocore.utils import parse_timestamp
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from emr_pipelines.emr.clock import Clock, SystemClock
+from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.errors import (
     AccessDenied,
     AwsError,
@@ -154,15 +155,16 @@ class Aws:
             if isinstance(answer, dict) and "Body" in answer:
                 answer["Body"] = answer["Body"].read()
         except NOT_SENT as error:
-            raise Unreachable(f"{service}.{operation} did not reach AWS: {error}") from error
+            raise Unreachable(masked(f"{service}.{operation} did not reach AWS: {error}")) from _shown(error)
         except Exception as error:
             mapped = mapped_error(error, f"{service}.{operation}", request)
             if mapped is None:
                 raise
             self._answered = self._answered or not isinstance(mapped, Unreachable)
             if once and isinstance(mapped, Unreachable):
-                raise ResponseLost(f"The answer to {service}.{operation} was lost: {error}", mapped.code) from error
-            raise mapped from error
+                lost = masked(f"The answer to {service}.{operation} was lost: {error}")
+                raise ResponseLost(lost, mapped.code) from _shown(error)
+            raise mapped from _shown(error)
         self._answered = True
         return answer
 
@@ -187,7 +189,7 @@ class Aws:
                     mapped = mapped_error(error, f"A client of {service}", {})
                     if mapped is None:
                         raise
-                    raise mapped from error
+                    raise mapped from _shown(error)
             return self._clients[key]
 
 
@@ -214,8 +216,18 @@ def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, An
         marker = {"Marker": page["Marker"]}
 
 
-def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:  # noqa: PLR0911 (one per kind)
-    """What an exception of boto3 is here; None when it is not boto3's."""
+def _shown(error: Exception) -> Exception | None:
+    """What Dagster prints as the cause of an error of ours; nothing when there is a secret in it."""
+    return error if masked(str(error)) == str(error) else None
+
+
+def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:
+    """What an exception of boto3 is here, without secrets; None when it is not boto3's."""
+    mapped = _mapped_error(error, what, request)
+    return type(mapped)(masked(str(mapped)), mapped.code) if mapped else None
+
+
+def _mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:  # noqa: PLR0911 (one per kind)
     if isinstance(error, boto3.exceptions.S3UploadFailedError) and isinstance(error.__context__, boto.ClientError):
         error = error.__context__
     about = ", ".join(

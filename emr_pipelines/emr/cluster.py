@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from emr_pipelines.emr.client import Aws, emr_pages
+from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.errors import RequestRefused, ResponseLost
@@ -63,8 +64,10 @@ class Clusters:
         """Launch a cluster and return its id.
 
         RunJobFlow knows no client token: when its answer is lost, the cluster is looked for by its name, which must
-        therefore be no other's, and launched again only if it is not there.
+        therefore be no other's, and launched again only if it is not there. Raises CannotTravel for a request with a
+        secret in it.
         """
+        refuse_known(f"The cluster {request['Name']!r}", request)
         found: str | None = None
         while found is None:
             try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.emr.objects import join, split_uri
 from emr_pipelines.emr.place import base_uri
 from emr_pipelines.emr.report import Reporter, no_report
@@ -148,7 +149,7 @@ def region(patient: Patient) -> Finding:
 
 def emr(patient: Patient) -> Finding:
     where = patient.setting("AWS_ENDPOINT_URL_EMR") or patient.setting("AWS_ENDPOINT_URL")
-    at = f" at {where}, which AWS_ENDPOINT_URL says" if where else ""
+    at = f" at {masked(where)}, which AWS_ENDPOINT_URL says" if where else ""
     try:
         page = patient.aws.call("emr", "list_clusters", ClusterStates=sorted(map(str, ACTIVE)))
     except AccessDenied as error:
@@ -259,20 +260,20 @@ def _of_error(name: str, error: EmrPipelinesError) -> Finding:
 
 
 def _on_s3(patient: Patient, folder: str) -> Finding:
-    """A folder on S3: its bucket is there, is where EMR is, and an object can be written below it and deleted."""
+    """A folder on S3: its bucket is there, is where EMR is, and below it objects can be listed, written and deleted.
+    Nothing is asked of the bucket as a whole, which who may use this folder alone need not be allowed."""
     try:
         name, prefix = split_uri(folder)
     except InvalidValue as error:
         return _wrong(str(error))
-    aws = patient.aws
+    aws, key = patient.aws, join(prefix, f"doctor-{uuid.uuid4().hex}").lstrip("/")
     try:
-        answer = aws.call("s3", "head_bucket", Bucket=name)
+        answer = aws.call("s3", "list_objects_v2", Bucket=name, Prefix=key, MaxKeys=1)
     except NotFound:
         return _missing(f"there is no bucket {name!r}", f"Create it with aws s3 mb s3://{name}, or set another.")
     except AccessDenied as error:
-        return _wrong(f"{error}", f"Allow s3:ListBucket on {name}, or choose a bucket of this account.")
-    in_region = answer.get("BucketRegion", "")
-    key = join(prefix, f"doctor-{uuid.uuid4().hex}").lstrip("/")
+        return _wrong(f"{error}", f"Allow s3:ListBucket on {name} for it, or choose a bucket of this account.")
+    in_region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
     try:
         aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"")
         aws.call("s3", "delete_object", Bucket=name, Key=key)

@@ -15,6 +15,7 @@ from typing import Any
 from emr_pipelines.emr.artifacts import Artifacts, code_archive, requirements_of
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.dependencies import Dependencies
+from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.steps import DeployMode, Step, spark_submit
@@ -158,6 +159,8 @@ def pack(
     wire.annotation_of(program, "return")
     wire.round_trip(takes, params)
     encoded = wire.encode(params)
+    refuse_known(f"The parameters of {name}", encoded)
+    refuse_known(f"The submission of {name}", [dict(how.conf), how.jars, how.files, how.queue])
     requirements = requirements_of(program) if how.ship_dependencies else ()
     if how.ship_dependencies:
         _refuse_dagster(program, requirements)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from emr_pipelines.emr.client import Aws, emr_pages
+from emr_pipelines.emr.disclosure import refuse_known, refuse_secret, refuse_secrets
 from emr_pipelines.emr.states import STEP_UNFINISHED, StepState
 from emr_pipelines.errors import InvalidValue, ResponseLost
 
@@ -23,7 +24,8 @@ DeployMode = Literal["client", "cluster"]
 class Step:
     """A step to be added: a jar with its arguments, most often EMR's command-runner.
 
-    Raises InvalidValue when EMR would refuse it: more than 10,240 characters in all.
+    Raises InvalidValue when EMR would refuse it, for more than 10,240 characters in all; and for what is called like a
+    secret, since EMR shows it to everybody who may describe the cluster.
     """
 
     name: str
@@ -35,6 +37,9 @@ class Step:
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > LONGEST_NAME:
             raise InvalidValue("The name of a step", self.name, f"1 to {LONGEST_NAME} characters")
+        for arg in self.args:
+            refuse_secret(f"An argument of the step {self.name!r}", arg)
+        refuse_secrets(f"The properties of the step {self.name!r}", self.properties)
         strings = [self.jar, self.main_class, *self.args, *self.properties, *self.properties.values()]
         characters = sum(map(len, strings))
         if characters > MOST_CHARACTERS:
@@ -148,10 +153,11 @@ class Steps:
 
         AddJobFlowSteps knows no client token: when its answer is lost, the step is looked for by its name, which must
         therefore be no other's on this cluster, and added again only if it is not there. Raises RequestRefused when
-        the cluster takes no more steps.
+        the cluster takes no more steps, and CannotTravel for a step with a secret in it.
         """
         request: dict[str, Any] = {"JobFlowId": cluster_id, "Steps": [step.request()]}
         request |= {"ExecutionRoleArn": role} if role else {}
+        refuse_known(f"The step {step.name!r}", request)
         found: str | None = None
         while found is None:
             try:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 from pydantic import PrivateAttr
 
+from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
 CLUSTER_TAG = "emr_pipelines/cluster_id"
+# without it a service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances
+FOR_SERVICE_ROLE = {"for-use-with-amazon-emr-managed-policies": "true"}
 
 
 class EmrSparkRunner(EmrSettings):
@@ -92,6 +95,7 @@ class EmrSparkRunner(EmrSettings):
         from emr_pipelines.emr.watch import Hint
 
         with failures(context, self.retries, self.retry_delay_seconds):
+            refuse_known(f"The step {step.name!r}", step.request())  # before there is a cluster
             digest = digest_of([*_asked_by(context), step.request()])
             prefix = f"{label_of(context)} {step.name} {digest}."
             with self._session(context, digest) as session:
@@ -308,7 +312,12 @@ class EmrSparkRunner(EmrSettings):
             Scope(kind, key, self.pool_size),
             place.base,
             deployment_name(),
-            {**tags, "emr_pipelines:deployment": deployment_name(), "emr_pipelines:spec": spec.digest},
+            {
+                **tags,
+                "emr_pipelines:deployment": deployment_name(),
+                "emr_pipelines:spec": spec.digest,
+                **FOR_SERVICE_ROLE,
+            },
             self.deadlines(),
         )
 

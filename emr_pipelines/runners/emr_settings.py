@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret, refuse_secrets
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
@@ -98,9 +99,10 @@ class EmrSettings(SparkRunner):
             first = error.errors()[0]
             mistake = first.get("ctx", {}).get("error")
             if isinstance(mistake, InvalidValue):
-                raise mistake from error
+                raise mistake from None  # pydantic's shows what was told, secrets too
             name = ".".join(map(str, first["loc"]))
-            raise InvalidValue(name, first["input"], first["msg"].removeprefix("Input should be ")) from error
+            value = HIDDEN if is_called_secret(name) else first["input"]
+            raise InvalidValue(name, value, first["msg"].removeprefix("Input should be ")) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -110,6 +112,12 @@ class EmrSettings(SparkRunner):
             allowed = ", ".join(cls.model_fields)
             raise InvalidValue("A setting of EmrSparkRunner", ", ".join(sorted(unknown)), allowed)
         return settings
+
+    @field_validator("spark_config")
+    @classmethod
+    def _no_secrets(cls, told: dict[str, str]) -> dict[str, str]:
+        refuse_secrets("spark_config", told)
+        return told
 
     @field_validator("cluster", mode="plain")
     @classmethod
