@@ -126,10 +126,11 @@ MATRIX: dict[str, dict[Stage, Cell | str]] = {
         Stage.TERMINATE: survived(key="*/clusters/*", times=3),
     },
     "objects_late": {
-        stage: survived(key=key, seconds=20, times=None)
-        if stage not in (Stage.LAUNCH, Stage.QUEUE, Stage.TERMINATE)
-        else "What is written there is read by a conditional request, and S3 is consistent."
-        for stage, key in S3_IS_ASKED.items()
+        **{stage: survived(key=key, seconds=20, times=None) for stage, key in S3_IS_ASKED.items()},
+        **dict.fromkeys(
+            (Stage.LAUNCH, Stage.QUEUE, Stage.TERMINATE), "S3 shows at once what we have written ourselves."
+        ),
+        Stage.PUBLISH: survived(key="*/result.json", seconds=10, times=None),
     },
     "provisioning_hangs": only(Stage.PROVISION, again(), WHILE_PROVISIONED),
     "cluster_fails VALIDATION_ERROR": only(Stage.PROVISION, ends("VALIDATION"), WHILE_PROVISIONED),
@@ -140,7 +141,10 @@ MATRIX: dict[str, dict[Stage, Cell | str]] = {
     "primary_lost": only(Stage.RUN, again(after_seconds=10), WHILE_RUNNING),
     "core_lost": only(Stage.RUN, survived(after_seconds=10), WHILE_RUNNING),
     "step_fails": only(Stage.RUN, ends("UNKNOWN"), WHILE_RUNNING),
-    "step_killed": only(Stage.RUN, ends("OUT_OF_MEMORY", after_seconds=10), WHILE_RUNNING),
+    # what a program had said before it was killed counts more than that it was
+    "step_killed": only(
+        Stage.RUN, replace(ends("OUT_OF_MEMORY", after_seconds=10), bad=Outcome("USER_EXCEPTION")), WHILE_RUNNING
+    ),
     "logs_late": only(Stage.LOGS, survived(seconds=120), OF_LOGS),
     "logs_never": only(Stage.LOGS, Cell({}, bad=Outcome("UNKNOWN")), OF_LOGS),
     "log_names": only(Stage.LOGS, survived(), OF_LOGS),
@@ -155,12 +159,8 @@ FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
     "cluster_fails INSTANCE_FAILURE": only(
         Stage.PROVISION, ends("INSTANCE_LOST", clusters=2, steps=2), WHILE_PROVISIONED
     ),
-    "bootstrap_fails": only(
-        Stage.BOOTSTRAP, ends("BOOTSTRAP", clusters=2, steps=2), "It strikes a bootstrap action."
-    ),
-    "primary_lost": only(
-        Stage.RUN, ends("INSTANCE_LOST", clusters=2, steps=2, after_seconds=10), WHILE_RUNNING
-    ),
+    "bootstrap_fails": only(Stage.BOOTSTRAP, ends("BOOTSTRAP", clusters=2, steps=2), "It strikes a bootstrap action."),
+    "primary_lost": only(Stage.RUN, ends("INSTANCE_LOST", clusters=2, steps=2, after_seconds=10), WHILE_RUNNING),
     "server_error": {
         Stage.TERMINATE: Cell({"operation": "TerminateJobFlows"}, idles=True),
     },
@@ -176,7 +176,7 @@ def cells() -> Iterator[tuple[str, Stage, bool, Cell]]:
                     yield fault, stage, for_ever, cell
 
 
-def fault_of(name: str, stage: Stage, cell: Cell, for_ever: bool) -> dict[str, Any]:
+def fault_of(name: str, cell: Cell, for_ever: bool) -> dict[str, Any]:
     """As the emulator takes it. A second word of the name is the fault's code."""
     kind, _, code = name.partition(" ")
     times: dict[str, Any] = {"times": None} if for_ever or kind == "core_lost" else {}

@@ -48,7 +48,8 @@ class Clock(EmulatedClock):
                 if tasks and str(step.state) in ("RUNNING", "COMPLETED"):
                     task = json.loads((bucket / tasks[0].removeprefix(f"s3://{BUCKET}/")).read_text())
                     path = bucket / task["result"].removeprefix(f"s3://{BUCKET}/")
-                    path.write_text(json.dumps({"result": self.result}))
+                    if not path.exists():
+                        path.write_text(json.dumps({"result": self.result}))
 
 
 @dataclass
