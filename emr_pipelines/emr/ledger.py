@@ -46,10 +46,10 @@ def ledger(aws: Aws, deployment: str, known: Sequence[Entry], prices: Mapping[st
     """
     final = {entry.cluster_id for entry in known if entry.final}
     listed = [cluster.id for cluster in Clusters(aws).recent(f"{PRODUCT}/{deployment}")]
-    asked = [*listed, *(entry.cluster_id for entry in known if entry.cluster_id not in listed)]
+    asked = dict.fromkeys([*listed, *(entry.cluster_id for entry in known)])
     kept = [entry for entry in known if entry.final]
     fresh: list[Entry] = []
-    for cluster_id in dict.fromkeys(asked):
+    for cluster_id in asked:
         if cluster_id in final:
             continue
         try:
