@@ -6,6 +6,8 @@ import math
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
@@ -96,6 +98,12 @@ class Aws:
         self._session: Any = None
         self._clients: dict[tuple[str, bool], Any] = {}
         self._answered = False
+        self._ahead_seconds = 0.0
+
+    def now(self) -> float:
+        """Seconds since 1970 by AWS's clock, as far as its last answer told it; by this host's when there was none.
+        What AWS says when something was is compared with this, for hosts' clocks are minutes off."""
+        return self.clock.now() + self._ahead_seconds
 
     @property
     def region(self) -> str:
@@ -161,7 +169,14 @@ class Aws:
                 raise ResponseLost(f"The answer to {service}.{operation} was lost: {error}", mapped.code) from error
             raise mapped from error
         self._answered = True
+        self._set_clock(answer)
         return answer
+
+    def _set_clock(self, answer: Any) -> None:
+        told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date") if isinstance(answer, dict) else None
+        if told:
+            with suppress(ValueError):  # from somebody between AWS and here
+                self._ahead_seconds = parsedate_to_datetime(told).timestamp() - self.clock.now()
 
     def _client(self, service: str, transfer: bool = False) -> Any:
         key = (service, transfer)
