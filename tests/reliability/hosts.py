@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from emr_pipelines.emulator import Emulator
-
 T = TypeVar("T")
-STUCK_SECONDS = 120.0  # of real time
+STUCK_SECONDS = 600.0  # of real time
 HELPER_SECONDS = 3.0  # between two looks of a host's helper threads, whose pauses let no time pass
 
 
@@ -25,7 +25,7 @@ class Host:
         self.thread = threading.current_thread()
 
     def now(self) -> float:
-        return self._hosts.emulator._agenda.now() + self._ahead
+        return self._hosts.now() + self._ahead
 
     def pause(self, seconds: float, until: threading.Event | None = None) -> None:
         if threading.current_thread() is self.thread:
@@ -40,15 +40,20 @@ class Host:
 class Hosts:
     """Runs actors at once, each on a host of its own. Those whose pauses end together go on together.
 
-    before_time_passes: is called whenever all of them pause.
+    now, advance: what hour it is, and how to let seconds pass. before_time_passes: is called whenever all actors pause.
     """
 
-    def __init__(self, emulator: Emulator, before_time_passes: Callable[[], None] = lambda: None) -> None:
-        self.emulator = emulator
-        self._before = before_time_passes
-        self._condition = threading.Condition()
-        self._awake: set[threading.Thread] = set()
-        self._asleep: dict[threading.Thread, float] = {}
+    def __init__(
+        self,
+        now: Callable[[], float],
+        advance: Callable[[float], None],
+        before_time_passes: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.now, self._advance, self._before = now, advance, before_time_passes
+        self._lock = threading.Lock()
+        self._awake = 0
+        self._asleep: list[tuple[float, int, threading.Event]] = []
+        self._numbers = itertools.count()
         self._here = threading.local()
 
     def clock(self) -> Host:
@@ -69,12 +74,11 @@ class Hosts:
             except BaseException as error:  # noqa: BLE001 (for the test to look at)
                 outcomes[number] = error
             finally:
-                with self._condition:
-                    self._awake.discard(threading.current_thread())
-                    self._let_time_pass()
+                with self._lock:
+                    self._one_less()
 
         threads = [threading.Thread(target=act, args=(number,), daemon=True) for number in range(len(actors))]
-        self._awake = set(threads)
+        self._awake = len(threads)
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -83,25 +87,23 @@ class Hosts:
         return [outcomes[number] for number in range(len(actors))]
 
     def sleep(self, seconds: float) -> None:
-        me = threading.current_thread()
-        with self._condition:
-            self._awake.discard(me)
-            self._asleep[me] = self.emulator._agenda.now() + max(seconds, 0.0)
-            self._let_time_pass()
-            assert self._condition.wait_for(lambda: me in self._awake, STUCK_SECONDS)
+        woken = threading.Event()
+        with self._lock:
+            heapq.heappush(self._asleep, (self.now() + max(seconds, 0.0), next(self._numbers), woken))
+            self._one_less()
+        assert woken.wait(STUCK_SECONDS)
 
     def skip(self, seconds: float) -> None:
         """Let time pass for who waits for a helper."""
-        with self._condition:
-            self.emulator.advance(seconds)
+        with self._lock:
+            self._advance(seconds)
 
-    def _let_time_pass(self) -> None:
+    def _one_less(self) -> None:
+        self._awake -= 1
         if self._awake or not self._asleep:
             return
         self._before()
-        self.emulator.advance(max(0.0, min(self._asleep.values()) - self.emulator._agenda.now()))
-        now = self.emulator._agenda.now() + 1e-6
-        self._awake = {thread for thread, until in self._asleep.items() if until <= now}
-        for thread in self._awake:
-            del self._asleep[thread]
-        self._condition.notify_all()
+        self._advance(max(0.0, self._asleep[0][0] - self.now()))
+        while self._asleep and self._asleep[0][0] <= self.now() + 1e-6:
+            self._awake += 1
+            heapq.heappop(self._asleep)[2].set()

@@ -80,6 +80,10 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
         yield emulator
 
 
+def on_hosts(emulator: Emulator, before_time_passes: Callable[[], None] = lambda: None) -> Hosts:
+    return Hosts(emulator._agenda.now, emulator.advance, before_time_passes)
+
+
 def adding_up(number: int, **settings: Any) -> Callable[[], Total]:
     """A run in a Dagster of its own, which runs one program."""
 
@@ -99,7 +103,7 @@ def adding_up(number: int, **settings: Any) -> Callable[[], Total]:
 
 
 def test_20_runs_share_a_pool_of_3_clusters(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    hosts = Hosts(emulator, Programs(emulator).leave_results)
+    hosts = on_hosts(emulator, Programs(emulator).leave_results)
     monkeypatch.setattr(client, "SystemClock", hosts.clock)
     settings = {"scope": "pool", "pool_size": CLUSTERS, "cluster": {"idle_timeout_seconds": IDLE_SECONDS}}
     runs = [adding_up(number, **settings) for number in range(RUNS)]
@@ -164,7 +168,7 @@ def test_50_contend_for_a_lease_and_its_holder_dies(
         return answer
 
     monkeypatch.setattr(Aws, "call", mortal)
-    hosts = Hosts(emulator)
+    hosts = on_hosts(emulator)
 
     def acquire() -> tuple[Leased, float]:
         aws, began = Aws(clock=hosts.clock()), hosts.clock().now()
@@ -296,7 +300,7 @@ def test_a_sensor_whose_clock_is_off_ends_no_cluster_that_is_needed_and_leaves_n
 def test_what_a_cluster_cost_does_not_depend_on_who_asks(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, ahead: float
 ) -> None:
-    hosts = Hosts(emulator, Programs(emulator).leave_results)
+    hosts = on_hosts(emulator, Programs(emulator).leave_results)
     monkeypatch.setattr(client, "SystemClock", hosts.clock)
 
     def ask() -> tuple[Any, Any, Any]:
