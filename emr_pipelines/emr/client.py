@@ -173,8 +173,8 @@ class Aws:
         return answer
 
     def _set_clock(self, answer: Any) -> None:
-        told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date") if isinstance(answer, dict) else None
-        if told:
+        about = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+        if told := about.get("HTTPHeaders", {}).get("date"):
             with suppress(ValueError):  # from somebody between AWS and here
                 self._ahead_seconds = parsedate_to_datetime(told).timestamp() - self.clock.now()
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 from dagster_pipes import PipesMessage
 
 PRINTED = "log_external_stream"  # the method of messages about what was printed
-AT_ONCE_CHARACTERS = 10_000_000  # of printed text; some 1,200 events
+AT_ONCE_CHARACTERS = 5_000_000  # of printed text; some 600 events
 PER_SECOND_CHARACTERS = 200.0  # and more as time passes: 17 million a day
 KEPT_CHARACTERS = 8_000  # of what is over that, the newest
 MESSAGE_CHARACTERS = 1 << 16

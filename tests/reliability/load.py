@@ -5,9 +5,8 @@
 AWS is a stub in this process where its name says so: then the figures are the client's side alone.
 """
 
-from __future__ import annotations
-
 import argparse
+import gc
 import json
 import os
 import resource
@@ -16,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -157,17 +155,20 @@ def pages_of_keys(files: int) -> Iterator[list[str]]:
 class Folder:
     """Files of messages, written as a cluster's Hadoop would and read as a runner's S3 client would."""
 
-    def __init__(self) -> None:
-        self.root = tempfile.TemporaryDirectory(prefix="load-")
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.writes = self.reads = 0
+
+    def sizes(self) -> list[int]:
+        return [path.stat().st_size for path in self.root.iterdir()]
 
     def write(self, uri: str, data: bytes) -> None:
         self.writes += 1
-        (Path(self.root.name) / uri.rpartition("/")[2]).write_bytes(data)
+        (self.root / uri.rpartition("/")[2]).write_bytes(data)
 
     def read(self, uri: str) -> bytes | None:
         self.reads += 1
-        path = Path(self.root.name) / uri.rpartition("/")[2]
+        path = self.root / uri.rpartition("/")[2]
         return path.read_bytes() if path.exists() else None
 
 
@@ -209,21 +210,28 @@ def print_much(folder: Folder, megabytes: int) -> int:
 
 def printing(megabytes: int) -> Figures:
     """The cluster's side."""
-    folder, began = Folder(), time.monotonic()
-    lines = print_much(folder, megabytes)
-    sizes = [path.stat().st_size for path in Path(folder.root.name).iterdir()]
-    outcome = (
-        f"{lines:,} lines; sent: {sum(sizes) / MB:,.1f} MB in {len(sizes)} files, the largest {max(sizes) / MB:.1f}"
-    )
-    return Figures(f"{megabytes} MB printed, on the cluster", time.monotonic() - began, folder.writes, outcome)
+    with tempfile.TemporaryDirectory(prefix="load-") as root:
+        folder, began = Folder(Path(root)), time.monotonic()
+        lines = print_much(folder, megabytes)
+        seconds, sizes = time.monotonic() - began, folder.sizes()
+    outcome = f"{lines:,} lines; sent {sum(sizes) / MB:,.1f} MB in {len(sizes)} files of {max(sizes) / MB:.1f} at most"
+    return Figures(f"{megabytes} MB printed, on the cluster", seconds, folder.writes, outcome)
 
 
-def logging(megabytes: int, folder: Folder | None = None) -> tuple[Figures, list[str]]:
-    """The runner's side: from the files into an event log. Also returns what was logged."""
-    if folder is None:
-        folder = Folder()
-        child = _child("print", folder.root.name, str(megabytes))  # what it takes is not this side's
+def logging(megabytes: int) -> Figures:
+    """The runner's side."""
+    with tempfile.TemporaryDirectory(prefix="load-") as root:
+        child = _child("print", root, str(megabytes))  # what it takes is not this side's
         assert child.returncode == 0
+        folder = Folder(Path(root))
+        seconds, logged = log_all(folder)
+    cut = [line for text in logged for line in text.split("\n") if "left out" in line]
+    outcome = f"{len(logged):,} writes to the event log; {' '.join(cut) or 'nothing was cut'}"
+    return Figures(f"{megabytes} MB printed, in the runner", seconds, folder.reads, outcome)
+
+
+def log_all(folder: Folder) -> tuple[float, list[str]]:
+    """From the files into an event log: the seconds that took, and what was logged."""
     logged: list[str] = []
     with tempfile.TemporaryDirectory(prefix="load-") as home, dg.DagsterInstance.local_temp(home) as instance:
 
@@ -231,7 +239,7 @@ def logging(megabytes: int, folder: Folder | None = None) -> tuple[Figures, list
         def follow(context: dg.OpExecutionContext) -> None:
             def log(text: str) -> None:
                 context.log.info(text)
-                logged.append(text[-200:])
+                logged.append(text)
 
             feed = LiveFeed(cast("Objects", folder), "s3://b/messages", Clock(), Hint(), log)
             feed._follow(cast("Any", Handler()), threading.Event())
@@ -244,8 +252,7 @@ def logging(megabytes: int, folder: Folder | None = None) -> tuple[Figures, list
         result = following.execute_in_process(instance=instance)
         seconds = time.monotonic() - began
         assert result.success
-    outcome = f"{len(logged):,} writes to the event log; cut, and said so: {any('left out' in text for text in logged)}"
-    return Figures(f"{megabytes} MB printed, in the runner", seconds, folder.reads, outcome), logged
+    return seconds, logged
 
 
 class Clock:
@@ -401,11 +408,11 @@ def _listed(account: Account, what: str, clusters: int, active: int, seconds: fl
 
 @dataclass
 class Polled:
-    """What a day of polling made: calls by their operation, and the memory that was held (bytes) at two hours."""
+    """What a day of polling made: calls by their operation, and how many blocks of memory Python held at two hours."""
 
     calls: Counter[str]
-    held_early: int = 0
-    held_late: int = 0
+    blocks_early: int = 0
+    blocks_late: int = 0
     seconds: float = 0.0
 
 
@@ -425,7 +432,7 @@ class Service:
     def over(self) -> bool:
         return self._clock.now() - self._began >= self._hours * HOUR
 
-    def attempt(self, service: str, operation: str, _: Any, __: bool, request: dict[str, Any]) -> dict[str, Any]:
+    def call(self, service: str, operation: str, **request: Any) -> dict[str, Any]:
         self.calls[f"{service}.{operation}"] += 1
         return self._answers[operation](request)
 
@@ -461,8 +468,9 @@ def poll(hours: float, steps: int, early: float, late: float) -> Polled:
         elapsed = (clock.now() - NOON.timestamp()) / HOUR
         if len(looked) < 2 and elapsed >= (early, late)[len(looked)]:
             looked.append(elapsed)
-            held = tracemalloc.get_traced_memory()[0]
-            polled.held_early, polled.held_late = (held, 0) if len(looked) == 1 else (polled.held_early, held)
+            gc.collect()
+            polled.blocks_early = polled.blocks_early or sys.getallocatedblocks()
+            polled.blocks_late = sys.getallocatedblocks()
 
     hosts = Hosts(clock.now, clock.advance, look)
 
@@ -471,7 +479,7 @@ def poll(hours: float, steps: int, early: float, late: float) -> Polled:
 
         def aws() -> Aws:
             made = Aws("us-east-1", cast("Any", hosts.clock()))
-            made._attempt = service.attempt  # type: ignore[method-assign, assignment]
+            made.call = service.call  # type: ignore[method-assign, assignment]
             return made
 
         def watch() -> str:
@@ -494,11 +502,7 @@ def poll(hours: float, steps: int, early: float, late: float) -> Polled:
         return [watch, follow]
 
     began = time.monotonic()
-    tracemalloc.start()
-    try:
-        outcomes = hosts.run([actor for number in range(steps) for actor in actors(number)])
-    finally:
-        tracemalloc.stop()
+    outcomes = hosts.run([actor for number in range(steps) for actor in actors(number)])
     polled.seconds = time.monotonic() - began
     assert outcomes == ["COMPLETED", None] * steps
     return polled
@@ -510,7 +514,7 @@ def polling(hours: float, steps: int) -> Figures:
     describes = polled.calls["emr.describe_step"] / steps / (60 * hours)
     outcome = (
         f"{describes:.2f} DescribeStep a minute and step, {emr / (3600 * hours):.2f} calls to EMR a second; "
-        f"from hour 2 on memory grew by {(polled.held_late - polled.held_early) / 1000:,.0f} kB"
+        f"memory at hour 2: {polled.blocks_early:,} blocks, at the end: {polled.blocks_late:,}"
     )
     return Figures(f"{hours:g} h of {steps} steps (stub)", polled.seconds, polled.calls.total(), outcome)
 
@@ -551,10 +555,8 @@ def main() -> int:
     parser.add_argument("print", nargs="*", help=argparse.SUPPRESS)  # print FOLDER MEGABYTES
     told = parser.parse_args()
     if told.print:
-        folder = Folder()
-        folder.root.name = told.print[1]
-        print_much(folder, int(told.print[2]))
-        os._exit(0)  # the folder is the parent's
+        print_much(Folder(Path(told.print[1])), int(told.print[2]))
+        return 0
     if told.json:
         print(json.dumps(asdict(_measured(told.only))))
         return 0
