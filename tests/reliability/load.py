@@ -525,7 +525,7 @@ LOADS: dict[str, Callable[[], Figures]] = {
     "listing": lambda: listing(100_000),
     "listing_on_s3": lambda: listing_on_s3(100_000),
     "printing": lambda: printing(100),
-    "logging": lambda: logging(100)[0],
+    "logging": lambda: logging(100),
     "result": lambda: result(10),
     "too_large_a_result": lambda: too_large_a_result(1000),
     "find_by_name": lambda: find_by_name(5_000, 500),

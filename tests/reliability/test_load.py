@@ -20,7 +20,7 @@ from emr_pipelines.emr.steps import Step
 from emr_pipelines.errors import CannotTravel, Throttled
 from emr_pipelines.programs import entrypoint, outbox, wire
 from emr_pipelines.programs.outbox import AT_ONCE_CHARACTERS, KEPT_CHARACTERS, Outbox
-from tests.emr.conftest import Account
+from tests.emr.conftest import Account, account  # noqa: F401 (a fixture)
 from tests.reliability import load
 from tests.reliability.load import MB, Folder, Found, Pipes, Result
 from tests.runners.programs import Anything, Numbers, returns_no_json
@@ -211,13 +211,13 @@ def test_5000_clusters_are_listed_page_by_page_within_aws_s_limits(
 
 
 def test_who_cannot_wait_hears_that_aws_throttles() -> None:
-    account = load.Account(5_000, 5_000)
-    account.aws._deadline = account.clock.now() + 30  # as the sensor has it
+    stub = load.Account(5_000, 5_000)
+    stub.aws._deadline = stub.clock.now() + 30  # as the sensor has it
     with pytest.raises(Throttled):
-        Clusters(account.aws).active("emr-pipelines/load")
+        Clusters(stub.aws).active("emr-pipelines/load")
 
 
-def test_a_pool_s_cluster_with_many_steps_behind_it_is_asked_for_few(account: Account) -> None:
+def test_a_pool_s_cluster_with_many_steps_behind_it_is_asked_for_few(account: Account) -> None:  # noqa: F811
     cluster_id = account.launch()
     for number in range(200):
         account.steps.add(cluster_id, Step(f"step {number}", ("bash",)))
