@@ -17,9 +17,16 @@ SETTINGS: dict[Any, Any] = {
 }  # fmt: skip
 COLUMNS = {bool: "bool", int: "int", float: "float", str: "string"}  # what else a cell holds is shown as JSON
 SCALARS = (bool, int, float, str, type(None))
-SHOWN_ROWS = 1_000
-SHOWN_CHARACTERS = 20_000
+MOST_ROWS = 500  # of a table, and
+MOST_CHARACTERS = 10_000  # of a text, that metadata show: they are read by people, and stay in the event log for ever
 SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"  # in a parquet file's footer; has the columns' comments
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """One field of a result, for `dataclasses.asdict`."""
+
+    value: Any
 
 
 class Member(NamedTuple):
@@ -68,33 +75,25 @@ def settings_of(kind: type[Any], given: frozenset[str] = frozenset(), path: str 
 
 def metadata_of(result: Any) -> dict[str, Any]:
     """The fields of a result, as Dagster shows them best: numbers are plotted, rows are tables, `row_count` is
-    Dagster's own. What is large is cut, for all of it goes into the event log: tables to SHOWN_ROWS, and texts and JSON
-    to SHOWN_CHARACTERS; `<name>_left_out` says how much of it that is."""
+    Dagster's own. Of what is long, the beginning; `<field>_rows` is then how many rows a table has."""
     found: dict[str, Any] = {}
     for name, member in members_of(type(result)).items():
         value, row = getattr(result, name), _row_of(member.hint)
         if row is not None and value is not None:
-            records = [dg.TableRecord(_cells(item)) for item in value[:SHOWN_ROWS]]
+            records = [dg.TableRecord(_cells(item)) for item in value[:MOST_ROWS]]
             found[name] = dg.MetadataValue.table(records, schema=table_schema(row))
-            if len(value) > SHOWN_ROWS:
-                found[f"{name}_left_out"] = f"{len(value) - SHOWN_ROWS:,} of {len(value):,} rows"
+            if len(value) > MOST_ROWS:
+                found[f"{name}_rows"] = len(value)
         elif name == "row_count" and isinstance(value, int):
             found["dagster/row_count"] = value
         elif isinstance(value, SCALARS):
-            found |= _shortened(name, value) if isinstance(value, str) else {name: value}
+            found[name] = _beginning(value) if isinstance(value, str) else value
         else:
-            plain = dataclasses.asdict(result)[name]
-            text = json.dumps(plain)
-            short = len(text) <= SHOWN_CHARACTERS
-            found |= {name: dg.MetadataValue.json(plain)} if short else _shortened(name, text)
+            plain = dataclasses.asdict(_Field(value))["value"]
+            whole = json.dumps(plain)
+            shown = _beginning(whole)
+            found[name] = dg.MetadataValue.json(plain) if shown == whole else dg.MetadataValue.text(shown)
     return found
-
-
-def _shortened(name: str, text: str) -> dict[str, Any]:
-    if len(text) <= SHOWN_CHARACTERS:
-        return {name: text}
-    left_out = f"{len(text) - SHOWN_CHARACTERS:,} of {len(text):,} characters"
-    return {name: text[:SHOWN_CHARACTERS], f"{name}_left_out": left_out}
 
 
 def table_schema(row: type[Any]) -> dg.TableSchema:
@@ -196,4 +195,11 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 
 def _cells(row: Any) -> dict[str, Any]:
     cells = dataclasses.asdict(row)
-    return {name: cell if isinstance(cell, SCALARS) else json.dumps(cell) for name, cell in cells.items()}
+    shown = {name: cell if isinstance(cell, SCALARS) else json.dumps(cell) for name, cell in cells.items()}
+    return {name: _beginning(cell) if isinstance(cell, str) else cell for name, cell in shown.items()}
+
+
+def _beginning(text: str) -> str:
+    """A text as metadata show it: cut, and said so, when it is long."""
+    left_out = len(text) - MOST_CHARACTERS
+    return f"{text[:MOST_CHARACTERS]} ... and {left_out:,} characters more" if left_out > 0 else text

@@ -6,7 +6,9 @@ import math
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
@@ -100,6 +102,12 @@ class Aws:
         self._session: Any = None
         self._clients: dict[tuple[str, bool], Any] = {}
         self._answered = False
+        self._ahead_seconds = 0.0
+
+    def now(self) -> float:
+        """Seconds since 1970 by AWS's clock, as far as its last answer told it; by this host's when there was none.
+        What AWS says when something was is compared with this, for hosts' clocks are minutes off."""
+        return self.clock.now() + self._ahead_seconds
 
     @property
     def region(self) -> str:
@@ -166,7 +174,14 @@ class Aws:
                 raise ResponseLost(lost, mapped.code) from _shown(error)
             raise mapped from _shown(error)
         self._answered = True
+        self._set_clock(answer)
         return answer
+
+    def _set_clock(self, answer: Any) -> None:
+        about = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+        if told := about.get("HTTPHeaders", {}).get("date"):
+            with suppress(ValueError):  # from somebody between AWS and here
+                self._ahead_seconds = parsedate_to_datetime(told).timestamp() - self.clock.now()
 
     def _client(self, service: str, transfer: bool = False) -> Any:
         key = (service, transfer)

@@ -94,8 +94,12 @@ class Clusters:
     def _listed(self, prefix: str, **filters: Any) -> list[Cluster]:
         since = datetime.fromtimestamp(self._clock.now(), timezone.utc) - LOOKED_BACK
         pages = emr_pages(self._aws, "list_clusters", CreatedAfter=since, **filters)
-        found = [_cluster(entry) for page in pages for entry in page["Clusters"]]
-        return [cluster for cluster in found if cluster.name == prefix or cluster.name.startswith(f"{prefix}/")]
+        return [
+            _cluster(entry)
+            for page in pages
+            for entry in page["Clusters"]
+            if entry["Name"] == prefix or entry["Name"].startswith(f"{prefix}/")
+        ]
 
     def describe(self, cluster_id: str) -> Cluster:
         return _cluster(self._aws.call("emr", "describe_cluster", ClusterId=cluster_id)["Cluster"])

@@ -84,9 +84,13 @@ class Leases:
             with suppress(Changed):
                 self._objects.write(uri, _text(mine), replacing=found)
 
+    def look(self, key: str) -> Lease | None:
+        """What is written down for a key; None when there is nothing."""
+        return self._lease(self._uri(key))
+
     def cluster_of(self, key: str) -> str | None:
         """The id in a lease, of a cluster that may have ended; None when there is none."""
-        lease = self._lease(self._uri(key))
+        lease = self.look(key)
         return (lease.cluster_id or None) if lease is not None else None
 
     def release(self, key: str, cluster_id: str) -> None:

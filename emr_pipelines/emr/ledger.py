@@ -52,7 +52,7 @@ def ledger(aws: Aws, deployment: str, known: Sequence[Entry], prices: Mapping[st
     asked = [*there, *(entry.cluster_id for entry in known)]
     kept = [entry for entry in known if entry.cluster_id in final]
     fresh: list[Entry] = []
-    for cluster_id in dict.fromkeys(asked):
+    for cluster_id in asked:
         if cluster_id in final:
             continue
         try:

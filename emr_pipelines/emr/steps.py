@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -169,21 +169,26 @@ class Steps:
     def _look_for(self, cluster_id: str, name: str) -> str | None:
         deadline = self._aws.clock.now() + SEEN_WITHIN_SECONDS
         while True:
-            found = next((step.id for step in self.all(cluster_id) if step.name == name), None)
+            found = next((step.id for step in self.each(cluster_id) if step.name == name), None)
             if found or self._aws.clock.now() >= deadline:
                 return found
             self._aws.clock.pause(SEEN_WITHIN_SECONDS / 6)
 
     def all(self, cluster_id: str) -> list[AddedStep]:
         """All steps of a cluster, newest first."""
-        pages = emr_pages(self._aws, "list_steps", ClusterId=cluster_id)
-        return [_step(entry) for page in pages for entry in page["Steps"]]
+        return list(self.each(cluster_id))
+
+    def each(self, cluster_id: str, states: frozenset[StepState] = frozenset()) -> Iterator[AddedStep]:
+        """The steps in one of these states (in any, without some), newest first, each page of 50 when it is wanted: a
+        pool's cluster has thousands of steps behind it."""
+        filters = {"StepStates": sorted(map(str, states))} if states else {}
+        for page in emr_pages(self._aws, "list_steps", ClusterId=cluster_id, **filters):
+            yield from map(_step, page["Steps"])
 
     def before(self, cluster_id: str, step_id: str) -> int:
         """How many unfinished steps were added before this one."""
-        steps = self.all(cluster_id)
-        later = next((number for number, step in enumerate(steps) if step.id == step_id), len(steps))
-        return sum(step.state in STEP_UNFINISHED for step in steps[later + 1 :])
+        unfinished = [step.id for step in self.each(cluster_id, STEP_UNFINISHED)]
+        return len(unfinished) - 1 - unfinished.index(step_id) if step_id in unfinished else 0
 
     def describe(self, cluster_id: str, step_id: str) -> AddedStep:
         return _step(self._aws.call("emr", "describe_step", ClusterId=cluster_id, StepId=step_id)["Step"])
@@ -201,6 +206,11 @@ class Steps:
             StepIds=[step_id],
             StepCancellationOption=option,
         )
+
+
+def step_of(steps: Iterable[AddedStep], prefix: str) -> AddedStep | None:
+    """The first of the steps whose name begins so."""
+    return next((step for step in steps if step.name.startswith(prefix)), None)
 
 
 def _step(entry: Mapping[str, Any]) -> AddedStep:

@@ -9,6 +9,8 @@ each other's way, whatever the moment at which one is killed:
 - The pointer is moved by compare-and-swap after that, and only then is begun.json deleted. So a version with
   `_published.json` and without begun.json was the published one and never will be again: those can be pruned when the
   pointer, read afterwards, is elsewhere.
+- Names of versions are in the order in which they were begun, whatever the clocks say: a new one is later than all that
+  lie there. So who publishes can tell whether a run that began later has done so before.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from emr_pipelines.storage.versions import (
     Begun,
     Published,
     Version,
+    later_than_all,
     name_of,
     read_begun,
     read_pointer,
@@ -182,7 +185,7 @@ class Storage(dg.ConfigurableResource[None]):
 
     def _begun(self, folder: Folder, run_id: str, lineage: str, now: datetime) -> Version:
         latest = self._latest(folder)
-        name = name_of(now, run_id)
+        name = name_of(later_than_all(now, (other.removesuffix(BEGUN) for other in folder.names())), run_id)
         version = Version(name, folder.uri(name), run_id, latest.version if latest else None, uuid.uuid4().hex)
         begun = Begun(lineage, version.attempt, now.strftime(VERSION_TIME), version.before)
         if not folder.write(name + BEGUN, written(begun), replacing=None):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -62,6 +64,17 @@ class Begun:
 
 
 UNREADABLE = Begun(lineage="", attempt="unreadable", at="", before=None)
+
+
+def later_than_all(now: datetime, names: Iterable[str]) -> datetime:
+    """When a version begins beside others of these names: now, or by a clock that is behind theirs, a moment after the
+    latest of them. Hosts' clocks differ by minutes, and which of two runs began later must not depend on that."""
+    moments = [now]
+    for name in filter(VERSION_NAME.fullmatch, names):
+        with suppress(ValueError, OverflowError):  # a 13th month; the last moment there is
+            begun = datetime.strptime(name.partition("-")[0], VERSION_TIME).replace(tzinfo=timezone.utc)
+            moments.append(begun + timedelta(microseconds=1))
+    return max(moments)
 
 
 def name_of(begun_at: datetime, run_id: str) -> str:

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emr_pipelines.assets.fields import SHOWN_CHARACTERS, SHOWN_ROWS, metadata_of
 from emr_pipelines.assets.program import program_asset
 from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.runners.base import SparkRunner
@@ -78,13 +77,6 @@ class WindowParams:
 @dataclass(frozen=True)
 class Found:
     words: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Large:
-    rows: tuple[Square, ...]
-    note: str
-    nested: dict[str, Any]
 
 
 def squares(spark: SparkSession, params: SquaresParams) -> SquaresResult:
@@ -269,17 +261,6 @@ def empty(spark: Any, params: Empty) -> Empty:  # noqa: ARG001
 
 
 def nothing(spark: Any, params: None) -> None: ...
-
-
-def test_what_is_large_is_cut_for_the_event_log() -> None:
-    result = Large(tuple(Square(n, n) for n in range(2_345)), "x" * 30_000, {"a": ["y" * 30_000]})
-    found = metadata_of(result)
-    assert len(found["rows"].records) == SHOWN_ROWS
-    assert found["rows_left_out"] == "1,345 of 2,345 rows"
-    assert len(found["note"]) == len(found["nested"]) == SHOWN_CHARACTERS
-    assert found["note_left_out"] == "10,000 of 30,000 characters"
-    assert found["nested_left_out"] == "10,011 of 30,011 characters"
-    assert metadata_of(Found(("a",))) == {"words": dg.MetadataValue.json(("a",))}
 
 
 def test_parameters_are_described_settings(dagster: dg.DagsterInstance) -> None:

@@ -36,6 +36,7 @@ class Answers:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.region = "eu-west-1"
         self.clock = SystemClock()
+        self.now = self.clock.now
 
     def call(self, _service: str, operation: str, /, **request: Any) -> Any:
         self.asked.append((operation, request))

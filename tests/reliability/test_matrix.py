@@ -10,6 +10,7 @@ import pytest
 
 from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
 from emr_pipelines.emr import client
+from emr_pipelines.emr.session import ScopeKind
 from emr_pipelines.emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.emulator.faults import KINDS
 from emr_pipelines.runners.base import SparkRunner
@@ -83,7 +84,7 @@ class Bed:
             self.storage.write(KEY, version, "total", b"before")
             self.before = self.storage.publish(KEY, version, "before")
 
-    def run(self, scope: str) -> tuple[str, str, str]:
+    def run(self, scope: ScopeKind) -> tuple[str, str, str]:
         """The kind of the run's failure, what it says, and what it left published."""
         runner = EmrSparkRunner(
             bucket=BUCKET, ship_dependencies=False, scope=scope, retries=1, retry_delay_seconds=0,
@@ -131,7 +132,9 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
 @pytest.mark.parametrize("scope", ["asset", "run", "pool"])
 @pytest.mark.parametrize("bed", [True, False], indirect=True, ids=["good", "bad"])
 @pytest.mark.parametrize(("fault", "stage", "for_ever", "cell"), CELLS, ids=IDS)
-def test_what_becomes_of_a_run(bed: Bed, fault: str, stage: Stage, for_ever: bool, cell: Cell, scope: str) -> None:
+def test_what_becomes_of_a_run(
+    bed: Bed, fault: str, stage: Stage, for_ever: bool, cell: Cell, scope: ScopeKind
+) -> None:
     good = bed.clock.result is not None
     expected: Outcome = cell.good if good else cell.bad
     # the program on a cluster that is lost, or in a step that fails, came to nothing

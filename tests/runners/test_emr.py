@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from emr_pipelines.emr import client
 from emr_pipelines.emr.cluster import Clusters
 from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.emr.states import StepState
 from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
@@ -233,15 +235,14 @@ def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
     (first,) = bed.account.emulator.clusters()
     from emr_pipelines.emr.steps import Steps
 
-    every = Steps.all
+    every = Steps.each
 
-    def dies_after_it_was_chosen(self: Steps, cluster_id: str) -> list[AddedStep]:
-        found = every(self, cluster_id)
+    def dies_after_it_was_chosen(self: Steps, cluster_id: str, *states: frozenset[StepState]) -> Iterator[AddedStep]:
+        yield from every(self, cluster_id, *states)
         if cluster_id == first.id:
             bed.account.clusters.terminate(first.id)
-        return found
 
-    monkeypatch.setattr(Steps, "all", dies_after_it_was_chosen)
+    monkeypatch.setattr(Steps, "each", dies_after_it_was_chosen)
     assert bed.run(scope="pool") == Total(6)
     assert bed.account.states()[0] in ("TERMINATING", "TERMINATED")
     assert len(bed.account.emulator.clusters()) == 2
