@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.emr.conftest import account
 from tests.runners.bed import bed
 
-__all__ = ["bed"]
+__all__ = ["account", "bed"]

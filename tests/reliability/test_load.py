@@ -20,7 +20,7 @@ from emr_pipelines.emr.steps import Step
 from emr_pipelines.errors import CannotTravel, Throttled
 from emr_pipelines.programs import entrypoint, outbox, wire
 from emr_pipelines.programs.outbox import AT_ONCE_CHARACTERS, KEPT_CHARACTERS, Outbox
-from tests.emr.conftest import Account, account  # noqa: F401 (a fixture)
+from tests.emr.conftest import Account
 from tests.reliability import load
 from tests.reliability.load import MB, Folder, Found, Pipes, Result
 from tests.runners.bed import Bed
