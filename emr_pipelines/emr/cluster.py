@@ -79,9 +79,9 @@ class Clusters:
         found = [cluster for cluster in self.active(name) if cluster.state in TAKES_STEPS]
         return found[-1] if found else None
 
-    def active(self, prefix: str) -> list[Cluster]:
-        """All clusters that can still cost money and whose name is this or continues it behind a slash; newest
-        first."""
+    def active(self, prefix: str = "") -> list[Cluster]:
+        """All clusters that can still cost money and whose name is this or continues it behind a slash, or all there
+        are; newest first."""
         return self._listed(prefix, ClusterStates=sorted(map(str, ACTIVE)))
 
     def recent(self, prefix: str) -> list[Cluster]:
@@ -92,7 +92,7 @@ class Clusters:
         since = datetime.fromtimestamp(self._clock.now(), timezone.utc) - LOOKED_BACK
         pages = emr_pages(self._aws, "list_clusters", CreatedAfter=since, **filters)
         found = [_cluster(entry) for page in pages for entry in page["Clusters"]]
-        return [cluster for cluster in found if cluster.name == prefix or cluster.name.startswith(f"{prefix}/")]
+        return [cluster for cluster in found if not prefix or f"{cluster.name}/".startswith(f"{prefix}/")]
 
     def describe(self, cluster_id: str) -> Cluster:
         return _cluster(self._aws.call("emr", "describe_cluster", ClusterId=cluster_id)["Cluster"])
