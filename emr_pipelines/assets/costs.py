@@ -66,7 +66,7 @@ class ClusterCostsConfig(AssetConfig):
     daily_budget_usd: float | None = Field(
         default=None,
         ge=0,
-        description="The check daily_budget fails above so many USD a day. None: EMR_PIPELINES_DAILY_BUDGET_USD, or "
+        description="The check daily_budget fails above so many USD a day. null: EMR_PIPELINES_DAILY_BUDGET_USD, or "
         "else there is no budget. For example 25.0.",
     )
     most_idle_share: float | None = Field(
@@ -74,7 +74,7 @@ class ClusterCostsConfig(AssetConfig):
         ge=0,
         le=1,
         description="The check idle_share fails when clusters idled for more than this share of a day's instance time; "
-        "0 to 1. None: EMR_PIPELINES_MOST_IDLE_SHARE, or else 0.5. For example 0.3.",
+        "0 to 1. null: EMR_PIPELINES_MOST_IDLE_SHARE, or else 0.5. For example 0.3.",
     )
 
 

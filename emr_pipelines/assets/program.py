@@ -118,8 +118,7 @@ def program_asset(
                 digest = getattr(result, "digest", None)
                 if version and storage:
                     metadata |= _columns(context, version.uri)
-                    data_version = digest or version.name
-                    yield from publish(context, storage, version, data_version, outcomes, metadata, place)
+                    yield from publish(context, storage, version, digest or None, outcomes, metadata, place)
                 else:
                     yield from audited(context, outcomes)
                     yield dg.MaterializeResult(
@@ -146,6 +145,9 @@ def _source(asset: Upstream) -> _Source:
         return _Source(asset)
     if isinstance(asset, dg.AssetsDefinition):
         asset = asset.get_asset_spec()
+    if callable(asset):
+        name = getattr(asset, "__name__", repr(asset))
+        raise InvalidValue("An asset that is read", f"the function {name}", f"its asset, program_asset({name}, ...)")
     if isinstance(asset, dg.AssetSpec):
         uri = asset.metadata.get(URI, "")
         return _Source(dg.AssetDep(asset.key), str(getattr(uri, "value", uri)))

@@ -82,9 +82,9 @@ class Clusters:
         found = [cluster for cluster in self.active(name) if cluster.state in TAKES_STEPS]
         return found[-1] if found else None
 
-    def active(self, prefix: str) -> list[Cluster]:
-        """All clusters that can still cost money and whose name is this or continues it behind a slash; newest
-        first."""
+    def active(self, prefix: str = "") -> list[Cluster]:
+        """All clusters that can still cost money and whose name is this or continues it behind a slash, or all there
+        are; newest first."""
         return self._listed(prefix, ClusterStates=sorted(map(str, ACTIVE)))
 
     def recent(self, prefix: str) -> list[Cluster]:
@@ -98,7 +98,7 @@ class Clusters:
             _cluster(entry)
             for page in pages
             for entry in page["Clusters"]
-            if entry["Name"] == prefix or entry["Name"].startswith(f"{prefix}/")
+            if not prefix or f"{entry['Name']}/".startswith(f"{prefix}/")
         ]
 
     def describe(self, cluster_id: str) -> Cluster:

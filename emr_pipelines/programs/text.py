@@ -137,7 +137,10 @@ def refuse_binary(path: str, first_block: bytes) -> None:
             raise NotText(f"{path} is {encoding}; allowed: {ALLOWED_CONTENT}. Try iconv -f {encoding} -t UTF-8.")
     nul = first_block.find(b"\0", 0, SNIFFED_BYTES)
     if nul >= 0:
-        raise NotText(f"{path} is not text: it has a NUL byte at offset {nul}; allowed: {ALLOWED_CONTENT}.")
+        raise NotText(
+            f"{path} is not text: it has a NUL byte at offset {nul}; allowed: {ALLOWED_CONTENT}. Move it away, begin "
+            "its name with _, or name the files that are meant, as in folder/*.txt."
+        )
 
 
 def refuse_sources_in(output: str, files: Iterable[TextFile]) -> None:

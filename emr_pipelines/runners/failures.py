@@ -40,7 +40,7 @@ def failure_of(error: EmrPipelinesError) -> dg.Failure:
     shown = (
         whole if len(whole) <= LONGEST_TRACE else f"{whole[: LONGEST_TRACE // 2]}\n...\n{whole[-LONGEST_TRACE // 2 :]}"
     )
-    dg.get_dagster_logger().debug(f"All that is known of the failure, which says it shortly below:\n{shown}")
+    dg.get_dagster_logger().debug(f"The whole stack trace of the failure that is told below:\n{shown}")
     facts = error.facts if isinstance(error, RunFailed) else {}
     return dg.Failure(
         masked(str(error)),

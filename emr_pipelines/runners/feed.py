@@ -142,6 +142,8 @@ class LiveFeed(dg.PipesMessageReader):
             try:
                 message = json.loads(line)
                 self._notice(message["method"], message.get("params") or {})
+                if message["method"] == "closed":  # what was raised is explained by the step's failure, not twice
+                    message["params"] = {}
                 if message["method"] != "log_external_stream":
                     self._log_lines()  # what was printed before
                 handler.handle_message(message)

@@ -200,7 +200,7 @@ def test_programs_become_assets_that_read_and_write_data(
     kept = Storage(uri=str(tmp_path)).require(dg.AssetKey("squares"))
     odd = run([first, second], dagster, tmp_path, here, squares={"upto": 1})
     assert not odd.success
-    assert failure(odd).startswith("squares was not published because it failed: even: SquaresResult(rows=(Square(")
+    assert failure(odd).startswith("squares was not published because it failed: even: The total is even. row_count=2,")
     assert [check.passed for check in odd.get_asset_check_evaluations()] == [False]
     assert Storage(uri=str(tmp_path)).require(dg.AssetKey("squares")) == kept
 
@@ -403,6 +403,7 @@ COLOURS = dg.StaticPartitionsDefinition(["red", "a/b:c"])
         ),
         (numbered, {}, "The type of Numbered.digest is <class 'int'>; allowed: str, for it is the data version"),
         (placed, {"writes": "output"}, "A field of Placed is 'path'; allowed: any other name, for path, unch"),
+        (squares, {"reads": {"output": even}}, "An asset that is read is 'the function even'; allowed: its asset"),
         (squares, {"group": "g"}, "An option of program_asset is 'group'; allowed: .*, group_name, .*"),
         (squares, {"ins": {}}, "An option of program_asset is 'ins'; allowed: "),
         (squares, {"key": "a", "name": "b"}, "key is 'a'; allowed: a key, or a name and a key_prefix"),

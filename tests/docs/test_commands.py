@@ -139,7 +139,7 @@ def test_the_lifecycle_rule(shell: Any) -> None:
 def test_forgotten_clusters_are_found_and_ended(shell: Any, name: str) -> None:
     block = next(block for block in blocks(page(name), "sh") if "clusters" in block)
     said = shell(block)
-    assert "No cluster is active." in said
+    assert "No cluster of any deployment is active." in said
     assert "There is no cluster to end." in said
 
 
