@@ -43,6 +43,7 @@ AHEAD_SECONDS = (0.0, TEN_MINUTES, -TEN_MINUTES)  # of the hosts' clocks, in tur
 RUNS, CLUSTERS = 20, 3
 IDLE_SECONDS = 900
 CONTENDERS = 50
+YOUNG_SECONDS = GRACE_SECONDS / 5
 CALLED = "emr-pipelines/test/run/1"
 LAUNCHED_BY_ANOTHER = ("before RunJobFlow", "the write of the lease took effect")
 
@@ -288,9 +289,8 @@ def test_a_sensor_whose_clock_is_off_ends_no_cluster_that_is_needed_and_leaves_n
     needed = an_hour_ago.up(Name=name(running))
     left = an_hour_ago.up(Name=name(finished))
     unknown = an_hour_ago.up(Name=name(str(uuid.uuid4())))
-    an_hour_ago.advance(3600 - GRACE_SECONDS)
+    an_hour_ago.advance(3600 - 3 * UP - YOUNG_SECONDS)
     young = an_hour_ago.launch(Name=name(str(uuid.uuid4())))  # its run's record may come from another host
-    an_hour_ago.advance(GRACE_SECONDS - 3 * UP - 60)
     tick(instance)
     assert [an_hour_ago.state(cluster) for cluster in (needed, young)] == ["WAITING", "STARTING"]
     assert [an_hour_ago.state(cluster) for cluster in (left, unknown)] == ["TERMINATING"] * 2
