@@ -117,7 +117,7 @@ class Aws:
         """Make a call and return what `read` makes of its answer; a `Body` in it is read.
 
         A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour, and
-        an answer from which `read` cannot have what it looks for (it raises LookupError, TypeError or ValueError) is
+        an answer from which `read` cannot have what it looks for (it raises LookupError, TypeError, ValueError or AttributeError) is
         none; `patience_seconds` says how long instead, 0 for one attempt. `once` says that the call must not take
         effect twice: then an answer that may have been lost raises ResponseLost at once. Raises the AwsErrors.
         """
@@ -144,7 +144,7 @@ class Aws:
             answer = self._attempt(service, operation, positional, once, request)
             try:
                 return read(answer)
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
                 odd = f"{service}.{operation}{_about(request)} got an answer that is none: {error!r}"
                 raise (ResponseLost if once else Unreachable)(odd) from error
 

@@ -224,11 +224,11 @@ def _find(source: str) -> Iterator[TextFile]:
     from pyarrow.fs import FileType
 
     refuse_other_sources([source])
-    filesystem, path = locate(source)
     prefix = "s3://" if source.startswith("s3://") else ""
-    path = path.rstrip("/") or "/"
-    below = partial(_objects_below, filesystem) if prefix else _files_below
     try:
+        filesystem, path = locate(source)
+        path = path.rstrip("/") or "/"
+        below = partial(_objects_below, filesystem) if prefix else _files_below
         info = filesystem.get_file_info(path)
         if info.type == FileType.File and not source.endswith("/"):
             yield TextFile(prefix + info.path, info.size, info.mtime_ns or 0)

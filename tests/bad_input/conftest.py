@@ -17,7 +17,9 @@ from tests.storage.conftest import on_disk, on_s3, place
 __all__ = ["account", "bed", "on_disk", "on_s3", "place"]
 
 ASSETS = ("input_text", "word_counts", "pi_estimates", "cluster_costs")
-NOT_A_SENTENCE = re.compile(r"Traceback|\b(Key|Type|Index|Attribute|Unicode\w*|JSONDecode|Overflow|Recursion)Error\b|py4j")
+NOT_A_SENTENCE = re.compile(
+    r"Traceback|\b(Key|Type|Index|Attribute|Unicode\w*|JSONDecode|Overflow|Recursion)Error\b|py4j"
+)
 
 
 def refuse_as_a_sentence(said: str, about: str) -> None:
