@@ -77,6 +77,7 @@ NO_ANSWER = (
     boto.IncompleteReadError,
     ResponseParserError,  # somebody else answered, such as a proxy
 )
+NOT_FOUND_IN_ANSWER = (LookupError, TypeError, ValueError, AttributeError)
 
 
 class Aws:
@@ -117,8 +118,8 @@ class Aws:
         """Make a call and return what `read` makes of its answer; a `Body` in it is read.
 
         A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour, and
-        an answer from which `read` cannot have what it looks for (it raises LookupError, TypeError, ValueError or AttributeError) is
-        none; `patience_seconds` says how long instead, 0 for one attempt. `once` says that the call must not take
+        an answer in which `read` does not find what it looks for (it raises one of NOT_FOUND_IN_ANSWER) is none;
+        `patience_seconds` says how long instead, 0 for one attempt. `once` says that the call must not take
         effect twice: then an answer that may have been lost raises ResponseLost at once. Raises the AwsErrors.
         """
         began = self.clock.now()
@@ -144,7 +145,7 @@ class Aws:
             answer = self._attempt(service, operation, positional, once, request)
             try:
                 return read(answer)
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
+            except NOT_FOUND_IN_ANSWER as error:
                 odd = f"{service}.{operation}{_about(request)} got an answer that is none: {error!r}"
                 raise (ResponseLost if once else Unreachable)(odd) from error
 

@@ -15,6 +15,7 @@ from emr_pipelines.programs import wire
 from tests.emr.conftest import Account
 from tests.runners.programs import Anything, Numbers, add_up, fails
 
+ONE = Numbers((1,))
 texts = st.text(st.sampled_from("ab 1,\"'[]{}:\\\0\né\u0301e\ud800\udc00\U00010000"), max_size=4)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 2) | st.floats(-2, 2) | st.sampled_from([-0.0, 1e16, 10**16]) | texts,
@@ -77,7 +78,7 @@ def test_who_asks_is_never_taken_for_what_is_asked_for(asked_by: list[str], othe
 def test_each_part_of_a_shipment_tells_it_from_others(account: Account) -> None:
     place = Place.at(account.aws, account.base)
 
-    def digest(program: Any = add_up, params: Any = Numbers((1,)), by: Any = ("run", "step"), **changes: Any) -> str:
+    def digest(program: Any = add_up, params: Any = ONE, by: Any = ("run", "step"), **changes: Any) -> str:
         how = Submission(ship_dependencies=False, **changes)
         return pack(program, params, asked_by=by, label="words", place=place, how=how, say=print).digest
 

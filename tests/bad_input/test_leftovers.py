@@ -80,7 +80,7 @@ def test_a_leftover_that_cannot_be_deleted_is_a_sentence(on_disk: Place, monkeyp
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", refused)
-    with pytest.raises(StorageUnusable, match="words cannot be cleaned up: .*Permission denied"):
+    with pytest.raises(StorageUnusable, match=r"words cannot be cleaned up: .*Permission denied"):
         on_disk.storage.prune(KEY)
 
 

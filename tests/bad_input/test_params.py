@@ -45,7 +45,7 @@ CASES: list[tuple[type, Any, str]] = [
     (PiParams, {**PI, "samples": [1, float("inf")]}, "params.samples[1] is inf; allowed: int."),
     (PiParams, {**PI, "samples": [0]}, "samples is 0; allowed: 1 to 1,000,000,000,000,000 each"),
     (PiParams, {**PI, "seed": -1}, "seed is -1; allowed: "),
-    (PiParams, {**PI, "seed": 10**5000}, "seed is a number of thousands of digits; allowed: "),
+    (WordCountParams, {**COUNT, "min_count": 10**5000}, "min_count is a number of thousands of digits; allowed: 1 to"),
     (PiParams, {**PI, "partitions": 0}, "partitions is 0; allowed: "),
 ]
 

@@ -21,7 +21,6 @@ from emr_pipelines.storage import Storage
 from tests.bad_input.conftest import Shelf, refuse_as_a_sentence
 from tests.runners.test_emr import Bed, Failed
 
-WORDS_OF_DAGSTER = "Error in config for job"
 LONG = "x" * 100_000
 
 
@@ -42,8 +41,7 @@ def refusal(shelf: Shelf, instance: dg.DagsterInstance, config: dict[str, Any]) 
             run_config={"ops": ops, "resources": config.get("resources", {})},
             raise_on_error=False,
         )
-    except dg.DagsterInvalidConfigError as error:
-        assert str(error).startswith(WORDS_OF_DAGSTER)
+    except dg.DagsterInvalidConfigError as error:  # before the run begins
         return " ".join(entry.message for entry in error.errors)
     assert not run.success
     (failure,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
@@ -57,7 +55,7 @@ OF_ASSETS: list[tuple[dict[str, Any], str]] = [
     ({"input_text": {"sources": [3]}}, 'Invalid scalar at path root:ops:input_text:config:sources[0]'),
     ({"input_text": {"sources": None}}, "sources is None; allowed: a valid list."),
     ({"input_text": {"sources": ["  "]}}, "A source is '  '; allowed: a file, a folder or a glob on this machine"),
-    ({"input_text": {"sources": ["gs://bucket/x"]}}, "A source is 'gs://bucket/x'; allowed: a file, a folder or a glob"),
+    ({"input_text": {"sources": ["gs://bucket/x"]}}, "A source is 'gs://bucket/x'; allowed: a file"),
     ({"word_counts": {"min_count": 2**63}}, f"min_count is {2**63}; allowed: less than or equal to {2**63 - 1}."),
     ({"word_counts": {"min_count": "2"}}, "root:ops:word_counts:config:min_count"),
     ({"word_counts": {"top": 1001}}, "top is 1001; allowed: less than or equal to 1000."),
@@ -74,7 +72,7 @@ OF_ASSETS: list[tuple[dict[str, Any], str]] = [
     ({"pi_estimates": {"partitions": 100_001}}, "partitions is 100001; allowed: less than or equal to 100000."),
     ({"cluster_costs": {"daily_budget_usd": -0.01}}, "daily_budget_usd is -0.01; allowed: greater than or equal to 0."),
     ({"cluster_costs": {"daily_budget_usd": "much"}}, "root:ops:cluster_costs:config:daily_budget_usd"),
-    ({"cluster_costs": {"daily_budget_usd": math.nan}}, "daily_budget_usd is nan; allowed: greater than or equal to 0."),
+    ({"cluster_costs": {"daily_budget_usd": math.nan}}, "daily_budget_usd is nan; allowed: greater than"),
     ({"cluster_costs": {"most_idle_share": 50}}, "most_idle_share is 50.0; allowed: less than or equal to 1."),
     ({"resources": {"storage": {"config": {"keep_versions": 1.5}}}}, "root:resources:storage:config:keep_versions"),
     ({"resources": {"storage": {"config": {"url": "data"}}}}, 'unexpected config entry "url" at path root:resources'),
@@ -97,29 +95,29 @@ def test_run_config(
     refuse_as_a_sentence(refusal(shelf, instance, config).replace("\n", " "), says)
 
 
-IN_PYTHON: list[tuple[Callable[[], Any], str]] = [
-    (lambda: Storage(keep_versions=0), "keep_versions is 0; allowed: greater than or equal to 1."),
-    (lambda: Storage(keep_versions="all"), "keep_versions is 'all'; allowed: a valid integer"),  # type: ignore[arg-type]
-    (lambda: Storage(uri=None), "uri is None; allowed: a valid string."),  # type: ignore[arg-type]
-    (lambda: LocalSparkRunner(master=None), "master is None; allowed: a valid string."),  # type: ignore[arg-type]
-    (lambda: LocalSparkRunner(spark_config={"a": 1}), "spark_config.a is 1; allowed: a valid string."),  # type: ignore[dict-item]
-    (lambda: EmrSparkRunner(running_minutes=math.inf), "running_minutes is inf; allowed: 10,000,000 or less."),
-    (lambda: EmrSparkRunner(provisioning_minutes=1e308), "provisioning_minutes is 1e+308; allowed: 10,000,000 or less."),
-    (lambda: EmrSparkRunner(queueing_minutes=math.nan), "queueing_minutes is nan; allowed: greater than 0."),
-    (lambda: EmrSparkRunner(log_wait_seconds=math.inf), "log_wait_seconds is inf; allowed: 10,000,000 or less."),
-    (lambda: EmrSparkRunner(retry_delay_seconds=-1), "retry_delay_seconds is -1; allowed: greater than or equal to 0."),
-    (lambda: EmrSparkRunner(prices={"m5.xlarge": -1}), "prices.m5.xlarge is -1.0; allowed: a number of USD, 0 or more."),
-    (lambda: EmrSparkRunner(prices={"m5.xlarge": math.nan}), "prices.m5.xlarge is nan; allowed: a number of USD"),
-    (lambda: EmrSparkRunner(jars="a.jar"), "jars is 'a.jar'; allowed: a valid list."),
-    (lambda: EmrSparkRunner(cluster=None), "cluster is None; allowed: a mapping."),
-    (lambda: EmrSparkRunner(bucket=None), "bucket is None; allowed: a valid string."),
+IN_PYTHON: list[tuple[type[Any], dict[str, Any], str]] = [
+    (Storage, {"keep_versions": 0}, "keep_versions is 0; allowed: greater than or equal to 1."),
+    (Storage, {"keep_versions": "all"}, "keep_versions is 'all'; allowed: a valid integer"),
+    (Storage, {"uri": None}, "uri is None; allowed: a valid string."),
+    (LocalSparkRunner, {"master": None}, "master is None; allowed: a valid string."),
+    (LocalSparkRunner, {"spark_config": {"a": 1}}, "spark_config.a is 1; allowed: a valid string."),
+    (EmrSparkRunner, {"running_minutes": math.inf}, "running_minutes is inf; allowed: 10,000,000 or less."),
+    (EmrSparkRunner, {"provisioning_minutes": 1e308}, "provisioning_minutes is 1e+308; allowed: 10,000,000"),
+    (EmrSparkRunner, {"queueing_minutes": math.nan}, "queueing_minutes is nan; allowed: greater than 0."),
+    (EmrSparkRunner, {"log_wait_seconds": math.inf}, "log_wait_seconds is inf; allowed: 10,000,000 or less."),
+    (EmrSparkRunner, {"retry_delay_seconds": -1}, "retry_delay_seconds is -1; allowed: greater than or equal to 0."),
+    (EmrSparkRunner, {"prices": {"m5.xlarge": -1}}, "prices.m5.xlarge is -1.0; allowed: a number of USD, 0"),
+    (EmrSparkRunner, {"prices": {"m5.xlarge": math.nan}}, "prices.m5.xlarge is nan; allowed: a number of USD"),
+    (EmrSparkRunner, {"jars": "a.jar"}, "jars is 'a.jar'; allowed: a valid list."),
+    (EmrSparkRunner, {"cluster": None}, "cluster is None; allowed: a mapping."),
+    (EmrSparkRunner, {"bucket": None}, "bucket is None; allowed: a valid string."),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("make", "says"), IN_PYTHON, ids=[says[:60] for _, says in IN_PYTHON])
-def test_settings_in_python(make: Callable[[], Any], says: str) -> None:
+@pytest.mark.parametrize(("kind", "settings", "says"), IN_PYTHON, ids=[says[:60] for _, _, says in IN_PYTHON])
+def test_settings_in_python(kind: type[Any], settings: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidValue) as caught:
-        make()
+        kind(**settings)
     refuse_as_a_sentence(str(caught.value), says)
 
 
@@ -148,7 +146,7 @@ def test_settings_on_emr_launch_nothing(bed: Bed, settings: dict[str, Any], says
 OF_THE_ENVIRONMENT: list[tuple[str, str, str]] = [
     ("EMR_PIPELINES_SOURCE", "s3a://bucket/x", "A source is 's3a://bucket/x'; allowed: a file, a folder or a glob"),
     ("EMR_PIPELINES_SOURCE", " ", "A source is ' '; allowed: a file, a folder or a glob"),
-    ("EMR_PIPELINES_DAILY_BUDGET_USD", "12,50", "EMR_PIPELINES_DAILY_BUDGET_USD is '12,50'; allowed: a number, 0 or more"),
+    ("EMR_PIPELINES_DAILY_BUDGET_USD", "12,50", "EMR_PIPELINES_DAILY_BUDGET_USD is '12,50'; allowed: a number"),
     ("EMR_PIPELINES_DAILY_BUDGET_USD", "inf", "EMR_PIPELINES_DAILY_BUDGET_USD is 'inf'; allowed: a number, 0 or more."),
     ("EMR_PIPELINES_DAILY_BUDGET_USD", "-1", "EMR_PIPELINES_DAILY_BUDGET_USD is '-1'; allowed: a number, 0 or more."),
     ("EMR_PIPELINES_MOST_IDLE_SHARE", "50", "EMR_PIPELINES_MOST_IDLE_SHARE is '50'; allowed: a number, 0 to 1."),
@@ -174,7 +172,7 @@ def test_environment_of_assets(
 # what orphaned_clusters_sensor reads is in tests/automation/test_orphans.py, and addresses are in test_locations.py
 OF_PLACES: list[tuple[dict[str, str], Callable[[], Any], str]] = [
     ({"EMR_PIPELINES_TARGET": "EMR"}, configured_runner, "EMR_PIPELINES_TARGET is 'EMR'; allowed: local or emr."),
-    ({"EMR_PIPELINES_TARGET": "local,emr"}, configured_runner, "EMR_PIPELINES_TARGET is 'local,emr'; allowed: local or"),
+    ({"EMR_PIPELINES_TARGET": "local,emr"}, configured_runner, "EMR_PIPELINES_TARGET is 'local,emr'; allowed: local"),
     ({"EMR_PIPELINES_DEPLOYMENT": ".."}, deployment_name, "EMR_PIPELINES_DEPLOYMENT is '..'; allowed: 1 to 64 letters"),
     ({"EMR_PIPELINES_DEPLOYMENT": "x" * 65}, deployment_name, "allowed: 1 to 64 letters, digits, dots"),
     ({"EMR_PIPELINES_DEPLOYMENT": "ünï"}, deployment_name, "EMR_PIPELINES_DEPLOYMENT is 'ünï'; allowed: 1 to 64"),
@@ -182,9 +180,9 @@ OF_PLACES: list[tuple[dict[str, str], Callable[[], Any], str]] = [
     ({"EMR_PIPELINES_BUCKET": "s3://"}, base_uri, "EMR_PIPELINES_BUCKET is 's3://'; allowed: a bucket"),
     ({"EMR_PIPELINES_BUCKET": "s3a://bucket"}, base_uri, "EMR_PIPELINES_BUCKET is 's3a://bucket'; allowed: a bucket"),
     ({"EMR_PIPELINES_BUCKET": "My-Bucket"}, base_uri, "EMR_PIPELINES_BUCKET is 'My-Bucket'; allowed: a bucket"),
-    ({"EMR_PIPELINES_BUCKET": "my-bucket/a//b"}, base_uri, "EMR_PIPELINES_BUCKET is 'my-bucket/a//b'; allowed: a bucket"),
+    ({"EMR_PIPELINES_BUCKET": "my-bucket/a//b"}, base_uri, "EMR_PIPELINES_BUCKET is 'my-bucket/a//b'; allowed: a"),
     ({"EMR_PIPELINES_BUCKET": "my-bucket/a b"}, base_uri, "EMR_PIPELINES_BUCKET is 'my-bucket/a b'; allowed: a bucket"),
-    ({"EMR_PIPELINES_BUCKET": "my-bucket/../b"}, base_uri, "EMR_PIPELINES_BUCKET is 'my-bucket/../b'; allowed: a bucket"),
+    ({"EMR_PIPELINES_BUCKET": "my-bucket/../b"}, base_uri, "EMR_PIPELINES_BUCKET is 'my-bucket/../b'; allowed: a"),
 ]  # fmt: skip
 
 
