@@ -103,7 +103,7 @@ def cluster_costs(
         storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
     ):
         budget = _or_variable(config.daily_budget_usd, "EMR_PIPELINES_DAILY_BUDGET_USD")
-        most_idle = _or_variable(config.most_idle_share, "EMR_PIPELINES_MOST_IDLE_SHARE")
+        most_idle = _or_variable(config.most_idle_share, "EMR_PIPELINES_MOST_IDLE_SHARE", most=1)
         before = storage.latest(context.asset_key)
         known = rows_of(storage.read(context.asset_key, before.version, TABLE)) if before else []
         rows = with_jobs(context.instance, spark.ledger(entries_of(known)), known)
@@ -243,7 +243,7 @@ def _cell(entry: "Entry", column: str, jobs: Mapping[str, str]) -> Any:
     return jobs.get(entry.run_id, "") if column == "job" else getattr(entry, column)
 
 
-def _or_variable(value: float | None, variable: str) -> float | None:
+def _or_variable(value: float | None, variable: str, most: float = sys.float_info.max) -> float | None:
     """A setting, or what the environment says. Raises InvalidValue."""
     told = os.environ.get(variable, "").strip()
     if value is not None or not told:
@@ -252,8 +252,8 @@ def _or_variable(value: float | None, variable: str) -> float | None:
         found = float(told)
     except ValueError:
         found = math.nan
-    if not 0 <= found < math.inf:
-        raise InvalidValue(variable, told, "a number, 0 or more")
+    if not 0 <= found <= most:
+        raise InvalidValue(variable, told, "a number, 0 to 1" if most == 1 else "a number, 0 or more")
     return found
 
 

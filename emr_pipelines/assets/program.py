@@ -225,7 +225,7 @@ def _partitioned(context: dg.AssetExecutionContext) -> bool:
 
 def _place(asset: dg.AssetKey, partition: str) -> dg.AssetKey:
     """Where a partition's data lives: beside the others, in a folder that can belong to no other asset."""
-    return dg.AssetKey([*asset.path, f"partition={quote(partition, safe='')}"])
+    return dg.AssetKey([*asset.path, f"partition={quote(partition, safe='', errors='surrogatepass')}"])
 
 
 def _window(context: dg.AssetExecutionContext) -> list[str]:

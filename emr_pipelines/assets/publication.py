@@ -26,11 +26,8 @@ class AssetConfig(dg.Config):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
             with mistakes_as_failures():
-                raise InvalidValue(name, first["input"], allowed) from error
+                raise InvalidValue.first_of(error.errors()) from error
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -83,6 +83,7 @@ NO_ANSWER = (
     boto.IncompleteReadError,
     ResponseParserError,  # somebody else answered, such as a proxy
 )
+NOT_FOUND_IN_ANSWER = (LookupError, TypeError, ValueError, AttributeError)
 
 
 class Aws:
@@ -123,13 +124,15 @@ class Aws:
         *positional: Any,
         once: bool = False,
         patience_seconds: float | None = None,
+        read: Callable[[Any], Any] = lambda answer: answer,
         **request: Any,
     ) -> Any:
-        """Make a call and return its answer; a `Body` in it is read.
+        """Make a call and return what `read` makes of its answer; a `Body` in it is read.
 
-        A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour;
-        `patience_seconds` says how long instead, 0 for one attempt. `once` says that the call must not take effect
-        twice: then an answer that may have been lost raises ResponseLost at once. Raises the AwsErrors.
+        A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour, and
+        an answer in which `read` does not find what it looks for (it raises one of NOT_FOUND_IN_ANSWER) is none;
+        `patience_seconds` says how long instead, 0 for one attempt. `once` says that the call must not take
+        effect twice: then an answer that may have been lost raises ResponseLost at once. Raises the AwsErrors.
         """
         began = self.clock.now()
 
@@ -149,7 +152,16 @@ class Aws:
             sleep=lambda seconds: self.clock.pause(min(seconds, self._left())),
             reraise=True,
         )
-        return attempts(self._attempt, service, operation, positional, once, request)
+
+        def attempt() -> Any:
+            answer = self._attempt(service, operation, positional, once, request)
+            try:
+                return read(answer)
+            except NOT_FOUND_IN_ANSWER as error:
+                odd = f"{service}.{operation}{_about(request)} got an answer that is none: {error!r}"
+                raise (ResponseLost if once else Unreachable)(odd) from error
+
+        return attempts(attempt)
 
     def _left(self) -> float:
         return math.inf if self._deadline is None else self._deadline - self.clock.now()
@@ -228,6 +240,10 @@ def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, An
         yield page
         if "Marker" not in page:
             return
+        if page["Marker"] == marker.get("Marker"):
+            raise Unreachable(
+                f"emr.{operation}{_about(request)} goes in circles: page {page['Marker']!r} follows itself."
+            )
         marker = {"Marker": page["Marker"]}
 
 
@@ -245,10 +261,7 @@ def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsErr
 def _mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:  # noqa: PLR0911 (one per kind)
     if isinstance(error, boto3.exceptions.S3UploadFailedError) and isinstance(error.__context__, boto.ClientError):
         error = error.__context__
-    about = ", ".join(
-        f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"
-    )
-    about = f" ({about})" if about else ""
+    about = _about(request)
     if isinstance(error, boto.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         said = str(error.response.get("Error", {}).get("Message", "")).rstrip(".")
@@ -269,3 +282,9 @@ def _mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsEr
     if isinstance(error, (boto.BotoCoreError, boto3.exceptions.Boto3Error)):
         return RequestRefused(f"{what}{about} could not be sent: {error}", type(error).__name__)
     return None
+
+
+def _about(request: Mapping[str, Any]) -> str:
+    """What a call is about, for a sentence."""
+    said = [f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"]
+    return f" ({', '.join(said)})" if said else ""

@@ -157,7 +157,7 @@ def emr(patient: Patient) -> Finding:
     except Unreachable as error:
         where = f"what is{at}" if at else "the name of the region"
         return _wrong(str(error), f"Look at the network, and at {where}.")
-    count = f"{len(page['Clusters'])}{' or more' if 'Marker' in page else ''}"
+    count = f"{len(page.get('Clusters', ()))}{' or more' if 'Marker' in page else ''}"
     return _ok(f"it answers{at}; active clusters in this account and region: {count}")
 
 
@@ -171,7 +171,7 @@ def release(patient: Patient) -> Finding:
         return _wrong(f"EMR does not know {label}: {error}", "Choose another release_label for the cluster.")
     except (AccessDenied, Unreachable) as error:
         return _unchecked(f"it cannot be checked whether EMR has {label}: {error}")
-    spark = [entry.get("Version", "?") for entry in answer.get("Applications", []) if entry["Name"] == "Spark"]
+    spark = [entry.get("Version", "?") for entry in answer.get("Applications", []) if entry.get("Name") == "Spark"]
     return _ok(f"{label}, with Spark {spark[0]}" if spark else label)
 
 

@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
@@ -151,9 +151,10 @@ class Leases:
 def _parse(content: Content | None) -> Lease | None:
     """None for none, and for what is no lease, which is then replaced."""
     try:
-        return Lease(**json.loads(content.data)) if content else None
-    except (ValueError, TypeError):
+        lease = Lease(**json.loads(content.data)) if content else None
+    except (ValueError, TypeError, RecursionError):
         return None
+    return lease if lease and all(isinstance(member, str) for member in astuple(lease)) else None
 
 
 def _text(lease: Lease) -> bytes:

@@ -40,7 +40,7 @@ AmiId = Annotated[str, _matching(r"ami-\w+", "an image's id, ami-...")]
 class Part(BaseModel):
     """A description, or a part of one. It cannot be changed, and a field that it does not have is a mistake."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

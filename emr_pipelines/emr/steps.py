@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from emr_pipelines.errors import InvalidValue, ResponseLost
 COMMAND_RUNNER = "command-runner.jar"
 MOST_CHARACTERS = 10_240  # of all strings of a HadoopJarStep together
 LONGEST_NAME = 256
+EMR_TEXT = re.compile("[\\t\\r\\n\\u0020-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]*")  # EMR's XmlString
 SEEN_WITHIN_SECONDS = 30.0  # by when ListSteps shows a step whose AddJobFlowSteps took effect
 
 DeployMode = Literal["client", "cluster"]
@@ -24,8 +26,8 @@ DeployMode = Literal["client", "cluster"]
 class Step:
     """A step to be added: a jar with its arguments, most often EMR's command-runner.
 
-    Raises InvalidValue when EMR would refuse it, for more than 10,240 characters in all; and for what is called like a
-    secret, since EMR shows it to everybody who may describe the cluster.
+    Raises InvalidValue when EMR would refuse it, for more than 10,240 characters in all, or control characters; and for
+    what is called like a secret, since EMR shows it to everybody who may describe the cluster.
     """
 
     name: str
@@ -41,6 +43,10 @@ class Step:
             refuse_secret(f"An argument of the step {self.name!r}", arg)
         refuse_secrets(f"The properties of the step {self.name!r}", self.properties)
         strings = [self.jar, self.main_class, *self.args, *self.properties, *self.properties.values()]
+        for text in (self.name, *strings):
+            if not EMR_TEXT.fullmatch(text):
+                allowed = "characters of text, and no control characters but tabs and line ends: EMR takes no others"
+                raise InvalidValue(f"In the step {self.name!r}, a name or argument", text, allowed)
         characters = sum(map(len, strings))
         if characters > MOST_CHARACTERS:
             raise InvalidValue(
@@ -161,7 +167,9 @@ class Steps:
         found: str | None = None
         while found is None:
             try:
-                found = self._aws.call("emr", "add_job_flow_steps", once=True, **request)["StepIds"][0]
+                found = self._aws.call(
+                    "emr", "add_job_flow_steps", once=True, read=lambda answer: answer["StepIds"][0], **request
+                )
             except ResponseLost:  # noqa: PERF203 (a loop over seconds)
                 found = self._look_for(cluster_id, step.name)
         return found
@@ -183,7 +191,7 @@ class Steps:
         pool's cluster has thousands of steps behind it."""
         filters = {"StepStates": sorted(map(str, states))} if states else {}
         for page in emr_pages(self._aws, "list_steps", ClusterId=cluster_id, **filters):
-            yield from map(_step, page["Steps"])
+            yield from map(_step, page.get("Steps", ()))
 
     def before(self, cluster_id: str, step_id: str) -> int:
         """How many unfinished steps were added before this one."""
@@ -191,7 +199,14 @@ class Steps:
         return len(unfinished) - 1 - unfinished.index(step_id) if step_id in unfinished else 0
 
     def describe(self, cluster_id: str, step_id: str) -> AddedStep:
-        return _step(self._aws.call("emr", "describe_step", ClusterId=cluster_id, StepId=step_id)["Step"])
+        def read(answer: Any) -> AddedStep:
+            found = _step(answer["Step"])
+            if found.id != step_id:
+                raise ValueError(f"it is about step {found.id}")
+            return found
+
+        described: AddedStep = self._aws.call("emr", "describe_step", read=read, ClusterId=cluster_id, StepId=step_id)
+        return described
 
     def cancel(
         self, cluster_id: str, step_id: str, *, kill: bool = False, patience_seconds: float | None = None
@@ -214,13 +229,13 @@ def step_of(steps: Iterable[AddedStep], prefix: str) -> AddedStep | None:
 
 
 def _step(entry: Mapping[str, Any]) -> AddedStep:
-    status = entry["Status"]
+    status = entry.get("Status", {})
     reason, times = status.get("StateChangeReason", {}), status.get("Timeline", {})
     failure = status.get("FailureDetails", {})
     return AddedStep(
         id=entry["Id"],
-        name=entry["Name"],
-        state=StepState(status["State"]),
+        name=entry.get("Name", ""),
+        state=StepState(status.get("State", "")),
         reason_code=reason.get("Code", ""),
         reason=reason.get("Message", ""),
         failure_reason=failure.get("Reason", ""),

@@ -98,10 +98,12 @@ class EmrSparkRunner(EmrSettings):
             refuse_known(f"The step {step.name!r}", step.request())  # before there is a cluster
             digest = digest_of([*_asked_by(context), step.request()])
             prefix = f"{label_of(context)} {step.name} {digest}."
+            named = replace(
+                step, name=f"{prefix}{uuid.uuid4().hex[:8]} {context.run.run_id}"
+            )  # or refused, for nothing
             with self._session(context, digest) as session:
                 found = session.find(prefix)
-                name = f"{prefix}{uuid.uuid4().hex[:8]} {context.run.run_id}"
-                step_id = found.id if found else session.add(replace(step, name=name))
+                step_id = found.id if found else session.add(named)
                 end = self._watched(session, step_id, Hint(), lambda: False)
                 self._refuse_failure(session, end, None, "")
                 return end.step
@@ -219,8 +221,10 @@ class EmrSparkRunner(EmrSettings):
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
                 end = self._watched(session, step_id, hint, lambda: hasty.exists(shipment.result), speaks=True)
             self._refuse_failure(session, end, feed.exception, shipment.package)  # now that the last messages are here
-            with suppress(EmrPipelinesError):  # they have been read
-                place.objects.delete_below(folder)
+            with suppress(
+                EmrPipelinesError
+            ):  # they have been read, and those of attempts that were killed nobody reads
+                place.objects.delete([entry.uri for entry in place.objects.entries(shipment.attempt_folders)])
 
     def _watched(
         self, session: Session, step_id: str, hint: Hint, finished: Callable[[], bool], speaks: bool = False
@@ -293,7 +297,7 @@ class EmrSparkRunner(EmrSettings):
         keys = {"asset": f"{chain}-{digest}", "run": self._run_key(chain), "pool": self.spec().digest}
         tags = {
             "emr_pipelines:run_id": context.run.run_id,
-            "emr_pipelines:job": context.run.job_name,
+            "emr_pipelines:job": context.run.job_name[:256],
             "emr_pipelines:asset": label_of(context)[:256],
         }
         return self._session_for(self.scope, keys[self.scope], tags)
@@ -328,7 +332,7 @@ class EmrSparkRunner(EmrSettings):
             if place.aws.clock.now() >= until:
                 return None
             place.aws.clock.pause(1)
-        return cast("dict[str, Any]", json.loads(data))
+        return _read_result(data, shipment.result)
 
     def _place(self) -> Place:
         if self._built is None:
@@ -337,6 +341,17 @@ class EmrSparkRunner(EmrSettings):
 
             self._built = Place.at(Aws(), base_uri(self.bucket))
         return self._built
+
+
+def _read_result(data: bytes, uri: str) -> dict[str, Any]:
+    """Raises StepFailed for what no program has left."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or "result" not in found:
+        raise StepFailed(f"{uri} is not the result of a program; delete it and materialize the asset again.")
+    return found
 
 
 def _asked_by(context: dg.AssetExecutionContext) -> tuple[str, str]:

@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, ValidationError
 
-from emr_pipelines.errors import NotMaterialized, StorageUnusable, Superseded
-from emr_pipelines.storage.address import resolve
+from emr_pipelines.errors import InvalidValue, NotMaterialized, StorageUnusable, Superseded
+from emr_pipelines.storage.address import refuse_ways_out, resolve
 from emr_pipelines.storage.folder import PUBLISHED, Folder
 from emr_pipelines.storage.local import LocalFolder
 from emr_pipelines.storage.versions import (
@@ -69,6 +69,13 @@ class Storage(dg.ConfigurableResource[None]):
     )
 
     _objects: Objects | None = PrivateAttr(default=None)
+
+    def __init__(self, **settings: Any) -> None:
+        """Raises InvalidValue."""
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise InvalidValue.first_of(error.errors()) from error
 
     def latest(self, asset: dg.AssetKey) -> Published | None:
         """The published version of an asset, or None when there is none. Raises StorageUnusable for a pointer that
@@ -174,6 +181,7 @@ class Storage(dg.ConfigurableResource[None]):
         for name in old:
             folder.delete_version(name)
             folder.delete(name + BEGUN)
+        folder.sweep(now() - ABANDONED_AFTER)
         return old
 
     def _latest(self, folder: Folder) -> Published | None:
@@ -222,6 +230,7 @@ class Storage(dg.ConfigurableResource[None]):
 
     def _folder(self, asset: dg.AssetKey) -> Folder:
         root = resolve(self.uri)
+        refuse_ways_out(asset)
         if not root.startswith("s3://"):
             return LocalFolder(root, asset.path)
         from emr_pipelines.emr.client import Aws  # boto3 takes time to import

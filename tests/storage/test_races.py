@@ -123,6 +123,9 @@ class Memory:
         with self._moment():
             self.files.pop(name, None)
 
+    def sweep(self, _: Any) -> None:
+        pass
+
     def delete_version(self, name: str) -> None:
         self.delete(f"{name}/_published.json")
         self.delete(f"{name}/part-0.txt")
