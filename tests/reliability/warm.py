@@ -1,0 +1,14 @@
+"""Imported by the fork server alone: what every run would otherwise import, or work out, again."""
+
+import dagster as dg
+
+from emr_pipelines import charts
+from emr_pipelines.emr import objects, orphans, session, shipment, watch  # noqa: F401
+from emr_pipelines.emr.cost import Span
+from emr_pipelines.runners import feed  # noqa: F401
+from tests.reliability import pipeline
+
+with dg.DagsterInstance.local_temp() as instance:
+    for job in (pipeline.one(), pipeline.two()):
+        instance.create_run_for_job(job)
+charts.timeline([Span("step", "left", 0, 1)], "warm")  # type: ignore[arg-type]
