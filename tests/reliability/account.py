@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import threading
 import time
@@ -42,6 +41,7 @@ class Case:
     """What is known of what one kill and the retry behind it did."""
 
     place: str
+    clusters_before: int = 0
     strike: Callable[[Asked | None, str], None] = lambda *_: None
     requests: list[Asked] = field(default_factory=list)
     computed: dict[str, list[str]] = field(default_factory=dict)  # by asset, the ids of its computations
@@ -64,7 +64,7 @@ class Account:
         self._answer: Any = server.app
         server.app = self._gate
         self._steps = self.emulator._lifecycle._runner
-        self.emulator._lifecycle._runner = self  # type: ignore[assignment]
+        self.emulator._lifecycle._runner = self
         self._stopping = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="time", daemon=True)
         self._lock = threading.Lock()
@@ -188,38 +188,36 @@ class Account:
 
     def phase(self, case: Case, assets: Iterable[str]) -> str:
         """What a run is at, the most telling first."""
-        asked = {request.what for request in case.requests}
-        steps = [step for cluster in self.emulator.clusters() for step in cluster.steps.values() if case.place in str(step.args)]
+        steps = [
+            step for cluster in self.emulator.clusters()[case.clusters_before :] for step in cluster.steps.values()
+        ]
         states = {str(cluster.state) for cluster in self.left()}
-        if "RunJobFlow" not in asked:
-            return "before launch"
-        if not steps:
-            return "launching"
-        if states & {"STARTING", "BOOTSTRAPPING"}:
-            return "provisioning"
-        if any(str(step.state) == "RUNNING" for step in steps) and sum(map(len, case.computed.values())) > sum(
-            map(len, case.committed.values())
-        ):
-            return "running"
-        pointed = {asset for asset in case.committed if (self.pointer(case.place, asset) or {}).get("data_version") in case.committed[asset]}
-        if set(case.committed) - pointed:
-            return "publishing"
-        if any(str(step.state) == "PENDING" for step in steps):
-            return "queued"
-        return "ending" if pointed >= set(assets) else "running"
+        pointers = {asset: self.pointer(case.place, asset) or {} for asset in assets}
+        published = {asset for asset in assets if pointers[asset].get("data_version") in case.committed.get(asset, ())}
+        computing = sum(map(len, case.computed.values())) > sum(map(len, case.committed.values()))
+        phases = {
+            "before launch": not any(request.what == "RunJobFlow" for request in case.requests),
+            "launching": not steps,
+            "provisioning": bool(states & {"STARTING", "BOOTSTRAPPING"}),
+            "running": computing and any(str(step.state) == "RUNNING" for step in steps),
+            "publishing": bool(case.committed.keys() - published),
+            "queued": any(str(step.state) == "PENDING" for step in steps),
+            "ending": True,
+        }
+        return next(phase for phase, so in phases.items() if so)
 
 
 def _put(file: Path, data: Any) -> None:
     """Whole and at once, as objects are written."""
     new = file.with_name(file.name + ".new")
     new.write_text(json.dumps(data))
-    os.replace(new, file)
+    new.replace(file)
 
 
 def _what(environ: dict[str, Any], place: str) -> str:
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
         return str(target).rpartition(".")[2]
-    path = str(environ["PATH_INFO"]).removeprefix("/").removeprefix(place).lstrip("/")
+    path = str(environ["PATH_INFO"]).removeprefix("/").removeprefix(place).removeprefix(BUCKET).lstrip("/")
     query = str(environ.get("QUERY_STRING", ""))
     return f"{environ['REQUEST_METHOD']} {path}" + (f"?{query.partition('=')[0]}" if query else "")

@@ -20,6 +20,7 @@ from dagster._core.execution.api import create_execution_plan
 from dagster._core.execution.plan.state import KnownExecutionState
 
 from emr_pipelines.automation import orphans
+from emr_pipelines.emr import client
 from emr_pipelines.emr.orphans import GRACE_SECONDS
 from tests.reliability import pipeline
 from tests.reliability.account import BUCKET, Account, Asked, Case
@@ -96,6 +97,7 @@ class Campaign:
         self.home = root / "home"
         self.home.mkdir()
         (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        self._before = dict(os.environ), cast("Any", client).SystemClock
         os.environ.update(self.account.environment)
         pipeline.use_quick_clock()
         self.instance = dg.DagsterInstance.from_config(str(self.home))
@@ -111,13 +113,17 @@ class Campaign:
         self.instance.dispose()
         self.account.stop()
         self._server._stop()
+        environment, clock = self._before
+        os.environ.clear()
+        os.environ.update(environment)
+        cast("Any", client).SystemClock = clock
 
     # one kill
 
     def kill(self, plan: Plan) -> Verdict:
         verdict = Verdict(plan)
         self._places += 1
-        case = Case(f"{BUCKET}/case-{self._places:04d}")
+        case = Case(f"{BUCKET}/case-{self._places:04d}", len(self.account.emulator.clusters()))
         self.account.case = case
         processes: list[int] = []
 
@@ -176,20 +182,21 @@ class Campaign:
 
     def _judge(self, plan: Plan, case: Case, run_id: str, verdict: Verdict) -> None:
         run = self._ended(run_id)
-        if plan.hasty and not plan.retry_first:
-            pass  # the sensor looks while what was left still runs
-        elif not plan.hasty:
+        if not plan.hasty:  # else what was left still runs while the sensor looks, or the retry
             self._await_processes()
         self._look_at_pointers(plan, case, "before the retry")
         verdict.outcome = str(run.status.value).lower()
         if not plan.retry_first:
             self._tick_twice()
-            self._see_what_is_left(case, "before the retry", plan)
+            self._see_what_is_left(case, "before the retry")
         if not run.is_success:
-            retried = self._retry(plan, run)
-            if not retried.is_success:
+            retried = self._retry(run)
+            if retried is None:
+                verdict.outcome += ", with nothing left to do"
+            elif not retried.is_success:
                 case.violations.append(f"the retry ended as {retried.status.value}")
-            verdict.outcome += ", retried"
+            else:
+                verdict.outcome += ", retried"
             self._look_at_pointers(plan, case, "after the retry")
         for asset in plan.assets:
             pointer = self.account.pointer(case.place, asset)
@@ -197,9 +204,9 @@ class Campaign:
                 case.violations.append(f"{asset} was not published in the end")
         self._await_processes()
         self._tick_twice()
-        self._see_what_is_left(case, "in the end", plan)
+        self._see_what_is_left(case, "in the end")
 
-    def _see_what_is_left(self, case: Case, when: str, plan: Plan) -> None:
+    def _see_what_is_left(self, case: Case, when: str) -> None:
         if self._children():
             return  # what runs on may need it
         left = [f"{cluster.name} is {cluster.state}" for cluster in self.account.left()]
@@ -231,10 +238,12 @@ class Campaign:
             assert run is not None
         return run
 
-    def _retry(self, plan: Plan, parent: dg.DagsterRun) -> dg.DagsterRun:
-        """From failure, as a person or the daemon retries it."""
+    def _retry(self, parent: dg.DagsterRun) -> dg.DagsterRun | None:
+        """From failure, as a person or the daemon retries it; None when all its steps have succeeded."""
         job = getattr(pipeline, parent.job_name)()
         steps, known = KnownExecutionState.build_resume_retry_reexecution(self.instance, parent)
+        if not steps:
+            return None
         execution = create_execution_plan(job, parent.run_config, step_keys_to_execute=steps, known_state=known)
         tags = {**RETRY_TAGS, "dagster/parent_run_id": parent.run_id, "dagster/root_run_id": parent.run_id}
         run = self.instance.create_run_for_job(
@@ -259,7 +268,10 @@ class Campaign:
     def _told(self, case: Case) -> list[str]:
         lines = [f"request {asked.number}: {asked.what}" for asked in case.requests]
         for run in self.instance.get_runs(limit=2)[::-1]:
-            lines += [f"{entry.timestamp:.2f} {run.run_id[:8]} {entry.user_message}" for entry in self.instance.all_logs(run.run_id)]
+            lines += [
+                f"{entry.timestamp:.2f} {run.run_id[:8]} {entry.user_message}"
+                for entry in self.instance.all_logs(run.run_id)
+            ]
             lines += [
                 str(entry.dagster_event.event_specific_data)[:3000]
                 for entry in self.instance.all_logs(run.run_id)
@@ -284,11 +296,12 @@ class Campaign:
 
 @contextmanager
 def _time_is(now: float) -> Iterator[None]:
-    real, orphans.time = orphans.time, cast("Any", SimpleNamespace(time=lambda: now))
+    module = cast("Any", orphans)
+    real, module.time = module.time, SimpleNamespace(time=lambda: now)
     try:
         yield
     finally:
-        orphans.time = real
+        module.time = real
 
 
 class Hung(Exception):

@@ -68,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", default="1")
-    parser.add_argument("--plan", action="append", default=[], help="a plan as it is printed, in the place of drawn ones")
+    parser.add_argument(
+        "--plan", action="append", default=[], help="a plan as it is printed, in the place of drawn ones"
+    )
     parser.add_argument("--logs", type=Path, help="a folder for all that is known of each violation")
     told = parser.parse_args(argv)
     found: list[Verdict] = []

@@ -6,9 +6,11 @@ about a second; and by the daemon, as a code location.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, cast
@@ -49,7 +51,7 @@ class QuickClock:
 
 
 def use_quick_clock() -> None:
-    client.SystemClock = QuickClock  # type: ignore[misc,assignment]
+    cast("Any", client).SystemClock = QuickClock
 
 
 if CLOCK in os.environ:  # of the daemon's code location
@@ -59,23 +61,22 @@ assets = [program_asset(write, writes="output", name=name) for name in ("left", 
 
 
 @dg.sensor(job_name="one", minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
-def wanted_runs(context: dg.SensorEvaluationContext) -> Any:
+def wanted_runs() -> Iterator[dg.RunRequest]:
     """Asks for the run of each file in a folder, by the file's name."""
-    import json
-
     for file in sorted(Path(os.environ[WANTED]).glob("*.json")):
         told = json.loads(file.read_text())
         yield dg.RunRequest(run_key=file.stem, run_config=told["config"], tags=told["tags"])
 
 
-often = dg.sensor(
-    name="orphans", minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING
-)(lambda context: cast("Any", orphaned_clusters_sensor)(context))
+@dg.sensor(minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
+def orphans_often(context: dg.SensorEvaluationContext) -> Any:
+    return orphaned_clusters_sensor(context)
+
 
 defs = dg.Definitions(
     assets=assets,
     jobs=[dg.define_asset_job("one", selection=["left"]), dg.define_asset_job("two", selection=["left", "right"])],
-    sensors=[wanted_runs, often],
+    sensors=[wanted_runs, orphans_often],
     executor=in_process_by_default,
     resources={"spark": EmrSparkRunner(), "storage": Storage()},
 )
@@ -90,16 +91,17 @@ def two() -> dg.JobDefinition:
 
 
 def run_config(executor: str, scope: str, place: str) -> dict[str, Any]:
-    """place: the bucket and prefix of a run and its retries, which nothing else uses."""
+    """place: the bucket, and the prefix for the data of a run and its retries, which nothing else uses."""
     how: dict[str, Any] = {"in_process": {}}
     if executor == "multiprocess":
         how = {"multiprocess": {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": [__name__]}}}}
     runner = {
-        "bucket": f"s3://{place}", "scope": scope, "ship_dependencies": False, "log_wait_seconds": 0,
+        "bucket": place.partition("/")[0], "scope": scope, "ship_dependencies": False, "log_wait_seconds": 0,
         "retry_delay_seconds": 0, "prices": {"m5.xlarge": 0.3},
     }  # fmt: skip
     return {
         "execution": {"config": how},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         "resources": {"spark": {"config": runner}, "storage": {"config": {"uri": f"s3://{place}/data"}}},
     }
 
