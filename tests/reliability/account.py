@@ -67,7 +67,7 @@ class Account:
         self.emulator._lifecycle._runner = self
         self._stopping = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="time", daemon=True)
-        self._lock = threading.Lock()
+        self._lock, self._timing = threading.Lock(), threading.Lock()
         self.emulator.start()
         self.line = Line(self.emulator._server.port)
         self._ticking.start()
@@ -97,12 +97,16 @@ class Account:
 
     def _tick(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):
-            self.emulator.advance(max(0.0, self._now() - self.clock.time))
+            self._catch_up()
 
     def move_on(self, seconds: float) -> None:
         """Let time pass for clusters at once, while nothing else runs."""
         self._at += seconds
-        self.emulator.advance(max(0.0, self._now() - self.clock.time))
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        with self._timing:
+            self.emulator.advance(max(0.0, self._now() - self.clock.time))
 
     # requests
 

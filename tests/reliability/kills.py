@@ -8,6 +8,7 @@ Ends with a table of what was killed, and with 1 when a promise was broken; each
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -71,12 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--plan", action="append", default=[], help="a plan as it is printed, in the place of drawn ones"
     )
+    parser.add_argument("--sabotage", default="", help="break the package so, and see that it is found (sabotage.py)")
     parser.add_argument("--logs", type=Path, help="a folder for all that is known of each violation")
     told = parser.parse_args(argv)
+    plans = [Plan.parse(text) for text in told.plan]
+    if told.sabotage:
+        from tests.reliability import sabotage
+
+        os.environ[sabotage.SABOTAGE] = told.sabotage
+        sabotage.apply()
+        plans = plans or [sabotage.SABOTAGES[told.sabotage][1]]
     found: list[Verdict] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        for verdict in verdicts(told.kills, told.seed, Path(folder), [Plan.parse(text) for text in told.plan]):
+        for verdict in verdicts(told.kills, told.seed, Path(folder), plans):
             found.append(verdict)
             what = f"{verdict.phase or 'too late'}: {verdict.outcome}"
             print(f"{len(found):4} {time.monotonic() - began:6.0f} s  {verdict.plan}  {what}", flush=True)

@@ -43,17 +43,18 @@ class Plan:
         draw = random.Random(seed)  # noqa: S311 (chance, not secrets)
         target = "daemon" if draw.random() < DAEMON_SHARE else draw.choice(("worker", "worker", "step", "connection"))
         executor = {"step": "multiprocess", "daemon": "in_process"}.get(target) or draw.choice(EXECUTORS)
+        scope = draw.choice(SCOPES)
         kind = draw.choices(("request", "point", "share"), (6, 4, 1))[0]
         moment = {
             "request": f"request {draw.randint(1, REQUESTS[executor])}",
-            "point": draw.choice(POINTS),
+            "point": draw.choice(POINTS[:-1] if scope == "pool" else POINTS),  # a pool's cluster is not told to end
             "share": f"{draw.random():.3f} of the run",
         }[kind]
         return cls(
             target=target,
             how=draw.choice(tuple(CUTS) if target == "connection" else SIGNALS),
             executor=executor,
-            scope=draw.choice(SCOPES),
+            scope=scope,
             moment=moment,
             side=draw.choice(SIDES),
             nth=draw.choice((1, 1, 2)) if executor == "multiprocess" else 1,

@@ -6,7 +6,9 @@ from emr_pipelines import charts
 from emr_pipelines.emr import objects, orphans, session, shipment, watch  # noqa: F401
 from emr_pipelines.emr.cost import Span
 from emr_pipelines.runners import feed  # noqa: F401
-from tests.reliability import pipeline
+from tests.reliability import pipeline, sabotage
+
+sabotage.apply()
 
 with dg.DagsterInstance.local_temp() as instance:
     for job in (pipeline.one(), pipeline.two()):
