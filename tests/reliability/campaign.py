@@ -187,8 +187,7 @@ class Campaign:
         self._look_at_pointers(plan, case, "before the retry")
         verdict.outcome = str(run.status.value).lower()
         if not plan.retry_first:
-            self._tick_twice()
-            self._see_what_is_left(case, "before the retry")
+            self._tick_twice(case, "before the retry")
         if not run.is_success:
             retried = self._retry(run)
             if retried is None:
@@ -203,15 +202,7 @@ class Campaign:
             if pointer is None or pointer["data_version"] not in case.committed.get(asset, ()):
                 case.violations.append(f"{asset} was not published in the end")
         self._await_processes()
-        self._tick_twice()
-        self._see_what_is_left(case, "in the end")
-
-    def _see_what_is_left(self, case: Case, when: str) -> None:
-        if self._children():
-            return  # what runs on may need it
-        left = [f"{cluster.name} is {cluster.state}" for cluster in self.account.left()]
-        if left:
-            case.violations.append(f"{when}, after two ticks: {', '.join(left)}")
+        self._tick_twice(case, "in the end")
 
     def _look_at_pointers(self, plan: Plan, case: Case, when: str) -> None:
         for asset in plan.assets:
@@ -281,17 +272,22 @@ class Campaign:
 
     # the sensor
 
-    def _tick_twice(self) -> None:
-        """The sensor's two ticks, five minutes apart, when all has settled; and the time after which idle clusters
-        have ended."""
+    def _tick_twice(self, case: Case, when: str) -> None:
+        """The sensor's two ticks, five minutes apart, when all has settled: then there is no cluster but a pool's, and
+        none at all when those have been idle for long enough. If the killed left a process, it may need its cluster."""
         for _ in range(2):
             now = max(time.time(), self.account.clock.now()) + GRACE_SECONDS + orphans.SETTLED_SECONDS + 1
             with _time_is(now), dg.build_sensor_context(self.instance) as context:
                 orphans.orphaned_clusters_sensor(context)
             if not self._children():
                 self.account.move_on(orphans.SETTLED_SECONDS)
-        if not self._children():
-            self.account.move_on(IDLE_SECONDS)
+        if self._children():
+            return
+        left = [f"{cluster.name} is {cluster.state}" for cluster in self.account.left()]
+        case.violations += [f"{when}, after two ticks: {cluster}" for cluster in left if "/pool/" not in cluster]
+        self.account.move_on(IDLE_SECONDS)
+        left = [f"{cluster.name} is {cluster.state}" for cluster in self.account.left()]
+        case.violations += [f"{when}, long after all was idle: {cluster}" for cluster in left]
 
 
 @contextmanager
