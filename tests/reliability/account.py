@@ -202,8 +202,8 @@ class Account:
         phases = {
             "before launch": not any(request.what == "RunJobFlow" for request in case.requests),
             "launching": not steps,
-            "provisioning": bool(states & {"STARTING", "BOOTSTRAPPING"}),
             "running": computing and any(str(step.state) == "RUNNING" for step in steps),
+            "provisioning": bool(states & {"STARTING", "BOOTSTRAPPING"}),
             "publishing": bool(case.committed.keys() - published),
             "queued": any(str(step.state) == "PENDING" for step in steps),
             "ending": True,
