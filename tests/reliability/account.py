@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import threading
 import time
@@ -46,6 +47,7 @@ class Case:
     requests: list[Asked] = field(default_factory=list)
     computed: dict[str, list[str]] = field(default_factory=dict)  # by asset, the ids of its computations
     committed: dict[str, list[str]] = field(default_factory=dict)  # those that left their result
+    committed_at: dict[str, float] = field(default_factory=dict)  # by asset, when the first did
     violations: list[str] = field(default_factory=list)
 
 
@@ -67,6 +69,7 @@ class Account:
         self.emulator._lifecycle._runner = self
         self._stopping = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="time", daemon=True)
+        self._listed: dict[str, int] = {}  # by client, how many clusters there were
         self._lock, self._timing = threading.Lock(), threading.Lock()
         self.emulator.start()
         self.line = Line(self.emulator._server.port)
@@ -116,16 +119,22 @@ class Account:
             asked = Asked(len(case.requests) + 1, what)
             case.requests.append(asked)
         case.strike(asked, "before")
+        if what == "ListClusters":
+            self._listed[environ["HTTP_USER_AGENT"]] = len(self.emulator.clusters())
         answer: Iterable[bytes] = self._answer(environ, start_response)
         if what == "RunJobFlow":
-            self._refuse_two_of_a_name(case)
+            self._refuse_two_of_a_name(case, self._listed.get(environ["HTTP_USER_AGENT"]))
         case.strike(asked, "after")
         return answer
 
-    def _refuse_two_of_a_name(self, case: Case) -> None:
-        names = [cluster.name for cluster in self.emulator.clusters() if str(cluster.state) in TAKES_STEPS]
-        for name in {name for name in names if names.count(name) > 1}:
-            case.violations.append(f"{names.count(name)} clusters are called {name}")
+    def _refuse_two_of_a_name(self, case: Case, listed: int | None) -> None:
+        """A cluster has been launched beside one of its name, which its launcher saw, or could have seen, when it last
+        `listed` them. (Two that launch at the very same time, for one of them was held up too long, settle it.)"""
+        clusters = self.emulator.clusters()
+        names = [cluster.name for cluster in clusters if str(cluster.state) in TAKES_STEPS]
+        for cluster in clusters[:listed]:
+            if str(cluster.state) in TAKES_STEPS and names.count(cluster.name) > 1:
+                case.violations.append(f"{names.count(cluster.name)} clusters are called {cluster.name}")
 
     # what programs do; with the agenda's lock held, as the emulator's own steps
 
@@ -134,7 +143,7 @@ class Account:
         case, asset = self.case, step.name.partition(" ")[0]
         task = json.loads(self._file(task_uri).read_text())
         computation = secrets.token_hex(8)
-        if case.committed.get(asset):
+        if step.created >= case.committed_at.get(asset, math.inf):
             case.violations.append(f"{asset} was computed again, by step {step.name!r}, when its result was there")
         case.computed.setdefault(asset, []).append(computation)
         output = self._file(task["params"]["output"]) / "part-0.json"
@@ -152,6 +161,7 @@ class Account:
             messages.write_text(f"{json.dumps(OPENED)}\n{json.dumps(CLOSED)}\n")
             _put(self._file(task["result"]), {"result": {"digest": computation}})
             case.committed.setdefault(asset, []).append(computation)
+            case.committed_at.setdefault(asset, self.clock.time)
             case.strike(None, "result is left")
 
         self.emulator._agenda.after(STEP_SECONDS / 2, commit)

@@ -1,5 +1,7 @@
 """Imported by the fork server alone: what every run would otherwise import, or work out, again."""
 
+import os
+
 import dagster as dg
 
 from emr_pipelines import charts
@@ -9,6 +11,8 @@ from emr_pipelines.runners import feed  # noqa: F401
 from tests.reliability import pipeline, sabotage
 
 sabotage.apply()
+# who asks is known by the user agent
+os.register_at_fork(after_in_child=lambda: os.environ.update(AWS_SDK_UA_APP_ID=f"process-{os.getpid()}"))
 
 with dg.DagsterInstance.local_temp() as instance:
     for job in (pipeline.one(), pipeline.two()):
