@@ -172,7 +172,7 @@ class Campaign:
     def _begin(self, plan: Plan, case: Case, processes: list[int]) -> str:
         config = pipeline.run_config(plan.executor, plan.scope, case.place)
         if plan.target == "daemon":
-            return self._daemon.ask_for_run(self.instance, case.place.rpartition("/")[2], config, self.account)
+            return self._daemon.ask_for_run(self.instance, case.place.rpartition("/")[2], config)
         job = getattr(pipeline, pipeline.JOBS[plan.executor])()
         run = self.instance.create_run_for_job(job, run_config=config)
         worker = self._worker(run.run_id)

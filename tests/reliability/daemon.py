@@ -49,7 +49,7 @@ class Daemon:
             )
         self._groups.append(self._process)
 
-    def ask_for_run(self, instance: dg.DagsterInstance, key: str, config: dict[str, Any], account: Account) -> str:  # noqa: ARG002
+    def ask_for_run(self, instance: dg.DagsterInstance, key: str, config: dict[str, Any]) -> str:
         """Start the daemon, and return the id of the run that its sensor asks for."""
         self.start()
         (self._wanted / f"{key}.json").write_text(json.dumps({"config": config, "tags": {"wanted": key}}))

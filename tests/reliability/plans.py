@@ -44,7 +44,8 @@ class Plan:
         target = "daemon" if draw.random() < DAEMON_SHARE else draw.choice(("worker", "worker", "step", "connection"))
         executor = {"step": "multiprocess", "daemon": "in_process"}.get(target) or draw.choice(EXECUTORS)
         scope = draw.choice(SCOPES)
-        kind = draw.choices(("request", "point", "share"), (6, 4, 1))[0]
+        weights = (2, 8, 0) if target == "daemon" else (6, 4, 1)  # its sensors ask too, and it takes long to begin
+        kind = draw.choices(("request", "point", "share"), weights)[0]
         moment = {
             "request": f"request {draw.randint(1, REQUESTS[executor])}",
             "point": draw.choice(POINTS[:-1] if scope == "pool" else POINTS),  # a pool's cluster is not told to end
