@@ -14,6 +14,7 @@ from emr_pipelines.assets.publication import (
     AssetEvents,
     code_version,
     mistakes_as_failures,
+    new_version,
     pictures,
     publish,
 )
@@ -30,7 +31,6 @@ from emr_pipelines.programs.pi import (
     machin,
 )
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
 
 COLUMNS = dg.TableSchema(
@@ -98,18 +98,17 @@ class PiEstimatesConfig(AssetConfig):
 def pi_estimates(
     context: dg.AssetExecutionContext, config: PiEstimatesConfig, spark: SparkRunner, storage: Storage
 ) -> AssetEvents:
-    with (
-        mistakes_as_failures(),
-        storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
-    ):
-        params = PiParams(
-            output=version.uri,
+    def params_at(output: str) -> PiParams:
+        return PiParams(
+            output=output,
             samples=tuple(config.samples),
             seed=config.seed,
             decimals=config.decimals,
             partitions=config.partitions,
         )
-        result = spark.run(context, estimate_pi, params)
+
+    with mistakes_as_failures(), new_version(context, spark, storage, estimate_pi, params_at) as version:
+        result = spark.run(context, estimate_pi, params_at(version.uri))
         metadata = {
             **pictures(context, convergence=lambda: charts.convergence(*_by_method(result))),
             "estimates": dg.MetadataValue.table(

@@ -2,10 +2,11 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args, get_origin
+from functools import cache
+from typing import Any, TypeVar, cast, get_args, get_origin
 from urllib.parse import quote
 
 import dagster as dg
@@ -18,13 +19,13 @@ from emr_pipelines.assets.publication import (
     audited,
     code_version,
     mistakes_as_failures,
+    new_version,
     publish,
 )
 from emr_pipelines.errors import InvalidValue, NotMaterialized
 from emr_pipelines.programs import text, wire
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.lineage import lineage
-from emr_pipelines.storage import Storage, Version
+from emr_pipelines.storage import Storage
 
 ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
@@ -101,16 +102,28 @@ def program_asset(
         with mistakes_as_failures():
             asset_key = context.asset_key
             place = _place(asset_key, context.partition_key) if _partitioned(context) else asset_key
-            with _begun(context, storage if writes else None, place) as version:
-                members: dict[str, Any] = dict(context.op_execution_context.op_config or {})
+
+            @cache
+            def members() -> dict[str, Any]:
+                found: dict[str, Any] = dict(context.op_execution_context.op_config or {})
                 for name, source in sources.items():
-                    members[name] = _read(context, spark, storage, source, many=_is_tuple(given[name]))
+                    found[name] = _read(context, spark, storage, source, many=_is_tuple(given[name]))
                 if partition:
                     key_alone = str.__str__(context.partition_key)  # of several dimensions, it is of a class of its own
-                    members[partition] = _window(context) if _is_tuple(given[partition]) else key_alone
-                if version:
-                    members[writes] = version.uri
-                params = wire.decode(params_type, None if params_type is type(None) else members, "config")
+                    found[partition] = _window(context) if _is_tuple(given[partition]) else key_alone
+                return found
+
+            def params_at(output: str) -> ParamsT:
+                told = {**members(), **({writes: output} if writes else {})}
+                return cast("ParamsT", wire.decode(params_type, None if params_type is type(None) else told, "config"))
+
+            written = (
+                new_version(context, spark, storage, program, params_at, place)
+                if writes and storage
+                else nullcontext(None)
+            )
+            with written as version:
+                params = params_at(version.uri if version else "")
                 # as it would come from a cluster, so that what cannot come from there is refused here too
                 result = wire.round_trip(result_type, spark.run(context, program, params), "result")
                 outcomes = [outcome_of(context, check, result) for check in checks]
@@ -235,15 +248,6 @@ def _window(context: dg.AssetExecutionContext) -> list[str]:
 
 def _is_tuple(hint: Any) -> bool:
     return get_origin(hint) is tuple and bool(get_args(hint))
-
-
-@contextmanager
-def _begun(context: dg.AssetExecutionContext, storage: Storage | None, place: dg.AssetKey) -> Iterator[Version | None]:
-    if storage is None:
-        yield None
-        return
-    with storage.new_version(place, context.run.run_id, lineage(context)) as version:
-        yield version
 
 
 def _read(

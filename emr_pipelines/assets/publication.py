@@ -5,14 +5,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import ValidationError
 
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
+from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.failures import failure_of
+from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage, Version
+
+ParamsT = TypeVar("ParamsT")
 
 OF_PUBLICATION = frozenset({"unchanged", "version", "path"})  # metadata of all that is published
 OWNERS = ["team:data-engineering"]
@@ -61,6 +65,30 @@ def code_version(*modules: ModuleType) -> str:
     for module in modules:
         digest.update(inspect.getsource(module).encode())
     return digest.hexdigest()
+
+
+@contextmanager
+def new_version(
+    context: dg.AssetExecutionContext,
+    spark: SparkRunner,
+    storage: Storage,
+    program: Callable[[Any, ParamsT], Any],
+    params_at: Callable[[str], ParamsT],
+    place: dg.AssetKey | None = None,
+) -> Iterator[Version]:
+    """A version for a program to write and `publish` to publish; where an attempt was killed when its program had
+    written it, that one again, even if it was published, so that the program need not run again.
+
+    params_at: the program's parameters, for a URI to write to; whatever else is in them must not change meanwhile.
+    place: where in the storage, if not at the asset's key.
+    """
+
+    def done(uri: str) -> bool:
+        return spark.has_result(context, program, params_at(uri))
+
+    place = place or context.asset_key
+    with storage.new_version(place, context.run.run_id, lineage(context), done=done) as version:
+        yield version
 
 
 def audited(context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +17,7 @@ from emr_pipelines.assets.publication import (
     AssetEvents,
     code_version,
     mistakes_as_failures,
+    new_version,
     path_of,
     pictures,
     publish,
@@ -25,7 +27,6 @@ from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_tex
 from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
 
 GROUP = "word_count"
@@ -94,13 +95,14 @@ class WordCountsConfig(AssetConfig):
 def input_text(
     context: dg.AssetExecutionContext, config: InputTextConfig, spark: SparkRunner, storage: Storage
 ) -> AssetEvents:
-    with (
-        mistakes_as_failures(),
-        storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
-    ):
-        sources = tuple(config.sources or configured_sources())
-        readable = tuple(spark.bring(context, sources, _paths_of))
-        result = spark.run(context, ingest_text, IngestParams(readable, version.uri))
+    sources = tuple(config.sources or configured_sources())
+    readable = cache(lambda: tuple(spark.bring(context, sources, _paths_of)))
+
+    def params_at(output: str) -> IngestParams:
+        return IngestParams(readable(), output)
+
+    with mistakes_as_failures(), new_version(context, spark, storage, ingest_text, params_at) as version:
+        result = spark.run(context, ingest_text, params_at(version.uri))
         metadata = {
             "sources": dg.MetadataValue.json(list(sources)),
             "dagster/row_count": result.lines,
@@ -166,20 +168,20 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
 def word_counts(
     context: dg.AssetExecutionContext, config: WordCountsConfig, spark: SparkRunner, storage: Storage
 ) -> AssetEvents:
-    with (
-        mistakes_as_failures(),
-        storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
-    ):
-        snapshot = storage.require(input_text.key)
-        params = WordCountParams(
-            text=snapshot.uri,
-            output=version.uri,
+    snapshot = cache(lambda: storage.require(input_text.key))
+
+    def params_at(output: str) -> WordCountParams:
+        return WordCountParams(
+            text=snapshot().uri,
+            output=output,
             min_count=config.min_count,
             stop_words=tuple(config.stop_words),
             case_sensitive=config.case_sensitive,
             top=config.top,
         )
-        result = spark.run(context, count_words, params)
+
+    with mistakes_as_failures(), new_version(context, spark, storage, count_words, params_at) as version:
+        result = spark.run(context, count_words, params_at(version.uri))
         top_words = dg.MetadataValue.table(
             records=[
                 dg.TableRecord({"word": word[:SHOWN_CHARACTERS], "count": count})
@@ -199,7 +201,7 @@ def word_counts(
             "total_words": result.total_words,
             "left_out_words": result.left_out_words,
             "lines": result.lines,
-            "input_version": snapshot.version,
+            "input_version": snapshot().version,
             "bytes_read": result.bytes_read,
             "seconds": round(result.seconds, 3),
             "bytes_per_second": round(result.bytes_read / result.seconds),

@@ -34,6 +34,16 @@ class SparkRunner(dg.ConfigurableResource[None], ABC):
         package's errors, where the program runs in this process, pass through.
         """
 
+    def has_result(
+        self,
+        context: dg.AssetExecutionContext,  # noqa: ARG002 (for runners elsewhere)
+        program: Callable[[SparkSession, ParamsT], ResultT],  # noqa: ARG002
+        params: ParamsT,  # noqa: ARG002
+    ) -> bool:
+        """Whether `run` would return the result of an earlier attempt, and run nothing. What ran in a process that is
+        gone has left none."""
+        return False
+
     def bring(
         self,
         context: dg.AssetExecutionContext,  # noqa: ARG002 (for runners elsewhere)

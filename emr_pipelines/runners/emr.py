@@ -89,6 +89,16 @@ class EmrSparkRunner(EmrSettings):
             self._place().objects.write(shipment.taken, _attempt(context))
             return cast("ResultT", answer)
 
+    def has_result(
+        self,
+        context: dg.AssetExecutionContext,
+        program: Callable[[SparkSession, ParamsT], ResultT],
+        params: ParamsT,
+    ) -> bool:
+        with failures(context, self.retries, self.retry_delay_seconds):
+            shipment = self._pack(context, program, params)
+            return not self._was_taken(context, shipment) and self._result_of(shipment) is not None
+
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
         """Run any other step (emr/steps.py makes them: Hive, Pig, a jar, a shell command, ...), to its good end."""
         from emr_pipelines.emr.shipment import digest_of
@@ -190,10 +200,12 @@ class EmrSparkRunner(EmrSettings):
     def _forget_what_was_taken(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
         """A retry takes up what an attempt left that was killed. When the asset had its result, and asked for a retry
         all the same, it wants another."""
-        objects = self._place().objects
-        taken = objects.read(shipment.taken) if context.retry_number else None
-        if taken is not None and taken != _attempt(context):
-            objects.delete([shipment.result, shipment.taken])
+        if self._was_taken(context, shipment):
+            self._place().objects.delete([shipment.result, shipment.taken])
+
+    def _was_taken(self, context: dg.AssetExecutionContext, shipment: Shipment) -> bool:
+        taken = self._place().objects.read(shipment.taken) if context.retry_number else None
+        return taken is not None and taken != _attempt(context)
 
     def _work(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
         """See to it that the shipment's step completes: the one of an earlier attempt, or a new one."""

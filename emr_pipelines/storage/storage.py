@@ -6,6 +6,7 @@ each other's way, whatever the moment at which one is killed:
 - `<version>.begun.json` says which attempt has a version in hand. It changes hands by compare-and-swap.
 - Who publishes creates `_published.json`, which succeeds once, and then looks whether the version is still in its
   hands; who takes a version over does so first and then looks for `_published.json`. One of the two sees the other.
+  Who finds it either has the result of the work and only publishes, or leaves the version: nobody writes into it then.
 - The pointer is moved by compare-and-swap after that, and only then is begun.json deleted. So a version with
   `_published.json` and without begun.json was the published one and never will be again: those can be pruned when the
   pointer, read afterwards, is elsewhere.
@@ -94,7 +95,12 @@ class Storage(dg.ConfigurableResource[None]):
 
     @contextmanager
     def new_version(
-        self, asset: dg.AssetKey, run_id: str, lineage: str = "", now: Callable[[], datetime] = _now
+        self,
+        asset: dg.AssetKey,
+        run_id: str,
+        lineage: str = "",
+        now: Callable[[], datetime] = _now,
+        done: Callable[[str], bool] = lambda _: False,
     ) -> Iterator[Version]:
         """A name and a URI to be written and published within the block; what an exception leaves unpublished is
         deleted. The program creates the folder.
@@ -102,18 +108,22 @@ class Storage(dg.ConfigurableResource[None]):
         lineage: the work that this is an attempt at, as any text that its attempts have in common and no other work
         has. Where programs run on when the process that waits for them is killed (on S3), a version that was begun by
         such an attempt is taken up again under its name, with what was published `before` it; it may hold part of what
-        that attempt wrote. Everywhere else, and without a lineage, nothing has used the name.
+        that attempt wrote. Everywhere else, and without a lineage, nothing has used the name. An interrupt deletes
+        nothing there: the next attempt may find the work done.
+        done: whether all that was to be written at this URI is there, so that nothing will write there any more. Then
+        a version that an attempt of another run has published, or was about to, is given again too.
 
         Raises StorageUnusable when the storage cannot be written, before any work is done for it.
         """
         folder = self._folder(asset)
         folder.prepare()
-        version = self._resumed(folder, run_id, lineage, now()) or self._begun(folder, run_id, lineage, now())
+        version = self._resumed(folder, run_id, lineage, now(), done) or self._begun(folder, run_id, lineage, now())
         try:
             yield version
-        except BaseException:
-            with suppress(StorageUnusable):  # prune finds it; what went wrong first is what has to be heard
-                self._discard(folder, version)
+        except BaseException as error:
+            if isinstance(error, Exception) or not (lineage and folder.resumable):
+                with suppress(StorageUnusable):  # prune finds it; what went wrong first is what has to be heard
+                    self._discard(folder, version)
             raise
 
     def read(self, asset: dg.AssetKey, version: str, name: str) -> bytes:
@@ -139,23 +149,26 @@ class Storage(dg.ConfigurableResource[None]):
         """
         folder = self._folder(asset)
         mark = f"{version.name}/{PUBLISHED}"
-        published = Published(version.uri, version.name, data_version, version.run_id, _now().isoformat())
+        published = Published(
+            version.uri, version.name, data_version, version.run_id, _now().isoformat(), version.lineage
+        )
         refuse_superseded(asset, version, self._latest(folder))
-        if not folder.write(mark, written(published), replacing=None):
-            latest = self._latest(folder)
-            if latest is not None and latest.version == version.name:
-                return latest  # another attempt at the same work was first, with the same result
-            raise _taken_over(asset, version)
+        first = self._published_first(folder, asset, version)
+        if first is None:
+            # nothing is written where an attempt has marked it that was killed then, or has lost it since
+            folder.write(mark, written(published), replacing=None)
+            first = self._published_first(folder, asset, version)
+        if first is not None:
+            return first
         try:
-            if not _in_hand(folder, version):
-                raise _taken_over(asset, version)
             pointed = False
             while not pointed:
                 found = folder.read(POINTER)
                 refuse_superseded(asset, version, read_pointer(found, folder.shown(POINTER)) if found else None)
                 pointed = folder.write(POINTER, written(published), replacing=found)
         except Superseded:
-            folder.delete(mark)  # it is certain here that the pointer never was at this version
+            if _in_hand(folder, version):
+                folder.delete(mark)  # the pointer never was at this version
             raise
         with suppress(StorageUnusable):  # it is published, and prune deals with what is left
             folder.delete(version.name + BEGUN)
@@ -191,19 +204,37 @@ class Storage(dg.ConfigurableResource[None]):
         published = read_pointer(found, folder.shown(POINTER))
         return replace(published, uri=folder.uri(published.version))  # where it is now: the storage may have moved
 
+    def _published_first(self, folder: Folder, asset: dg.AssetKey, version: Version) -> Published | None:
+        """What another attempt at the same work has published of this version, with the same result; None when it is
+        in hand. Raises Superseded when another has it in hand, to whom a mark is left."""
+        if _in_hand(folder, version):
+            return None
+        latest = self._latest(folder)  # not sooner: who publishes lets go afterwards
+        if latest is not None and latest.version == version.name:
+            return latest
+        raise _taken_over(asset, version)
+
     def _begun(self, folder: Folder, run_id: str, lineage: str, now: datetime) -> Version:
         latest = self._latest(folder)
         name = name_of(later_than_all(now, (other.removesuffix(BEGUN) for other in folder.names())), run_id)
-        version = Version(name, folder.uri(name), run_id, latest.version if latest else None, uuid.uuid4().hex)
+        before = latest.version if latest else None
+        version = Version(name, folder.uri(name), run_id, before, uuid.uuid4().hex, lineage)
         begun = Begun(lineage, version.attempt, now.strftime(VERSION_TIME), version.before)
         if not folder.write(name + BEGUN, written(begun), replacing=None):
             raise StorageUnusable(f"{folder.shown(name + BEGUN)} is there already; materialize the asset again.")
         return version
 
-    def _resumed(self, folder: Folder, run_id: str, lineage: str, now: datetime) -> Version | None:
-        """The last unpublished version of the lineage, taken in hand."""
+    def _resumed(
+        self, folder: Folder, run_id: str, lineage: str, now: datetime, done: Callable[[str], bool]
+    ) -> Version | None:
+        """The last version of the lineage: one that is unpublished, taken in hand; or one that is done, and is, or may
+        be, published."""
         if not (lineage and folder.resumable):
             return None
+        latest = self._latest(folder)
+        # a run that publishes and then tries again wants another
+        if latest is not None and latest.lineage == lineage and latest.run_id != run_id and done(latest.uri):
+            return Version(latest.version, latest.uri, run_id, None, uuid.uuid4().hex, lineage)
         for name in sorted((name for name in folder.names() if name.endswith(BEGUN)), reverse=True):
             found = folder.read(name)
             begun = read_begun(found) if found else None
@@ -212,8 +243,9 @@ class Storage(dg.ConfigurableResource[None]):
             mine = replace(begun, attempt=uuid.uuid4().hex, at=now.strftime(VERSION_TIME))
             taken = folder.write(name, written(mine), replacing=found)
             version = name.removesuffix(BEGUN)
-            if taken and not folder.has(f"{version}/{PUBLISHED}"):
-                return Version(version, folder.uri(version), run_id, begun.before, mine.attempt)
+            uri = folder.uri(version)
+            if taken and (not folder.has(f"{version}/{PUBLISHED}") or done(uri)):
+                return Version(version, uri, run_id, begun.before, mine.attempt, lineage)
         return None
 
     def _discard(self, folder: Folder, version: Version) -> None:

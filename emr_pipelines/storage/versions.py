@@ -31,24 +31,27 @@ ABANDONED_AFTER = timedelta(days=7)  # longer than any run, so that no running o
 class Version:
     """A version that is being written. `uri` is as Hadoop and Spark read it: not percent-encoded. `before` is the name
     of the version that was the published one when this one was begun. `attempt` tells those who have this version in
-    hand apart: only the last to take it may publish it."""
+    hand apart: only the last to take it may publish it. `lineage` is that of the attempts."""
 
     name: str
     uri: str
     run_id: str
     before: str | None
     attempt: str
+    lineage: str = ""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What latest.json says. `data_version` is equal for equal data; `published_at` is ISO 8601, UTC."""
+    """What latest.json says. `data_version` is equal for equal data; `published_at` is ISO 8601, UTC. `lineage` is the
+    work that the version was an attempt at (empty: not known)."""
 
     uri: str
     version: str
     data_version: str
     run_id: str
     published_at: str
+    lineage: str = ""
 
 
 @dataclass(frozen=True)

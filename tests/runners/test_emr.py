@@ -477,6 +477,21 @@ def test_a_retry_that_the_asset_asks_for_computes_again(bed: Bed) -> None:
     assert totals == [6, 7]
 
 
+def test_whether_a_result_is_there_is_known_before_anything_runs(bed: Bed) -> None:
+    known: list[bool] = []
+
+    def tried_again(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        known.append(spark.has_result(context, add_up, PARAMS))
+        spark.run(context, add_up, PARAMS)
+        known.append(spark.has_result(context, add_up, PARAMS))
+        known.append(spark.has_result(context, add_up, Numbers((4,))))
+        if context.retry_number == 0:
+            raise dg.RetryRequested(max_retries=1)
+
+    bed.materialize(tried_again)
+    assert known == 2 * [False, True, False]  # the second try was given the result, and wants another
+
+
 def test_two_descriptions_of_clusters_in_one_run_are_two_clusters(bed: Bed) -> None:
     @dg.asset
     def one(context: dg.AssetExecutionContext, small: SparkRunner) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
@@ -20,15 +20,18 @@ class Attempts:
         self._place = place
         self._open: list[AbstractContextManager[Version]] = []  # what is not held is closed by the garbage collector
 
-    def begin(self, minute: int, lineage: str = "work", run_id: str = "first-run") -> Version:
-        self._open.append(self._place.storage.new_version(KEY, run_id, lineage, now=noon(minute)))
+    def begin(
+        self, minute: int, lineage: str = "work", run_id: str = "first-run", done: Callable[[str], bool] | None = None
+    ) -> Version:
+        done = done or (lambda _: False)
+        self._open.append(self._place.storage.new_version(KEY, run_id, lineage, now=noon(minute), done=done))
         version = self._open[-1].__enter__()
         self._place.fill(version)
         return version
 
-    def fail(self, number: int = -1) -> None:
-        error = RuntimeError("the step failed")
-        assert not self._open[number].__exit__(RuntimeError, error, None)
+    def fail(self, number: int = -1, error: BaseException | None = None) -> None:
+        error = error or RuntimeError("the step failed")
+        assert not self._open[number].__exit__(type(error), error, None)
 
     def close(self) -> None:
         for attempt in self._open:
@@ -87,20 +90,82 @@ def test_after_an_exception_the_next_attempt_begins_anew(on_s3: Place, attempts:
     assert attempts.begin(2).name != failed.name
 
 
-def test_a_version_that_may_be_published_is_not_taken_up(
-    on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
+def test_after_an_interrupt_the_next_attempt_takes_the_version_up(
+    on_s3: Place, attempts: Attempts, error: BaseException
 ) -> None:
-    killed = attempts.begin(1)
+    """Its program may have ended just then."""
+    interrupted = attempts.begin(1)
+    attempts.fail(error=error)
+    assert on_s3.filled(interrupted.name)
+    assert attempts.begin(2, run_id="second-run").name == interrupted.name
 
-    class Killed(BaseException):
-        pass
+
+class Killed(BaseException):
+    pass
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, place: Place, call: str, name: str, version: Version) -> None:
+    """Publish a version, and be killed just before a call of the folder."""
 
     def kill() -> None:
         raise Killed
 
-    first_time(monkeypatch, on_s3, "write", "latest.json", kill)
+    first_time(monkeypatch, place, call, name, kill)
     with pytest.raises(Killed):
-        on_s3.storage.publish(KEY, killed, "data")
+        place.storage.publish(KEY, version, "data")
+
+
+def test_a_version_that_is_done_and_marked_is_taken_up_and_published(
+    on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = attempts.begin(1)
+    killed_at(monkeypatch, on_s3, "write", "latest.json", killed)
+    resumed = attempts.begin(2, run_id="second-run", done=lambda uri: uri == killed.uri)
+    assert resumed.name == killed.name
+    assert on_s3.storage.publish(KEY, resumed, "data").version == killed.name
+    assert on_s3.storage.require(KEY).run_id == "second-run"
+    assert on_s3.begun() == []
+
+
+def test_what_was_published_is_given_again_to_a_retry_of_the_run(on_s3: Place, attempts: Attempts) -> None:
+    """It was killed before it could say so."""
+    published = on_s3.storage.publish(KEY, attempts.begin(1), "data")
+    again = attempts.begin(2, run_id="second-run", done=lambda _: True)
+    assert (again.name, again.uri) == (published.version, published.uri)
+    assert on_s3.storage.publish(KEY, again, "data") == published
+    attempts.fail()
+    assert on_s3.filled(on_s3.storage.require(KEY).version)
+
+
+@pytest.mark.parametrize(("lineage", "run_id", "done"), [
+    ("other", "second-run", True), ("work", "first-run", True), ("work", "second-run", False), ("", "second-run", True),
+])  # fmt: skip
+def test_what_was_published_is_not_given_to_anybody_else(
+    on_s3: Place, attempts: Attempts, lineage: str, run_id: str, done: bool
+) -> None:
+    published = on_s3.storage.publish(KEY, attempts.begin(1), "data")
+    assert attempts.begin(2, lineage, run_id, lambda _: done).name != published.version
+
+
+def test_who_lost_a_version_leaves_its_mark_to_who_has_it(
+    on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zombie = attempts.begin(1)
+    others: list[Version] = []
+    first_time(monkeypatch, on_s3, "write", "_published.json", lambda: others.append(attempts.begin(2)))
+    with pytest.raises(Superseded, match="taken version"):
+        on_s3.storage.publish(KEY, zombie, "data")
+    assert others[0].name == zombie.name
+    assert on_s3.storage.publish(KEY, others[0], "data").version == zombie.name
+    assert on_s3.storage.require(KEY).version == zombie.name
+
+
+def test_a_version_that_may_be_published_is_not_taken_up(
+    on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = attempts.begin(1)
+    killed_at(monkeypatch, on_s3, "write", "latest.json", killed)
     assert attempts.begin(2).name != killed.name
     attempts.fail(0)  # its own process cannot know either
     assert on_s3.filled(killed.name)
@@ -130,7 +195,11 @@ def test_who_loses_the_version_while_it_publishes_lets_go(
 ) -> None:
     zombie = attempts.begin(1)
     others: list[Version] = []
-    first_time(monkeypatch, on_s3, "read", ".begun.json", lambda: others.append(attempts.begin(2)))
+
+    def begin_when_it_is_marked() -> None:
+        first_time(monkeypatch, on_s3, "read", ".begun.json", lambda: others.append(attempts.begin(2)))
+
+    first_time(monkeypatch, on_s3, "write", "_published.json", begin_when_it_is_marked)
     with pytest.raises(Superseded, match="taken version"):
         on_s3.storage.publish(KEY, zombie, "zombie's")
     assert others[0].name != zombie.name  # it saw that the zombie was about to publish

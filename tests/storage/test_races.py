@@ -130,6 +130,10 @@ class Memory:
         self.delete(f"{name}/_published.json")
         self.delete(f"{name}/part-0.txt")
 
+    def filled(self, uri: str) -> bool:
+        with self._moment():
+            return f"{uri.removeprefix('memory://')}/part-0.txt" in self.files
+
     def fill(self, version: str) -> None:
         with self._moment():
             self.files[f"{version}/part-0.txt"] = b"x"
@@ -141,6 +145,7 @@ class Memory:
         if "latest.json" in self.files:
             version = Storage.model_construct()._latest(_Still(self.files)).version  # type: ignore[union-attr, arg-type]
             assert f"{version}/part-0.txt" in self.files, f"the pointer is at {version}, which was deleted"
+            assert f"{version}/_published.json" in self.files, f"the pointer is at {version}, which is not marked"
 
 
 class _Still:
@@ -160,8 +165,9 @@ class _Still:
 
 def _materialize(storage: Storage, folder: Memory, minutes: list[int], lineage: str, fails: bool = False) -> None:
     for minute in minutes:
-        with storage.new_version(KEY, f"{minute}", lineage, now=noon(minute)) as version:
-            folder.fill(version.name)
+        with storage.new_version(KEY, f"{minute}", lineage, now=noon(minute), done=folder.filled) as version:
+            if not folder.filled(version.uri):
+                folder.fill(version.name)
             if fails:
                 raise Superseded("as if")
             storage.publish(KEY, version, "data")

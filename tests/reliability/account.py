@@ -1,0 +1,237 @@
+"""An emulated account whose every request and every computation is known, and in which something may strike."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emr_pipelines.emulator import Durations, Emulator, ManualClock, Scripted
+from emr_pipelines.emulator.lifecycle import Exit
+from emr_pipelines.emulator.records import Cluster, Running, Step
+from tests.reliability.line import Line
+from tests.reliability.pipeline import CLOCK, SPEED
+
+BUCKET = "kills"
+# in the emulator's seconds, of which SPEED pass in one; a step leaves its result when half of its time is over
+STEP_SECONDS = 6.0
+DURATIONS = Durations(provisioning=4, bootstrapping=3, termination=5, log_push_interval=300)
+TICK_SECONDS = 0.005
+OPENED = {"__dagster_pipes_version": "0.1", "method": "opened", "params": {"extras": {}}}
+CLOSED = {"__dagster_pipes_version": "0.1", "method": "closed", "params": None}
+TAKES_STEPS = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
+ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request: the number it has among those of its case, and what it asks, as in `PutObject left/latest.json`."""
+
+    number: int
+    what: str
+
+
+@dataclass
+class Case:
+    """What is known of what one kill and the retry behind it did."""
+
+    place: str
+    clusters_before: int = 0
+    strike: Callable[[Asked | None, str], None] = lambda *_: None
+    requests: list[Asked] = field(default_factory=list)
+    computed: dict[str, list[str]] = field(default_factory=dict)  # by asset, the ids of its computations
+    committed: dict[str, list[str]] = field(default_factory=dict)  # those that left their result
+    committed_at: dict[str, float] = field(default_factory=dict)  # by asset, when the first did
+    violations: list[str] = field(default_factory=list)
+
+
+class Account:
+    """The emulator behind a line that can be cut; its time is driven by ours, and can be moved on."""
+
+    def __init__(self, root: Path) -> None:
+        self.clock = ManualClock(time.time())
+        self._began, self._at = time.monotonic(), self.clock.time
+        self.emulator = Emulator(
+            root, clock=self.clock, durations=DURATIONS, scripted={"spark-submit": Scripted(seconds=STEP_SECONDS)}
+        )
+        self.objects = self.emulator.create_bucket(BUCKET)
+        self.case = Case("")
+        server = self.emulator._server._server
+        self._answer: Any = server.app
+        server.app = self._gate
+        self._steps = self.emulator._lifecycle._runner
+        self.emulator._lifecycle._runner = self
+        self._stopping = threading.Event()
+        self._ticking = threading.Thread(target=self._tick, name="time", daemon=True)
+        self._listed: dict[str, int] = {}  # by client, how many clusters there were
+        self._lock, self._timing = threading.Lock(), threading.Lock()
+        self.emulator.start()
+        self.line = Line(self.emulator._server.port)
+        self._ticking.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._ticking.join()
+        self.line.close()
+        self.emulator.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of processes that begin now: they have the account's time, until it is moved on."""
+        return {
+            **self.emulator.environment,
+            "AWS_ENDPOINT_URL": self.line.url,
+            "EMR_PIPELINES_TARGET": "emr",
+            "EMR_PIPELINES_DEPLOYMENT": BUCKET,
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+            CLOCK: f"{self._began!r} {self._at!r}",
+        }
+
+    # time
+
+    def _now(self) -> float:
+        return self._at + (time.monotonic() - self._began) * SPEED
+
+    def _tick(self) -> None:
+        while not self._stopping.wait(TICK_SECONDS):
+            self._catch_up()
+
+    def move_on(self, seconds: float) -> None:
+        """Let time pass for clusters at once, while nothing else runs."""
+        self._at += seconds
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        with self._timing:
+            self.emulator.advance(max(0.0, self._now() - self.clock.time))
+
+    # requests
+
+    def _gate(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        case, what = self.case, _what(environ, self.case.place)
+        with self._lock:
+            asked = Asked(len(case.requests) + 1, what)
+            case.requests.append(asked)
+        case.strike(asked, "before")
+        if what == "ListClusters":
+            self._listed[environ["HTTP_USER_AGENT"]] = len(self.emulator.clusters())
+        answer: Iterable[bytes] = self._answer(environ, start_response)
+        if what == "RunJobFlow":
+            self._refuse_two_of_a_name(case, self._listed.get(environ["HTTP_USER_AGENT"]))
+        case.strike(asked, "after")
+        return answer
+
+    def _refuse_two_of_a_name(self, case: Case, listed: int | None) -> None:
+        """A cluster has been launched beside one of its name, which its launcher saw, or could have seen, when it last
+        `listed` them. (Two that launch at the very same time, for one of them was held up too long, settle it.)"""
+        clusters = self.emulator.clusters()
+        names = [cluster.name for cluster in clusters if str(cluster.state) in TAKES_STEPS]
+        for cluster in clusters[:listed]:
+            if str(cluster.state) in TAKES_STEPS and names.count(cluster.name) > 1:
+                case.violations.append(f"{names.count(cluster.name)} clusters are called {cluster.name}")
+
+    # what programs do; with the agenda's lock held, as the emulator's own steps
+
+    def start(self, cluster: Cluster, step: Step, ended: Callable[[Exit], None]) -> Running:
+        (task_uri,) = (word for word in step.args if word.endswith("/task.json"))
+        case, asset = self.case, step.name.partition(" ")[0]
+        task = json.loads(self._file(task_uri).read_text())
+        computation = secrets.token_hex(8)
+        if step.created >= case.committed_at.get(asset, math.inf):
+            case.violations.append(f"{asset} was computed again, by step {step.name!r}, when its result was there")
+        case.computed.setdefault(asset, []).append(computation)
+        output = self._file(task["params"]["output"]) / "part-0.json"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps({"written": "half", "digest": computation}))
+        case.strike(None, "step begins")
+
+        def commit() -> None:
+            if str(step.state) != "RUNNING":
+                return
+            _put(output, {"written": "whole", "digest": computation})
+            attempt = step.name.split(" ")[1].rpartition(".")[2]
+            messages = self._file(task_uri).parent / f"attempt-{attempt}" / "1.json"
+            messages.parent.mkdir(exist_ok=True)
+            messages.write_text(f"{json.dumps(OPENED)}\n{json.dumps(CLOSED)}\n")
+            _put(self._file(task["result"]), {"result": {"digest": computation}})
+            case.committed.setdefault(asset, []).append(computation)
+            case.committed_at.setdefault(asset, self.clock.time)
+            case.strike(None, "result is left")
+
+        self.emulator._agenda.after(STEP_SECONDS / 2, commit)
+        return self._steps.start(cluster, step, ended)
+
+    def lose_executor(self, step: Step) -> None:
+        self._steps.lose_executor(step)
+
+    def _file(self, uri: str) -> Path:
+        return self.objects / uri.removeprefix(f"s3://{BUCKET}/")
+
+    # what is seen from outside
+
+    def left(self) -> list[Cluster]:
+        """The clusters that still cost money."""
+        return [cluster for cluster in self.emulator.clusters() if str(cluster.state) not in ENDED]
+
+    def pointer(self, place: str, asset: str) -> dict[str, Any] | None:
+        file = self.objects / place.partition("/")[2] / "data" / asset / "latest.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def fault_of_pointer(self, place: str, asset: str) -> str:
+        """What is wrong with what readers get; nothing, if that is well."""
+        try:
+            pointer = self.pointer(place, asset)
+            if pointer is None:
+                return ""
+            folder = self.objects / place.partition("/")[2] / "data" / asset / pointer["version"]
+            mark = json.loads((folder / "_published.json").read_text())
+            data = json.loads((folder / "part-0.json").read_text())
+        except (OSError, ValueError, KeyError) as error:
+            return f"what the pointer of {asset} leads to cannot be read: {error!r}"
+        if data != {"written": "whole", "digest": pointer["data_version"]}:
+            return f"the pointer of {asset} says {pointer['data_version']}, and the data says {data}"
+        if mark["data_version"] != pointer["data_version"]:
+            return f"the pointer of {asset} says {pointer['data_version']}, and its mark {mark['data_version']}"
+        return ""
+
+    def phase(self, case: Case, assets: Iterable[str]) -> str:
+        """What a run is at, the most telling first."""
+        steps = [
+            step for cluster in self.emulator.clusters()[case.clusters_before :] for step in cluster.steps.values()
+        ]
+        states = {str(cluster.state) for cluster in self.left()}
+        pointers = {asset: self.pointer(case.place, asset) or {} for asset in assets}
+        published = {asset for asset in assets if pointers[asset].get("data_version") in case.committed.get(asset, ())}
+        computing = sum(map(len, case.computed.values())) > sum(map(len, case.committed.values()))
+        phases = {
+            "before launch": not any(request.what == "RunJobFlow" for request in case.requests),
+            "launching": not steps,
+            "running": computing and any(str(step.state) == "RUNNING" for step in steps),
+            "provisioning": bool(states & {"STARTING", "BOOTSTRAPPING"}),
+            "publishing": bool(case.committed.keys() - published),
+            "queued": any(str(step.state) == "PENDING" for step in steps),
+            "ending": True,
+        }
+        return next(phase for phase, so in phases.items() if so)
+
+
+def _put(file: Path, data: Any) -> None:
+    """Whole and at once, as objects are written."""
+    new = file.with_name(file.name + ".new")
+    new.write_text(json.dumps(data))
+    new.replace(file)
+
+
+def _what(environ: dict[str, Any], place: str) -> str:
+    target = environ.get("HTTP_X_AMZ_TARGET", "")
+    if target:
+        return str(target).rpartition(".")[2]
+    path = str(environ["PATH_INFO"]).removeprefix("/").removeprefix(place).removeprefix(BUCKET).lstrip("/")
+    query = str(environ.get("QUERY_STRING", ""))
+    return f"{environ['REQUEST_METHOD']} {path}" + (f"?{query.partition('=')[0]}" if query else "")

@@ -1,0 +1,20 @@
+"""Imported by the fork server alone: what every run would otherwise import, or work out, again."""
+
+import os
+
+import dagster as dg
+
+from emr_pipelines import charts
+from emr_pipelines.emr import objects, orphans, session, shipment, watch  # noqa: F401
+from emr_pipelines.emr.cost import Span
+from emr_pipelines.runners import feed  # noqa: F401
+from tests.reliability import pipeline, sabotage
+
+sabotage.apply()
+# who asks is known by the user agent
+os.register_at_fork(after_in_child=lambda: os.environ.update(AWS_SDK_UA_APP_ID=f"process-{os.getpid()}"))
+
+with dg.DagsterInstance.local_temp() as instance:
+    for job in (pipeline.one(), pipeline.two()):
+        instance.create_run_for_job(job)
+charts.timeline([Span("step", "left", 0, 1)], "warm")  # type: ignore[arg-type]
