@@ -49,7 +49,7 @@ def ledger(aws: Aws, deployment: str, known: Sequence[Entry], prices: Mapping[st
     final = {entry.cluster_id for entry in known if entry.final} - unpriced
     listed = None if prices else listed_prices(aws)
     there = [cluster.id for cluster in Clusters(aws).recent(f"{PRODUCT}/{deployment}")]
-    asked = [*there, *(entry.cluster_id for entry in known)]
+    asked = dict.fromkeys([*there, *(entry.cluster_id for entry in known)])
     kept = [entry for entry in known if entry.cluster_id in final]
     fresh: list[Entry] = []
     for cluster_id in asked:

@@ -66,7 +66,7 @@ def life_of(aws: Aws, cluster_id: str) -> Life:
     """Raises the AwsErrors, when EMR cannot say what there was."""
     found = aws.call("emr", "describe_cluster", ClusterId=cluster_id).get("Cluster", {})
     times = found.get("Status", {}).get("Timeline", {})
-    end = times.get("EndDateTime") or datetime.fromtimestamp(aws.now(), timezone.utc)
+    end = times.get("EndDateTime") or datetime.fromtimestamp(aws.clock.now(), timezone.utc)
     pages = emr_pages(aws, "list_instances", ClusterId=cluster_id)
     return Life(
         cluster_id=cluster_id,

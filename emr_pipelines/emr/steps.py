@@ -189,7 +189,7 @@ class Steps:
     def each(self, cluster_id: str, states: frozenset[StepState] = frozenset()) -> Iterator[AddedStep]:
         """The steps in one of these states (in any, without some), newest first, each page of 50 when it is wanted: a
         pool's cluster has thousands of steps behind it."""
-        filters = {"StepStates": sorted(map(str, states))} if states else {}
+        filters = {"StepStates": sorted(map(str, states - {StepState.UNKNOWN}))} if states else {}
         for page in emr_pages(self._aws, "list_steps", ClusterId=cluster_id, **filters):
             yield from map(_step, page.get("Steps", ()))
 
