@@ -52,7 +52,7 @@ class Strike:
         self._lock = threading.Lock()
         self._seen = 0
         self._due = False
-        self._over = False
+        self._over = self._stopped = False
 
     def __call__(self, asked: Asked | None, side: str) -> None:
         """asked: the request that came; or None, and `side` is what a program does."""
@@ -68,7 +68,7 @@ class Strike:
 
     def stop(self) -> None:
         with self._lock:
-            self._over = True
+            self._over = self._stopped = True
 
     def _strike_if_due(self) -> None:
         with self._lock:
@@ -78,7 +78,7 @@ class Strike:
         # without the lock: it looks at the account, whose lock is held when a program strikes
         if not self._hit():
             with self._lock:
-                self._over = False  # a process that is not there yet is struck when it is
+                self._over = self._stopped  # a process that is not there yet is struck when it is
 
     def _is_now(self, asked: Asked | None, side: str) -> bool:
         plan = self._plan
