@@ -47,33 +47,38 @@ class Verdict:
 class Strike:
     """Waits for the moment of a plan, and strikes once."""
 
-    def __init__(self, plan: Plan, case: Case, hit: Callable[[], bool]) -> None:
-        self._plan, self._case, self._hit = plan, case, hit
+    def __init__(self, plan: Plan, hit: Callable[[], bool]) -> None:
+        self._plan, self._hit = plan, hit
         self._lock = threading.Lock()
         self._seen = 0
         self._due = False
-        self._over = False
+        self._over = self._stopped = False
 
     def __call__(self, asked: Asked | None, side: str) -> None:
         """asked: the request that came; or None, and `side` is what a program does."""
         with self._lock:
-            if self._over:
-                return
             self._due = self._due or self._is_now(asked, side)
-            # a process that is not there yet is struck when it is
-            if self._due and self._hit():
-                self._over = True
+        self._strike_if_due()
 
     def late(self) -> None:
         """A share of the run's time has passed."""
         with self._lock:
             self._due = True
-            if not self._over and self._hit():
-                self._over = True
+        self._strike_if_due()
 
     def stop(self) -> None:
         with self._lock:
+            self._over = self._stopped = True
+
+    def _strike_if_due(self) -> None:
+        with self._lock:
+            if self._over or not self._due:
+                return
             self._over = True
+        # without the lock: it looks at the account, whose lock is held when a program strikes
+        if not self._hit():
+            with self._lock:
+                self._over = self._stopped  # a process that is not there yet is struck when it is
 
     def _is_now(self, asked: Asked | None, side: str) -> bool:
         plan = self._plan
@@ -145,7 +150,7 @@ class Campaign:
             verdict.phase = phase
             return True
 
-        strike = Strike(plan, case, hit)
+        strike = Strike(plan, hit)
         case.strike = strike
         timer = threading.Timer((plan.share or 0) * SECONDS[plan.executor], strike.late)
         if plan.share is not None:
