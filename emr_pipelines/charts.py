@@ -101,8 +101,8 @@ def convergence(sizes: Sequence[int], errors: Sequence[float], bounds: Sequence[
 def timeline(spans: Sequence[Span], title: str) -> str:
     """A cluster's life: what it did when, and what of it idled. A row for each step, the first MOST_BARS, and for each
     other thing that it did."""
-    steps = list(dict.fromkeys(span.name for span in spans if span.doing.value == "step"))[:MOST_BARS]
-    shown = [span for span in spans if span.doing.value != "step" or span.name in steps]
+    steps = list(dict.fromkeys(span.name for span in spans if str(span.doing) == "step"))[:MOST_BARS]
+    shown = [span for span in spans if str(span.doing) != "step" or span.name in steps]
     names = list(dict.fromkeys(span.name for span in shown))
     colours = {"step": COLOURS["green"], "idle": COLOURS["red"], "bootstrapping": COLOURS["orange"]}
     lines = textwrap.wrap(title, TITLE_CHARACTERS)

@@ -284,11 +284,11 @@ class Session:
         return leased.cluster_id, leased.launched
 
     def _ends_now(self) -> None:
-        self._observed = replace(self._observed, told_to_end=self._observed.told_to_end or self._aws.clock.now())
+        self._observed = replace(self._observed, told_to_end=self._observed.told_to_end or self._aws.now())
 
     def _on_cluster(self, cluster: Cluster) -> None:
         if cluster.state is ClusterState.BOOTSTRAPPING:
-            self._observed = replace(self._observed, bootstrapping=self._aws.clock.now())
+            self._observed = replace(self._observed, bootstrapping=self._aws.now())
         if cluster.state in UP and cluster.created and self._launched:  # who found it need not say so again
             ready = cluster.ready or datetime.fromtimestamp(self._aws.clock.now(), timezone.utc)
             seconds = (ready - cluster.created).total_seconds()

@@ -54,7 +54,11 @@ def known(words: list[str]) -> bool:
     if program in PROGRAMS:
         parsed(PROGRAMS[program], words)
         return True
-    if program.startswith("python") and words[1:2] == ["-m"] and words[2].startswith(("benchmarks.", "docs.", "tests.")):
+    if (
+        program.startswith("python")
+        and words[1:2] == ["-m"]
+        and words[2].startswith(("benchmarks.", "docs.", "tests."))
+    ):
         module = ROOT / f"{words[2].replace('.', '/')}.py"
         offered = module.read_text() + (ROOT / "benchmarks" / "harness.py").read_text()
         return all(f'"{word}"' in offered for word in words[3:] if word.startswith("--"))

@@ -432,9 +432,11 @@ class Service:
     def over(self) -> bool:
         return self._clock.now() - self._began >= self._hours * HOUR
 
-    def call(self, service: str, operation: str, **request: Any) -> dict[str, Any]:
+    def call(
+        self, service: str, operation: str, read: Callable[[Any], Any] = lambda answer: answer, **request: Any
+    ) -> Any:
         self.calls[f"{service}.{operation}"] += 1
-        return self._answers[operation](request)
+        return read(self._answers[operation](request))
 
     def _step(self, request: dict[str, Any]) -> dict[str, Any]:
         started = datetime.fromtimestamp(self._began, timezone.utc)

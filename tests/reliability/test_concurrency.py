@@ -306,6 +306,7 @@ def test_what_a_cluster_cost_does_not_depend_on_who_asks(
     def ask() -> tuple[Any, Any, Any]:
         aws = Aws()
         (cluster,) = emulator.clusters()
+        Clusters(aws).describe(cluster.id)  # as before each end; from then on it knows AWS's time
         cost = bill(aws, cluster.id, {"m5.xlarge": 0.36}, observed=Observed(told_to_end=aws.now()))
         return cost.usages, cost.idle_share, ledger(aws, "default", [], {"m5.xlarge": 0.36})
 
