@@ -41,7 +41,7 @@ def test_what_is_waited_for_is_told_ever_more_rarely(bed: Bed) -> None:
     (cluster,) = bed.account.emulator.clusters()
     waits = [line.partition(": ")[::2] for line in bed.log if line.startswith("Waiting for ")]
     coming_up = [rest for what, rest in waits if what == f"Waiting for cluster {cluster.id} to come up"]
-    assert len(coming_up) == 8  # in 300 s
+    assert len(coming_up) in (8, 9)  # in 300 s; when it looks is a little by chance
     assert coming_up[0] in [f"STARTING, {seconds} s so far, at most 60 min." for seconds in (5, 6)]
     ending = [rest for what, rest in waits if what == f"Waiting for cluster {cluster.id} to end"]
     assert ending[0] in [f"TERMINATING, {seconds} s so far, at most 15 min." for seconds in (5, 6)]
