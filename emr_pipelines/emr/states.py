@@ -44,3 +44,4 @@ ACTIVE = frozenset(ClusterState) - ENDED  # what can still cost money
 STEP_UNFINISHED = frozenset({StepState.PENDING, StepState.RUNNING, StepState.CANCEL_PENDING})
 STEP_ENDED = frozenset(StepState) - STEP_UNFINISHED
 STEP_WORTH_ATTACHING = frozenset({StepState.PENDING, StepState.RUNNING, StepState.COMPLETED})
+STEP_STOPPED = frozenset({StepState.CANCELLED, StepState.INTERRUPTED})  # by somebody, or with its cluster
