@@ -10,11 +10,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs import commands, failures, settings
+from docs import commands, failures, permissions, settings
 
 ROOT = Path(__file__).parent.parent
 PART = re.compile(r"^<!-- generated: (?P<name>.+?) -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
-PARTS: dict[str, Callable[[], str]] = {**settings.parts(), **commands.parts(), **failures.parts()}
+PARTS: dict[str, Callable[[], str]] = {
+    **settings.parts(),
+    **commands.parts(),
+    **failures.parts(),
+    **permissions.parts(),
+}
 
 
 def pages() -> list[Path]:

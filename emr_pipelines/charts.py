@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ DOTS_PER_INCH = 110
 INK = "#757b85"  # of text and axes; its contrast is 4.3 on white and 4.8 on the dark theme's ground
 COLOURS = {"blue": "#3d8bfd", "orange": "#f08c2e", "green": "#2fa36b", "red": "#e5534b", "grey": "#b0b5bd"}
 MOST_BARS = 20
+TITLE_CHARACTERS = 105  # in a line
 SHOWN_CHARACTERS = 24
 IN_MINUTES_FROM_SECONDS = 300
 STYLE: dict[Any, Any] = {
@@ -97,21 +99,24 @@ def convergence(sizes: Sequence[int], errors: Sequence[float], bounds: Sequence[
 
 
 def timeline(spans: Sequence[Span], title: str) -> str:
-    """A cluster's life: what it did when, and what of it idled. A row for each step, the first MOST_BARS."""
-    names = list(dict.fromkeys(span.name for span in spans))[:MOST_BARS]
-    colours = {"step": COLOURS["green"], "idle": COLOURS["red"]}
-    with _figure(0.8 + 0.24 * max(len(names), 1)) as (axes, save):
-        long = max((span.end for span in spans), default=0) > IN_MINUTES_FROM_SECONDS
+    """A cluster's life: what it did when, and what of it idled. A row for each step, the first MOST_BARS, and for each
+    other thing that it did."""
+    steps = list(dict.fromkeys(span.name for span in spans if str(span.doing) == "step"))[:MOST_BARS]
+    shown = [span for span in spans if str(span.doing) != "step" or span.name in steps]
+    names = list(dict.fromkeys(span.name for span in shown))
+    colours = {"step": COLOURS["green"], "idle": COLOURS["red"], "bootstrapping": COLOURS["orange"]}
+    lines = textwrap.wrap(title, TITLE_CHARACTERS)
+    with _figure(0.7 + 0.24 * max(len(names), 1) + 0.15 * len(lines)) as (axes, save):
+        long = max((span.end for span in shown), default=0) > IN_MINUTES_FROM_SECONDS
         unit, unit_seconds = ("minutes", 60) if long else ("seconds", 1)
-        for span in spans:
-            if span.name in names:
-                start, length = span.start / unit_seconds, max(span.end - span.start, 0) / unit_seconds
-                colour = colours.get(str(span.doing), COLOURS["grey"])
-                axes.barh(-names.index(span.name), length, left=start, height=0.7, color=colour)
+        for span in shown:
+            start, length = span.start / unit_seconds, max(span.seconds, 0) / unit_seconds
+            colour = colours.get(str(span.doing), COLOURS["grey"])
+            axes.barh(-names.index(span.name), length, left=start, height=0.7, color=colour)
         axes.set_yticks([-place for place in range(len(names))], [_shortened(name) for name in names])
         axes.set_xlabel(f"{unit} from the launch")
         axes.set_xlim(left=0)
-        axes.set_title(title, loc="left", fontsize=9)
+        axes.set_title("\n".join(lines), loc="left", fontsize=9)
         return save(title)
 
 

@@ -149,14 +149,20 @@ def list_clusters(deployment: str, of_all: bool, region: str | None, as_json: bo
         from emr_pipelines.emr.session import PRODUCT
 
         aws = Aws(region)
-        found = rows(Clusters(aws).active(PRODUCT if of_all else f"{PRODUCT}/{deployment}"), aws.clock.now())
+        active = Clusters(aws).active()
+        prefix = f"{PRODUCT}/" if of_all else f"{PRODUCT}/{deployment}/"
+        ours = [cluster for cluster in active if cluster.name.startswith(prefix)]
+        found = rows(ours, aws.clock.now())
     if as_json:
         click.echo(json.dumps(found, indent=1))
     elif found:
         table = [{**row, "age": _duration(row["age_seconds"])} for row in found]
         _print_table(table, ("id", "state", "age", "deployment", "scope", "key", "normalized_hours"))
     else:
-        click.echo("No cluster is active" + ("." if of_all else f" of deployment {deployment!r}; --all looks at all."))
+        whose = "of any deployment" if of_all else f"of deployment {deployment!r}"
+        others = f"; {len(active):,} other{'s are' if len(active) > 1 else ' is'}" if active else ""
+        hint = "" if of_all or not active else " (--all shows those of other deployments)"
+        click.echo(f"No cluster {whose} is active{others}{hint}.")
 
 
 def _print_table(table: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:

@@ -33,7 +33,10 @@ whether the same again may go well; of a mistake that a person has to mend it do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LONGEST_VALUE = 1000  # characters of a value in a sentence
 
 
 class EmrPipelinesError(Exception):
@@ -46,13 +49,23 @@ class InvalidValue(EmrPipelinesError, ValueError):
     """A parameter or setting has a value that is not allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
-        super().__init__(f"{name} is {value!r}; allowed: {allowed}.")
+        super().__init__(f"{name} is {_short(value)}; allowed: {allowed}.")
         self.name = name
         self.value = value
         self.allowed = allowed
 
     def __reduce__(self) -> tuple[type[InvalidValue], tuple[str, object, str]]:
         return type(self), (self.name, self.value, self.allowed)
+
+    @classmethod
+    def first_of(cls, found: Sequence[Mapping[str, Any]]) -> InvalidValue:
+        """The first mistake that pydantic found (`ValidationError.errors()`), as this package says it."""
+        first = found[0]
+        mistake = first.get("ctx", {}).get("error")
+        if isinstance(mistake, InvalidValue):
+            return mistake
+        allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        return cls(".".join(map(str, first["loc"])), first["input"], allowed)
 
 
 class JavaNotUsable(EmrPipelinesError):
@@ -170,3 +183,11 @@ class StepFailed(RunFailed):
 
 class TimedOut(RunFailed):
     """A deadline passed while the cluster was provisioned, or the step was queued or run."""
+
+
+def _short(value: object) -> str:
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from datetime import date
 
 import pytest
 from PIL import Image
@@ -32,6 +33,10 @@ SPANS = [
         charts.convergence([4], [0.0], [1.0], [0.0]),
         charts.timeline(SPANS, "3 x m5.xlarge, 41 % idle, about 0.06 USD."),
         charts.timeline(SPANS[:1], "never ready"),
+        charts.timeline(
+            SPANS, ", ".join(f"{number} x m5.{number}xlarge spot, billed for 3,612 s" for number in range(6))
+        ),
+        charts.daily_costs([date(2026, 3, day) for day in range(1, 31)], [1.0] * 30, [0.5] * 30, "USD"),
         charts.timeline([Span(Doing.STEP, f"asset_{number}", number, number + 2) for number in range(300)], "many"),
     ],
 )

@@ -175,8 +175,8 @@ def run(*words: str, answer: str | None = None) -> Result:
 
 
 def test_a_list_of_clusters(rehearsal: Rehearsal) -> None:
-    assert run("clusters", "list").output == ("No cluster is active of deployment 'default'; --all looks at all.\n")
-    assert run("clusters", "list", "--all").output == "No cluster is active.\n"
+    assert run("clusters", "list").output == "No cluster of deployment 'default' is active.\n"
+    assert run("clusters", "list", "--all").output == "No cluster of any deployment is active.\n"
     old = rehearsal.up(Name="emr-pipelines/default/run/0a1b")
     rehearsal.advance(25 * 3600)
     new = rehearsal.launch(Name="emr-pipelines/other/pool/2c3d-0")

@@ -43,10 +43,19 @@ def outcome_of(context: dg.AssetExecutionContext, check: Callable[..., Any], res
             metadata=said.metadata,
         )
     if isinstance(said, bool):
-        said = said, _short(result)
+        wanted = inspect.getdoc(check) if not said else ""
+        said = said, " ".join(part for part in (wanted, _figures(result)) if part)
     if not (isinstance(said, tuple) and [type(part) for part in said] == [bool, str]):
         said = False, f"It returned {_short(said)}; allowed: {ALLOWED}."
     return dg.AssetCheckResult(check_name=name, passed=said[0], description=said[1])
+
+
+def _figures(result: object) -> str:
+    """What is short and has a value, of the fields of a result."""
+    members = vars(result) if hasattr(result, "__dict__") else {}
+    return _short(
+        ", ".join(f"{name}={value!r}" for name, value in members.items() if isinstance(value, (int, float, str)))
+    )
 
 
 def _short(value: object) -> str:

@@ -45,7 +45,7 @@ COLUMNS = dg.TableSchema(
         dg.TableColumn("asset", "string", description="The asset whose steps ran; op:name for an op without one."),
         dg.TableColumn("instance_seconds", "double", description="Billed, the cluster's idle time included."),
         dg.TableColumn("usd", "double", description="About what it cost; null where a price is not known."),
-        dg.TableColumn("idle_share", "double", description="Of the time the cluster was up; null if it never was."),
+        dg.TableColumn("idle_share", "double", description="Of what was billed; null if the cluster was not up."),
         dg.TableColumn("final", "boolean", description="The cluster had ended, so this will not change."),
     ]
 )
@@ -66,17 +66,15 @@ class ClusterCostsConfig(AssetConfig):
     daily_budget_usd: float | None = Field(
         default=None,
         ge=0,
-        description="The check daily_budget fails above so many USD a day. None: EMR_PIPELINES_DAILY_BUDGET_USD, or "
-        "else there is no budget.",
-        examples=[25.0],
+        description="The check daily_budget fails above so many USD a day. null: EMR_PIPELINES_DAILY_BUDGET_USD, or "
+        "else there is no budget. For example 25.0.",
     )
     most_idle_share: float | None = Field(
         default=None,
         ge=0,
         le=1,
         description="The check idle_share fails when clusters idled for more than this share of a day's instance time; "
-        "0 to 1. None: EMR_PIPELINES_MOST_IDLE_SHARE, or else 0.5.",
-        examples=[0.3],
+        "0 to 1. null: EMR_PIPELINES_MOST_IDLE_SHARE, or else 0.5. For example 0.3.",
     )
 
 
@@ -92,7 +90,7 @@ class ClusterCostsConfig(AssetConfig):
     metadata={"dagster/column_schema": COLUMNS},
     check_specs=[
         dg.AssetCheckSpec(
-            "idle_share", asset="cluster_costs", description="Clusters worked for most of the time they were up."
+            "idle_share", asset="cluster_costs", description="Most of what was billed was not for idle clusters."
         ),
         dg.AssetCheckSpec("daily_budget", asset="cluster_costs", description="No day cost more than its budget."),
     ],
@@ -105,7 +103,7 @@ def cluster_costs(
         storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
     ):
         budget = _or_variable(config.daily_budget_usd, "EMR_PIPELINES_DAILY_BUDGET_USD")
-        most_idle = _or_variable(config.most_idle_share, "EMR_PIPELINES_MOST_IDLE_SHARE")
+        most_idle = _or_variable(config.most_idle_share, "EMR_PIPELINES_MOST_IDLE_SHARE", most=1)
         before = storage.latest(context.asset_key)
         known = rows_of(storage.read(context.asset_key, before.version, TABLE)) if before else []
         rows = with_jobs(context.instance, spark.ledger(entries_of(known)), known)
@@ -156,9 +154,11 @@ def check_cluster_costs(
 
 def idle_share(rows: Sequence[Row]) -> float | None:
     """Of the rows' instance time, how much was in clusters that idled; None when no cluster was up."""
-    up = [row for row in rows if row["idle_share"] is not None]
-    seconds = sum(row["instance_seconds"] for row in up)
-    return sum(row["idle_share"] * row["instance_seconds"] for row in up) / seconds if seconds else None
+    seconds: float = sum(row["instance_seconds"] for row in rows)
+    if not seconds or all(row["idle_share"] is None for row in rows):
+        return None
+    idle: float = sum((row["idle_share"] or 0) * row["instance_seconds"] for row in rows)
+    return idle / seconds
 
 
 def total_usd(rows: Sequence[Row]) -> float | None:
@@ -243,7 +243,7 @@ def _cell(entry: "Entry", column: str, jobs: Mapping[str, str]) -> Any:
     return jobs.get(entry.run_id, "") if column == "job" else getattr(entry, column)
 
 
-def _or_variable(value: float | None, variable: str) -> float | None:
+def _or_variable(value: float | None, variable: str, most: float = sys.float_info.max) -> float | None:
     """A setting, or what the environment says. Raises InvalidValue."""
     told = os.environ.get(variable, "").strip()
     if value is not None or not told:
@@ -252,8 +252,8 @@ def _or_variable(value: float | None, variable: str) -> float | None:
         found = float(told)
     except ValueError:
         found = math.nan
-    if not 0 <= found < math.inf:
-        raise InvalidValue(variable, told, "a number, 0 or more")
+    if not 0 <= found <= most:
+        raise InvalidValue(variable, told, "a number, 0 to 1" if most == 1 else "a number, 0 or more")
     return found
 
 

@@ -17,7 +17,16 @@ SETTINGS: dict[Any, Any] = {
 }  # fmt: skip
 COLUMNS = {bool: "bool", int: "int", float: "float", str: "string"}  # what else a cell holds is shown as JSON
 SCALARS = (bool, int, float, str, type(None))
+MOST_ROWS = 500  # of a table, and
+MOST_CHARACTERS = 10_000  # of a text, that metadata show: they are read by people, and stay in the event log for ever
 SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"  # in a parquet file's footer; has the columns' comments
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """One field of a result, for `dataclasses.asdict`."""
+
+    value: Any
 
 
 class Member(NamedTuple):
@@ -66,19 +75,24 @@ def settings_of(kind: type[Any], given: frozenset[str] = frozenset(), path: str 
 
 def metadata_of(result: Any) -> dict[str, Any]:
     """The fields of a result, as Dagster shows them best: numbers are plotted, rows are tables, `row_count` is
-    Dagster's own."""
+    Dagster's own. Of what is long, the beginning; `<field>_rows` is then how many rows a table has."""
     found: dict[str, Any] = {}
     for name, member in members_of(type(result)).items():
         value, row = getattr(result, name), _row_of(member.hint)
         if row is not None and value is not None:
-            records = [dg.TableRecord(_cells(item)) for item in value]
+            records = [dg.TableRecord(_cells(item)) for item in value[:MOST_ROWS]]
             found[name] = dg.MetadataValue.table(records, schema=table_schema(row))
+            if len(value) > MOST_ROWS:
+                found[f"{name}_rows"] = len(value)
         elif name == "row_count" and isinstance(value, int):
             found["dagster/row_count"] = value
         elif isinstance(value, SCALARS):
-            found[name] = value
+            found[name] = _beginning(value) if isinstance(value, str) else value
         else:
-            found[name] = dg.MetadataValue.json(dataclasses.asdict(result)[name])
+            plain = dataclasses.asdict(_Field(value))["value"]
+            whole = json.dumps(plain)
+            shown = _beginning(whole)
+            found[name] = dg.MetadataValue.json(plain) if shown == whole else dg.MetadataValue.text(shown)
     return found
 
 
@@ -181,4 +195,11 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 
 def _cells(row: Any) -> dict[str, Any]:
     cells = dataclasses.asdict(row)
-    return {name: cell if isinstance(cell, SCALARS) else json.dumps(cell) for name, cell in cells.items()}
+    shown = {name: cell if isinstance(cell, SCALARS) else json.dumps(cell) for name, cell in cells.items()}
+    return {name: _beginning(cell) if isinstance(cell, str) else cell for name, cell in shown.items()}
+
+
+def _beginning(text: str) -> str:
+    """A text as metadata show it: cut, and said so, when it is long."""
+    left_out = len(text) - MOST_CHARACTERS
+    return f"{text[:MOST_CHARACTERS]} ... and {left_out:,} characters more" if left_out > 0 else text

@@ -14,6 +14,7 @@ import dagster as dg
 from emr_pipelines.assets.checks import Verdict, check_specs, outcome_of
 from emr_pipelines.assets.fields import members_of, metadata_of, parquet_schema, settings_of
 from emr_pipelines.assets.publication import (
+    OF_PUBLICATION,
     AssetEvents,
     audited,
     code_version,
@@ -70,6 +71,7 @@ def program_asset(
     params_type, result_type = wire.annotation_of(program, "params"), wire.annotation_of(program, "return")
     sources = {name: _source(asset) for name, asset in (reads or {}).items()}
     given = _given(params_type, list(sources), writes, partition)
+    _refuse_results(result_type, bool(writes))
     _refuse_options(options, partition, given)
     stored = bool(writes) or any(not source.uri for source in sources.values())
     settings = settings_of(params_type, frozenset(given))
@@ -107,7 +109,8 @@ def program_asset(
                 for name, source in sources.items():
                     found[name] = _read(context, spark, storage, source, many=_is_tuple(given[name]))
                 if partition:
-                    found[partition] = _window(context) if _is_tuple(given[partition]) else context.partition_key
+                    key_alone = str.__str__(context.partition_key)  # of several dimensions, it is of a class of its own
+                    found[partition] = _window(context) if _is_tuple(given[partition]) else key_alone
                 return found
 
             def params_at(output: str) -> ParamsT:
@@ -128,8 +131,7 @@ def program_asset(
                 digest = getattr(result, "digest", None)
                 if version and storage:
                     metadata |= _columns(context, version.uri)
-                    data_version = digest or version.name
-                    yield from publish(context, storage, version, data_version, outcomes, metadata, place)
+                    yield from publish(context, storage, version, digest or None, outcomes, metadata, place)
                 else:
                     yield from audited(context, outcomes)
                     yield dg.MaterializeResult(
@@ -156,6 +158,9 @@ def _source(asset: Upstream) -> _Source:
         return _Source(asset)
     if isinstance(asset, dg.AssetsDefinition):
         asset = asset.get_asset_spec()
+    if callable(asset):
+        name = getattr(asset, "__name__", repr(asset))
+        raise InvalidValue("An asset that is read", f"the function {name}", f"its asset, program_asset({name}, ...)")
     if isinstance(asset, dg.AssetSpec):
         uri = asset.metadata.get(URI, "")
         return _Source(dg.AssetDep(asset.key), str(getattr(uri, "value", uri)))
@@ -186,6 +191,17 @@ def _given(params_type: type[Any], reads: list[str], writes: str, partition: str
             raise InvalidValue(f"The type of {params_type.__name__}.{name}, in {option},", hint, shown)
         given[name] = hint
     return given
+
+
+def _refuse_results(result_type: type[Any], stored: bool) -> None:
+    """Raises InvalidValue."""
+    members = members_of(result_type)
+    for name in sorted(OF_PUBLICATION & set(members) if stored else ()):
+        allowed = f"any other name, for {', '.join(sorted(OF_PUBLICATION))} are metadata of what is published"
+        raise InvalidValue(f"A field of {result_type.__name__}", name, allowed)
+    if "digest" in members and members["digest"].hint not in (str, str | None):
+        allowed = "str, for it is the data version"
+        raise InvalidValue(f"The type of {result_type.__name__}.digest", members["digest"].hint, allowed)
 
 
 def _refuse_options(options: Mapping[str, Any], partition: str, given: Mapping[str, Any]) -> None:
@@ -222,7 +238,7 @@ def _partitioned(context: dg.AssetExecutionContext) -> bool:
 
 def _place(asset: dg.AssetKey, partition: str) -> dg.AssetKey:
     """Where a partition's data lives: beside the others, in a folder that can belong to no other asset."""
-    return dg.AssetKey([*asset.path, f"partition={quote(partition, safe='')}"])
+    return dg.AssetKey([*asset.path, f"partition={quote(partition, safe='', errors='surrogatepass')}"])
 
 
 def _window(context: dg.AssetExecutionContext) -> list[str]:

@@ -18,6 +18,7 @@ from emr_pipelines.storage import Storage, Version
 
 ParamsT = TypeVar("ParamsT")
 
+OF_PUBLICATION = frozenset({"unchanged", "version", "path"})  # metadata of all that is published
 OWNERS = ["team:data-engineering"]
 AssetEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]
 
@@ -29,11 +30,8 @@ class AssetConfig(dg.Config):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
             with mistakes_as_failures():
-                raise InvalidValue(name, first["input"], allowed) from error
+                raise InvalidValue.first_of(error.errors()) from error
 
 
 @contextmanager
@@ -112,21 +110,23 @@ def publish(
     context: dg.AssetExecutionContext,
     storage: Storage,
     version: Version,
-    data_version: str,
+    data_version: str | None,
     checks: Sequence[dg.AssetCheckResult],
     metadata: Mapping[str, Any],
     place: dg.AssetKey | None = None,
 ) -> AssetEvents:
     """Report the checks and, if none failed with severity ERROR, make the version the published one.
 
-    place: where in the storage the version was begun, if that is not the asset's key.
+    data_version: equal for equal data; None where nobody knows, and each version counts as another. place: where in the
+        storage the version was begun, if that is not the asset's key.
 
     Raises AuditFailed, with the pointer unmoved, when one did.
     """
+    shown = dg.DataVersion(data_version or version.name)
     yield from audited(context, checks)
     place = place or context.asset_key
     before = storage.latest(place)
-    published = storage.publish(place, version, data_version)
+    published = storage.publish(place, version, shown.value)
     same_as = before.version if before is not None and before.data_version == data_version else None
     if same_as:
         context.log.info(f"Unchanged: the data is the same as in version {same_as}.")
@@ -138,11 +138,11 @@ def publish(
         if pruned:
             context.log.info(f"Deleted {len(pruned)} old versions: {', '.join(pruned)}.")
     yield dg.MaterializeResult(
-        data_version=dg.DataVersion(data_version),
+        data_version=shown,
         metadata={
             **metadata,
-            "unchanged": same_as is not None,
+            **({"unchanged": same_as is not None} if data_version else {}),
             "version": published.version,
-            "path": path_of(published.uri),
+            "path": path_of(published.uri),  # OF_PUBLICATION are these three
         },
     )

@@ -76,10 +76,10 @@ def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str
     from emr_pipelines.emr.orphans import RunIs, end_orphans, find_orphans
     from emr_pipelines.emr.session import PRODUCT
 
-    clusters = Clusters(Aws(within_seconds=PATIENCE_SECONDS))
+    aws = Aws(within_seconds=PATIENCE_SECONDS)
+    clusters = Clusters(aws)
     active = clusters.active(f"{PRODUCT}/{settings.deployment}")
-    now = time.time()
-    run_is = runs_of(context.instance, now)
+    run_is = runs_of(context.instance, time.time())
     spared: set[str] = set()
     if settings.deployment == DEFAULT_DEPLOYMENT:
         known = run_is
@@ -91,7 +91,7 @@ def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str
                 spared.add(run_id)
             return RunIs.UNFINISHED if found is RunIs.UNKNOWN else found
 
-    orphans = find_orphans(active, run_is, now, settings.max_age_seconds)
+    orphans = find_orphans(active, run_is, aws.now(), settings.max_age_seconds)
     if not orphans:
         return _nothing_to_end(len(active), settings.deployment, sorted(spared))
     said = end_orphans(clusters, orphans, settings.dry_run)

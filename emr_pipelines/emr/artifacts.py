@@ -9,16 +9,16 @@ import stat
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
 from types import ModuleType
 from typing import Any, Literal
 
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
-from emr_pipelines.errors import CannotTravel, Changed, InvalidValue
+from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.programs.wire import name_of
 
 Program = Callable[..., Any]
@@ -64,9 +64,10 @@ class Artifacts:
         uri = join(self._folder, "code", f"{hashlib.sha256(data).hexdigest()}{suffix}")
         if uri not in self._there:
             if not self._objects.exists(uri):
-                # suppressed: somebody else has sent the same bytes meanwhile
-                with report(f"Sending {len(data) / 1e6:,.1f} MB of code"), suppress(Changed):
-                    self._objects.create(uri, data)
+                with report("Sending code", total=len(data)) as work, NamedTemporaryFile() as file:
+                    file.write(data)
+                    file.flush()
+                    self._objects.upload(uri, Path(file.name), work.advance)
             self._there.add(uri)
         return uri
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
+from botocore.session import Session as CoreSession
+from botocore.utils import parse_timestamp
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from emr_pipelines.emr.clock import Clock, SystemClock
+from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.errors import (
     AccessDenied,
     AwsError,
@@ -77,6 +83,7 @@ NO_ANSWER = (
     boto.IncompleteReadError,
     ResponseParserError,  # somebody else answered, such as a proxy
 )
+NOT_FOUND_IN_ANSWER = (LookupError, TypeError, ValueError, AttributeError)
 
 
 class Aws:
@@ -96,6 +103,12 @@ class Aws:
         self._session: Any = None
         self._clients: dict[tuple[str, bool], Any] = {}
         self._answered = False
+        self._ahead_seconds = 0.0
+
+    def now(self) -> float:
+        """Seconds since 1970 by AWS's clock, as far as its last answer told it; by this host's when there was none.
+        What AWS says when something was is compared with this, for hosts' clocks are minutes off."""
+        return self.clock.now() + self._ahead_seconds
 
     @property
     def region(self) -> str:
@@ -111,13 +124,15 @@ class Aws:
         *positional: Any,
         once: bool = False,
         patience_seconds: float | None = None,
+        read: Callable[[Any], Any] = lambda answer: answer,
         **request: Any,
     ) -> Any:
-        """Make a call and return its answer; a `Body` in it is read.
+        """Make a call and return what `read` makes of its answer; a `Body` in it is read.
 
-        A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour;
-        `patience_seconds` says how long instead, 0 for one attempt. `once` says that the call must not take effect
-        twice: then an answer that may have been lost raises ResponseLost at once. Raises the AwsErrors.
+        A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour, and
+        an answer in which `read` does not find what it looks for (it raises one of NOT_FOUND_IN_ANSWER) is none;
+        `patience_seconds` says how long instead, 0 for one attempt. `once` says that the call must not take
+        effect twice: then an answer that may have been lost raises ResponseLost at once. Raises the AwsErrors.
         """
         began = self.clock.now()
 
@@ -137,7 +152,16 @@ class Aws:
             sleep=lambda seconds: self.clock.pause(min(seconds, self._left())),
             reraise=True,
         )
-        return attempts(self._attempt, service, operation, positional, once, request)
+
+        def attempt() -> Any:
+            answer = self._attempt(service, operation, positional, once, request)
+            try:
+                return read(answer)
+            except NOT_FOUND_IN_ANSWER as error:
+                odd = f"{service}.{operation}{_about(request)} got an answer that is none: {error!r}"
+                raise (ResponseLost if once else Unreachable)(odd) from error
+
+        return attempts(attempt)
 
     def _left(self) -> float:
         return math.inf if self._deadline is None else self._deadline - self.clock.now()
@@ -151,17 +175,25 @@ class Aws:
             if isinstance(answer, dict) and "Body" in answer:
                 answer["Body"] = answer["Body"].read()
         except NOT_SENT as error:
-            raise Unreachable(f"{service}.{operation} did not reach AWS: {error}") from error
+            raise Unreachable(masked(f"{service}.{operation} did not reach AWS: {error}")) from _shown(error)
         except Exception as error:
             mapped = mapped_error(error, f"{service}.{operation}", request)
             if mapped is None:
                 raise
             self._answered = self._answered or not isinstance(mapped, Unreachable)
             if once and isinstance(mapped, Unreachable):
-                raise ResponseLost(f"The answer to {service}.{operation} was lost: {error}", mapped.code) from error
-            raise mapped from error
+                lost = masked(f"The answer to {service}.{operation} was lost: {error}")
+                raise ResponseLost(lost, mapped.code) from _shown(error)
+            raise mapped from _shown(error)
         self._answered = True
+        self._set_clock(answer)
         return answer
+
+    def _set_clock(self, answer: Any) -> None:
+        about = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+        if told := about.get("HTTPHeaders", {}).get("date"):
+            with suppress(ValueError):  # from somebody between AWS and here
+                self._ahead_seconds = parsedate_to_datetime(told).timestamp() - self.clock.now()
 
     def _client(self, service: str, transfer: bool = False) -> Any:
         key = (service, transfer)
@@ -176,7 +208,7 @@ class Aws:
                     user_agent_extra="emr_pipelines",
                 )
                 try:
-                    self._session = self._session or boto3.session.Session(region_name=self._region)
+                    self._session = self._session or _session(self._region)
                     # prices and roles are served from one place
                     where = {"region_name": "us-east-1"} if service in ("pricing", "iam") else {}
                     self._clients[key] = self._session.client(service, config=config, **where)
@@ -184,8 +216,20 @@ class Aws:
                     mapped = mapped_error(error, f"A client of {service}", {})
                     if mapped is None:
                         raise
-                    raise mapped from error
+                    raise mapped from _shown(error)
             return self._clients[key]
+
+
+def _session(region: str | None) -> Any:
+    """One whose answers tell times in UTC. boto3's are in this machine's zone, where their day may be another."""
+    core = CoreSession()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_in_utc)
+    return boto3.session.Session(region_name=region, botocore_session=core)
+
+
+def _in_utc(told: Any) -> datetime:
+    time: datetime = parse_timestamp(told)
+    return time.astimezone(timezone.utc)
 
 
 def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
@@ -196,17 +240,28 @@ def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, An
         yield page
         if "Marker" not in page:
             return
+        if page["Marker"] == marker.get("Marker"):
+            raise Unreachable(
+                f"emr.{operation}{_about(request)} goes in circles: page {page['Marker']!r} follows itself."
+            )
         marker = {"Marker": page["Marker"]}
 
 
-def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:  # noqa: PLR0911 (one per kind)
-    """What an exception of boto3 is here; None when it is not boto3's."""
+def _shown(error: Exception) -> Exception | None:
+    """What Dagster prints as the cause of an error of ours; nothing when there is a secret in it."""
+    return error if masked(str(error)) == str(error) else None
+
+
+def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:
+    """What an exception of boto3 is here, without secrets; None when it is not boto3's."""
+    mapped = _mapped_error(error, what, request)
+    return type(mapped)(masked(str(mapped)), mapped.code) if mapped else None
+
+
+def _mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:  # noqa: PLR0911 (one per kind)
     if isinstance(error, boto3.exceptions.S3UploadFailedError) and isinstance(error.__context__, boto.ClientError):
         error = error.__context__
-    about = ", ".join(
-        f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"
-    )
-    about = f" ({about})" if about else ""
+    about = _about(request)
     if isinstance(error, boto.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         said = str(error.response.get("Error", {}).get("Message", "")).rstrip(".")
@@ -227,3 +282,9 @@ def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsErr
     if isinstance(error, (boto.BotoCoreError, boto3.exceptions.Boto3Error)):
         return RequestRefused(f"{what}{about} could not be sent: {error}", type(error).__name__)
     return None
+
+
+def _about(request: Mapping[str, Any]) -> str:
+    """What a call is about, for a sentence."""
+    said = [f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"]
+    return f" ({', '.join(said)})" if said else ""

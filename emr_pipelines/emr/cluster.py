@@ -6,9 +6,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from operator import itemgetter
 from typing import Any
 
 from emr_pipelines.emr.client import Aws, emr_pages
+from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.errors import RequestRefused, ResponseLost
@@ -63,12 +65,14 @@ class Clusters:
         """Launch a cluster and return its id.
 
         RunJobFlow knows no client token: when its answer is lost, the cluster is looked for by its name, which must
-        therefore be no other's, and launched again only if it is not there.
+        therefore be no other's, and launched again only if it is not there. Raises CannotTravel for a request with a
+        secret in it.
         """
+        refuse_known(f"The cluster {request['Name']!r}", request)
         found: str | None = None
         while found is None:
             try:
-                found = self._aws.call("emr", "run_job_flow", once=True, **request)["JobFlowId"]
+                found = self._aws.call("emr", "run_job_flow", once=True, read=itemgetter("JobFlowId"), **request)
             except ResponseLost as lost:  # noqa: PERF203 (a loop over seconds)
                 LOG.warning("%s Looking for the cluster %r.", lost, request["Name"])
                 found = self._look_for(str(request["Name"]))
@@ -79,9 +83,9 @@ class Clusters:
         found = [cluster for cluster in self.active(name) if cluster.state in TAKES_STEPS]
         return found[-1] if found else None
 
-    def active(self, prefix: str) -> list[Cluster]:
-        """All clusters that can still cost money and whose name is this or continues it behind a slash; newest
-        first."""
+    def active(self, prefix: str = "") -> list[Cluster]:
+        """All clusters that can still cost money and whose name is this or continues it behind a slash, or all there
+        are; newest first."""
         return self._listed(prefix, ClusterStates=sorted(map(str, ACTIVE)))
 
     def recent(self, prefix: str) -> list[Cluster]:
@@ -91,11 +95,22 @@ class Clusters:
     def _listed(self, prefix: str, **filters: Any) -> list[Cluster]:
         since = datetime.fromtimestamp(self._clock.now(), timezone.utc) - LOOKED_BACK
         pages = emr_pages(self._aws, "list_clusters", CreatedAfter=since, **filters)
-        found = [_cluster(entry) for page in pages for entry in page["Clusters"]]
-        return [cluster for cluster in found if cluster.name == prefix or cluster.name.startswith(f"{prefix}/")]
+        return [
+            _cluster(entry)
+            for page in pages
+            for entry in page.get("Clusters", ())
+            if not prefix or f"{entry.get('Name')}/".startswith(f"{prefix}/")
+        ]
 
     def describe(self, cluster_id: str) -> Cluster:
-        return _cluster(self._aws.call("emr", "describe_cluster", ClusterId=cluster_id)["Cluster"])
+        def read(answer: Any) -> Cluster:
+            found = _cluster(answer["Cluster"])
+            if found.id != cluster_id:
+                raise ValueError(f"it is about cluster {found.id}")
+            return found
+
+        described: Cluster = self._aws.call("emr", "describe_cluster", read=read, ClusterId=cluster_id)
+        return described
 
     def lost_spot_instances(self, cluster_id: str) -> list[str]:
         """The EC2 ids of the Spot instances that failed, as those do that EC2 reclaims."""
@@ -103,9 +118,9 @@ class Clusters:
         return [
             instance.get("Ec2InstanceId", "")
             for page in pages
-            for instance in page["Instances"]
+            for instance in page.get("Instances", ())
             if instance.get("Market") == "SPOT"
-            and instance["Status"].get("StateChangeReason", {}).get("Code") == "INSTANCE_FAILURE"
+            and instance.get("Status", {}).get("StateChangeReason", {}).get("Code") == "INSTANCE_FAILURE"
         ]
 
     def terminate(self, cluster_id: str) -> None:
@@ -143,12 +158,12 @@ class Clusters:
 
 
 def _cluster(entry: Mapping[str, Any]) -> Cluster:
-    status = entry["Status"]
+    status = entry.get("Status", {})
     reason, times = status.get("StateChangeReason", {}), status.get("Timeline", {})
     return Cluster(
         id=entry["Id"],
-        name=entry["Name"],
-        state=ClusterState(status["State"]),
+        name=entry.get("Name", ""),
+        state=ClusterState(status.get("State", "")),
         reason_code=reason.get("Code", ""),
         reason=reason.get("Message", ""),
         error_details=tuple(
@@ -160,5 +175,5 @@ def _cluster(entry: Mapping[str, Any]) -> Cluster:
         ended=times.get("EndDateTime"),
         log_uri=entry.get("LogUri", ""),
         normalized_hours=entry.get("NormalizedInstanceHours", 0),
-        tags={tag["Key"]: tag.get("Value", "") for tag in entry["Tags"]} if "Tags" in entry else None,
+        tags={tag.get("Key", ""): tag.get("Value", "") for tag in entry["Tags"]} if "Tags" in entry else None,
     )

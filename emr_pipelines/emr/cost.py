@@ -15,6 +15,7 @@ from emr_pipelines.emr.states import Word
 from emr_pipelines.emr.steps import AddedStep
 
 HOUR_SECONDS = 3600
+ENDING_SECONDS = 300.0  # EMR takes 1 to 5 minutes to end a cluster
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Doing(Word):
     """What a cluster does."""
 
     STARTING = "starting"
+    BOOTSTRAPPING = "bootstrapping"
     STEP = "step"
     IDLE = "idle"
     ENDING = "ending"
@@ -58,31 +60,48 @@ class Span:
     start: float
     end: float
 
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What EMR does not tell afterwards and who waited for the cluster knows, in seconds since 1970: since when it was
+    seen to be bootstrapping, and when it was told to end."""
+
+    bootstrapping: float | None = None
+    told_to_end: float | None = None
+
+
+NOTHING_OBSERVED = Observed()
+
 
 @dataclass(frozen=True)
 class Bill:
     """What a cluster cost, as far as it can be told from here. It is an estimate: EBS volumes, S3, traffic, and what a
     savings plan takes off are not in it.
 
-    up_seconds: from when it was ready until it had ended; 0 when it never was. busy_seconds: of these, the time in
-        which at least one step ran. step_seconds, step_names: how long each step ran, and its name, by its id.
-    spans: what it did when; steps may overlap.
+    step_seconds, step_names: how long each step ran, and its name, by its id. spans: what it did when; steps may
+        overlap.
     """
 
     cluster_id: str
     ended: bool
     usages: tuple[Usage, ...]
     normalized_hours: int
-    up_seconds: float
-    busy_seconds: float
     step_seconds: Mapping[str, float]
     step_names: Mapping[str, str] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
 
     @property
     def idle_share(self) -> float | None:
-        """The share of the time in which it was up and no step ran; None when it never was up."""
-        return 1 - self.busy_seconds / self.up_seconds if self.up_seconds > 0 else None
+        """Of its whole life, and so of the bill, the share in which it was ready, ran no step, and had not been told to
+        end. None when it never was ready."""
+        if all(span.doing in (Doing.STARTING, Doing.BOOTSTRAPPING) for span in self.spans):
+            return None
+        idle = math.fsum(span.seconds for span in self.spans if span.doing is Doing.IDLE)
+        return idle / (max(span.end for span in self.spans) - min(span.start for span in self.spans))
 
     @property
     def usd(self) -> float | None:
@@ -123,8 +142,6 @@ class Bill:
                 for usage in self.usages
             ],
             "normalized_instance_hours": self.normalized_hours,
-            "up_seconds": round(self.up_seconds, 3),
-            "busy_seconds": round(self.busy_seconds, 3),
             "idle_share": _rounded(self.idle_share),
             "step_seconds": {step_id: round(seconds, 3) for step_id, seconds in self.step_seconds.items()},
             "usd": _rounded(self.usd),
@@ -140,25 +157,39 @@ Rates = Mapping[tuple[str, str], "float | None"]  # USD per instance and hour, b
 
 
 def bill(
-    aws: Aws, cluster_id: str, prices: Mapping[str, float], look_up: bool = True, told_to_end: float | None = None
+    aws: Aws,
+    cluster_id: str,
+    prices: Mapping[str, float],
+    look_up: bool = True,
+    observed: Observed = NOTHING_OBSERVED,
 ) -> Bill:
     """What a cluster cost; of one that has not ended, what it cost so far. Arguments as for `rates_of` and `bill_of`.
 
     Raises the AwsErrors, when EMR cannot say what there was.
     """
     life = life_of(aws, cluster_id)
-    return bill_of(life, rates_of(aws, life, prices, look_up), told_to_end=told_to_end)
+    return bill_of(life, rates_of(life, prices, listed_prices(aws) if look_up else None), observed=observed)
 
 
-def rates_of(aws: Aws, life: Life, prices: Mapping[str, float], look_up: bool = True) -> Rates:
+def listed_prices(aws: Aws) -> PriceList:
+    """AWS's price lists, which have some 10 seconds to answer, all in all; no answer is no failure."""
+    return PriceList(Aws(aws.region, aws.clock, PRICES_WITHIN_SECONDS))
+
+
+def rates_of(life: Life, prices: Mapping[str, float], listed: PriceList | None) -> Rates:
     """What a cluster's instances cost.
 
     prices: USD per instance and hour, EMR's part included, by `m5.xlarge spot`, `m5.xlarge on demand`, or `m5.xlarge`
-        for both; what names the market counts first.
-    look_up: ask AWS's price lists for the others; it takes 10 seconds or so at most, and no answer is no failure.
+        for both; what names the market counts first. listed: is asked for the others.
     """
-    kinds = list(life.instance_seconds())
-    return _hourly_prices(aws, kinds, prices, look_up, life.zone, life.ready or life.end)
+    given = {" ".join(key.lower().replace("_", " ").split()): price for key, price in prices.items()}
+    found: dict[tuple[str, str], float | None] = {}
+    for type_, market in life.instance_seconds():
+        price = given.get(f"{type_} {market}", given.get(type_))
+        if price is None and listed is not None:
+            price = listed.usd_per_hour(type_, market, life.zone, life.ready or life.end)
+        found[type_, market] = price
+    return found
 
 
 def bill_of(
@@ -166,13 +197,13 @@ def bill_of(
     rates: Rates,
     start: datetime | None = None,
     until: datetime | None = None,
-    told_to_end: float | None = None,
+    observed: Observed = NOTHING_OBSERVED,
 ) -> Bill:
-    """What a cluster cost, in all or within a time.
-
-    told_to_end: when it was, in seconds since 1970; EMR does not say it. Without it, what comes behind the last step is
-        idleness.
-    """
+    """What a cluster cost, in all or within a time. Where nobody knows when it was told to end, the last minutes before
+    its end count as its ending (ENDING_SECONDS), and what comes between its last step and them as idleness."""
+    ending = observed.told_to_end
+    if ending is None and life.ended:
+        ending = life.end.timestamp() - ENDING_SECONDS
     usages = life.instance_seconds(start, until)
     start, end = max(start or life.created, life.created), min(until or life.end, life.end)
     ready = max(life.ready, start) if life.ready and life.ready < end else None
@@ -185,11 +216,9 @@ def bill_of(
             for kind, seconds in sorted(usages.items())
         ),
         normalized_hours=life.normalized_hours,
-        up_seconds=max(0.0, (end - ready).total_seconds()) if ready else 0.0,
-        busy_seconds=_covered_seconds(_run_intervals(steps, ready, end)),
         step_seconds={step.id: _seconds_of(step, start, end) for step in steps},
         step_names={step.id: step.name for step in steps},
-        spans=tuple(_spans(steps, start, ready, end, told_to_end)),
+        spans=tuple(_spans(steps, start, ready, end, _time(observed.bootstrapping), _time(ending))),
     )
 
 
@@ -205,16 +234,8 @@ def _touches(step: AddedStep, start: datetime, until: datetime | None) -> bool:
     return begun >= start or step.ended is None or step.ended > start
 
 
-def _hourly_prices(
-    aws: Aws, kinds: list[tuple[str, str]], prices: Mapping[str, float], look_up: bool, zone: str, at: datetime
-) -> dict[tuple[str, str], float | None]:
-    given = {" ".join(key.lower().replace("_", " ").split()): price for key, price in prices.items()}
-    found = {(type_, market): given.get(f"{type_} {market}", given.get(type_)) for type_, market in kinds}
-    missing = [kind for kind, price in found.items() if price is None]
-    if look_up and missing:
-        listed = PriceList(Aws(aws.region, aws.clock, PRICES_WITHIN_SECONDS))
-        found |= {(type_, market): listed.usd_per_hour(type_, market, zone, at) for type_, market in missing}
-    return found
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def _seconds_of(step: AddedStep, start: datetime, end: datetime) -> float:
@@ -223,25 +244,27 @@ def _seconds_of(step: AddedStep, start: datetime, end: datetime) -> float:
     return max(0.0, (min(step.ended or end, end) - max(step.started, start)).total_seconds())
 
 
-def _run_intervals(
-    steps: Iterable[AddedStep], ready: datetime | None, end: datetime
-) -> Iterator[tuple[datetime, datetime]]:
-    for step in steps:
-        if step.started and ready:
-            yield max(step.started, ready), min(step.ended or end, end)
-
-
 def _spans(
-    steps: Iterable[AddedStep], created: datetime, ready: datetime | None, end: datetime, told_to_end: float | None
+    steps: Iterable[AddedStep],
+    created: datetime,
+    ready: datetime | None,
+    end: datetime,
+    bootstrapping: datetime | None,
+    ending: datetime | None,
 ) -> Iterator[Span]:
     def span(doing: Doing, start: datetime, until: datetime, name: str = "") -> Span:
         seconds = ((start - created).total_seconds(), (until - created).total_seconds())
         return Span(doing, name or str(doing), *seconds)
 
-    yield span(Doing.STARTING, created, ready or end)
+    up = ready or end
+    set_up = bootstrapping if bootstrapping and created < bootstrapping < up else up
+    if up > created:
+        yield span(Doing.STARTING, created, set_up)
+    if set_up < up:
+        yield span(Doing.BOOTSTRAPPING, set_up, up)
     if ready is None:
         return
-    ending = end if told_to_end is None else min(end, datetime.fromtimestamp(told_to_end, timezone.utc))
+    ending = end if ending is None else min(end, ending)
     free_from = ready
     for step in sorted((step for step in steps if step.started), key=lambda step: step.started or end):
         start, until = max(step.started or ready, ready), min(step.ended or end, end)
@@ -253,14 +276,3 @@ def _spans(
         yield span(Doing.IDLE, free_from, ending)
     if end > max(ending, free_from):
         yield span(Doing.ENDING, max(ending, free_from), end)
-
-
-def _covered_seconds(intervals: Iterable[tuple[datetime, datetime]]) -> float:
-    """The length of what the intervals cover together."""
-    covered, until = 0.0, None
-    for start, end in sorted(intervals):
-        begin = start if until is None else max(start, until)
-        if end > begin:
-            covered += (end - begin).total_seconds()
-            until = end
-    return covered

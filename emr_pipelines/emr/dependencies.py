@@ -26,6 +26,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from emr_pipelines.emr.artifacts import zip_entry
+from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.errors import CannotTravel, InvalidValue
@@ -114,7 +115,7 @@ def normalized(requirements: Iterable[str]) -> list[str]:
             allowed = (
                 "a name with versions, extras and markers, such as 'polars[pyarrow]>=1.31,<2'; no paths, no options"
             )
-            raise InvalidValue("A requirement", _masked(text), allowed) from error
+            raise InvalidValue("A requirement", masked(text), allowed) from error
         if requirement.url and requirement.url.startswith("file:"):
             raise InvalidValue(
                 "A requirement", text, "a package of an index or of the web, for a file can change unseen"
@@ -298,14 +299,9 @@ def _reason(said: str) -> str:
     error = re.search(r"^[ \t]*(?:error:|×)", said, re.MULTILINE)
     start = said[: error.start()].count("\n") if error else 0
     text = " ".join(re.sub(r"^(error|cause|Caused by): ", "", line) for line in lines[start:] if line)
-    text = _masked(text)
+    text = masked(text)
     return f"{text[:LONGEST_REASON]}..." if len(text) > LONGEST_REASON else text
 
 
 def _listed(lines: list[str]) -> str:
-    return _masked(", ".join(lines))
-
-
-def _masked(text: str) -> str:
-    """Without the passwords of URLs."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
+    return masked(", ".join(lines))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.emr.objects import join, split_uri
 from emr_pipelines.emr.place import base_uri
 from emr_pipelines.emr.report import Reporter, no_report
@@ -148,7 +149,7 @@ def region(patient: Patient) -> Finding:
 
 def emr(patient: Patient) -> Finding:
     where = patient.setting("AWS_ENDPOINT_URL_EMR") or patient.setting("AWS_ENDPOINT_URL")
-    at = f" at {where}, which AWS_ENDPOINT_URL says" if where else ""
+    at = f" at {masked(where)}, which AWS_ENDPOINT_URL says" if where else ""
     try:
         page = patient.aws.call("emr", "list_clusters", ClusterStates=sorted(map(str, ACTIVE)))
     except AccessDenied as error:
@@ -156,7 +157,7 @@ def emr(patient: Patient) -> Finding:
     except Unreachable as error:
         where = f"what is{at}" if at else "the name of the region"
         return _wrong(str(error), f"Look at the network, and at {where}.")
-    count = f"{len(page['Clusters'])}{' or more' if 'Marker' in page else ''}"
+    count = f"{len(page.get('Clusters', ()))}{' or more' if 'Marker' in page else ''}"
     return _ok(f"it answers{at}; active clusters in this account and region: {count}")
 
 
@@ -170,7 +171,7 @@ def release(patient: Patient) -> Finding:
         return _wrong(f"EMR does not know {label}: {error}", "Choose another release_label for the cluster.")
     except (AccessDenied, Unreachable) as error:
         return _unchecked(f"it cannot be checked whether EMR has {label}: {error}")
-    spark = [entry.get("Version", "?") for entry in answer.get("Applications", []) if entry["Name"] == "Spark"]
+    spark = [entry.get("Version", "?") for entry in answer.get("Applications", []) if entry.get("Name") == "Spark"]
     return _ok(f"{label}, with Spark {spark[0]}" if spark else label)
 
 
@@ -259,20 +260,20 @@ def _of_error(name: str, error: EmrPipelinesError) -> Finding:
 
 
 def _on_s3(patient: Patient, folder: str) -> Finding:
-    """A folder on S3: its bucket is there, is where EMR is, and an object can be written below it and deleted."""
+    """A folder on S3: its bucket is there, is where EMR is, and below it objects can be listed, written and deleted.
+    Nothing is asked of the bucket as a whole, which who may use this folder alone need not be allowed."""
     try:
         name, prefix = split_uri(folder)
     except InvalidValue as error:
         return _wrong(str(error))
-    aws = patient.aws
+    aws, key = patient.aws, join(prefix, f"doctor-{uuid.uuid4().hex}").lstrip("/")
     try:
-        answer = aws.call("s3", "head_bucket", Bucket=name)
+        answer = aws.call("s3", "list_objects_v2", Bucket=name, Prefix=key, MaxKeys=1)
     except NotFound:
         return _missing(f"there is no bucket {name!r}", f"Create it with aws s3 mb s3://{name}, or set another.")
     except AccessDenied as error:
-        return _wrong(f"{error}", f"Allow s3:ListBucket on {name}, or choose a bucket of this account.")
-    in_region = answer.get("BucketRegion", "")
-    key = join(prefix, f"doctor-{uuid.uuid4().hex}").lstrip("/")
+        return _wrong(f"{error}", f"Allow s3:ListBucket on {name} for it, or choose a bucket of this account.")
+    in_region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
     try:
         aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"")
         aws.call("s3", "delete_object", Bucket=name, Key=key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,6 +14,7 @@ from emr_pipelines.emr.shipment import DIGEST_CHARACTERS, Place
 from emr_pipelines.programs.progress import many
 
 BLOCK_BYTES = 1 << 20
+GLOB = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,12 @@ class Inputs:
         return text.replace(self.folder, str(self.root))
 
 
-def copy_inputs(place: Place, paths: Sequence[Path], report: Reporter) -> Inputs:
-    """Copy what is not there yet below a folder that is named by all names and contents. Raises the AwsErrors."""
-    root = Path(os.path.commonpath([path.parent for path in paths]))
+def copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], report: Reporter) -> Inputs:
+    """Copy the files for which the sources stand, unless they are there, below a folder that is named by all names and
+    contents. Raises the AwsErrors."""
+    paths = [_absolute(path) for path in paths]
+    # not below what the files have in common: folders such as day=2026-01-01 mean something to who reads them
+    root = Path(os.path.commonpath([*map(_folder_of, sources), *(path.parent for path in paths)]))
     named = [(str(path.relative_to(root)), path) for path in paths]
     with report(f"Reading {many(len(named), 'file')}", total=_bytes_of(paths)) as work:
         folder = f"{place.of('inputs')}/{_digest(named, work.advance)}"
@@ -41,6 +46,18 @@ def copy_inputs(place: Place, paths: Sequence[Path], report: Reporter) -> Inputs
         for uri, path in missing:
             place.objects.upload(uri, path, work.advance)
     return Inputs(root, folder, len(missing))
+
+
+def _folder_of(source: str) -> Path:
+    """The folder that a source is, or is in; of a glob, the last one that it names."""
+    path = _absolute(source.removeprefix("file://"))
+    while GLOB.search(str(path)) and not path.exists():
+        path = path.parent
+    return path if path.is_dir() else path.parent
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 (Path.resolve would follow links, which have names of their own)
 
 
 def _bytes_of(paths: Sequence[Path]) -> int:

@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
@@ -84,9 +84,13 @@ class Leases:
             with suppress(Changed):
                 self._objects.write(uri, _text(mine), replacing=found)
 
+    def look(self, key: str) -> Lease | None:
+        """What is written down for a key; None when there is nothing."""
+        return self._lease(self._uri(key))
+
     def cluster_of(self, key: str) -> str | None:
         """The id in a lease, of a cluster that may have ended; None when there is none."""
-        lease = self._lease(self._uri(key))
+        lease = self.look(key)
         return (lease.cluster_id or None) if lease is not None else None
 
     def release(self, key: str, cluster_id: str) -> None:
@@ -147,9 +151,10 @@ class Leases:
 def _parse(content: Content | None) -> Lease | None:
     """None for none, and for what is no lease, which is then replaced."""
     try:
-        return Lease(**json.loads(content.data)) if content else None
-    except (ValueError, TypeError):
+        lease = Lease(**json.loads(content.data)) if content else None
+    except (ValueError, TypeError, RecursionError):
         return None
+    return lease if lease and all(isinstance(member, str) for member in astuple(lease)) else None
 
 
 def _text(lease: Lease) -> bytes:

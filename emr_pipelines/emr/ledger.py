@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta, timezone
 
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Clusters
-from emr_pipelines.emr.cost import Rates, bill_of, rates_of
+from emr_pipelines.emr.cost import Rates, bill_of, listed_prices, rates_of
 from emr_pipelines.emr.life import Life, life_of
 from emr_pipelines.emr.session import PRODUCT
 from emr_pipelines.errors import NotFound, RequestRefused
@@ -24,7 +24,7 @@ class Entry:
     """A day (UTC) of a cluster, as far as it was one run's and one asset's.
 
     run_id, asset: empty where no step ran, or it is not known. instance_seconds: billed, idle time included.
-        idle_share: of the time the cluster was up; None when it never was. usd: None where a price is not known.
+        idle_share: of what was billed that day; None when the cluster was not up. usd: None where a price is not known.
         final: the cluster had ended when this was written, so it will not change.
     """
 
@@ -42,14 +42,17 @@ def ledger(aws: Aws, deployment: str, known: Sequence[Entry], prices: Mapping[st
     """All entries of a deployment, by day: those that are known and final, as they are; the others, and those of
     clusters of the last 30 days that are not known, from what EMR says now.
 
-    prices: as for `rates_of`; without any, AWS's price list is asked. Raises the AwsErrors.
+    prices: as for `rates_of`; without any, AWS's price list is asked. With some, what had no price is asked for again,
+        as long as EMR remembers it. Raises the AwsErrors.
     """
-    final = {entry.cluster_id for entry in known if entry.final}
-    listed = [cluster.id for cluster in Clusters(aws).recent(f"{PRODUCT}/{deployment}")]
-    asked = [*listed, *(entry.cluster_id for entry in known if entry.cluster_id not in listed)]
-    kept = [entry for entry in known if entry.final]
+    unpriced = {entry.cluster_id for entry in known if entry.usd is None} if prices else set()
+    final = {entry.cluster_id for entry in known if entry.final} - unpriced
+    listed = None if prices else listed_prices(aws)
+    there = [cluster.id for cluster in Clusters(aws).recent(f"{PRODUCT}/{deployment}")]
+    asked = dict.fromkeys([*there, *(entry.cluster_id for entry in known)])
+    kept = [entry for entry in known if entry.cluster_id in final]
     fresh: list[Entry] = []
-    for cluster_id in dict.fromkeys(asked):
+    for cluster_id in asked:
         if cluster_id in final:
             continue
         try:
@@ -57,7 +60,7 @@ def ledger(aws: Aws, deployment: str, known: Sequence[Entry], prices: Mapping[st
         except (NotFound, RequestRefused):  # EMR forgets a cluster two months after its end
             fresh += [entry for entry in known if entry.cluster_id == cluster_id]
         else:
-            fresh += entries_of(life, rates_of(aws, life, prices, look_up=not prices))
+            fresh += entries_of(life, rates_of(life, prices, listed))
     return sorted([*kept, *fresh], key=lambda entry: (entry.day, entry.cluster_id, entry.run_id, entry.asset))
 
 

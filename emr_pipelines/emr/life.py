@@ -64,8 +64,8 @@ class Life:
 
 def life_of(aws: Aws, cluster_id: str) -> Life:
     """Raises the AwsErrors, when EMR cannot say what there was."""
-    found = aws.call("emr", "describe_cluster", ClusterId=cluster_id)["Cluster"]
-    times = found["Status"].get("Timeline", {})
+    found = aws.call("emr", "describe_cluster", ClusterId=cluster_id).get("Cluster", {})
+    times = found.get("Status", {}).get("Timeline", {})
     end = times.get("EndDateTime") or datetime.fromtimestamp(aws.clock.now(), timezone.utc)
     pages = emr_pages(aws, "list_instances", ClusterId=cluster_id)
     return Life(
@@ -77,6 +77,6 @@ def life_of(aws: Aws, cluster_id: str) -> Life:
         ended="EndDateTime" in times,
         zone=found.get("Ec2InstanceAttributes", {}).get("Ec2AvailabilityZone", ""),
         normalized_hours=found.get("NormalizedInstanceHours", 0),
-        instances=tuple(instance for page in pages for instance in page["Instances"]),
+        instances=tuple(instance for page in pages for instance in page.get("Instances", ())),
         steps=tuple(reversed(Steps(aws).all(cluster_id))),
     )

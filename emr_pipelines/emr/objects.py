@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emr_pipelines.errors import AccessDenied, Changed, InvalidValue, NotFound, RequestRefused
+from emr_pipelines.errors import AccessDenied, Changed, InvalidValue, NotFound, RequestRefused, Unreachable
 
 if TYPE_CHECKING:
     from emr_pipelines.emr.client import Aws
@@ -105,7 +105,7 @@ class Objects:
         """The objects whose URI begins so, in the order of their keys."""
         for page in self._pages(uri):
             for found in page.get("Contents", []):
-                yield Entry(f"s3://{page['Name']}/{found['Key']}", found["Size"], found["LastModified"])
+                yield Entry(f"s3://{split_uri(uri)[0]}/{found['Key']}", found["Size"], found["LastModified"])
 
     def names(self, uri: str) -> list[str]:
         """The names directly below a folder: objects, and folders that have any, without a slash."""
@@ -148,7 +148,10 @@ class Objects:
             yield page
             if not page.get("IsTruncated"):
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            following = page.get("NextContinuationToken")
+            if not following or following == token.get("ContinuationToken"):
+                raise Unreachable(f"The list of {uri} goes on, and S3 does not say where.")
+            token = {"ContinuationToken": following}
 
     def _get(self, bucket: str, key: str, **options: Any) -> Content | None:
         try:

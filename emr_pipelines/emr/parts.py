@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from emr_pipelines.emr.disclosure import refuse_secret, refuse_secrets
 from emr_pipelines.errors import InvalidValue
 
 MOST_TYPES, MOST_TYPES_WITH_STRATEGY = 5, 30
@@ -39,7 +40,7 @@ AmiId = Annotated[str, _matching(r"ami-\w+", "an image's id, ami-...")]
 class Part(BaseModel):
     """A description, or a part of one. It cannot be changed, and a field that it does not have is a mistake."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -210,6 +211,11 @@ class Configuration(Part):
     )
     configurations: Configurations = Field(default=(), description="Configurations within, as spark-env has `export`.")
 
+    @model_validator(mode="after")
+    def _no_secrets(self) -> Configuration:
+        refuse_secrets("properties", self.properties)
+        return self
+
 
 Configurations = Annotated[
     tuple[Configuration, ...], BeforeValidator(_configuration_list), AfterValidator(_each_once)
@@ -222,6 +228,12 @@ class BootstrapAction(Part):
     name: str = Field(min_length=1, max_length=256, description="What the console calls it.")
     path: Text = Field(description="Where the script is, for instance s3://bucket/setup.sh.")
     args: tuple[str, ...] = Field(default=(), description="Its arguments.")
+
+    @model_validator(mode="after")
+    def _no_secrets(self) -> BootstrapAction:
+        for arg in self.args:
+            refuse_secret("args", arg)
+        return self
 
 
 class SecurityGroups(Part):

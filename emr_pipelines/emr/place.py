@@ -12,7 +12,7 @@ DEFAULT_DEPLOYMENT = "default"
 LONGEST_DEPLOYMENT = 64
 BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 # both are parts of URIs that Spark reads, which has its own ideas of commas, spaces and #
-BUCKET = re.compile(rf"(?:s3://)?({BUCKET_NAME}(?:/[A-Za-z0-9._=@+-]+)*)/*")
+BUCKET = re.compile(rf"(?:s3://)?({BUCKET_NAME}(?:/(?!\.{{1,2}}(?:/|$))[A-Za-z0-9._=@+-]+)*)/*")
 DEPLOYMENT = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._-]{{1,{LONGEST_DEPLOYMENT}}}")
 
 

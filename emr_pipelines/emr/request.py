@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROLES = {"primary": "MASTER", "core": "CORE", "task": "TASK"}
 MOST_NAME_CHARACTERS = 256
+MOST_NUMBER = 2**63
 MOST_TAGS = 50
 MOST_KEY_CHARACTERS, MOST_VALUE_CHARACTERS = 128, 256
 CLOUDWATCH_AGENT = "AmazonCloudWatchAgent"  # it carries the logs, and EMR installs it only when asked
@@ -109,6 +110,9 @@ def check_tags(tags: Mapping[str, str], most: int) -> None:
 
 def check_extra(spec: ClusterSpec) -> None:
     """Raises InvalidValue where `extra` would cut a cluster off from who launches, finds or ends it."""
+    for number in _numbers(spec.extra):
+        if not abs(number) < MOST_NUMBER:
+            raise InvalidValue("A number in extra", number, "those that fit into 64 bits")
     instances = _extra_instances(spec)
     given = {**spec.extra, **{f"Instances.{name}": value for name, value in instances.items()}}
     other = "InstanceGroups" if spec.fleets else "InstanceFleets"
@@ -134,6 +138,15 @@ def _values(key: str, within: object) -> Iterator[str]:
     if isinstance(within, list):
         for part in within:
             yield from _values(key, part)
+
+
+def _numbers(within: object) -> Iterator[float]:
+    """All numbers, however deep."""
+    if isinstance(within, (dict, list)):
+        for part in within.values() if isinstance(within, dict) else within:
+            yield from _numbers(part)
+    elif isinstance(within, (int, float)):
+        yield within
 
 
 def _given(**members: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -12,16 +12,17 @@ from typing import Literal
 from emr_pipelines.emr import links
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
-from emr_pipelines.emr.cost import Bill, bill
+from emr_pipelines.emr.cost import NOTHING_OBSERVED, Bill, Observed, bill
 from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
 from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.objects import Objects, join
+from emr_pipelines.emr.pool import Pool
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.emr.states import ENDED, STEP_UNFINISHED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, StepState
-from emr_pipelines.emr.steps import AddedStep, Step, Steps
+from emr_pipelines.emr.states import ENDED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, ClusterState, StepState
+from emr_pipelines.emr.steps import AddedStep, Step, Steps, step_of
 from emr_pipelines.emr.watch import Deadlines, End, Hint, Watch, stop
 from emr_pipelines.errors import AwsError, ClusterFailed, RequestRefused
 
@@ -75,20 +76,26 @@ class Session:
         self._objects = Objects(aws)
         self._leases = Leases(aws, self._objects, join(base, "clusters"))
         self._clusters, self._steps = Clusters(aws), Steps(aws)
+        self._pool = Pool(self._leases, self._steps, aws.clock, scope.keys(), spec.step_concurrency)
         self._told: set[str] = set()
         self.on_cluster_id: Callable[[str], None] = lambda _: None
         self._key = scope.key
         self._launched = False
-        self._told_to_end: float | None = None
+        self._observed: Observed = NOTHING_OBSERVED
         self._launching = ""  # the name of a cluster whose id is not known yet
         self.cluster_id: str | None = None
 
     def find(self, prefix: str, states: frozenset[StepState] = STEP_WORTH_ATTACHING) -> AddedStep | None:
-        """A step that was added before, is not in vain, and whose name begins so. Gets a cluster if there is none."""
-        cluster_id, launched = self._acquire(prefix)
-        if launched:
-            return None
-        return _step_of(self._steps.all(cluster_id), prefix, states)
+        """A step that was added before, is not in vain, and whose name begins so. Gets a cluster if there is none; one
+        of several only when it has the step, for which of them has room is seen when a step is added."""
+        if self.cluster_id is None and len(self._scope.keys()) > 1:
+            found = self._pool.step(prefix, states)
+            if found is None:
+                return None
+            self._acquire(found[0])
+            return found[1]
+        cluster_id, launched = self._acquire()
+        return None if launched else step_of(self._steps.each(cluster_id, states), prefix)
 
     def add(self, step: Step) -> str:
         """Add a step, on another cluster if this one has ended meanwhile. Returns its id."""
@@ -150,7 +157,7 @@ class Session:
         ended = step.ended.timestamp() if step.ended else 0.0
         if terminate and waits:
             with suppress(AwsError):  # the runner does so again, and says when it cannot
-                self._told_to_end = self._aws.clock.now()
+                self._ends_now()
                 self._clusters.terminate(cluster_id)
         what = f"Waiting for the logs of step {step.id}"
         with self.report(what, at_most_seconds=waits) as work:
@@ -194,7 +201,7 @@ class Session:
         if self.cluster_id is None:
             return None
         page, cluster_id = self.page, self.cluster_id
-        self._told_to_end = self._told_to_end or self._aws.clock.now()
+        self._ends_now()
         self._clusters.terminate(cluster_id)
         cluster = self._clusters.confirm_ended(cluster_id, report=self.report)
         self.cluster_id = None
@@ -210,7 +217,7 @@ class Session:
 
     def bill(self, cluster_id: str, prices: Mapping[str, float]) -> tuple[Bill, dict[str, list[str]]]:
         """What a cluster cost, and the ids of its steps by the first word of their names, which says whose they are."""
-        found = bill(self._aws, cluster_id, prices, look_up=not prices, told_to_end=self._told_to_end)
+        found = bill(self._aws, cluster_id, prices, look_up=not prices, observed=self._observed)
         by_label: dict[str, list[str]] = {}
         for step_id, name in found.step_names.items():
             by_label.setdefault(name.partition(" ")[0], []).append(step_id)
@@ -252,11 +259,11 @@ class Session:
         self.cluster_id = cluster_id
         return True
 
-    def _acquire(self, prefix: str = "") -> tuple[str, bool]:
-        """The cluster's id, and whether it was launched just now. In a pool, the one that has a step of this prefix."""
+    def _acquire(self, key: str = "") -> tuple[str, bool]:
+        """The cluster's id, and whether it was launched just now. In a pool, the one behind this key, if it is told."""
         if self.cluster_id is not None:
             return self.cluster_id, False
-        self._key = self._choose_key(prefix)
+        self._key = key or self._pool.choose()
         name = name_of(self._deployment, self._scope.kind, self._key)
         request = self._spec.request(name, self._logs_folder + "/", self._tags)
 
@@ -281,27 +288,12 @@ class Session:
         )
         return leased.cluster_id, leased.launched
 
-    def _choose_key(self, prefix: str) -> str:
-        """In a pool: the cluster that has a step of this prefix, or one with room, or else a place where none is, or
-        else the one with the fewest steps."""
-        keys = self._scope.keys()
-        if len(keys) == 1:
-            return keys[0]
-        waiting: dict[str, int] = {}
-        free = None
-        for key in keys:
-            cluster_id = self._leases.cluster_of(key)
-            if cluster_id is None or not self._leases.takes_steps(cluster_id):
-                free = free or key
-                continue
-            steps = self._steps.all(cluster_id)
-            if prefix and _step_of(steps, prefix, STEP_WORTH_ATTACHING):
-                return key
-            waiting[key] = sum(step.state in STEP_UNFINISHED for step in steps)
-        with_room = [key for key, unfinished in waiting.items() if unfinished < self._spec.step_concurrency]
-        return next(iter(with_room), free) or min(waiting, key=lambda key: waiting[key])
+    def _ends_now(self) -> None:
+        self._observed = replace(self._observed, told_to_end=self._observed.told_to_end or self._aws.now())
 
     def _on_cluster(self, cluster: Cluster) -> None:
+        if cluster.state is ClusterState.BOOTSTRAPPING:
+            self._observed = replace(self._observed, bootstrapping=self._aws.now())
         if cluster.state in UP and cluster.created and self._launched:  # who found it need not say so again
             ready = cluster.ready or datetime.fromtimestamp(self._aws.clock.now(), timezone.utc)
             seconds = (ready - cluster.created).total_seconds()
@@ -319,8 +311,3 @@ class Session:
         if what not in self._told:
             self._told.add(what)
             self.say(text)
-
-
-def _step_of(steps: Iterable[AddedStep], prefix: str, states: frozenset[StepState]) -> AddedStep | None:
-    """The newest of the steps that is in one of these states and whose name begins so."""
-    return next((step for step in steps if step.name.startswith(prefix) and step.state in states), None)

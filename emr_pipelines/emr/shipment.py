@@ -15,6 +15,7 @@ from typing import Any
 from emr_pipelines.emr.artifacts import Artifacts, code_archive, requirements_of
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.dependencies import Dependencies
+from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.steps import DeployMode, Step, spark_submit
@@ -24,6 +25,7 @@ from emr_pipelines.programs.entrypoint import UNPACKED, Task
 
 DIGEST_CHARACTERS = 20
 DAGSTER = re.compile(r"dagster\b(?!-)")  # and not dagster-pipes, which every step has
+LONGEST_RUN_ID, LONGEST_PIPES = "-" * 36, "-" * 1000  # a UUID; Dagster Pipes' arguments, which hold two URIs
 ONE_ATTEMPT = {"spark.yarn.maxAppAttempts": "1"}  # else YARN runs a driver that failed a second time
 
 
@@ -126,8 +128,13 @@ class Shipment:
     def task_uri(self) -> str:
         return join(self.folder, "task.json")
 
+    @property
+    def attempt_folders(self) -> str:
+        """With what the URIs of all attempts' folders begin."""
+        return join(self.folder, "attempt-")
+
     def attempt_folder(self, attempt: int) -> str:
-        return join(self.folder, f"attempt-{attempt}")
+        return f"{self.attempt_folders}{attempt}"
 
     def attempt_of(self, step_name: str) -> int:
         """The number in a step's name."""
@@ -150,14 +157,16 @@ def pack(
 
     asked_by: what tells this work from the same work asked for elsewhere: a run, a step of it, a partition.
 
-    Raises CannotTravel for a program, parameters or requirements that cannot be sent, before anything is paid for, and
-    the AwsErrors.
+    Raises CannotTravel for a program, parameters or requirements that cannot be sent, and InvalidValue for settings of
+    which EMR would take no step, before anything is paid for, and the AwsErrors.
     """
     name = wire.name_of(program)
     takes = wire.annotation_of(program, "params")
     wire.annotation_of(program, "return")
     wire.round_trip(takes, params)
     encoded = wire.encode(params)
+    refuse_known(f"The parameters of {name}", encoded)
+    refuse_known(f"The submission of {name}", [dict(how.conf), how.jars, how.files, how.queue])
     requirements = requirements_of(program) if how.ship_dependencies else ()
     if how.ship_dependencies:
         _refuse_dagster(program, requirements)
@@ -173,7 +182,7 @@ def pack(
     identity = [*asked_by, name, encoded, code, main, archive, jars, files, how.deploy_mode, how.queue, dict(how.conf)]
     digest = digest_of(identity)
     folder = join(place.of("steps"), digest)
-    return Shipment(
+    shipment = Shipment(
         label=label,
         digest=digest,
         folder=folder,
@@ -184,6 +193,8 @@ def pack(
         jars=jars,
         files=files,
     )
+    shipment.step(1, LONGEST_RUN_ID, {"--pipes": LONGEST_PIPES})  # raises what no cluster need be launched for
+    return shipment
 
 
 def _refuse_dagster(program: Callable[..., Any], requirements: Sequence[str]) -> None:
@@ -199,8 +210,13 @@ def _refuse_dagster(program: Callable[..., Any], requirements: Sequence[str]) ->
 
 
 def digest_of(identity: object) -> str:
-    """By what a piece of work is known: a digest of JSON values that tell it from any other."""
-    return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:DIGEST_CHARACTERS]
+    """By what a piece of work is known: a digest of JSON values that tell it from any other.
+
+    Different values have different texts: JSON quotes what it joins, and tells 1 from 1.0, "1" and true. Not in ASCII,
+    where two halves of a surrogate pair are written like the character.
+    """
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def next_attempt(objects: Objects, shipment: Shipment) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from emr_pipelines.emr.disclosure import refuse_secrets
 from emr_pipelines.emr.parts import (
     AmiId,
     BootstrapAction,
@@ -133,7 +134,7 @@ class ClusterSpec(Part):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise _as_sentence(error.errors()[0]) from error
+            raise _as_sentence(error.errors()[0]) from None  # pydantic's shows what was told, secrets too
 
     def request(self, name: str, log_uri: str, tags: Mapping[str, str]) -> dict[str, Any]:
         """What RunJobFlow is asked, new each time and without steps: `boto3.client("emr").run_job_flow(**request)`.
@@ -212,6 +213,7 @@ class ClusterSpec(Part):
             raise InvalidValue("applications", list(self.applications), "a list with Spark in it")
         if self.runtime_role and not self.security_configuration:
             raise InvalidValue("security_configuration", None, "the name of one that allows runtime_role")
+        refuse_secrets("tags", self.tags)
         check_tags(self.tags, MOST_TAGS - MOST_TAGS_OF_OURS)
         check_extra(self)
         types = instance_types(self)

@@ -15,7 +15,15 @@ class Word(str, Enum):
         return str(self.value)
 
 
-class ClusterState(Word):
+class State(Word):
+    """A state. One that EMR did not have when this was written is UNKNOWN: of that nothing is concluded."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> State | None:  # noqa: ARG003 (as Enum has it)
+        return cls.__members__.get("UNKNOWN")
+
+
+class ClusterState(State):
     STARTING = "STARTING"
     BOOTSTRAPPING = "BOOTSTRAPPING"
     RUNNING = "RUNNING"
@@ -23,9 +31,10 @@ class ClusterState(Word):
     TERMINATING = "TERMINATING"
     TERMINATED = "TERMINATED"
     TERMINATED_WITH_ERRORS = "TERMINATED_WITH_ERRORS"
+    UNKNOWN = "UNKNOWN"
 
 
-class StepState(Word):
+class StepState(State):
     PENDING = "PENDING"
     CANCEL_PENDING = "CANCEL_PENDING"
     RUNNING = "RUNNING"
@@ -33,15 +42,16 @@ class StepState(Word):
     CANCELLED = "CANCELLED"
     FAILED = "FAILED"
     INTERRUPTED = "INTERRUPTED"
+    UNKNOWN = "UNKNOWN"
 
 
 STARTING_UP = frozenset({ClusterState.STARTING, ClusterState.BOOTSTRAPPING})
 UP = frozenset({ClusterState.RUNNING, ClusterState.WAITING})
 TAKES_STEPS = STARTING_UP | UP
 ENDED = frozenset({ClusterState.TERMINATED, ClusterState.TERMINATED_WITH_ERRORS})
-ACTIVE = frozenset(ClusterState) - ENDED  # what can still cost money
+ACTIVE = frozenset(ClusterState) - ENDED - {ClusterState.UNKNOWN}  # what can still cost money
 
-STEP_UNFINISHED = frozenset({StepState.PENDING, StepState.RUNNING, StepState.CANCEL_PENDING})
+STEP_UNFINISHED = frozenset({StepState.PENDING, StepState.RUNNING, StepState.CANCEL_PENDING, StepState.UNKNOWN})
 STEP_ENDED = frozenset(StepState) - STEP_UNFINISHED
 STEP_WORTH_ATTACHING = frozenset({StepState.PENDING, StepState.RUNNING, StepState.COMPLETED})
 STEP_STOPPED = frozenset({StepState.CANCELLED, StepState.INTERRUPTED})  # by somebody, or with its cluster

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from emr_pipelines.emr.client import Aws, emr_pages
+from emr_pipelines.emr.disclosure import refuse_known, refuse_secret, refuse_secrets
 from emr_pipelines.emr.states import STEP_UNFINISHED, StepState
 from emr_pipelines.errors import InvalidValue, ResponseLost
 
 COMMAND_RUNNER = "command-runner.jar"
 MOST_CHARACTERS = 10_240  # of all strings of a HadoopJarStep together
 LONGEST_NAME = 256
+EMR_TEXT = re.compile("[\\t\\r\\n\\u0020-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]*")  # EMR's XmlString
 SEEN_WITHIN_SECONDS = 30.0  # by when ListSteps shows a step whose AddJobFlowSteps took effect
 
 DeployMode = Literal["client", "cluster"]
@@ -23,7 +26,8 @@ DeployMode = Literal["client", "cluster"]
 class Step:
     """A step to be added: a jar with its arguments, most often EMR's command-runner.
 
-    Raises InvalidValue when EMR would refuse it: more than 10,240 characters in all.
+    Raises InvalidValue when EMR would refuse it, for more than 10,240 characters in all, or control characters; and for
+    what is called like a secret, since EMR shows it to everybody who may describe the cluster.
     """
 
     name: str
@@ -35,7 +39,14 @@ class Step:
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > LONGEST_NAME:
             raise InvalidValue("The name of a step", self.name, f"1 to {LONGEST_NAME} characters")
+        for arg in self.args:
+            refuse_secret(f"An argument of the step {self.name!r}", arg)
+        refuse_secrets(f"The properties of the step {self.name!r}", self.properties)
         strings = [self.jar, self.main_class, *self.args, *self.properties, *self.properties.values()]
+        for text in (self.name, *strings):
+            if not EMR_TEXT.fullmatch(text):
+                allowed = "characters of text, and no control characters but tabs and line ends: EMR takes no others"
+                raise InvalidValue(f"In the step {self.name!r}, a name or argument", text, allowed)
         characters = sum(map(len, strings))
         if characters > MOST_CHARACTERS:
             raise InvalidValue(
@@ -148,14 +159,17 @@ class Steps:
 
         AddJobFlowSteps knows no client token: when its answer is lost, the step is looked for by its name, which must
         therefore be no other's on this cluster, and added again only if it is not there. Raises RequestRefused when
-        the cluster takes no more steps.
+        the cluster takes no more steps, and CannotTravel for a step with a secret in it.
         """
         request: dict[str, Any] = {"JobFlowId": cluster_id, "Steps": [step.request()]}
         request |= {"ExecutionRoleArn": role} if role else {}
+        refuse_known(f"The step {step.name!r}", request)
         found: str | None = None
         while found is None:
             try:
-                found = self._aws.call("emr", "add_job_flow_steps", once=True, **request)["StepIds"][0]
+                found = self._aws.call(
+                    "emr", "add_job_flow_steps", once=True, read=lambda answer: answer["StepIds"][0], **request
+                )
             except ResponseLost:  # noqa: PERF203 (a loop over seconds)
                 found = self._look_for(cluster_id, step.name)
         return found
@@ -163,24 +177,36 @@ class Steps:
     def _look_for(self, cluster_id: str, name: str) -> str | None:
         deadline = self._aws.clock.now() + SEEN_WITHIN_SECONDS
         while True:
-            found = next((step.id for step in self.all(cluster_id) if step.name == name), None)
+            found = next((step.id for step in self.each(cluster_id) if step.name == name), None)
             if found or self._aws.clock.now() >= deadline:
                 return found
             self._aws.clock.pause(SEEN_WITHIN_SECONDS / 6)
 
     def all(self, cluster_id: str) -> list[AddedStep]:
         """All steps of a cluster, newest first."""
-        pages = emr_pages(self._aws, "list_steps", ClusterId=cluster_id)
-        return [_step(entry) for page in pages for entry in page["Steps"]]
+        return list(self.each(cluster_id))
+
+    def each(self, cluster_id: str, states: frozenset[StepState] = frozenset()) -> Iterator[AddedStep]:
+        """The steps in one of these states (in any, without some), newest first, each page of 50 when it is wanted: a
+        pool's cluster has thousands of steps behind it."""
+        filters = {"StepStates": sorted(map(str, states - {StepState.UNKNOWN}))} if states else {}
+        for page in emr_pages(self._aws, "list_steps", ClusterId=cluster_id, **filters):
+            yield from map(_step, page.get("Steps", ()))
 
     def before(self, cluster_id: str, step_id: str) -> int:
         """How many unfinished steps were added before this one."""
-        steps = self.all(cluster_id)
-        later = next((number for number, step in enumerate(steps) if step.id == step_id), len(steps))
-        return sum(step.state in STEP_UNFINISHED for step in steps[later + 1 :])
+        unfinished = [step.id for step in self.each(cluster_id, STEP_UNFINISHED)]
+        return len(unfinished) - 1 - unfinished.index(step_id) if step_id in unfinished else 0
 
     def describe(self, cluster_id: str, step_id: str) -> AddedStep:
-        return _step(self._aws.call("emr", "describe_step", ClusterId=cluster_id, StepId=step_id)["Step"])
+        def read(answer: Any) -> AddedStep:
+            found = _step(answer["Step"])
+            if found.id != step_id:
+                raise ValueError(f"it is about step {found.id}")
+            return found
+
+        described: AddedStep = self._aws.call("emr", "describe_step", read=read, ClusterId=cluster_id, StepId=step_id)
+        return described
 
     def cancel(
         self, cluster_id: str, step_id: str, *, kill: bool = False, patience_seconds: float | None = None
@@ -197,14 +223,19 @@ class Steps:
         )
 
 
+def step_of(steps: Iterable[AddedStep], prefix: str) -> AddedStep | None:
+    """The first of the steps whose name begins so."""
+    return next((step for step in steps if step.name.startswith(prefix)), None)
+
+
 def _step(entry: Mapping[str, Any]) -> AddedStep:
-    status = entry["Status"]
+    status = entry.get("Status", {})
     reason, times = status.get("StateChangeReason", {}), status.get("Timeline", {})
     failure = status.get("FailureDetails", {})
     return AddedStep(
         id=entry["Id"],
-        name=entry["Name"],
-        state=StepState(status["State"]),
+        name=entry.get("Name", ""),
+        state=StepState(status.get("State", "")),
         reason_code=reason.get("Code", ""),
         reason=reason.get("Message", ""),
         failure_reason=failure.get("Reason", ""),

@@ -144,7 +144,9 @@ class Emulator:
             about = f"Steps run on Spark's {spark.master}." if spark else "Steps are scripted."
             page = Page(self._lifecycle.clusters, self.root / "logs", self.faults, self._agenda, about)
             operations = Operations(self._lifecycle, self._agenda, account)
-            self._server = Server(Application(operations, self._buckets, self.faults, page, self._report), port)
+            self._server = Server(
+                Application(operations, self._buckets, self.faults, page, self._report, self._agenda.now), port
+            )
         except OSError as error:
             self._tidy_up()
             raise RootUnusable(f"{self.root} cannot be used for the emulator's files: {error.strerror}.") from error

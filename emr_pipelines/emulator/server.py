@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.http import http_date
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
@@ -47,14 +48,24 @@ class Application:
         faults: Faults,
         page: Page,
         report: Callable[[BaseException], None],
+        now: Callable[[], float],
     ) -> None:
         self._report = report
+        self._now = now
         self._operations = operations
         self._buckets = buckets
         self._faults = faults
         self._page = page
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def dated(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            """Clients tell AWS's time by the Date of its answers, so it is that of the emulator's clock."""
+            others = [header for header in headers if header[0].lower() != "date"]
+            return start_response(status, [*others, ("Date", http_date(self._now()))], *error)
+
+        return self._answered(environ, dated)
+
+    def _answered(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         host = OWN_HOST.fullmatch(request.headers.get("Host", ""))
         origin = request.headers.get("Origin")

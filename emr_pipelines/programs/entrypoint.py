@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import sys
 import tempfile
 import threading
@@ -36,6 +35,7 @@ from dagster_pipes import (
 )
 
 from emr_pipelines.programs import progress, wire
+from emr_pipelines.programs.outbox import Outbox
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -128,14 +128,15 @@ class Channel(PipesMessageWriterChannel):
     def __init__(self, files: Files, folder: str) -> None:
         self._files = files
         self._folder = folder
-        self._waiting: queue.SimpleQueue[PipesMessage] = queue.SimpleQueue()
+        self._outbox = Outbox()
+        self._unsent: list[PipesMessage] = []
         self._over = threading.Event()
         self._written = 0
         self._beats = 0
         self._quiet_seconds = 0.0
 
     def write_message(self, message: PipesMessage) -> None:
-        self._waiting.put(message)
+        self._outbox.put(message)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -153,16 +154,17 @@ class Channel(PipesMessageWriterChannel):
         self._write()
 
     def _write(self) -> None:
-        lines = []
-        while not self._waiting.empty():
-            lines.append(json.dumps(self._waiting.get()))
+        """Write what waits, in files of a bounded size; when nothing does, a sign of life now and then. What could not
+        be written is tried again the next time."""
         try:
-            if lines:
-                self._files.write(f"{self._folder}/{self._written + 1}.json", "\n".join(lines).encode())
-                self._written += 1
-                self._quiet_seconds = 0.0
-                return
             self._quiet_seconds += FEED_SECONDS
+            while messages := self._unsent or self._outbox.take():
+                self._unsent = messages
+                lines = "\n".join(map(json.dumps, messages))
+                self._files.write(f"{self._folder}/{self._written + 1}.json", lines.encode())
+                self._written += 1
+                self._unsent = []
+                self._quiet_seconds = 0.0
             if self._quiet_seconds >= ALIVE_SECONDS:
                 self._beats += 1
                 self._quiet_seconds = 0.0
@@ -206,8 +208,8 @@ def main(task_uri: str) -> None:
         ):
             program = wire.load(task.program)
             params = wire.decode(wire.annotation_of(program, "params"), task.params)
-            result = wire.encode(program(spark, params), "result")
-            files.write(task.result, json.dumps({"result": result}).encode())
+            result = wire.dumps(program(spark, params), "result")
+            files.write(task.result, f'{{"result": {result}}}'.encode())
     finally:
         spark.stop()
 

@@ -23,6 +23,7 @@ from emr_pipelines.programs.text import (
     plan_tasks,
     read_split,
     refuse_binary,
+    refuse_other_sources,
     refuse_sources_in,
 )
 from emr_pipelines.programs.text import REQUIREMENTS as TEXT_REQUIREMENTS
@@ -49,6 +50,7 @@ class IngestParams:
     def __post_init__(self) -> None:
         if not self.sources:
             raise InvalidValue("sources", list(self.sources), f"at least one of: {ALLOWED_SOURCES}")
+        refuse_other_sources(self.sources)
 
 
 @dataclass(frozen=True)

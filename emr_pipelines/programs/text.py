@@ -30,6 +30,8 @@ BLOCK_BYTES = 1 << 20
 SPLIT_BYTES = 8 << 20  # fixed, so that the splits, and digests over them, do not depend on the number of cores
 TASK_BYTES = 256 << 20  # a few seconds of work, which is what a lost executor loses
 OPEN_COST_BYTES = 256 << 10  # what opening one more file costs, in bytes read meanwhile (cf. Spark's openCostInBytes)
+UNPACKED_BYTES = 1 << 30  # of a compressed file, whatever its size; more of it must not be too much more than it is
+MOST_TIMES_UNPACKED = 200  # text shrinks about four times, logs twenty; bombs of gzip a thousand times, of bzip2 more
 COMPRESSED_COST = 4  # text shrinks about four times under gzip and bzip2
 SNIFFED_BYTES = 8000  # where Git looks for a NUL byte to call a file binary
 
@@ -88,6 +90,15 @@ def find_text_files(sources: Sequence[str]) -> list[TextFile]:
     return [found[path] for path in sorted(found)]
 
 
+def refuse_other_sources(sources: Sequence[str]) -> None:
+    """Raise InvalidValue for a source that is of no kind that can be read, without a look at what is there."""
+    for source in sources:
+        scheme, separator, rest = source.partition("://")
+        known = not separator or (scheme == "file" and rest.startswith("/")) or (scheme == "s3" and rest.strip("/"))
+        if not source.strip() or not known:
+            raise InvalidValue("A source", source, ALLOWED_SOURCES)
+
+
 def plan_tasks(files: Iterable[TextFile], parallelism: int, split_bytes: int = SPLIT_BYTES) -> list[tuple[Split, ...]]:
     """The splits of the files, in order, dealt into tasks of about equal work: `parallelism` of them, or as many times
     that as each would be over TASK_BYTES. Fewer when there are fewer splits; empty files have none."""
@@ -111,7 +122,8 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     """The bytes of the lines that begin in the split, in blocks of at most `block_bytes`, decompressed, without a byte
     order mark. A block ends anywhere; memory does not grow with the file or with the length of a line.
 
-    Raises NotText for a damaged compressed file, SourceUnreadable for one that cannot be read at all.
+    Raises NotText for a compressed file that is damaged, or a bomb: it has more than 1 GiB of text, and more than 200
+    times its own bytes. Raises SourceUnreadable for one that cannot be read at all.
     """
     decompress = DECOMPRESSORS.get(_suffix(split.path))
     try:
@@ -119,7 +131,7 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
             if decompress is None:
                 blocks = _read_lines(raw, split.start, split.end, block_bytes)
             else:
-                blocks = iter(partial(decompress(raw).read, block_bytes), b"")
+                blocks = _unpacked(decompress(raw), split, block_bytes)
             for number, block in enumerate(blocks):
                 yield block.removeprefix(codecs.BOM_UTF8) if number == 0 and split.start == 0 else block
     except (EOFError, zlib.error, OSError) as error:
@@ -137,7 +149,10 @@ def refuse_binary(path: str, first_block: bytes) -> None:
             raise NotText(f"{path} is {encoding}; allowed: {ALLOWED_CONTENT}. Try iconv -f {encoding} -t UTF-8.")
     nul = first_block.find(b"\0", 0, SNIFFED_BYTES)
     if nul >= 0:
-        raise NotText(f"{path} is not text: it has a NUL byte at offset {nul}; allowed: {ALLOWED_CONTENT}.")
+        raise NotText(
+            f"{path} is not text: it has a NUL byte at offset {nul}; allowed: {ALLOWED_CONTENT}. Move it away, begin "
+            "its name with _, or name the files that are meant, as in folder/*.txt."
+        )
 
 
 def refuse_sources_in(output: str, files: Iterable[TextFile]) -> None:
@@ -190,7 +205,7 @@ def locate(path: str) -> tuple[Any, str]:
     scheme, separator, rest = path.partition("://")
     if not separator:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (resolve() would rename linked files)
-    if scheme == "file":
+    if scheme == "file" and rest.startswith("/"):  # file://host/folder would be another machine's
         return fs.LocalFileSystem(), "/" + rest.lstrip("/")
     if scheme == "s3" and rest.strip("/"):
         return _bucket(rest.partition("/")[0]), rest
@@ -211,13 +226,12 @@ def _bucket(name: str) -> Any:
 def _find(source: str) -> Iterator[TextFile]:
     from pyarrow.fs import FileType
 
-    if not source.strip():
-        raise InvalidValue("A source", source, ALLOWED_SOURCES)
-    filesystem, path = locate(source)
+    refuse_other_sources([source])
     prefix = "s3://" if source.startswith("s3://") else ""
-    path = path.rstrip("/") or "/"
-    below = partial(_objects_below, filesystem) if prefix else _files_below
     try:
+        filesystem, path = locate(source)
+        path = path.rstrip("/") or "/"
+        below = partial(_objects_below, filesystem) if prefix else _files_below
         info = filesystem.get_file_info(path)
         if info.type == FileType.File and not source.endswith("/"):
             yield TextFile(prefix + info.path, info.size, info.mtime_ns or 0)
@@ -343,6 +357,19 @@ def _read_lines(raw: Any, start: int, end: int, block_bytes: int) -> Iterator[by
         position += len(block)
         if block:
             yield block
+
+
+def _unpacked(stream: BinaryIO, split: Split, block_bytes: int) -> Iterator[bytes]:
+    most = max(UNPACKED_BYTES, MOST_TIMES_UNPACKED * (split.end - split.start))
+    unpacked = 0
+    while block := stream.read(block_bytes):
+        unpacked += len(block)
+        if unpacked > most:
+            raise NotText(
+                f"{split.path} unpacks to more than {most:,} bytes, over {MOST_TIMES_UNPACKED} times its own, as text "
+                "does not; if it is text, unpack it before."
+            )
+        yield block
 
 
 def _suffix(path: str) -> str:

@@ -26,6 +26,7 @@ ALLOWED_ANNOTATIONS = (
     "str, int, float, bool, None, list[...], tuple[...], dict[str, ...], Literal, Any, unions of these, "
     "and dataclasses of them"
 )
+MOST_BYTES = 64 << 20  # as JSON; who waits for it holds it several times over
 DEEPEST = 100  # levels; a structure that contains itself has no end
 
 Program = Callable[..., Any]
@@ -44,8 +45,15 @@ def decode(annotation: Any, data: object, name: str = "params") -> Any:
 
 
 def dumps(value: object, name: str = "params") -> str:
-    """A dataclass instance, or None, as JSON text in ASCII. Raises CannotTravel, which names the field."""
-    return json.dumps(encode(value, name), allow_nan=False)
+    """A dataclass instance, or None, as JSON text in ASCII. Raises CannotTravel, which names the field, or says that it
+    is too much."""
+    text = json.dumps(encode(value, name), allow_nan=False)
+    if len(text) > MOST_BYTES:
+        raise CannotTravel(
+            f"{name} is {len(text):,} bytes of JSON; allowed: up to {MOST_BYTES:,}. Write data to files, and let "
+            f"{name} say where they are."
+        )
+    return text
 
 
 def loads(annotation: Any, text: str | bytes, name: str = "params") -> Any:

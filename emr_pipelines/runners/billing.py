@@ -28,11 +28,25 @@ def label_of(context: dg.AssetExecutionContext) -> str:
     return keys if len(keys) <= LONGEST_LABEL else f"{OP}{context.op_execution_context.op.name}"
 
 
+def partition_of(context: dg.AssetExecutionContext) -> str | None:
+    """The partition that a step makes of its assets; None of assets without any, which a run with a partition may
+    have."""
+    partitioned = context.has_assets_def and context.assets_def.partitions_def is not None
+    return str(context.partition_key) if partitioned and context.has_partition_key else None
+
+
 def end_and_bill(
-    session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
+    session: Session,
+    prices: Mapping[str, float],
+    instance: dg.DagsterInstance | None,
+    log: logging.Logger,
+    partitions: Mapping[str, str | None],
 ) -> None:
     """End a cluster, and say what it cost, all in all and for each asset. Raises nothing: what the steps came to
-    stands, and what went wrong first is what has to be heard."""
+    stands, and what went wrong first is what has to be heard.
+
+    partitions: by label, the one that a step of this process made.
+    """
     try:
         cluster = session.end()
     except EmrPipelinesError as error:
@@ -46,9 +60,20 @@ def end_and_bill(
         log.warning(f"What cluster {cluster.id} cost could not be found out: {error}")
         return
     log.info(f"Cluster {cluster.id} had {bill.sentence()}")
-    if instance is None:
-        return
-    picture = _timeline(bill, log)
+    try:
+        if instance is not None:
+            _observe(bill, steps, instance, _timeline(bill, log), partitions)
+    except Exception as error:  # noqa: BLE001 (whatever the event log raises)
+        log.warning(f"What cluster {cluster.id} cost could not be noted on its assets: {error}")
+
+
+def _observe(
+    bill: Bill,
+    steps: Mapping[str, list[str]],
+    instance: dg.DagsterInstance,
+    picture: Mapping[str, Any],
+    partitions: Mapping[str, str | None],
+) -> None:
     for label, ids in steps.items():
         assets = [] if label.startswith(OP) else label.split(",")
         for asset in assets:
@@ -64,7 +89,9 @@ def end_and_bill(
             if bill.idle_share is not None:
                 cost["idle_share"] = round(bill.idle_share, 4)
             key, description = dg.AssetKey.from_user_string(asset), f"On EMR: {bill.sentence()}"
-            instance.report_runless_asset_event(dg.AssetObservation(key, description=description, metadata=cost))
+            instance.report_runless_asset_event(
+                dg.AssetObservation(key, description=description, metadata=cost, partition=partitions.get(label))
+            )
 
 
 def _timeline(bill: Bill, log: logging.Logger) -> dict[str, Any]:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 from pydantic import PrivateAttr
 
+from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
 from emr_pipelines.runners.base import ParamsT, ResultT
-from emr_pipelines.runners.billing import end_and_bill, label_of
+from emr_pipelines.runners.billing import end_and_bill, label_of, partition_of
 from emr_pipelines.runners.companions import Companions
 from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.failures import failures
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
 CLUSTER_TAG = "emr_pipelines/cluster_id"
+# without it a service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances
+FOR_SERVICE_ROLE = {"for-use-with-amazon-emr-managed-policies": "true"}
 
 
 class EmrSparkRunner(EmrSettings):
@@ -54,6 +57,7 @@ class EmrSparkRunner(EmrSettings):
     _companions: Companions | None = PrivateAttr(default=None)
     _bars: Bars | None = PrivateAttr(default=None)
     _inputs: list[Inputs] = PrivateAttr(default_factory=list)
+    _partitions: dict[str, str | None] = PrivateAttr(default_factory=dict)
     _sharing: Any = PrivateAttr(default_factory=threading.Lock)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
@@ -101,12 +105,15 @@ class EmrSparkRunner(EmrSettings):
         from emr_pipelines.emr.watch import Hint
 
         with failures(context, self.retries, self.retry_delay_seconds):
+            refuse_known(f"The step {step.name!r}", step.request())  # before there is a cluster
             digest = digest_of([*_asked_by(context), step.request()])
             prefix = f"{label_of(context)} {step.name} {digest}."
+            named = replace(
+                step, name=f"{prefix}{uuid.uuid4().hex[:8]} {context.run.run_id}"
+            )  # or refused, for nothing
             with self._session(context, digest) as session:
                 found = session.find(prefix)
-                name = f"{prefix}{uuid.uuid4().hex[:8]} {context.run.run_id}"
-                step_id = found.id if found else session.add(replace(step, name=name))
+                step_id = found.id if found else session.add(named)
                 end = self._watched(session, step_id, Hint(), lambda: False)
                 self._refuse_failure(session, end, None, "")
                 return end.step
@@ -124,7 +131,7 @@ class EmrSparkRunner(EmrSettings):
             return list(sources)
         with failures(context, self.retries, self.retry_delay_seconds):
             paths = [Path(path) for path in find(here)]
-            inputs = copy_inputs(self._place(), paths, self._reporter(context.log))
+            inputs = copy_inputs(self._place(), here, paths, self._reporter(context.log))
             self._inputs.append(inputs)
             context.log.info(f"Copied {inputs.copied} of {len(paths)} files of {', '.join(here)} to {inputs.folder}.")
             return [inputs.folder, *(source for source in sources if source not in here)]
@@ -150,12 +157,12 @@ class EmrSparkRunner(EmrSettings):
             elif companions is not None and companions.given_up() and session.cluster_id and session.busy():
                 log.info(f"Cluster {session.cluster_id} stays for the steps that run on it; this run was given up.")
             else:
-                end_and_bill(session, self.prices, context.instance, log)
+                end_and_bill(session, self.prices, context.instance, log, self._partitions)
         except Exception as error:  # noqa: BLE001 (what the steps came to stands; the idle timeout is behind this)
             log.warning(f"The run's cluster, if it has one, ends when it is idle: {error}")
         finally:
             self._shared = self._companions = self._built = None
-            self._inputs = []
+            self._inputs, self._partitions = [], {}
             if self._bars is not None:
                 self._bars.close()
                 self._bars = None
@@ -233,8 +240,8 @@ class EmrSparkRunner(EmrSettings):
                 )
             else:  # now that the last messages are here
                 self._refuse_failure(session, end, feed.exception, shipment.package)
-            with suppress(EmrPipelinesError):  # they have been read
-                place.objects.delete_below(folder)
+            with suppress(EmrPipelinesError):  # they have been read, and those of killed attempts nobody reads
+                place.objects.delete([entry.uri for entry in place.objects.entries(shipment.attempt_folders)])
 
     def _watched(
         self, session: Session, step_id: str, hint: Hint, finished: Callable[[], bool], speaks: bool = False
@@ -289,6 +296,7 @@ class EmrSparkRunner(EmrSettings):
             if self.scope != "asset":
                 self._shared = session
         session.say, session.report = context.log.info, self._reporter(context.log)
+        self._partitions[label_of(context)] = partition_of(context)
         if self.scope != "asset":
             self._companions = Companions.of(context, EmrSparkRunner)
             if self.scope == "run":
@@ -299,14 +307,14 @@ class EmrSparkRunner(EmrSettings):
             yield session
         finally:
             if self.scope == "asset":
-                end_and_bill(session, self.prices, context.instance, context.log)
+                end_and_bill(session, self.prices, context.instance, context.log, self._partitions)
 
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
         chain = first_attempt(context)
         keys = {"asset": f"{chain}-{digest}", "run": self._run_key(chain), "pool": self.spec().digest}
         tags = {
             "emr_pipelines:run_id": context.run.run_id,
-            "emr_pipelines:job": context.run.job_name,
+            "emr_pipelines:job": context.run.job_name[:256],
             "emr_pipelines:asset": label_of(context)[:256],
         }
         return self._session_for(self.scope, keys[self.scope], tags)
@@ -325,7 +333,12 @@ class EmrSparkRunner(EmrSettings):
             Scope(kind, key, self.pool_size),
             place.base,
             deployment_name(),
-            {**tags, "emr_pipelines:deployment": deployment_name(), "emr_pipelines:spec": spec.digest},
+            {
+                **tags,
+                "emr_pipelines:deployment": deployment_name(),
+                "emr_pipelines:spec": spec.digest,
+                **FOR_SERVICE_ROLE,
+            },
             self.deadlines(),
         )
 
@@ -336,7 +349,7 @@ class EmrSparkRunner(EmrSettings):
             if place.aws.clock.now() >= until:
                 return None
             place.aws.clock.pause(1)
-        return cast("dict[str, Any]", json.loads(data))
+        return _read_result(data, shipment.result)
 
     def _place(self) -> Place:
         if self._built is None:
@@ -345,6 +358,17 @@ class EmrSparkRunner(EmrSettings):
 
             self._built = Place.at(Aws(), base_uri(self.bucket))
         return self._built
+
+
+def _read_result(data: bytes, uri: str) -> dict[str, Any]:
+    """Raises StepFailed for what no program has left."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or "result" not in found:
+        raise StepFailed(f"{uri} is not the result of a program; delete it and materialize the asset again.")
+    return found
 
 
 def _asked_by(context: dg.AssetExecutionContext) -> tuple[str, str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret, refuse_secrets
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.cluster_config import config_of
+
+LONGEST_WAIT = 10_000_000  # minutes or seconds: far longer than anybody means, and still a date
 
 if TYPE_CHECKING:
     from emr_pipelines.emr.shipment import Submission
@@ -97,10 +101,9 @@ class EmrSettings(SparkRunner):
         except ValidationError as error:
             first = error.errors()[0]
             mistake = first.get("ctx", {}).get("error")
-            if isinstance(mistake, InvalidValue):
-                raise mistake from error
-            name = ".".join(map(str, first["loc"]))
-            raise InvalidValue(name, first["input"], first["msg"].removeprefix("Input should be ")) from error
+            if not isinstance(mistake, InvalidValue) and is_called_secret(".".join(map(str, first["loc"]))):
+                first["input"] = HIDDEN
+            raise InvalidValue.first_of([first]) from None  # pydantic's shows what was told, secrets too
 
     @model_validator(mode="before")
     @classmethod
@@ -110,6 +113,30 @@ class EmrSettings(SparkRunner):
             allowed = ", ".join(cls.model_fields)
             raise InvalidValue("A setting of EmrSparkRunner", ", ".join(sorted(unknown)), allowed)
         return settings
+
+    @field_validator("spark_config")
+    @classmethod
+    def _no_secrets(cls, told: dict[str, str]) -> dict[str, str]:
+        refuse_secrets("spark_config", told)
+        return told
+
+    @field_validator(
+        "provisioning_minutes", "queueing_minutes", "running_minutes", "log_wait_seconds", "retry_delay_seconds"
+    )
+    @classmethod
+    def _with_an_end(cls, told: float, info: ValidationInfo) -> float:
+        """No wait is for ever: a cluster costs money meanwhile."""
+        if told > LONGEST_WAIT:
+            raise InvalidValue(str(info.field_name), told, f"{LONGEST_WAIT:,} or less")
+        return told
+
+    @field_validator("prices")
+    @classmethod
+    def _priced(cls, told: dict[str, float]) -> dict[str, float]:
+        for name, price in told.items():
+            if not 0 <= price < math.inf:
+                raise InvalidValue(f"prices.{name}", price, "a number of USD, 0 or more")
+        return told
 
     @field_validator("cluster", mode="plain")
     @classmethod

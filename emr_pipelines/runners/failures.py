@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.errors import EmrPipelinesError, RunFailed, StepFailed
 
 LONGEST_TRACE = 50_000  # characters; Spark puts whole query plans into its errors
@@ -24,7 +25,7 @@ def failures(context: dg.AssetExecutionContext, retries: int, delay_seconds: flo
         yield
     except EmrPipelinesError as error:
         if error.retryable and context.retry_number < retries:
-            context.log.warning(f"{error}\nThe step is tried again, for this was none of its own.")
+            context.log.warning(f"{masked(str(error))}\nThe step is tried again, for this was none of its own.")
             raise dg.RetryRequested(retries, delay_seconds) from error
         raise failure_of(error) from None
 
@@ -35,15 +36,15 @@ def failure_of(error: EmrPipelinesError) -> dg.Failure:
 
     Who has a retry policy means what a program raises, if not mistakes in what it was told.
     """
-    whole = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    whole = masked("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     shown = (
         whole if len(whole) <= LONGEST_TRACE else f"{whole[: LONGEST_TRACE // 2]}\n...\n{whole[-LONGEST_TRACE // 2 :]}"
     )
-    dg.get_dagster_logger().debug(f"All that is known of the failure, which says it shortly below:\n{shown}")
+    dg.get_dagster_logger().debug(f"The whole stack trace of the failure that is told below:\n{shown}")
     facts = error.facts if isinstance(error, RunFailed) else {}
     return dg.Failure(
-        str(error),
-        metadata={name: _as_metadata(fact) for name, fact in facts.items() if fact},
+        masked(str(error)),
+        metadata={name: _as_metadata(masked(fact)) for name, fact in facts.items() if fact},
         allow_retries=error.retryable or isinstance(error, RunFailed),
     )
 
@@ -77,15 +78,16 @@ def package_of(program: Callable[..., Any]) -> str:
     return program.__module__.partition(".")[0]
 
 
-def _as_remote(error: BaseException) -> Any:
+def _as_remote(error: BaseException, seen: tuple[BaseException, ...] = ()) -> Any:
     from emr_pipelines.emr.raised import RemoteException
 
+    cause = error.__cause__ if error.__cause__ not in (error, *seen) else None  # causes can go in circles
     stack = tuple(traceback.format_tb(error.__traceback__))
     return RemoteException(
         name=type(error).__name__,
         message="".join(traceback.format_exception_only(type(error), error)),
         stack=stack,
-        cause=_as_remote(error.__cause__) if error.__cause__ else None,
+        cause=_as_remote(cause, (error, *seen)) if cause else None,
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dagster_pipes import PipesContextData, PipesParams
 
 LOOK_SECONDS = 1.0
+BEHIND_SECONDS = 60.0  # how long what has come may take to be logged, after a step ended
 LATE_SECONDS = 5.0  # how long to wait, after a step ended, for messages that are under way
 SILENT_SECONDS = 2 * ALIVE_SECONDS  # a program that has said nothing for so long may have been killed
 FIRST_ALARMS_SECONDS = 15.0  # between the first two alarms; then twice as long each time: a pause is silence too
@@ -81,6 +82,7 @@ class LiveFeed(dg.PipesMessageReader):
         self._objects, self._folder, self._clock, self._hint, self._log = objects, folder, clock, hint, log
         self._lines: dict[str, str] = {"stdout": "", "stderr": ""}
         self._printed: list[str] = []
+        self._given_up = threading.Event()
         self.exception: RemoteException | None = None
 
     @contextmanager
@@ -92,7 +94,10 @@ class LiveFeed(dg.PipesMessageReader):
             yield {"folder": self._folder}
         finally:
             over.set()
-            thread.join(LATE_SECONDS + LOOK_SECONDS + 60)
+            thread.join(LATE_SECONDS + LOOK_SECONDS + BEHIND_SECONDS)
+            if thread.is_alive():
+                self._given_up.set()
+                self._log("Logging what the program printed takes too long; the rest of it is in the step's logs.")
 
     @property
     def expected_writer_count(self) -> int:  # the base class's warns that it may change
@@ -105,7 +110,7 @@ class LiveFeed(dg.PipesMessageReader):
         number, pulse = 1, Pulse(self._clock)
         until: float | None = None  # set when the step has ended
         try:
-            while not handler.received_closed_message:
+            while not (handler.received_closed_message or self._given_up.is_set()):
                 chunk = self._read(f"{number}.json")
                 if chunk is not None:
                     number += 1
@@ -122,9 +127,9 @@ class LiveFeed(dg.PipesMessageReader):
                 pause = LOOK_SECONDS if over.is_set() else PACE.look_seconds(LOOK_SECONDS)
                 self._clock.pause(pause, None if over.is_set() else over)
         finally:
-            for rest in self._lines.values():
-                if rest.strip():
-                    self._log(rest)
+            self._printed += filter(str.strip, self._lines.values())
+            if not self._given_up.is_set():
+                self._log_lines()
 
     def _read(self, name: str) -> bytes | None:
         try:
@@ -137,6 +142,8 @@ class LiveFeed(dg.PipesMessageReader):
             try:
                 message = json.loads(line)
                 self._notice(message["method"], message.get("params") or {})
+                if message["method"] == "closed":  # what was raised is explained by the step's failure, not twice
+                    message["params"] = {}
                 if message["method"] != "log_external_stream":
                     self._log_lines()  # what was printed before
                 handler.handle_message(message)

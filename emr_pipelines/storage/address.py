@@ -6,15 +6,21 @@ import os
 import re
 from pathlib import Path
 
+import dagster as dg
+
 from emr_pipelines.emr.place import BUCKET_NAME, base_uri
 from emr_pipelines.errors import InvalidValue, StorageUnusable
 
 DEFAULT_STORAGE = "data"
 GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+CONTROLS = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")  # and what is no character, of which UTF-8 knows nothing
 ALLOWED = (
     "a folder on this machine, as a path or a file:// URI, or s3://bucket/prefix, with none of "
-    f"{' '.join(GLOB_CHARACTERS)} in it"
+    f"{' '.join(GLOB_CHARACTERS)} and no control characters in it"
+)
+ALLOWED_IN_KEYS = (
+    f"names other than . and .., with none of / {' '.join(GLOB_CHARACTERS)} and no control characters in them"
 )
 
 
@@ -27,17 +33,26 @@ def resolve(configured: str) -> str:
     Raises StorageUnusable for an address that is not allowed.
     """
     address = configured.strip() or os.environ.get("EMR_PIPELINES_STORAGE", "").strip() or _default()
-    if any(character in address for character in GLOB_CHARACTERS):
+    if any(character in address for character in GLOB_CHARACTERS) or CONTROLS.search(address):
         raise _not_allowed(address)
     if address.startswith("s3://"):
         return _on_s3(address)
-    path = f"/{address.removeprefix('file://').lstrip('/')}" if address.startswith("file://") else address
+    # file://host/folder would be another machine's
+    path = f"/{address.removeprefix('file://').lstrip('/')}" if address.startswith("file:///") else address
     if SCHEME.match(path):
         raise _not_allowed(address)
     try:
         return os.path.abspath(Path(path).expanduser())  # noqa: PTH100 (resolve() would follow links)
     except RuntimeError as error:  # no such user
         raise StorageUnusable(f"The storage {address!r} is not allowed: {error}.") from error
+
+
+def refuse_ways_out(asset: dg.AssetKey) -> None:
+    """Raise InvalidValue for a key whose folder would be no folder of its own below the root, or that Spark would read
+    as a glob."""
+    for part in asset.path:
+        if part in {"", ".", ".."} or CONTROLS.search(part) or any(letter in part for letter in f"/{GLOB_CHARACTERS}"):
+            raise InvalidValue(f"A part of the key {asset.path} of an asset", part, ALLOWED_IN_KEYS)
 
 
 def _default() -> str:

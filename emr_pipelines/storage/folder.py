@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 PUBLISHED = "_published.json"  # a leading underscore: Spark passes over it
@@ -54,6 +55,10 @@ class Folder(Protocol):
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
+        ...
+
+    def sweep(self, before: datetime) -> None:
+        """Delete what writes into it that were killed before then have left."""
         ...
 
     def delete_version(self, name: str) -> None:

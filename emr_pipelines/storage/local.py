@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from emr_pipelines.errors import StorageUnusable
@@ -15,6 +17,7 @@ from emr_pipelines.programs.text import STORAGE_MARK
 from emr_pipelines.storage.folder import PUBLISHED, Found
 
 LOCK = ".lock"
+DRAFT = re.compile(r"\.(probe|latest\.json|.*\.begun\.json)-[0-9a-f]{32}")  # see `prepare` and `_put_in_place`
 
 
 class LocalFolder:
@@ -84,6 +87,15 @@ class LocalFolder:
             (self._path / name).unlink(missing_ok=True)
         except OSError as error:
             raise StorageUnusable(f"{self.shown(name)} cannot be deleted: {error}.") from error
+
+    def sweep(self, before: datetime) -> None:
+        try:
+            for name in filter(DRAFT.fullmatch, self.names()):
+                with suppress(FileNotFoundError):  # somebody else sweeps as well
+                    if (self._path / name).stat().st_mtime < before.timestamp():
+                        (self._path / name).unlink()
+        except OSError as error:
+            raise StorageUnusable(f"{self._path} cannot be cleaned up: {error}.") from error
 
     def delete_version(self, name: str) -> None:
         self.delete(f"{name}/{PUBLISHED}")

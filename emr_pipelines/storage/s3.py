@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from emr_pipelines.emr.objects import Content, join
@@ -68,6 +69,9 @@ class S3Folder:
     def delete(self, name: str) -> None:
         with self._in_a_sentence("cleaned up"):
             self._objects.delete([self.uri(name)])
+
+    def sweep(self, before: datetime) -> None:
+        """Nothing is left: an object is put whole, or not at all."""
 
     def delete_version(self, name: str) -> None:
         with self._in_a_sentence("cleaned up"):

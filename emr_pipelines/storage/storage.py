@@ -10,6 +10,8 @@ each other's way, whatever the moment at which one is killed:
 - The pointer is moved by compare-and-swap after that, and only then is begun.json deleted. So a version with
   `_published.json` and without begun.json was the published one and never will be again: those can be pruned when the
   pointer, read afterwards, is elsewhere.
+- Names of versions are in the order in which they were begun, whatever the clocks say: a new one is later than all that
+  lie there. So who publishes can tell whether a run that began later has done so before.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, ValidationError
 
-from emr_pipelines.errors import NotMaterialized, StorageUnusable, Superseded
-from emr_pipelines.storage.address import resolve
+from emr_pipelines.errors import InvalidValue, NotMaterialized, StorageUnusable, Superseded
+from emr_pipelines.storage.address import refuse_ways_out, resolve
 from emr_pipelines.storage.folder import PUBLISHED, Folder
 from emr_pipelines.storage.local import LocalFolder
 from emr_pipelines.storage.versions import (
@@ -38,6 +40,7 @@ from emr_pipelines.storage.versions import (
     Begun,
     Published,
     Version,
+    later_than_all,
     name_of,
     read_begun,
     read_pointer,
@@ -67,6 +70,13 @@ class Storage(dg.ConfigurableResource[None]):
     )
 
     _objects: Objects | None = PrivateAttr(default=None)
+
+    def __init__(self, **settings: Any) -> None:
+        """Raises InvalidValue."""
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise InvalidValue.first_of(error.errors()) from error
 
     def latest(self, asset: dg.AssetKey) -> Published | None:
         """The published version of an asset, or None when there is none. Raises StorageUnusable for a pointer that
@@ -184,6 +194,7 @@ class Storage(dg.ConfigurableResource[None]):
         for name in old:
             folder.delete_version(name)
             folder.delete(name + BEGUN)
+        folder.sweep(now() - ABANDONED_AFTER)
         return old
 
     def _latest(self, folder: Folder) -> Published | None:
@@ -205,7 +216,7 @@ class Storage(dg.ConfigurableResource[None]):
 
     def _begun(self, folder: Folder, run_id: str, lineage: str, now: datetime) -> Version:
         latest = self._latest(folder)
-        name = name_of(now, run_id)
+        name = name_of(later_than_all(now, (other.removesuffix(BEGUN) for other in folder.names())), run_id)
         before = latest.version if latest else None
         version = Version(name, folder.uri(name), run_id, before, uuid.uuid4().hex, lineage)
         begun = Begun(lineage, version.attempt, now.strftime(VERSION_TIME), version.before)
@@ -251,6 +262,7 @@ class Storage(dg.ConfigurableResource[None]):
 
     def _folder(self, asset: dg.AssetKey) -> Folder:
         root = resolve(self.uri)
+        refuse_ways_out(asset)
         if not root.startswith("s3://"):
             return LocalFolder(root, asset.path)
         from emr_pipelines.emr.client import Aws  # boto3 takes time to import

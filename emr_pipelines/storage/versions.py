@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 POINTER = "latest.json"
 BEGUN = ".begun.json"  # behind the name of a version
 VERSION_TIME = "%Y%m%dT%H%M%S%fZ"
-VERSION_NAME = re.compile(r"\d{8}T\d{12}Z-.{1,8}")  # what is called otherwise is not ours to delete
+VERSION_NAME = re.compile(r"\d{8}T\d{12}Z-[\w-]{1,8}", re.ASCII)  # what is called otherwise is not ours to delete
+UNFIT = re.compile(r"[^\w-]", re.ASCII)
+BEGUN_AT = re.compile(r"\d{8}T\d{12}Z", re.ASCII)
 ABANDONED_AFTER = timedelta(days=7)  # longer than any run, so that no running one loses what it writes
 
 
@@ -67,8 +71,19 @@ class Begun:
 UNREADABLE = Begun(lineage="", attempt="unreadable", at="", before=None)
 
 
+def later_than_all(now: datetime, names: Iterable[str]) -> datetime:
+    """When a version begins beside others of these names: now, or by a clock that is behind theirs, a moment after the
+    latest of them. Hosts' clocks differ by minutes, and which of two runs began later must not depend on that."""
+    moments = [now]
+    for name in filter(VERSION_NAME.fullmatch, names):
+        with suppress(ValueError, OverflowError):  # a 13th month; the last moment there is
+            begun = datetime.strptime(name.partition("-")[0], VERSION_TIME).replace(tzinfo=timezone.utc)
+            moments.append(begun + timedelta(microseconds=1))
+    return max(moments)
+
+
 def name_of(begun_at: datetime, run_id: str) -> str:
-    return f"{begun_at.strftime(VERSION_TIME)}-{run_id[:8]}"
+    return f"{begun_at.strftime(VERSION_TIME)}-{UNFIT.sub('_', run_id[:8])}"
 
 
 def written(record: Published | Begun) -> bytes:
@@ -78,20 +93,21 @@ def written(record: Published | Begun) -> bytes:
 def read_pointer(found: Found, where: str) -> Published:
     """What a pointer says. Raises StorageUnusable, with `where` it is, when it does not say what pointers say."""
     try:
-        return TypeAdapter(Published).validate_json(found.data)
+        published = TypeAdapter(Published).validate_json(found.data)
     except ValidationError as error:
-        raise StorageUnusable(
-            f"{where} is not a pointer to a version ({error.errors()[0]['msg']}); "
-            "delete it and materialize the asset again."
-        ) from error
+        raise _no_pointer(where, error.errors()[0]["msg"]) from error
+    if not VERSION_NAME.fullmatch(published.version):  # it may lead anywhere
+        raise _no_pointer(where, f"{published.version!r} is not the name of a version")
+    return published
 
 
 def read_begun(found: Found) -> Begun | None:
     """None for what cannot be read: then its version is nobody's."""
     try:
-        return TypeAdapter(Begun).validate_json(found.data)
+        begun = TypeAdapter(Begun).validate_json(found.data)
     except ValidationError:
         return None
+    return begun if BEGUN_AT.fullmatch(begun.at) else None  # times are compared as texts, and any other may be later
 
 
 def refuse_superseded(asset: dg.AssetKey, version: Version, latest: Published | None) -> None:
@@ -102,3 +118,7 @@ def refuse_superseded(asset: dg.AssetKey, version: Version, latest: Published | 
             f"{asset.to_user_string()} was not published: run {latest.run_id} began later than this one and "
             f"has already published version {latest.version}."
         )
+
+
+def _no_pointer(where: str, why: str) -> StorageUnusable:
+    return StorageUnusable(f"{where} is not a pointer to a version ({why}); delete it and materialize the asset again.")

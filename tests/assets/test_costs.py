@@ -150,14 +150,20 @@ def test_a_budget_cannot_be_kept_when_a_price_is_not_known() -> None:
 
 def test_idleness_is_weighed_by_what_it_cost() -> None:
     idle = replace(ENTRY, cluster_id="j-2", idle_share=1.0, instance_seconds=2400.0)
+    assert checked(ENTRY, replace(idle, idle_share=None))["idle_share"][1].startswith(
+        f"{YESTERDAY}: 19 %"
+    )  # 1800 / 9600
     assert checked(ENTRY, idle)["idle_share"] == (True, f"{YESTERDAY}: 44 %; allowed: 50 %")  # (1800 + 2400) / 9600
     assert not checked(ENTRY, idle, most_idle=0.4)["idle_share"][0]
     assert checked(replace(ENTRY, idle_share=None))["idle_share"][0]
 
 
-@pytest.mark.parametrize("variable", ["EMR_PIPELINES_DAILY_BUDGET_USD", "EMR_PIPELINES_MOST_IDLE_SHARE"])
+@pytest.mark.parametrize(
+    ("variable", "allowed"),
+    [("EMR_PIPELINES_DAILY_BUDGET_USD", "0 or more"), ("EMR_PIPELINES_MOST_IDLE_SHARE", "0 to 1")],
+)
 def test_what_is_too_much_can_be_said_by_the_environment(
-    storage: Storage, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, variable: str
+    storage: Storage, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, variable: str, allowed: str
 ) -> None:
     LEDGERS["now"] = lambda _: [ENTRY]
     monkeypatch.setenv(variable, "0.1")
@@ -168,4 +174,4 @@ def test_what_is_too_much_can_be_said_by_the_environment(
     monkeypatch.setenv(variable, "cheap")
     result = materialize(storage, instance, Told())
     failure = result.failure_data_for_node("cluster_costs").user_failure_data
-    assert failure.description == f"{variable} is 'cheap'; allowed: a number, 0 or more."
+    assert failure.description == f"{variable} is 'cheap'; allowed: a number, {allowed}."

@@ -38,6 +38,7 @@ def test_estimates_are_published_and_shown(spark: SparkSession, instance: dg.Dag
     shown = event.materialization.metadata
     assert shown["dagster/row_count"].value == len(rows) == 3
     assert [column.name for column in COLUMNS.columns] == list(rows[0].asDict())
+    assert str(shown["convergence"].value).startswith("![How close the estimates of pi are](data:image/png;base64,")
     assert shown["digits"].value == "3.14159265358979323846"
     records = [record.data for record in shown["estimates"].value.records]  # type: ignore[union-attr]
     assert sorted(record["samples"] for record in records) == sorted(row["samples"] for row in rows)

@@ -200,7 +200,7 @@ def test_programs_become_assets_that_read_and_write_data(
     kept = Storage(uri=str(tmp_path)).require(dg.AssetKey("squares"))
     odd = run([first, second], dagster, tmp_path, here, squares={"upto": 1})
     assert not odd.success
-    assert failure(odd).startswith("squares was not published because it failed: even: SquaresResult(rows=(Square(")
+    assert failure(odd).startswith("squares was not published because it failed: even: The total is even. row_count=2,")
     assert [check.passed for check in odd.get_asset_check_evaluations()] == [False]
     assert Storage(uri=str(tmp_path)).require(dg.AssetKey("squares")) == kept
 
@@ -348,6 +348,20 @@ def disagrees(spark: Any, params: Disagrees) -> None: ...
 def unknown(spark: Any, params: Unknown) -> None: ...
 
 
+@dataclass(frozen=True)
+class Numbered:
+    digest: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    path: str
+
+
+def numbered(spark: Any, params: DayParams) -> Numbered: ...  # type: ignore[empty-body]
+def placed(spark: Any, params: DayParams) -> Placed: ...  # type: ignore[empty-body]
+
+
 class Holder:
     @staticmethod
     def method(spark: Any, params: SumParams) -> None: ...
@@ -387,6 +401,9 @@ COLOURS = dg.StaticPartitionsDefinition(["red", "a/b:c"])
             {"partitions_def": DAILY, "partition": "day", "backfill_policy": dg.BackfillPolicy.single_run()},
             r"backfill_policy is .*; allowed: BackfillPolicy.multi_run\(1\), for a run publishes one partition",
         ),
+        (numbered, {}, "The type of Numbered.digest is <class 'int'>; allowed: str, for it is the data version"),
+        (placed, {"writes": "output"}, "A field of Placed is 'path'; allowed: any other name, for path, unch"),
+        (squares, {"reads": {"output": even}}, "An asset that is read is 'the function even'; allowed: its asset"),
         (squares, {"group": "g"}, "An option of program_asset is 'group'; allowed: .*, group_name, .*"),
         (squares, {"ins": {}}, "An option of program_asset is 'ins'; allowed: "),
         (squares, {"key": "a", "name": "b"}, "key is 'a'; allowed: a key, or a name and a key_prefix"),
@@ -494,6 +511,15 @@ def test_a_partition_is_published_on_its_own(dagster: dg.DagsterInstance, tmp_pa
     assert storage.latest(dg.AssetKey("write_day")) is None
     assert storage.latest(dg.AssetKey("plain")) is not None
     assert failure(run([day], dagster, tmp_path)).startswith("The partition of write_day is None; allowed: exactly one")
+
+
+def test_a_partition_may_be_of_two_dimensions(dagster: dg.DagsterInstance, tmp_path: Path) -> None:
+    both = dg.MultiPartitionsDefinition({"colour": COLOURS, "day": DAILY})
+    asset = program_asset(write_day, writes="output", partition="day", partitions_def=both)
+    key = dg.MultiPartitionKey({"colour": "red", "day": "2026-01-02"})
+    result = run([asset], dagster, tmp_path, partition=key)
+    (event,) = result.asset_materializations_for_node("write_day")
+    assert event.metadata["words"].value == ["red|2026-01-02"]
 
 
 def test_one_parameter_takes_one_partition(dagster: dg.DagsterInstance, tmp_path: Path) -> None:

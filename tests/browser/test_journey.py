@@ -60,12 +60,15 @@ def test_the_page_of_an_asset_has_its_words_and_pictures(
     visitor.goes_to("/assets/word_counts")
     counts = Counter(word for path in house.text.iterdir() for word in expected_words(path.read_text()))
     visitor.sees(f"{len(counts):,}")  # rows
+    visitor.sees("How often it occurs.")  # the columns come last
+    assert visitor.is_dark() == (theme == "dark")
     visitor.picture("asset", folder)
     for name in ("most_frequent", "rank_frequency"):
         width, height = visitor.opens_picture(name)
         assert min(width, height) > 200
         visitor.picture(name, folder)
         visitor.closes()
+    visitor.plots("dagster/row_count")
     table = visitor.sees(visitor.page.get_by_role("table").filter(has_text=re.compile("^wordcount")))
     top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:20]
     assert [line.split() for line in table.inner_text().splitlines()] == [

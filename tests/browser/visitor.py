@@ -105,7 +105,19 @@ class Visitor:
         box.blur()
         return said
 
+    def is_dark(self) -> bool:
+        """Whether the page's ground is."""
+        ground: str = self.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return max(map(int, re.findall(r"\d+", ground)[:3])) < 128
+
     # an asset
+
+    def plots(self, name: str) -> None:
+        """Sees a number of an asset's metadata over time, and goes back to the table."""
+        self.page.get_by_role("button", name="Plots").click()
+        self.sees(name)
+        self.sees(self.page.locator("canvas"))
+        self.page.get_by_role("button", name="Table").click()
 
     def opens_picture(self, name: str) -> tuple[int, int]:
         """Of an asset's metadata; gives width and height, of a picture that could be decoded."""

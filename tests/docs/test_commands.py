@@ -54,10 +54,16 @@ def known(words: list[str]) -> bool:
     if program in PROGRAMS:
         parsed(PROGRAMS[program], words)
         return True
-    if program.startswith("python") and words[1:2] == ["-m"] and words[2].startswith(("benchmarks.", "docs.")):
+    if (
+        program.startswith("python")
+        and words[1:2] == ["-m"]
+        and words[2].startswith(("benchmarks.", "docs.", "tests."))
+    ):
         module = ROOT / f"{words[2].replace('.', '/')}.py"
         offered = module.read_text() + (ROOT / "benchmarks" / "harness.py").read_text()
         return all(f'"{word}"' in offered for word in words[3:] if word.startswith("--"))
+    if program.startswith("python") and words[1:3] == ["-m", "pytest"]:
+        return all((ROOT / path).exists() for path in words[3:])
     return program in OTHERS
 
 
@@ -75,6 +81,8 @@ def test_what_no_program_takes_is_noticed() -> None:
         known([".venv/bin/dagster", "job", "exceute"])
     assert not known(["python", "-m", "benchmarks.pi", "--round", "3"])
     assert not known(["rm", "-r", "data"])
+    assert not known(["python", "-m", "tests.reliability.kills", "--kill", "3"])
+    assert not known(["python", "-m", "pytest", "tests/reliabilty"])
 
 
 @pytest.fixture
@@ -139,7 +147,7 @@ def test_the_lifecycle_rule(shell: Any) -> None:
 def test_forgotten_clusters_are_found_and_ended(shell: Any, name: str) -> None:
     block = next(block for block in blocks(page(name), "sh") if "clusters" in block)
     said = shell(block)
-    assert "No cluster is active." in said
+    assert "No cluster of any deployment is active." in said
     assert "There is no cluster to end." in said
 
 

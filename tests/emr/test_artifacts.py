@@ -35,19 +35,15 @@ class CountingObjects(Objects):
     def __init__(self) -> None:
         super().__init__(Aws())
         self.asked: list[str] = []
-        self.before_create: Callable[[], None] = lambda: None
+        self.before_upload: Callable[[], None] = lambda: None
 
     def exists(self, uri: str) -> bool:
         self.asked.append("exists")
         return super().exists(uri)
 
-    def create(self, uri: str, data: bytes) -> None:
-        self.asked.append("create")
-        self.before_create()
-        super().create(uri, data)
-
     def upload(self, uri: str, path: Path, advance: Callable[[int], None] | None = None) -> None:
         self.asked.append("upload")
+        self.before_upload()
         super().upload(uri, path, advance)
 
 
@@ -266,11 +262,13 @@ def test_requirements_are_those_of_the_module(write: Any) -> None:
 def test_nothing_is_sent_twice(folder: str) -> None:
     objects = CountingObjects()
     shelf = Artifacts(objects, folder)
-    uri = shelf.put(".zip", b"code")
+    ledger = Ledger()
+    uri = shelf.put(".zip", b"code", ledger)
+    assert ledger.done() == {"Sending code": (4, 4)}
     assert uri == f"{folder}/code/{hashlib.sha256(b'code').hexdigest()}.zip"
     assert objects.read(uri) == b"code"
     assert shelf.put(".zip", b"code") == uri
-    assert objects.asked == ["exists", "create"]
+    assert objects.asked == ["exists", "upload"]
 
     later = CountingObjects()
     assert Artifacts(later, folder).put(".zip", b"code") == uri
@@ -281,7 +279,7 @@ def test_nothing_is_sent_twice(folder: str) -> None:
 def test_whoever_comes_second_is_content(folder: str) -> None:
     objects = CountingObjects()
     together = threading.Barrier(2)
-    objects.before_create = lambda: (together.wait(30), None)[1]
+    objects.before_upload = lambda: (together.wait(30), None)[1]
     uris: list[str] = []
     threads = [
         threading.Thread(target=lambda: uris.append(Artifacts(objects, folder).put(".zip", b"code"))) for _ in range(2)
@@ -293,7 +291,7 @@ def test_whoever_comes_second_is_content(folder: str) -> None:
     assert len(uris) == 2
     assert len(set(uris)) == 1
     assert objects.read(uris[0]) == b"code"
-    assert objects.asked.count("create") == 2
+    assert objects.asked.count("upload") == 2
 
 
 def test_files_keep_their_names(folder: str, tmp_path: Path) -> None:

@@ -10,10 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from emr_pipelines.emr import cost
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.clock import SystemClock
-from emr_pipelines.emr.cost import Bill, Doing, Usage, bill
+from emr_pipelines.emr.cost import Bill, Doing, Observed, Span, Usage, bill
 from emr_pipelines.emr.pricing import PriceList
 from emr_pipelines.errors import AccessDenied, RequestRefused, Throttled, Unreachable
 from tests.emulator.conftest import DURATIONS, UP, Rehearsal, rehearsing, step
@@ -37,6 +36,7 @@ class Answers:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.region = "eu-west-1"
         self.clock = SystemClock()
+        self.now = self.clock.now
 
     def call(self, _service: str, operation: str, /, **request: Any) -> Any:
         self.asked.append((operation, request))
@@ -72,13 +72,11 @@ def test_a_cluster_that_ran_two_steps(rehearsal: Rehearsal) -> None:
         Usage("m5.xlarge", "on demand", (550,), 0.24),
         Usage("m5.xlarge", "spot", (550, 550), 0.12),
     )
-    assert found.up_seconds == pytest.approx(250)
-    assert found.busy_seconds == pytest.approx(20)
-    assert found.idle_share == pytest.approx(0.92)
+    assert found.idle_share == pytest.approx(90 / 550)
     assert found.normalized_hours == 3 * 8  # an hour begun, of three instances that count 8 each
     assert found.usd == pytest.approx((550 * 0.24 + 2 * 550 * 0.12) / 3600)
     assert found.sentence() == (
-        "1 x m5.xlarge on demand, billed for 550 s, 2 x m5.xlarge spot, billed for 550 s, 92 % idle, about 0.07 USD."
+        "1 x m5.xlarge on demand, billed for 550 s, 2 x m5.xlarge spot, billed for 550 s, 16 % idle, about 0.07 USD."
     )
 
 
@@ -86,12 +84,14 @@ def test_a_cluster_that_ran_two_steps(rehearsal: Rehearsal) -> None:
 def test_what_a_cluster_did_when(rehearsal: Rehearsal, told: bool) -> None:
     cluster_id = run_twice(rehearsal)
     created = rehearsal.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]["Timeline"]["CreationDateTime"]
-    found = bill(Aws(), cluster_id, PRICES, told_to_end=created.timestamp() + 460 if told else None)
+    began = created.timestamp()
+    observed = Observed(bootstrapping=began + 240, told_to_end=began + 460) if told else Observed()
+    found = bill(Aws(), cluster_id, PRICES, observed=observed)
     spans = [(str(span.doing), round(span.start), round(span.end)) for span in found.spans]
-    rest = [("idle", 410, 460), ("ending", 460, 550)] if told else [("idle", 410, 550)]
-    assert spans == [
-        ("starting", 0, 300), ("step", 300, 310), ("idle", 310, 400), ("step", 400, 410), *rest,
-    ]  # fmt: skip
+    first = [("starting", 0, 240), ("bootstrapping", 240, 300)] if told else [("starting", 0, 300)]
+    rest = [("idle", 410, 460), ("ending", 460, 550)] if told else [("ending", 410, 550)]
+    assert spans == [*first, ("step", 300, 310), ("idle", 310, 400), ("step", 400, 410), *rest]
+    assert found.idle_share == pytest.approx((140 if told else 90) / 550)
     assert {span.name for span in found.spans if span.doing is Doing.STEP} == {"step"}
 
 
@@ -127,11 +127,10 @@ def test_steps_that_run_at_once_are_busy_once(rehearsal: Rehearsal) -> None:
     rehearsal.add(cluster_id, step())
     rehearsal.advance(75)  # busy from 0 to 15, and from 25 to 35, of 100
     found = bill(Aws(clock=Standing(rehearsal)), cluster_id, PRICES)
-    assert found.busy_seconds == pytest.approx(25)
-    assert found.up_seconds == pytest.approx(100)
+    assert found.idle_share == pytest.approx(75 / 400)
     assert sum(found.step_seconds.values()) == pytest.approx(30)
     assert not found.ended
-    assert found.sentence().endswith("75 % idle, about 0.05 USD, so far.")
+    assert found.sentence().endswith("19 % idle, about 0.05 USD, so far.")
 
 
 class Standing(SystemClock):
@@ -146,12 +145,13 @@ class Standing(SystemClock):
 
 def test_a_cluster_that_nobody_used(rehearsal: Rehearsal) -> None:
     cluster_id = rehearsal.up()
+    rehearsal.advance(1110)
     rehearsal.emr.terminate_job_flows(JobFlowIds=[cluster_id])
     rehearsal.advance(90)
     found = bill(Aws(), cluster_id, PRICES)
-    assert found.idle_share == 1
+    assert found.idle_share == pytest.approx(900 / 1500)  # the last 300 s count as its end
     assert found.share_of([]) == 0
-    assert found.sentence().endswith("100 % idle, about 0.05 USD.")  # 390 s of 0.24 + 2 * 0.12 an hour
+    assert found.sentence().endswith("60 % idle, about 0.20 USD.")  # 1,500 s of 0.24 + 2 * 0.12 an hour
 
 
 def test_a_cluster_that_never_came_up(rehearsal: Rehearsal) -> None:
@@ -227,7 +227,8 @@ def test_no_instance_costs_nothing() -> None:
     ],
 )
 def test_the_sentence_says_a_price_as_people_do(usd_per_hour: float | None, says: str) -> None:
-    found = Bill("j-1", True, (Usage("m5.xlarge", "spot", (60,), usd_per_hour),), 8, 100, 59, {})
+    spans = Span(Doing.STARTING, "", 0, 59), Span(Doing.IDLE, "", 59, 100)
+    found = Bill("j-1", True, (Usage("m5.xlarge", "spot", (60,), usd_per_hour),), 8, {}, spans=spans)
     assert found.sentence() == f"1 x m5.xlarge spot, billed for 60 s, 41 % idle, {says}"
 
 
@@ -244,13 +245,13 @@ def test_no_price_is_no_failure(rehearsal: Rehearsal) -> None:
     found = bill(Aws(), run_twice(rehearsal), {"m5.xlarge on demand": 0.24})
     assert found.usd is None
     assert found.usages[0].usd == pytest.approx(550 * 0.24 / 3600)
-    assert found.sentence().endswith("92 % idle, price not known (`prices` can tell it).")
+    assert found.sentence().endswith("16 % idle, price not known (`prices` can tell it).")
 
 
 def test_no_price_is_looked_up_when_all_are_given_or_it_is_not_wanted(
     rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(cost, "PriceList")
+    monkeypatch.delattr(PriceList, "usd_per_hour")
     cluster_id = run_twice(rehearsal)
     assert bill(Aws(), cluster_id, {"m5.xlarge": 1}).usd is not None
     assert bill(Aws(), cluster_id, NOTHING_KNOWN, look_up=False).usd is None

@@ -31,7 +31,7 @@ GOOD: dict[str, Any] = {
     "get_caller_identity": {"Account": "111122223333", "Arn": "arn:aws:iam::111122223333:user/me"},
     "list_clusters": {"Clusters": [{}, {}]},
     "describe_release_label": {"Applications": [{"Name": "Spark", "Version": "3.5.5"}]},
-    "head_bucket": {"BucketRegion": "eu-west-1"},
+    "list_objects_v2": {"ResponseMetadata": {"HTTPHeaders": {"x-amz-bucket-region": "eu-west-1"}}},
     "put_object": {},
     "delete_object": {},
     "get_role": {"Role": {}},
@@ -137,6 +137,7 @@ def test_the_folder_is_that_of_the_deployment() -> None:
 
     found = look(answers, environ, refuse)
     assert found["bucket"].found.startswith("s3://mine/team/prod can be written")
+    assert answers.asked["list_objects_v2"]["Prefix"] == answers.asked["put_object"]["Key"]
     assert answers.asked["put_object"]["Key"].startswith("team/prod/doctor-")
     assert answers.asked["delete_object"] == {"Bucket": "mine", "Key": answers.asked["put_object"]["Key"]}
     assert (found["storage"].verdict, found["storage"].found) == (Verdict.WRONG, "no.")
@@ -152,9 +153,10 @@ def test_the_folder_is_that_of_the_deployment() -> None:
          "EMR does not know emr-7.10.0: ?. Choose another release_label"),
         ("describe_release_label", RequestRefused("?", "UnknownOperationException"), "release", "UNCHECKED", "?"),
         ("describe_release_label", AccessDenied("not you."), "release", "UNCHECKED", "not you."),
-        ("head_bucket", AccessDenied("not you."), "bucket", "WRONG", "not you. Allow s3:ListBucket on mine"),
-        ("head_bucket", {"BucketRegion": "us-east-2"}, "bucket", "WRONG", "mine is in us-east-2, and EMR"),
-        ("head_bucket", {}, "bucket", "OK", "can be written."),
+        ("list_objects_v2", AccessDenied("not you."), "bucket", "WRONG", "not you. Allow s3:ListBucket on mine"),
+        ("list_objects_v2", {"ResponseMetadata": {"HTTPHeaders": {"x-amz-bucket-region": "us-east-2"}}}, "bucket",
+         "WRONG", "mine is in us-east-2, and EMR"),
+        ("list_objects_v2", {}, "bucket", "OK", "can be written."),
         ("put_object", AccessDenied("not you."), "bucket", "WRONG", "Allow s3:PutObject, s3:GetObject and"),
         ("delete_object", AccessDenied("not you."), "bucket", "WRONG", "s3:DeleteObject on mine."),
         ("get_role", NotFound("?"), "service role", "MISSING",

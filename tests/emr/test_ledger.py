@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.ledger import Entry, entries_of, ledger
 from emr_pipelines.emr.life import Life
+from emr_pipelines.emr.pricing import PriceList
 from emr_pipelines.emr.states import StepState
 from emr_pipelines.emr.steps import AddedStep
 from tests.emr.test_cost import Standing
@@ -65,9 +67,15 @@ def entries(of: Life) -> list[tuple[Any, ...]]:
 def test_a_run_s_cluster_is_shared_by_its_assets_by_the_seconds_of_their_steps() -> None:
     steps = ran(f"a 1.1 {RUN}", NOON + 10 * MINUTE, 30), ran(f"b 2.1 {RUN}", NOON + 40 * MINUTE, 10)
     assert entries(life(*steps)) == [
-        (1, RUN, "a", 2700, 2.7, pytest.approx(0.2)),
-        (1, RUN, "b", 900, 0.9, pytest.approx(0.2)),
+        (1, RUN, "a", 2700, 2.7, pytest.approx(5 / 60)),  # of the last 10 minutes, 5 count as its end
+        (1, RUN, "b", 900, 0.9, pytest.approx(5 / 60)),
     ]
+
+
+def test_provisioning_and_a_slow_end_are_no_idleness() -> None:
+    """Eight minutes to come up, three of work, one of nothing, then four to end: a well-run cluster."""
+    found = entries(life(ran(f"a 1.1 {RUN}", NOON + 8 * MINUTE, 3), minutes=16, ready=8))
+    assert found == [(1, RUN, "a", 960, 0.96, pytest.approx(0))]
 
 
 def test_a_pool_s_cluster_is_shared_by_runs() -> None:
@@ -85,7 +93,7 @@ def test_a_step_of_several_assets_is_paid_by_each() -> None:
 
 
 def test_a_cluster_that_nobody_used_is_in_it() -> None:
-    assert entries(life()) == [(1, RUN, "", 3600, 3.6, 1.0)]
+    assert entries(life()) == [(1, RUN, "", 3600, 3.6, pytest.approx(45 / 60))]
     assert entries(life(ready=None)) == [(1, RUN, "", 3600, 3.6, None)]
 
 
@@ -93,8 +101,8 @@ def test_a_cluster_over_midnight_belongs_to_both_days() -> None:
     start = NOON.replace(hour=23)  # ready at 23:10, works from 23:30 to 0:30, ends at 1:00
     steps = ran(f"a 1.1 {RUN}", start + 30 * MINUTE, 30), ran(f"b 1.1 {RUN}", start + 60 * MINUTE, 30)
     assert entries(life(*steps, start=start, minutes=120)) == [
-        (1, RUN, "a", 3600, 3.6, pytest.approx(20 / 50)),
-        (2, RUN, "b", 3600, 3.6, pytest.approx(30 / 60)),
+        (1, RUN, "a", 3600, 3.6, pytest.approx(20 / 60)),
+        (2, RUN, "b", 3600, 3.6, pytest.approx(25 / 60)),
     ]
 
 
@@ -112,6 +120,53 @@ def test_a_price_that_is_not_known() -> None:
 def test_what_goes_on_is_not_final() -> None:
     assert [entry.final for entry in entries_of(life(ended=False), RATES)] == [False]
     assert [entry.final for entry in entries_of(life(), RATES)] == [True]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_days_are_those_of_utc_wherever_it_is_asked(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        cluster_id = rehearsal.up(step(), Name=f"emr-pipelines/default/run/{RUN}")
+        rehearsal.emr.terminate_job_flows(JobFlowIds=[cluster_id])
+        rehearsal.advance(1000)
+        found = ledger(Aws(clock=Standing(rehearsal)), "default", [], PRICES)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    created = rehearsal.emulator.clusters()[0].created
+    assert [entry.day for entry in found] == [datetime.fromtimestamp(created, timezone.utc).date()]
+    assert found[0].instance_seconds > 3 * 300
+
+
+def test_what_had_no_price_gets_one_when_prices_are_told(rehearsal: Rehearsal) -> None:
+    cluster_id = rehearsal.up(step(), Name=f"emr-pipelines/default/run/{RUN}")
+    rehearsal.emr.terminate_job_flows(JobFlowIds=[cluster_id])
+    rehearsal.advance(1000)
+    aws = Aws(clock=Standing(rehearsal))
+    (before,) = ledger(aws, "default", [], {})
+    assert (before.usd, before.final) == (None, True)
+    (after,) = ledger(aws, "default", [before], PRICES)
+    assert after.usd == pytest.approx(after.instance_seconds * 3.6 / 3600)
+
+
+def test_the_price_lists_are_asked_in_one_hurry_for_all_clusters(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        rehearsal.up(step(), Name=f"emr-pipelines/default/run/{number}")
+    made: list[PriceList] = []
+    begin = PriceList.__init__
+
+    def noted(self: PriceList, aws: Aws) -> None:
+        made.append(self)
+        begin(self, aws)
+
+    monkeypatch.setattr(PriceList, "__init__", noted)
+    assert {entry.usd for entry in ledger(Aws(clock=Standing(rehearsal)), "default", [], {})} == {None}
+    assert len(made) == 1
 
 
 @pytest.fixture

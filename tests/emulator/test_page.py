@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import socket
+import sys
+from pathlib import Path
+
 import pytest
 
+from emr_pipelines.cli import emulator
+from emr_pipelines.emulator import Emulator
 from tests.emulator.conftest import UP, Rehearsal, step
+
+LISTEN = "0A"  # a state in /proc/net/tcp
+LOOPBACK = int.from_bytes(socket.inet_aton("127.0.0.1"), sys.byteorder)  # as the kernel writes it
 
 
 def get(rehearsal: Rehearsal, path: str, **headers: str) -> tuple[int, str]:
@@ -57,3 +67,28 @@ def test_only_programs_of_this_machine_may_ask(rehearsal: Rehearsal, headers: di
 def test_faults_are_shown(rehearsal: Rehearsal) -> None:
     rehearsal.emulator.faults.add([{"fault": "logs_never"}])
     assert "logs_never" in get(rehearsal, "/_emulator/")[1]
+
+
+def listeners(port: int) -> set[str]:
+    """The addresses on which this machine listens at a port, as the kernel lists them."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:] if Path(table).exists() else ():
+            _, local, _, state, *_ = line.split()
+            address, _, number = local.rpartition(":")
+            if (int(number, 16), state) == (port, LISTEN):
+                found.add(address)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux tells")
+def test_nothing_but_this_machine_reaches_it(rehearsal: Rehearsal) -> None:
+    port = int(rehearsal.emulator.url.rpartition(":")[2])
+    assert listeners(port) == {f"{LOOPBACK:08X}"}
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=10):
+        pass  # an address of this machine that is not the one: whoever listens on all would answer
+
+
+def test_there_is_no_way_to_say_another_address() -> None:
+    assert "host" not in inspect.signature(Emulator).parameters
+    assert {"--host", "--bind", "--address"} & {option for one in emulator.params for option in one.opts} == set()

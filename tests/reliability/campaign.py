@@ -14,6 +14,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 
 import dagster as dg
 from dagster._core.execution.api import create_execution_plan
@@ -298,12 +299,12 @@ class Campaign:
 
 @contextmanager
 def _time_is(now: float) -> Iterator[None]:
-    module = cast("Any", orphans)
-    real, module.time = module.time, SimpleNamespace(time=lambda: now)
-    try:
+    """For the sensor: here, and as AWS tells it."""
+    with (
+        mock.patch.object(orphans, "time", SimpleNamespace(time=lambda: now)),
+        mock.patch.object(client.Aws, "now", return_value=now),
+    ):
         yield
-    finally:
-        module.time = real
 
 
 class Hung(Exception):

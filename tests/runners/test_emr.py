@@ -1,11 +1,9 @@
 """Programs on EMR, without Spark: what becomes of clusters and steps, what a person reads, and that nothing is left."""
 
-import json
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,124 +13,15 @@ import pytest
 from emr_pipelines.emr import client
 from emr_pipelines.emr.cluster import Clusters
 from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.emr.states import ENDED
+from emr_pipelines.emr.states import StepState
 from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
-from emr_pipelines.emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
-from tests.emr.conftest import BUCKET, Account, ended
-from tests.emulator.conftest import DURATIONS, EmulatedClock
+from tests.emr.conftest import BUCKET, ended
+from tests.emulator.conftest import DURATIONS
+from tests.runners.bed import PARAMS, Bed, Clock, Failed
 from tests.runners.programs import Anything, Numbers, Total, add_up, returns_no_json
 from tests.terminals import Screen
-
-SCRIPTED = {"spark-submit": Scripted(seconds=600), "bash": Scripted(seconds=10), "hour": Scripted(seconds=3600)}
-PARAMS = Numbers((1, 2, 3))
-
-
-class Clock(EmulatedClock):
-    """Time passes when the thread that runs a step pauses; its helpers wait for that. While a program runs, it may
-    write its result."""
-
-    result: dict[str, Any] | None = None
-    result_of_cluster = 0  # and of the later ones
-
-    def pause(self, seconds: float, until: threading.Event | None = None) -> None:
-        if threading.current_thread() is not threading.main_thread() and until is not None:
-            until.wait(0.01)
-            return
-        if self.result is not None:
-            self._leave_results()
-        super().pause(seconds, until)
-
-    def _leave_results(self) -> None:
-        bucket = self.emulator.root / "buckets" / BUCKET
-        for cluster in self.emulator.clusters()[self.result_of_cluster :]:
-            for step in cluster.steps.values():
-                tasks = [word for word in step.args if word.endswith("/task.json")]
-                if tasks and str(step.state) in ("RUNNING", "COMPLETED"):
-                    task = json.loads((bucket / tasks[0].removeprefix(f"s3://{BUCKET}/")).read_text())
-                    path = bucket / task["result"].removeprefix(f"s3://{BUCKET}/")
-                    path.write_text(json.dumps({"result": self.result}))
-
-
-@dataclass
-class Bed:
-    """An emulated account, and runs of one asset in it."""
-
-    account: Account
-    clock: Clock
-    instance: dg.DagsterInstance
-    settings: dict[str, Any] = field(default_factory=dict)
-    log: list[str] = field(default_factory=list)
-
-    def materialize(self, work: Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any], **settings: Any) -> Any:
-        """Run one asset that does this, and return what it returned; its failure is raised."""
-        found: list[Any] = []
-
-        @dg.asset
-        def answer(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
-            assert isinstance(spark, EmrSparkRunner)
-            found.append(work(context, spark))
-
-        runner = EmrSparkRunner(**{
-            "bucket": BUCKET, "ship_dependencies": False, "retries": 0, "log_wait_seconds": 600,
-            "retry_delay_seconds": 0, **self.settings, **settings,
-        })  # fmt: skip
-        run = dg.materialize([answer], resources={"spark": runner}, instance=self.instance, raise_on_error=False)
-        self.log = [entry.user_message for entry in self.instance.all_logs(run.run_id)]
-        if not run.success:
-            (failure,) = run.get_step_failure_events()[-1:]
-            data = failure.step_failure_data
-            raise Failed(data.user_failure_data.description if data.user_failure_data else str(data.error), data)
-        return found[0]
-
-    def run(self, **settings: Any) -> Total:
-        answer = self.materialize(lambda context, spark: spark.run(context, add_up, PARAMS), **settings)
-        assert isinstance(answer, Total)
-        return answer
-
-    def step(self, step: Step, **settings: Any) -> AddedStep:
-        answer = self.materialize(lambda context, spark: spark.run_step(context, step), **settings)
-        assert isinstance(answer, AddedStep)
-        return answer
-
-    @contextmanager
-    def ends_are_refused(self) -> Iterator[None]:
-        """EMR ends no cluster meanwhile; the first is ended afterwards."""
-        self.account.fault("server_error", operation="TerminateJobFlows", times=300)
-        yield
-        self.account.emulator.faults.clear()
-        self.account.clusters.terminate(self.account.emulator.clusters()[0].id)
-        self.account.emulator.advance(1000)
-
-    def events(self, *beginnings: str) -> list[str]:
-        """The lines of the log that begin so, in order, each as the beginning."""
-        return [beginning for line in self.log for beginning in beginnings if line.startswith(beginning)]
-
-
-class Failed(Exception):
-    """A run failed, with what the step's failure says."""
-
-    def __init__(self, text: str | None, data: Any) -> None:
-        super().__init__(text)
-        self.data = data
-
-
-@pytest.fixture
-def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    with Emulator(tmp_path / "emulator", clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED) as emulator:
-        for name, value in emulator.environment.items():
-            monkeypatch.setenv(name, value)
-        emulator.create_bucket(BUCKET)
-        clock = Clock(emulator)
-        clock.result = {"total": 6}
-        monkeypatch.setattr(client, "SystemClock", lambda: clock)
-        with dg.DagsterInstance.ephemeral() as instance:
-            yield Bed(Account(emulator, clock), clock, instance)
-        clock.emulator.advance(0)
-        left = [cluster for cluster in emulator.clusters() if str(cluster.state) not in map(str, ENDED)]
-        assert all(cluster.name.startswith("emr-pipelines/default/pool/") for cluster in left)
-
 
 # success
 
@@ -190,6 +79,22 @@ def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> Non
     assert [line for line in bed.log if line.startswith("Copied 2 of 2 files")]
     assert bed.materialize(bring) == [folder, elsewhere]
     assert [line for line in bed.log if line.startswith("Copied 0 of 2 files")]
+
+
+def test_folders_that_are_named_for_a_partition_are_kept(bed: Bed, tmp_path: Path) -> None:
+    """Also where there is one of them only: a reader has a column for it."""
+    file = tmp_path / "orders" / "day=2026-01-01" / "part-0.parquet"
+    file.parent.mkdir(parents=True)
+    file.write_text("rows")
+
+    def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> list[list[str]]:
+        sources = [str(tmp_path / "orders"), f"{tmp_path}/orders/day=*/*.parquet", str(file)]
+        return [spark.bring(context, [source], lambda _: [str(file)]) for source in sources]
+
+    (folder,), (globbed,), (alone,) = bed.materialize(bring)
+    assert folder == globbed != alone
+    assert bed.account.objects.read(f"{folder}/day=2026-01-01/part-0.parquet") == b"rows"
+    assert bed.account.objects.read(f"{alone}/part-0.parquet") == b"rows"
 
 
 def test_a_failure_names_files_as_they_are_called_here(bed: Bed, tmp_path: Path) -> None:
@@ -330,15 +235,14 @@ def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
     (first,) = bed.account.emulator.clusters()
     from emr_pipelines.emr.steps import Steps
 
-    every = Steps.all
+    every = Steps.each
 
-    def dies_after_it_was_chosen(self: Steps, cluster_id: str) -> list[AddedStep]:
-        found = every(self, cluster_id)
+    def dies_after_it_was_chosen(self: Steps, cluster_id: str, *states: frozenset[StepState]) -> Iterator[AddedStep]:
+        yield from every(self, cluster_id, *states)
         if cluster_id == first.id:
             bed.account.clusters.terminate(first.id)
-        return found
 
-    monkeypatch.setattr(Steps, "all", dies_after_it_was_chosen)
+    monkeypatch.setattr(Steps, "each", dies_after_it_was_chosen)
     assert bed.run(scope="pool") == Total(6)
     assert bed.account.states()[0] in ("TERMINATING", "TERMINATED")
     assert len(bed.account.emulator.clusters()) == 2
@@ -836,6 +740,29 @@ def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(bed: Bed) -> N
     assert isinstance(idle, float)
     assert 0 < idle < 0.5
     assert "data:image/png;base64," in str(observation.metadata["timeline"].value)
+
+
+def test_what_a_partition_cost_is_seen_on_it(bed: Bed) -> None:
+    days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
+
+    @dg.asset(partitions_def=days)
+    def daily(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+        spark.run(context, add_up, PARAMS)
+
+    runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False)
+    result = dg.materialize([daily], resources={"spark": runner}, instance=bed.instance, partition_key="monday")
+    assert result.success
+    (event,) = bed.instance.fetch_observations(dg.AssetKey("daily"), limit=2).records
+    assert event.partition_key == "monday"
+
+
+def test_an_event_log_that_is_ill_fails_no_good_step(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(dg.DagsterInstance, "report_runless_asset_event", fail)
+    assert bed.run(scope="asset") == Total(6)
+    assert any("could not be noted on its assets: the disk is full" in line for line in bed.log)
 
 
 def test_a_timeline_that_cannot_be_drawn_is_left_out(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,10 +57,12 @@ class Handler:
 
     def __init__(self) -> None:
         self.got: list[str] = []
+        self.params: list[Any] = []
         self.received_closed_message = False
 
     def handle_message(self, message: dict[str, Any]) -> None:
         self.got.append(message["method"])
+        self.params.append(message.get("params"))
         self.received_closed_message = message["method"] == "closed"
         if message["method"] == "nonsense":
             raise KeyError("nonsense")
@@ -167,6 +169,7 @@ def test_what_the_program_raised_is_kept(bed: Bed) -> None:
     bed.bucket.put("2.json", message("closed", exception={**raised, "cause": {**raised, "name": "KeyError"}}))
     bed.follow()
     cause = RemoteException("KeyError", "ValueError: no\n", ("  File ...",), None)
+    assert bed.handler.params[-1] == {}  # the step's failure explains it; Dagster need not tell it as well
     assert bed.feed.exception == RemoteException("ValueError", "ValueError: no\n", ("  File ...",), cause)
 
 

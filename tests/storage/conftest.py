@@ -44,7 +44,7 @@ class LookAtFiles:
 
     def put(self, path: str, text: str) -> None:
         (self._root / path).parent.mkdir(parents=True, exist_ok=True)
-        (self._root / path).write_text(text)
+        (self._root / path).write_text(text, "utf-8", "surrogateescape")
 
     def get(self, path: str) -> str:
         return (self._root / path).read_text()
@@ -64,7 +64,8 @@ class LookAtObjects:
         return sorted(entry["Key"].removeprefix(self._prefix) for entry in found)
 
     def put(self, path: str, text: str) -> None:
-        self._client.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=text.encode())
+        body = text.encode("utf-8", "surrogateescape")
+        self._client.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=body)
 
     def get(self, path: str) -> str:
         text: str = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path)["Body"].read().decode()
@@ -81,6 +82,10 @@ class Place:
         self.storage = storage
         self.look = look
         self.folder = folder
+
+    def put(self, path: str, data: bytes) -> None:
+        """What may be no text."""
+        self.look.put(path, data.decode("utf-8", "surrogateescape"))
 
     def keeping(self, versions: int) -> Place:
         return Place(Storage(uri=self.storage.uri, keep_versions=versions), self.look, self.folder)

@@ -123,6 +123,9 @@ class Memory:
         with self._moment():
             self.files.pop(name, None)
 
+    def sweep(self, _: Any) -> None:
+        pass
+
     def delete_version(self, name: str) -> None:
         self.delete(f"{name}/_published.json")
         self.delete(f"{name}/part-0.txt")
@@ -235,7 +238,15 @@ def test_who_is_overtaken_decides_again(place: Place, monkeypatch: pytest.Monkey
 
 def test_who_is_overtaken_by_an_earlier_run_publishes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.publish(0)
-    first_time(monkeypatch, place, "write", "latest.json", lambda: place.publish(1))
-    place.publish(2)
+    with place.storage.new_version(KEY, "00000001-run", now=noon(1)) as earlier:
+        place.fill(earlier)
+        first_time(
+            monkeypatch,
+            place,
+            "write",
+            "latest.json",
+            lambda: place.storage.publish(KEY, earlier, data_version="data1"),
+        )
+        place.publish(2)
     assert place.storage.require(KEY).run_id == "00000002-run"
     assert len(place.versions()) == 3

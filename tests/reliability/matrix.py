@@ -1,0 +1,183 @@
+"""What becomes of a run when something goes wrong: every fault at every stage of a cluster's life, as data.
+
+Read a line of CELLS as: when this fault strikes at this stage, a good program, and one that fails by itself, come to
+that. What cannot happen has a reason in its place, so that no pair is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+
+class Stage(Enum):
+    """What a run is at when a fault strikes."""
+
+    LAUNCH = "launch"  # asking for the lease, and EMR for a cluster
+    PROVISION = "provision"  # the cluster is STARTING
+    BOOTSTRAP = "bootstrap"  # it is BOOTSTRAPPING
+    QUEUE = "queue"  # the step is added, and pending
+    RUN = "run"  # it runs
+    PUBLISH = "publish"  # its result is read, and the version published
+    LOGS = "logs"  # the logs of a step that failed are looked for
+    TERMINATE = "terminate"  # the cluster is told to end, and the lease freed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ends: `kind` is that of the one probable cause, or none where this process itself was refused and says
+    so (`reads`); nothing, when it succeeded. How many clusters were launched, and steps added, in all."""
+
+    kind: str = ""
+    reads: str = ""
+    clusters: int = 1
+    steps: int = 1
+
+    @property
+    def succeeds(self) -> bool:
+        return not (self.kind or self.reads)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A fault at a stage.
+
+    members: of the fault, with how often it strikes. good, bad: what a program that returns a result comes to, and one
+    that raises. Only with `idles` may the cluster still be there after the run, until it has been idle for long enough.
+    """
+
+    members: Mapping[str, Any] = field(default_factory=dict)
+    good: Outcome = Outcome()
+    bad: Outcome = Outcome(kind="USER_EXCEPTION")
+    idles: bool = False
+
+
+def survived(**members: Any) -> Cell:
+    """Nobody notices: one cluster, one step, and the program's own end."""
+    return Cell(members)
+
+
+def again(**members: Any) -> Cell:
+    """AWS is to blame: the step is tried again, on another cluster."""
+    return Cell(members, Outcome(clusters=2, steps=2), Outcome("USER_EXCEPTION", clusters=2, steps=2))
+
+
+def ends(kind: str = "", reads: str = "", clusters: int = 1, steps: int = 1, **members: Any) -> Cell:
+    """The run fails, whatever the program does."""
+    outcome = Outcome(kind, reads, clusters, steps)
+    return Cell(members, outcome, outcome)
+
+
+EMR_IS_ASKED = {  # by which call, at each stage
+    Stage.LAUNCH: "RunJobFlow",
+    Stage.PROVISION: "DescribeCluster",
+    Stage.BOOTSTRAP: "DescribeCluster",
+    Stage.QUEUE: "AddJobFlowSteps",
+    Stage.RUN: "DescribeStep",
+    Stage.LOGS: "ListInstances",
+    Stage.TERMINATE: "TerminateJobFlows",
+}
+S3_IS_ASKED = {  # for which keys
+    Stage.LAUNCH: "*/clusters/*",
+    Stage.PROVISION: "*/attempt-1/*",
+    Stage.BOOTSTRAP: "*/attempt-1/*",
+    Stage.QUEUE: "*/task.json",
+    Stage.RUN: "*/attempt-1/*",
+    Stage.PUBLISH: "*/data/*",
+    Stage.LOGS: "*/logs/*",
+    Stage.TERMINATE: "*/clusters/*",
+}
+ASKED_FROM_THE_START = frozenset({Stage.LAUNCH, Stage.QUEUE})  # there is no state of EMR's that shows them
+
+# AWS refuses for a while, or answers nobody hears. At its times, three in a row
+NOT_ASKED = "EMR is not asked for anything there."
+CALLS: dict[Stage, Cell | str] = {
+    stage: survived(operation=EMR_IS_ASKED[stage], times=3) if stage in EMR_IS_ASKED else NOT_ASKED for stage in Stage
+}
+# S3 is ill for a while
+ILL: dict[Stage, Cell | str] = {stage: survived(key=key, times=3) for stage, key in S3_IS_ASKED.items()}
+
+
+def only(stage: Stage, cell: Cell, why: str) -> dict[Stage, Cell | str]:
+    """For a fault that strikes at one stage by its nature."""
+    return {**dict.fromkeys(Stage, why), stage: cell}
+
+
+WHILE_PROVISIONED = "It strikes a cluster that is provisioned."
+WHILE_RUNNING = "It strikes a step that runs."
+OF_LOGS = "It strikes logs."
+
+MATRIX: dict[str, dict[Stage, Cell | str]] = {
+    "throttle": CALLS,
+    "server_error": CALLS,
+    "lost_response": CALLS,
+    "s3_error SlowDown": ILL,
+    "s3_error InternalError": ILL,
+    "s3_error AccessDenied": {
+        Stage.LAUNCH: ends(reads="AccessDenied", clusters=0, steps=0, key="*/clusters/*"),
+        Stage.PROVISION: survived(key="*/attempt-1/*", times=3),  # the live feed fails nothing
+        Stage.BOOTSTRAP: survived(key="*/attempt-1/*", times=3),
+        Stage.QUEUE: ends(reads="AccessDenied", steps=0, key="*/task.json"),
+        Stage.RUN: survived(key="*/attempt-1/*", times=3),
+        Stage.PUBLISH: replace(ends(reads="AccessDenied", key="*/data/*"), bad=Outcome("USER_EXCEPTION")),
+        Stage.LOGS: Cell({"key": "*/logs/*", "times": None}, bad=Outcome("UNKNOWN")),
+        Stage.TERMINATE: survived(key="*/clusters/*", times=3),
+    },
+    "objects_late": {
+        **{stage: survived(key=key, seconds=20, times=None) for stage, key in S3_IS_ASKED.items()},
+        **dict.fromkeys(
+            (Stage.LAUNCH, Stage.QUEUE, Stage.TERMINATE), "S3 shows at once what we have written ourselves."
+        ),
+        Stage.PUBLISH: survived(key="*/result.json", seconds=10, times=None),
+    },
+    "provisioning_hangs": only(Stage.PROVISION, again(), WHILE_PROVISIONED),
+    "cluster_fails VALIDATION_ERROR": only(Stage.PROVISION, ends("VALIDATION"), WHILE_PROVISIONED),
+    "cluster_fails INSTANCE_FLEET_TIMEOUT": only(Stage.PROVISION, again(), WHILE_PROVISIONED),
+    "cluster_fails INTERNAL_ERROR": only(Stage.PROVISION, again(), WHILE_PROVISIONED),
+    "cluster_fails INSTANCE_FAILURE": only(Stage.PROVISION, again(), WHILE_PROVISIONED),
+    "bootstrap_fails": only(Stage.BOOTSTRAP, again(), "It strikes a bootstrap action."),
+    "primary_lost": only(Stage.RUN, again(after_seconds=10), WHILE_RUNNING),
+    "core_lost": only(Stage.RUN, survived(after_seconds=10), WHILE_RUNNING),
+    "step_fails": only(Stage.RUN, ends("UNKNOWN"), WHILE_RUNNING),
+    # what a program had said before it was killed counts more than that it was
+    "step_killed": only(
+        Stage.RUN, replace(ends("OUT_OF_MEMORY", after_seconds=10), bad=Outcome("USER_EXCEPTION")), WHILE_RUNNING
+    ),
+    "logs_late": only(Stage.LOGS, survived(seconds=120), OF_LOGS),
+    "logs_never": only(Stage.LOGS, Cell({}, bad=Outcome("UNKNOWN")), OF_LOGS),
+    "log_names": only(Stage.LOGS, survived(), OF_LOGS),
+}
+# the same once more, where it goes on for ever: then a retry does not help
+FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
+    "provisioning_hangs": only(Stage.PROVISION, ends("TIMED_OUT", clusters=2, steps=2), WHILE_PROVISIONED),
+    "cluster_fails INSTANCE_FLEET_TIMEOUT": only(
+        Stage.PROVISION, ends("CAPACITY", clusters=2, steps=2), WHILE_PROVISIONED
+    ),
+    "cluster_fails INTERNAL_ERROR": only(Stage.PROVISION, ends("INTERNAL", clusters=2, steps=2), WHILE_PROVISIONED),
+    "cluster_fails INSTANCE_FAILURE": only(
+        Stage.PROVISION, ends("INSTANCE_LOST", clusters=2, steps=2), WHILE_PROVISIONED
+    ),
+    "bootstrap_fails": only(Stage.BOOTSTRAP, ends("BOOTSTRAP", clusters=2, steps=2), "It strikes a bootstrap action."),
+    "primary_lost": only(Stage.RUN, ends("INSTANCE_LOST", clusters=2, steps=2, after_seconds=10), WHILE_RUNNING),
+    "server_error": {
+        Stage.TERMINATE: Cell({"operation": "TerminateJobFlows"}, idles=True),
+    },
+}
+
+
+def cells() -> Iterator[tuple[str, Stage, bool, Cell]]:
+    """Each fault at each stage where it can strike, and whether for ever."""
+    for for_ever, table in ((False, MATRIX), (True, FOR_EVER)):
+        for fault, row in table.items():
+            for stage, cell in row.items():
+                if isinstance(cell, Cell):
+                    yield fault, stage, for_ever, cell
+
+
+def fault_of(name: str, cell: Cell, for_ever: bool) -> dict[str, Any]:
+    """As the emulator takes it. A second word of the name is the fault's code."""
+    kind, _, code = name.partition(" ")
+    times: dict[str, Any] = {"times": None} if for_ever or kind == "core_lost" else {}
+    return {"fault": kind, **({"code": code} if code else {}), **times, **cell.members}

@@ -1,0 +1,165 @@
+"""Every fault of the emulator at every stage, for every scope, with a program that is good and with one that is not."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
+from emr_pipelines.emr import client
+from emr_pipelines.emr.session import ScopeKind
+from emr_pipelines.emulator import Emulator, ManualClock, Scripted
+from emr_pipelines.emulator.faults import KINDS
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.lineage import lineage
+from emr_pipelines.storage import Storage
+from tests.emr.conftest import BUCKET, Account, ended
+from tests.emulator.conftest import DURATIONS
+from tests.reliability.matrix import ASKED_FROM_THE_START, MATRIX, Cell, Outcome, Stage, cells, fault_of
+from tests.runners.bed import Clock
+from tests.runners.programs import Numbers, add_up
+
+KEY = dg.AssetKey("answer")
+RAISED = (
+    'Traceback (most recent call last):\n  File "/x/mine.py", line 1, in add_up\n    raise ValueError\nValueError: no\n'
+)
+GOOD, BAD = Scripted(seconds=30), Scripted(seconds=30, exit_code=1, stdout=RAISED)
+IDLE_SECONDS = 900
+CELLS = list(cells())
+IDS = [f"{fault}-{stage.value}{'-for_ever' * for_ever}".replace(" ", "_") for fault, stage, for_ever, _ in CELLS]
+
+
+class StagedClock(Clock):
+    """Plans a fault when the stage comes at which it is to strike."""
+
+    stage: Stage | None = None
+    fault: dict[str, Any] | None = None
+
+    def pause(self, seconds: float, until: threading.Event | None = None) -> None:
+        self._plan()
+        super().pause(seconds, until)
+        self._plan()
+
+    def _plan(self) -> None:
+        of_the_run = threading.current_thread() is threading.main_thread()
+        if of_the_run and self.fault and self.stage in self._stages():
+            self.emulator.faults.add([self.fault])
+            self.fault = None
+
+    def _stages(self) -> set[Stage]:
+        clusters = self.emulator.clusters()
+        of_clusters = {"STARTING": {Stage.PROVISION}, "BOOTSTRAPPING": {Stage.BOOTSTRAP}}
+        of_steps = {
+            "RUNNING": {Stage.RUN},
+            "COMPLETED": {Stage.PUBLISH, Stage.TERMINATE},
+            "FAILED": {Stage.LOGS, Stage.TERMINATE},
+        }
+        found = [of_clusters.get(str(cluster.state), set()) for cluster in clusters]
+        found += [of_steps.get(str(step.state), set()) for cluster in clusters for step in cluster.steps.values()]
+        return set().union(*found)
+
+
+@dg.asset
+def answer(context: dg.AssetExecutionContext, spark: SparkRunner, storage: Storage) -> AssetEvents:
+    with (
+        mistakes_as_failures(),
+        storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
+    ):
+        total = spark.run(context, add_up, Numbers((1, 2, 3)))
+        storage.write(context.asset_key, version, "total", str(total.total).encode())
+        yield from publish(context, storage, version, str(total.total), [], {})
+
+
+class Bed:
+    """An emulated account in which a version is published already, and a run of one asset in it."""
+
+    def __init__(self, emulator: Emulator, clock: StagedClock, instance: dg.DagsterInstance) -> None:
+        self.account, self.clock, self.instance = Account(emulator, clock), clock, instance
+        self.storage = Storage(uri=f"s3://{BUCKET}/default/data")
+        with self.storage.new_version(KEY, "before", "before") as version:
+            self.storage.write(KEY, version, "total", b"before")
+            self.before = self.storage.publish(KEY, version, "before")
+
+    def run(self, scope: ScopeKind) -> tuple[str, str, str]:
+        """The kind of the run's failure, what it says, and what it left published."""
+        runner = EmrSparkRunner(
+            bucket=BUCKET, ship_dependencies=False, scope=scope, retries=1, retry_delay_seconds=0,
+            log_wait_seconds=600, provisioning_minutes=20,
+            cluster={
+                "bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}],
+                "idle_timeout_seconds": IDLE_SECONDS,
+            },
+        )  # fmt: skip
+        resources = {"spark": runner, "storage": self.storage}
+        run = dg.materialize([answer], resources=resources, instance=self.instance, raise_on_error=False)
+        said, kind = "", ""
+        if not run.success:
+            (event,) = run.get_step_failure_events()
+            failure = event.step_failure_data.user_failure_data
+            assert failure is not None, event.step_failure_data.error
+            said = failure.description or ""
+            kind = str(failure.metadata["kind"].value) if "kind" in failure.metadata else ""
+        return kind, said, self.published()
+
+    def published(self) -> str:
+        found = self.storage.require(KEY)
+        text = self.storage.read(KEY, found.version, "total").decode()
+        assert text == found.data_version
+        return text
+
+
+@pytest.fixture
+def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Bed]:
+    script = GOOD if request.param else BAD
+    folder = tmp_path / "emulator"
+    with (
+        Emulator(folder, clock=ManualClock(), durations=DURATIONS, scripted={"spark-submit": script}) as emulator,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        emulator.create_bucket(BUCKET)
+        clock = StagedClock(emulator)
+        clock.result = {"total": 6} if request.param else None
+        monkeypatch.setattr(client, "SystemClock", lambda: clock)
+        yield Bed(emulator, clock, instance)
+
+
+@pytest.mark.parametrize("scope", ["asset", "run", "pool"])
+@pytest.mark.parametrize("bed", [True, False], indirect=True, ids=["good", "bad"])
+@pytest.mark.parametrize(("fault", "stage", "for_ever", "cell"), CELLS, ids=IDS)
+def test_what_becomes_of_a_run(
+    bed: Bed, fault: str, stage: Stage, for_ever: bool, cell: Cell, scope: ScopeKind
+) -> None:
+    good = bed.clock.result is not None
+    expected: Outcome = cell.good if good else cell.bad
+    # the program on a cluster that is lost, or in a step that fails, came to nothing
+    bed.clock.result_of_cluster = expected.clusters - 1 if expected.succeeds or expected.reads else expected.clusters
+    planned = fault_of(fault, cell, for_ever)
+    if stage in ASKED_FROM_THE_START or ("operation" not in planned and "key" not in planned):
+        bed.account.emulator.faults.add([planned])
+    else:
+        bed.clock.stage, bed.clock.fault = stage, planned
+    kind, said, published = bed.run(scope)
+    clusters = bed.account.emulator.clusters()
+    assert (not said) == expected.succeeds, said
+    assert expected.reads in said
+    assert kind == expected.kind, said
+    assert len(clusters) == expected.clusters
+    assert sum(len(cluster.steps) for cluster in clusters) == expected.steps
+    assert published == ("6" if expected.succeeds else "before")
+    if scope != "pool" and not cell.idles:
+        assert ended(bed.account), bed.account.states()
+    bed.account.emulator.faults.clear()
+    bed.account.emulator.advance(2 * IDLE_SECONDS + DURATIONS.termination)
+    assert ended(bed.account)
+
+
+def test_no_fault_and_no_stage_is_forgotten() -> None:
+    assert {name.partition(" ")[0] for name in MATRIX} == set(KINDS)
+    for row in MATRIX.values():
+        assert set(row) == set(Stage)
