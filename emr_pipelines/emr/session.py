@@ -246,6 +246,11 @@ class Session:
         """Whether there is a cluster, or may be."""
         return self.cluster_id is not None or bool(self._launching)
 
+    def busy(self) -> bool:
+        """Whether a step runs, or waits, that nobody has cancelled."""
+        steps = self._steps.all(self._known_cluster())
+        return any(step.state in (StepState.PENDING, StepState.RUNNING) for step in steps)
+
     def adopt(self, cluster_id: str | None = None) -> bool:
         """Take over a cluster that another process left, the lease's unless told; whether it still has to be ended."""
         cluster_id = cluster_id or self._leases.cluster_of(self._key)

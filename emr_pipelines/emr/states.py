@@ -54,3 +54,4 @@ ACTIVE = frozenset(ClusterState) - ENDED - {ClusterState.UNKNOWN}  # what can st
 STEP_UNFINISHED = frozenset({StepState.PENDING, StepState.RUNNING, StepState.CANCEL_PENDING, StepState.UNKNOWN})
 STEP_ENDED = frozenset(StepState) - STEP_UNFINISHED
 STEP_WORTH_ATTACHING = frozenset({StepState.PENDING, StepState.RUNNING, StepState.COMPLETED})
+STEP_STOPPED = frozenset({StepState.CANCELLED, StepState.INTERRUPTED})  # by somebody, or with its cluster

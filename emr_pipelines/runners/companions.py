@@ -68,6 +68,12 @@ class Companions:
         """Whether no other step of the run uses a runner."""
         return len(self.users - self.mapped) <= 1 and not self.users & self.mapped
 
+    def given_up(self) -> bool:
+        """Whether the run was said to have failed while this process still works for it, as is done when the run's
+        worker was killed: processes of other steps may work on too, and so may those of a retry."""
+        run = self.instance.get_run_by_id(self.run_id)
+        return run is not None and run.status is dg.DagsterRunStatus.FAILURE
+
     def may_come(self) -> bool:
         """Whether a step that another process executes may still want the runner."""
         if self.upstream.keys() <= self.here:

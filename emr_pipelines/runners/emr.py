@@ -154,6 +154,8 @@ class EmrSparkRunner(EmrSettings):
                 log.info(f"Cluster {session.cluster_id} stays in its pool until it has been idle for long enough.")
             elif companions is not None and companions.may_come():
                 log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
+            elif companions is not None and companions.given_up() and session.cluster_id and session.busy():
+                log.info(f"Cluster {session.cluster_id} stays for the steps that run on it; this run was given up.")
             else:
                 end_and_bill(session, self.prices, context.instance, log, self._partitions)
         except Exception as error:  # noqa: BLE001 (what the steps came to stands; the idle timeout is behind this)
@@ -211,7 +213,7 @@ class EmrSparkRunner(EmrSettings):
         """See to it that the shipment's step completes: the one of an earlier attempt, or a new one."""
         from emr_pipelines.emr.objects import Objects
         from emr_pipelines.emr.shipment import next_attempt
-        from emr_pipelines.emr.states import STEP_UNFINISHED
+        from emr_pipelines.emr.states import STEP_STOPPED, STEP_UNFINISHED
         from emr_pipelines.emr.watch import Hint
         from emr_pipelines.runners.feed import LiveFeed, pipes_session
 
@@ -232,10 +234,13 @@ class EmrSparkRunner(EmrSettings):
                     step_id = found.id
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
                 end = self._watched(session, step_id, hint, lambda: hasty.exists(shipment.result), speaks=True)
-            self._refuse_failure(session, end, feed.exception, shipment.package)  # now that the last messages are here
-            with suppress(
-                EmrPipelinesError
-            ):  # they have been read, and those of attempts that were killed nobody reads
+            if end.step.state in STEP_STOPPED and not end.timed_out and self._result_of(shipment):
+                context.log.warning(
+                    f"Step {step_id} is {end.step.state}: somebody ended it, or its cluster; but its program was done."
+                )
+            else:  # now that the last messages are here
+                self._refuse_failure(session, end, feed.exception, shipment.package)
+            with suppress(EmrPipelinesError):  # they have been read, and those of killed attempts nobody reads
                 place.objects.delete([entry.uri for entry in place.objects.entries(shipment.attempt_folders)])
 
     def _watched(

@@ -208,14 +208,15 @@ class Account:
         states = {str(cluster.state) for cluster in self.left()}
         pointers = {asset: self.pointer(case.place, asset) or {} for asset in assets}
         published = {asset for asset in assets if pointers[asset].get("data_version") in case.committed.get(asset, ())}
+        up = bool(states & {"RUNNING", "WAITING"})
         computing = sum(map(len, case.computed.values())) > sum(map(len, case.committed.values()))
         phases = {
             "before launch": not any(request.what == "RunJobFlow" for request in case.requests),
             "launching": not steps,
+            "queued": up and any(str(step.state) == "PENDING" for step in steps),
             "running": computing and any(str(step.state) == "RUNNING" for step in steps),
             "provisioning": bool(states & {"STARTING", "BOOTSTRAPPING"}),
             "publishing": bool(case.committed.keys() - published),
-            "queued": any(str(step.state) == "PENDING" for step in steps),
             "ending": True,
         }
         return next(phase for phase, so in phases.items() if so)

@@ -149,6 +149,7 @@ class Campaign:
                 except ProcessLookupError:
                     return False
             verdict.phase = phase
+            verdict.log.append(f"{time.time():.2f} struck {targets[0]}")
             return True
 
         strike = Strike(plan, hit)
@@ -172,7 +173,7 @@ class Campaign:
             self._await_processes()
         verdict.violations = list(dict.fromkeys(case.violations))
         if verdict.violations:
-            verdict.log = self._told(case)
+            verdict.log += self._told(case)
         return verdict
 
     def _begin(self, plan: Plan, case: Case, processes: list[int]) -> str:

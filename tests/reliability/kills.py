@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{len(found):4} {time.monotonic() - began:6.0f} s  {verdict.plan}  {what}", flush=True)
             for violation in verdict.violations:
                 print(f"     VIOLATION  {violation}\n     again with  --plan '{verdict.plan}'", flush=True)
-            if verdict.log and told.logs:
+            if verdict.violations and told.logs:
                 told.logs.mkdir(parents=True, exist_ok=True)
                 (told.logs / f"{len(found)}.log").write_text("\n".join([str(verdict.plan), *verdict.log]))
     print(table(found))

@@ -553,6 +553,47 @@ def test_an_explicit_retry_policy_is_not_overruled(bed: Bed) -> None:
     assert dg.materialize([tried_again], resources={"spark": runner}, instance=bed.instance).success
 
 
+@pytest.mark.parametrize("fault", ["primary_lost", "somebody"])
+def test_a_result_stands_though_its_step_was_stopped_behind_it(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """The program had left its result, and its process had not ended yet."""
+    if fault == "primary_lost":
+        bed.account.fault(fault, after_seconds=60)
+    else:
+        leave = Clock._leave_results
+
+        def leave_and_end(self: Clock) -> None:
+            leave(self)
+            for cluster in self.emulator.clusters():
+                if any(str(step.state) == "RUNNING" for step in cluster.steps.values()):
+                    bed.account.clusters.terminate(cluster.id)
+
+        monkeypatch.setattr(Clock, "_leave_results", leave_and_end)
+    assert bed.run() == Total(6)
+    (cluster,) = bed.account.emulator.clusters()
+    assert [str(step.state) for step in cluster.steps.values()] in (["CANCELLED"], ["INTERRUPTED"])
+    assert any("but its program was done" in line for line in bed.log)
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_who_works_on_for_a_run_that_was_given_up_leaves_the_cluster_to_steps_that_run(bed: Bed, others: bool) -> None:
+    """The run's worker was killed; the processes of its steps were not, and a retry may have begun."""
+
+    def given_up(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        spark.run(context, add_up, PARAMS)
+        if others:
+            (cluster,) = bed.account.emulator.clusters()
+            bed.account.steps.add(cluster.id, Step("another's", ("hour",)))
+        context.instance.report_run_failed(context.run)
+
+    bed.materialize(given_up)
+    (cluster,) = bed.account.emulator.clusters()
+    assert bed.account.states() == (["RUNNING"] if others else ["TERMINATED"])
+    bed.account.clusters.terminate(cluster.id)
+    bed.account.emulator.advance(1000)
+
+
 def test_a_committed_result_is_not_computed_again(bed: Bed) -> None:
     def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> tuple[Total, Total]:
         return spark.run(context, add_up, PARAMS), spark.run(context, add_up, PARAMS)

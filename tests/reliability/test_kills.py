@@ -1,0 +1,58 @@
+"""A short campaign of kills, with a kill of each target at the moments that hurt most (kills.py strikes hundreds)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.reliability.campaign import Campaign
+from tests.reliability.kills import table
+from tests.reliability.plans import POINTS, Plan
+
+PLANS = (
+    Plan("worker", "SIGKILL", "in_process", "run", "RunJobFlow", "after"),
+    Plan("worker", "SIGKILL", "in_process", "run", "_published.json", "after", retry_first=True),
+    Plan("worker", "SIGKILL", "in_process", "asset", "latest.json", "after", retry_first=True),
+    Plan("worker", "SIGINT", "in_process", "pool", "result is left"),
+    Plan("worker", "SIGTERM", "in_process", "run", "AddJobFlowSteps", "after", retry_first=True),
+    Plan("worker", "SIGKILL", "multiprocess", "run", "step begins", retry_first=True, hasty=True),
+    Plan("step", "SIGKILL", "multiprocess", "run", "step begins", retry_first=True),
+    Plan("step", "SIGTERM", "multiprocess", "pool", "_published.json", "after"),
+    Plan("connection", "reset", "in_process", "run", "RunJobFlow", "after"),
+    Plan("connection", "down", "in_process", "pool", "AddJobFlowSteps", "after"),
+    Plan("daemon", "SIGKILL", "in_process", "run", "AddJobFlowSteps", "after"),
+)
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    campaign = Campaign(tmp_path_factory.mktemp("kills"))
+    yield campaign
+    campaign.stop()
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.target}-{plan.how}-{plan.moment}".replace(" ", "-"))
+def test_nothing_is_lost_or_left_or_done_again(campaign: Campaign, plan: Plan) -> None:
+    verdict = campaign.kill(plan)
+    assert verdict.phase
+    assert verdict.violations == [], "\n".join(verdict.log)
+
+
+def test_a_plan_is_drawn_alike_and_can_be_written_down() -> None:
+    plans = [Plan.drawn(f"1/{number}") for number in range(300)]
+    assert plans == [Plan.drawn(f"1/{number}") for number in range(300)]
+    assert plans == [Plan.parse(str(plan)) for plan in plans]
+    assert {plan.moment for plan in plans} > set(POINTS)
+    assert len({(plan.target, plan.how) for plan in plans}) == 11
+
+
+def test_the_table_counts_what_struck() -> None:
+    from tests.reliability.campaign import Verdict
+
+    plan = Plan("step", "SIGINT", "multiprocess", "pool", "request 7")
+    found = [Verdict(plan, "queued", "failure"), Verdict(plan), Verdict(plan, "running", "success", ["left"])]
+    lines = table(found).splitlines()
+    assert lines[1].split() == ["step", "SIGINT", "0", "0", "0", "1", "1", "0", "0", "2"]
+    assert "came too late, and did not count: 1" in lines
+    assert lines[-1] == "violations: 1"
