@@ -231,10 +231,25 @@ class Storage(dg.ConfigurableResource[None]):
         be, published."""
         if not (lineage and folder.resumable):
             return None
+        return (
+            self._published_by_another(folder, run_id, lineage, done)
+            or self._taken_in_hand(folder, run_id, lineage, now, done)
+            # who publishes moves the pointer first and lets go of the version then, so one of the two shows it
+            or self._published_by_another(folder, run_id, lineage, done)
+        )
+
+    def _published_by_another(
+        self, folder: Folder, run_id: str, lineage: str, done: Callable[[str], bool]
+    ) -> Version | None:
         latest = self._latest(folder)
         # a run that publishes and then tries again wants another
-        if latest is not None and latest.lineage == lineage and latest.run_id != run_id and done(latest.uri):
-            return Version(latest.version, latest.uri, run_id, None, uuid.uuid4().hex, lineage)
+        if latest is None or latest.lineage != lineage or latest.run_id == run_id or not done(latest.uri):
+            return None
+        return Version(latest.version, latest.uri, run_id, None, uuid.uuid4().hex, lineage)
+
+    def _taken_in_hand(
+        self, folder: Folder, run_id: str, lineage: str, now: datetime, done: Callable[[str], bool]
+    ) -> Version | None:
         for name in sorted((name for name in folder.names() if name.endswith(BEGUN)), reverse=True):
             found = folder.read(name)
             begun = read_begun(found) if found else None

@@ -78,9 +78,20 @@ class Line:
                 continue
             with self._lock:
                 self._open |= {client, endpoint}
-            for source, sink in ((client, endpoint), (endpoint, client)):
-                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(target=self._pump, args=(source, sink), name="line", daemon=True).start()
+            for connection in (client, endpoint):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._pass, args=(client, endpoint), name="line", daemon=True).start()
+
+    def _pass(self, client: socket.socket, endpoint: socket.socket) -> None:
+        """Both ways until both have ended."""
+        back = threading.Thread(target=self._pump, args=(endpoint, client), name="line", daemon=True)
+        back.start()
+        self._pump(client, endpoint)
+        back.join()
+        with self._lock:
+            self._open -= {client, endpoint}
+        for connection in (client, endpoint):
+            connection.close()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):

@@ -138,6 +138,21 @@ def test_what_was_published_is_given_again_to_a_retry_of_the_run(on_s3: Place, a
     assert on_s3.filled(on_s3.storage.require(KEY).version)
 
 
+@pytest.mark.parametrize("call", ["names", "read"])
+def test_what_is_published_while_a_retry_looks_for_it_is_given_again(
+    on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """By a process that nobody killed with its run: behind the look at the pointer, or at the list of what is begun."""
+    first = attempts.begin(1)
+
+    def publish() -> None:
+        on_s3.storage.publish(KEY, first, "data")
+
+    first_time(monkeypatch, on_s3, call, {"names": "", "read": f"{first.name}.begun.json"}[call], publish)
+    again = attempts.begin(2, run_id="second-run", done=lambda _: True)
+    assert (again.name, again.uri) == (first.name, first.uri)
+
+
 @pytest.mark.parametrize(("lineage", "run_id", "done"), [
     ("other", "second-run", True), ("work", "first-run", True), ("work", "second-run", False), ("", "second-run", True),
 ])  # fmt: skip
