@@ -166,8 +166,14 @@ def test_the_blocks_that_are_run_are_all_that_there_are() -> None:
         "deployment": 1,
         "troubleshooting": 2,
     }
-    readme = 3  # which .ci/run runs
-    assert {name: found for name, found in count.items() if found} == {**run_here, "README": readme}
+    elsewhere = {"README": 3, "reliability": 7}  # .ci/run runs the former; for the latter see below
+    assert {name: found for name, found in count.items() if found} == {**run_here, **elsewhere}
+
+
+def test_the_commands_on_reliability_are_tests_or_are_run_by_one() -> None:
+    """By test_kills.py and test_load.py."""
+    run = {"pytest", "tests.reliability.kills", "tests.reliability.load"}
+    assert {tuple(words[:3]) for words in commands(page("reliability"))} == {("python", "-m", name) for name in run}
 
 
 def test_python_of_the_pages() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -56,3 +58,11 @@ def test_the_table_counts_what_struck() -> None:
     assert lines[1].split() == ["step", "SIGINT", "0", "0", "0", "1", "1", "0", "0", "2"]
     assert "came too late, and did not count: 1" in lines
     assert lines[-1] == "violations: 1"
+
+
+def test_the_command_finds_a_package_that_was_broken() -> None:
+    command = [sys.executable, "-m", "tests.reliability.kills", "--sabotage", "nothing_is_taken_up"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 1, ran.stderr
+    assert "VIOLATION  left was computed again" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "violations: 1"

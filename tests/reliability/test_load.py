@@ -4,6 +4,7 @@ AWS is a stub in this process but for the result, so what is held here is the cl
 """
 
 import json
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -245,3 +246,15 @@ def test_polling_for_hours_costs_few_calls_and_no_memory(steps: int) -> None:
     assert s3 <= 12 * 3600 * hours
     assert polled.blocks_early
     assert polled.blocks_late - polled.blocks_early < sys.getallocatedblocks() // 200
+
+
+# the command
+
+
+def test_the_command_prints_figures() -> None:
+    command = [sys.executable, "-m", "tests.reliability.load", "--only", "find_by_name"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    heading, figures = ran.stdout.splitlines()
+    assert heading.split() == ["load", "seconds", "MB", "calls", "outcome"]
+    assert "5,000" in figures
