@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.loaders import JSONFileLoader
 from botocore.parsers import ResponseParserError
 from botocore.session import Session as CoreSession
 from botocore.utils import parse_timestamp
@@ -220,9 +222,20 @@ class Aws:
             return self._clients[key]
 
 
+class _Descriptions(JSONFileLoader):  # type: ignore[misc]
+    """The descriptions of AWS's services and endpoints: each is read once in a process, and not for each session."""
+
+    def __init__(self) -> None:
+        self.load_file = cache(super().load_file)
+
+
+_DESCRIPTIONS = _Descriptions()
+
+
 def _session(region: str | None) -> Any:
     """One whose answers tell times in UTC. boto3's are in this machine's zone, where their day may be another."""
     core = CoreSession()
+    core.get_component("data_loader").file_loader = _DESCRIPTIONS
     core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_in_utc)
     return boto3.session.Session(region_name=region, botocore_session=core)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import socket
-from typing import cast
+from typing import Any, cast
 
 import boto3
 import botocore.exceptions
 import pytest
+from botocore.loaders import JSONFileLoader
 from botocore.response import StreamingBody
 
 from emr_pipelines import errors
@@ -145,6 +146,21 @@ def test_a_body_that_breaks_off_is_read_again(account: Account, monkeypatch: pyt
 
     monkeypatch.setattr(StreamingBody, "read", breaks_once)
     assert account.objects.read(f"s3://{BUCKET}/x") == b"whole"
+
+
+@pytest.mark.usefixtures("account")
+def test_what_describes_aws_is_read_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = JSONFileLoader._load_file
+
+    def noted(loader: JSONFileLoader, path: str, open_method: Any) -> Any:
+        read.append(path)
+        return real(loader, path, open_method)
+
+    monkeypatch.setattr(JSONFileLoader, "_load_file", noted)
+    for _ in range(2):
+        assert Aws().call("emr", "list_clusters")["Clusters"] == []
+    assert len(read) == len(set(read))
 
 
 def test_errors_survive_being_pickled() -> None:
