@@ -153,7 +153,7 @@ def _again(found: list[ProbableCause]) -> str:
     answers = dict.fromkeys(cause.retryable for cause in found)
     if len(answers) == 1:
         return "yes" if found[0].retryable else "no"
-    return f"yes, except: {found[-1].message}"
+    return f"yes, except: {found[-1].message.rstrip('.')}"
 
 
 def _block(message: Callable[[], str]) -> Callable[[], str]:
