@@ -60,9 +60,21 @@ def test_the_table_counts_what_struck() -> None:
     assert lines[-1] == "violations: 1"
 
 
+def command(*options: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "tests.reliability.kills", *options]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
+
+
+def test_the_command_kills_as_a_seed_says() -> None:
+    ran = command("--kills", "5", "--seed", "2")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (counts,) = (line for line in ran.stdout.splitlines() if line.startswith("all "))
+    assert counts.split()[-1] == "5"
+    assert ran.stdout.splitlines()[-1] == "violations: 0"
+
+
 def test_the_command_finds_a_package_that_was_broken() -> None:
-    command = [sys.executable, "-m", "tests.reliability.kills", "--sabotage", "nothing_is_taken_up"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    ran = command("--sabotage", "nothing_is_taken_up")
     assert ran.returncode == 1, ran.stderr
     assert "VIOLATION  left was computed again" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "violations: 1"
