@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from tests.reliability.campaign import Campaign
 from tests.reliability.kills import table
 from tests.reliability.plans import POINTS, Plan
+from tests.reliability.sabotage import SABOTAGES
 
 PLANS = (
     Plan("worker", "SIGKILL", "in_process", "run", "RunJobFlow", "after"),
@@ -73,8 +75,17 @@ def test_the_command_kills_as_a_seed_says() -> None:
     assert ran.stdout.splitlines()[-1] == "violations: 0"
 
 
-def test_the_command_finds_a_package_that_was_broken() -> None:
-    ran = command("--sabotage", "nothing_is_taken_up")
+FOUND = {
+    "nothing_is_adopted": "2 clusters are called",
+    "nothing_is_marked": "what the pointer of left leads to cannot be read",
+    "ended_by_the_run_alone": "after two ticks",
+    "nothing_is_taken_up": "left was computed again",
+}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES)
+def test_the_command_finds_a_package_that_was_broken(sabotage: str) -> None:
+    ran = command("--sabotage", sabotage)
     assert ran.returncode == 1, ran.stderr
-    assert "VIOLATION  left was computed again" in ran.stdout
+    assert re.search(f"VIOLATION .*{FOUND[sabotage]}", ran.stdout)
     assert ran.stdout.splitlines()[-1] == "violations: 1"
