@@ -36,9 +36,10 @@ from emr_pipelines.emr.objects import Objects
 from emr_pipelines.emr.orphans import RunIs, find_orphans
 from emr_pipelines.emr.steps import Steps
 from emr_pipelines.emr.watch import Deadlines, Hint, Watch
-from emr_pipelines.errors import CannotTravel, NotFound, Throttled
-from emr_pipelines.programs import wire
+from emr_pipelines.errors import CannotTravel, NotFound, NotText, Throttled
+from emr_pipelines.programs import ingest, wire, word_count
 from emr_pipelines.programs.entrypoint import Channel, Files, Tee
+from emr_pipelines.programs.text import find_text_files, plan_tasks
 from emr_pipelines.runners.feed import LiveFeed
 from tests.reliability.hosts import Hosts
 
@@ -57,6 +58,36 @@ class Figures:
     calls: int
     outcome: str
     peak_mb: float = 0.0
+
+
+# a text of one line
+
+
+def line(megabytes: int, word: str = "so long a line ") -> Figures:
+    """A text of one line, copied and counted by the tasks of the programs, in this process and without Spark."""
+    times = megabytes * MB // len(word)
+    with tempfile.TemporaryDirectory(prefix="load-") as root:
+        with (Path(root) / "line.txt").open("w") as file:
+            file.writelines(word * 1000 for _ in range(times // 1000))
+        began = time.monotonic()
+        copies = [
+            copied
+            for number, task in enumerate(plan_tasks(find_text_files([f"{root}/line.txt"]), 2))
+            for copied in ingest._copy_task(task, f"{root}/copied/part-{number:05d}.txt")
+        ]
+        assert [copied.problem for copied in copies] == [None] * len(copies)
+        assert sum(copied.lines for copied in copies) == 1
+        counts: Counter[str] = Counter()
+        for task in plan_tasks(find_text_files([f"{root}/copied"]), 2):
+            for _, found in word_count._count_task(task, shares=2, case_sensitive=False):
+                if not isinstance(found, word_count._Totals):
+                    counts.update(dict(zip(found["word"].to_pylist(), found["count"].to_pylist(), strict=True)))
+                elif isinstance(found.problem, NotText):
+                    refusal = str(found.problem).replace(root, "")
+                    return Figures(f"a word of {megabytes:,} MB", time.monotonic() - began, 0, refusal)
+        seconds = time.monotonic() - began
+    assert counts == {each: times // 1000 * 1000 * count for each, count in Counter(word.split()).items()}
+    return Figures(f"a line of {megabytes:,} MB", seconds, 0, f"{counts.total():,} words, all of them counted")
 
 
 # a listing of many files
@@ -524,6 +555,8 @@ def polling(hours: float, steps: int) -> Figures:
 # the command
 
 LOADS: dict[str, Callable[[], Figures]] = {
+    "line": lambda: line(1_000),
+    "word": lambda: line(1_000, "x" * 1_000),
     "listing": lambda: listing(100_000),
     "listing_on_s3": lambda: listing_on_s3(100_000),
     "printing": lambda: printing(100),
