@@ -11,6 +11,7 @@ import dagster as dg
 from emr_pipelines.assets.word_count import configured_sources, input_text
 from emr_pipelines.automation.jobs import REASON_TAG, word_count_job
 from emr_pipelines.errors import EmrPipelinesError
+from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.text import TextFile, find_text_files
 
 FINGERPRINT_BYTES = 6  # 100,000 files are 750 kB of cursor, and a chance of 1 in 2,800 million to miss a new one
@@ -79,7 +80,9 @@ def new_text_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     folder = sources[0].rstrip("/") + "/"
     names = ", ".join(file.path.removeprefix(folder) for file in new[:NAMED_FILES])
     more = ", ..." if len(new) > NAMED_FILES else ""
-    reason = f"{len(new):,} new or changed: {names}{more}; of {len(files):,} files under {', '.join(sources)}.{lost}"
+    reason = (
+        f"{len(new):,} new or changed: {names}{more}; of {many(len(files), 'file')} under {', '.join(sources)}.{lost}"
+    )
     context.log.info(f"Asked for a run: {reason}")
     state = blake2b(b"".join(sorted(now)), digest_size=8).hexdigest()
     request = dg.RunRequest(

@@ -92,7 +92,7 @@ def running_stages(spark: SparkContext) -> str:
 def _sentence(stage: SparkStageInfo) -> str:
     percent = 100 * stage.numCompletedTasks // max(stage.numTasks, 1)
     name = f"stage {stage.stageId} ({FOLDERS.sub('', stage.name)})"
-    return f"{percent} % of {name}, {stage.numCompletedTasks:,} of {stage.numTasks:,} tasks{_failures([stage])}"
+    return f"{percent} % of {name}, {stage.numCompletedTasks:,} of {many(stage.numTasks, 'task')}{_failures([stage])}"
 
 
 def _failures(stages: Iterable[SparkStageInfo]) -> str:

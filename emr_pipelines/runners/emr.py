@@ -23,6 +23,7 @@ from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
+from emr_pipelines.programs.progress import many
 from emr_pipelines.runners.base import ParamsT, ResultT
 from emr_pipelines.runners.billing import end_and_bill, label_of, partition_of
 from emr_pipelines.runners.companions import Companions
@@ -133,7 +134,9 @@ class EmrSparkRunner(EmrSettings):
             paths = [Path(path) for path in find(here)]
             inputs = copy_inputs(self._place(), here, paths, self._reporter(context.log))
             self._inputs.append(inputs)
-            context.log.info(f"Copied {inputs.copied} of {len(paths)} files of {', '.join(here)} to {inputs.folder}.")
+            context.log.info(
+                f"Copied {inputs.copied} of {many(len(paths), 'file')} of {', '.join(here)} to {inputs.folder}."
+            )
             return [inputs.folder, *(source for source in sources if source not in here)]
 
     def ledger(self, known: Sequence[Entry]) -> list[Entry]:
