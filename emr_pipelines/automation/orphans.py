@@ -20,6 +20,7 @@ ROOT_RUN_ID_TAG = "dagster/root_run_id"
 # an automatic retry, which finds the cluster by the same name, may be about to start.
 SETTLED_SECONDS = 300.0
 PATIENCE_SECONDS = 30.0  # Dagster gives a tick 60
+MOST_AT_ONCE = 50  # orphans that a tick ends, so that it is over in time even when AWS throttles
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str
     orphans = find_orphans(active, run_is, aws.now(), settings.max_age_seconds)
     if not orphans:
         return _nothing_to_end(len(active), settings.deployment, sorted(spared))
-    said = end_orphans(clusters, orphans, settings.dry_run)
+    said = end_orphans(clusters, orphans[:MOST_AT_ONCE], settings.dry_run)
+    if len(orphans) > MOST_AT_ONCE:
+        said.append(f"{len(orphans) - MOST_AT_ONCE:,} more are left to the next ticks.")
     for sentence in said:
         context.log.info(sentence)
     return " ".join(said)

@@ -61,8 +61,8 @@ class Clusters:
         self._aws = aws
         self._clock = aws.clock
 
-    def launch(self, request: Mapping[str, Any]) -> str:
-        """Launch a cluster and return its id.
+    def launch(self, request: Mapping[str, Any], patience_seconds: float | None = None) -> str:
+        """Launch a cluster and return its id. patience_seconds: as for `Aws.call`.
 
         RunJobFlow knows no client token: when its answer is lost, the cluster is looked for by its name, which must
         therefore be no other's, and launched again only if it is not there. Raises CannotTravel for a request with a
@@ -72,10 +72,13 @@ class Clusters:
         found: str | None = None
         while found is None:
             try:
-                found = self._aws.call("emr", "run_job_flow", once=True, read=itemgetter("JobFlowId"), **request)
+                found = self._aws.call(
+                    "emr", "run_job_flow",
+                    once=True, patience_seconds=patience_seconds, read=itemgetter("JobFlowId"), **request,
+                )  # fmt: skip
             except ResponseLost as lost:  # noqa: PERF203 (a loop over seconds)
                 LOG.warning("%s Looking for the cluster %r.", lost, request["Name"])
-                found = self._look_for(str(request["Name"]))
+                found = self.look_for(str(request["Name"]))
         return found
 
     def find(self, name: str) -> Cluster | None:
@@ -146,15 +149,16 @@ class Clusters:
                 self._clock.pause(interval)
                 interval = min(interval * GROWTH, LONGEST_INTERVAL_SECONDS)
 
-    def _look_for(self, name: str) -> str | None:
-        deadline = self._clock.now() + SEEN_WITHIN_SECONDS
+    def look_for(self, name: str, within_seconds: float = SEEN_WITHIN_SECONDS) -> str | None:
+        """The id of a cluster whose RunJobFlow may have taken effect just now, which lists may show later."""
+        deadline = self._clock.now() + within_seconds
         while True:
             found = self.find(name)
             if found:
                 return found.id
             if self._clock.now() >= deadline:
                 return None
-            self._clock.pause(SEEN_WITHIN_SECONDS / 6)
+            self._clock.pause(within_seconds / 6)
 
 
 def _cluster(entry: Mapping[str, Any]) -> Cluster:

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
 
-from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.client import THROTTLED_FOR_SECONDS, UNREACHABLE_FOR_SECONDS, Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.objects import Content, Objects, join
 from emr_pipelines.emr.states import TAKES_STEPS
-from emr_pipelines.errors import AwsError, Changed, RequestRefused
+from emr_pipelines.errors import AccessDenied, AwsError, Changed, RequestRefused, Throttled, Unreachable
 
-LAUNCHED_WITHIN_SECONDS = 60.0  # a lease that has had no id for so long is that of a process that died
+LAUNCHED_WITHIN_SECONDS = 60.0  # a lease that has had no id, nor was renewed, for so long is that of a dead process
+PATIENCE_SECONDS = 20.0  # of who launches, with RunJobFlow, before the lease is renewed
 LOOK_INTERVAL_SECONDS = 1.0
 
 
@@ -55,8 +56,9 @@ class Leases:
         called `name`.
 
         Of several callers one launches. A cluster that was launched by a process that died before it could say so is
-        found by its name. What `launch` raises is raised, and frees the lease. `still` is called each second while
-        another launches.
+        found by its name. What `launch` raises is raised, and frees the lease; but one that is Throttled or finds EMR
+        Unreachable, and says so within PATIENCE_SECONDS, is tried again for as long as other calls are. `still` is
+        called each second while another launches.
         """
         uri = self._uri(key)
         mine = Lease(uuid.uuid4().hex, name)
@@ -70,7 +72,9 @@ class Leases:
                     self._objects.create(uri, _text(mine))
                 continue  # and see who it was: the answer to a write that took effect may have been lost
             if lease is not None and lease.holder == mine.holder:
-                return self._launch(uri, mine, found, launch)
+                with suppress(Changed):  # it was held up for so long that another has the lease
+                    return self._launch(uri, mine, found, launch)
+                continue
             if lease is not None and lease.cluster_id:
                 if self.takes_steps(lease.cluster_id):
                     return Leased(lease.cluster_id, launched=False)
@@ -105,24 +109,45 @@ class Leases:
         """Whether a cluster that a lease names is there and takes steps."""
         try:
             cluster: Cluster = self._clusters.describe(cluster_id)
-        except RequestRefused:  # EMR forgets clusters after two months
+        except (RequestRefused, AccessDenied):  # EMR forgets clusters after two months, and with them their tags
             return False
         return cluster.state in TAKES_STEPS
 
     def _launch(self, uri: str, mine: Lease, held: Content, launch: Callable[[], str]) -> Leased:
+        """Raises Changed, before anything is launched, when another has the lease."""
+        began = renewed = self._clock.now()
+        leased: Leased | None = None
         try:
-            before = self._clusters.find(mine.name)  # of a holder that died after it had launched
-            cluster_id = before.id if before else launch()
+            while leased is None:
+                before = self._clusters.find(mine.name)  # of a holder that died after it had launched
+                if self._clock.now() - renewed >= PATIENCE_SECONDS:
+                    mine, held = self._renewed(uri, mine, held)
+                    renewed = self._clock.now()
+                try:
+                    leased = Leased(before.id if before else launch(), launched=before is None)
+                except (Throttled, Unreachable) as error:
+                    patience = THROTTLED_FOR_SECONDS if isinstance(error, Throttled) else UNREACHABLE_FOR_SECONDS
+                    if self._clock.now() - began > patience:
+                        raise
         except BaseException:
             with suppress(AwsError):
                 self._free(uri, mine, held)  # nobody has to wait for what will not come
             raise
-        leased = Leased(cluster_id, launched=before is None)
         try:
-            self._objects.write(uri, _text(Lease(mine.holder, mine.name, cluster_id)), replacing=held)
+            self._objects.write(uri, _text(Lease(mine.holder, mine.name, leased.cluster_id)), replacing=held)
         except Changed:  # this took so long that somebody else took over, or the answer to a first write was lost
             return self._settled(uri, leased)
         return leased
+
+    def _renewed(self, uri: str, mine: Lease, held: Content) -> tuple[Lease, Content]:
+        """The lease under another holder's name, for which others wait anew. Raises Changed when it is another's."""
+        new = Lease(uuid.uuid4().hex, mine.name)
+        with suppress(Changed):  # or it took effect, and its answer was lost
+            self._objects.write(uri, _text(new), replacing=held)
+        found = self._objects.read_tagged(uri)
+        if found is None or _parse(found) != new:
+            raise Changed(f"The lease {uri} is another's.", "PreconditionFailed")
+        return new, found
 
     def _settled(self, uri: str, leased: Leased) -> Leased:
         """The cluster that the lease is about in the end; one that was launched beside it is ended."""

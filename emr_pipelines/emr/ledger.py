@@ -13,7 +13,7 @@ from emr_pipelines.emr.cluster import Clusters
 from emr_pipelines.emr.cost import Rates, bill_of, listed_prices, rates_of
 from emr_pipelines.emr.life import Life, life_of
 from emr_pipelines.emr.session import PRODUCT
-from emr_pipelines.errors import NotFound, RequestRefused
+from emr_pipelines.errors import AccessDenied, NotFound, RequestRefused
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DAY = timedelta(days=1)
@@ -57,7 +57,10 @@ def ledger(aws: Aws, deployment: str, known: Sequence[Entry], prices: Mapping[st
             continue
         try:
             life = life_of(aws, cluster_id)
-        except (NotFound, RequestRefused):  # EMR forgets a cluster two months after its end
+        except (NotFound, RequestRefused, AccessDenied) as error:
+            # EMR forgets a cluster two months after its end, and with it the tags by which one may ask
+            if isinstance(error, AccessDenied) and cluster_id in there:
+                raise
             fresh += [entry for entry in known if entry.cluster_id == cluster_id]
         else:
             fresh += entries_of(life, rates_of(life, prices, listed))

@@ -14,7 +14,7 @@ from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.cost import NOTHING_OBSERVED, Bill, Observed, bill
 from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
-from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
+from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, PATIENCE_SECONDS, Leases
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.pool import Pool
@@ -196,8 +196,7 @@ class Session:
         """Terminate the cluster, see that it ended, and forget it; None when there is none. Of another session's too,
         under the same key."""
         if self.cluster_id is None and self._launching:  # the answer to RunJobFlow was not waited for
-            found = self._clusters.find(self._launching)
-            self.cluster_id = found.id if found else None
+            self.cluster_id = self._clusters.look_for(self._launching, HURRY_SECONDS)
         if self.cluster_id is None:
             return None
         page, cluster_id = self.page, self.cluster_id
@@ -269,7 +268,9 @@ class Session:
 
         def launch() -> str:
             self._launching = name
-            self.cluster_id = self._clusters.launch(request)  # known before anything else can go wrong
+            self.cluster_id = self._clusters.launch(
+                request, PATIENCE_SECONDS
+            )  # known before anything else can go wrong
             self._launching = ""
             self._launched = True
             return self.cluster_id

@@ -51,8 +51,18 @@ def refuse_ways_out(asset: dg.AssetKey) -> None:
     """Raise InvalidValue for a key whose folder would be no folder of its own below the root, or that Spark would read
     as a glob."""
     for part in asset.path:
-        if part in {"", ".", ".."} or CONTROLS.search(part) or any(letter in part for letter in f"/{GLOB_CHARACTERS}"):
+        if _leads_out(part):
             raise InvalidValue(f"A part of the key {asset.path} of an asset", part, ALLOWED_IN_KEYS)
+
+
+def refuse_ways_out_by(name: str) -> None:
+    """Raise InvalidValue for the name of a file, or its path, that is not below the folder it is to lie in."""
+    if any(map(_leads_out, name.split("/"))):
+        raise InvalidValue("The name of a file of a version", name, f"{ALLOWED_IN_KEYS}; a slash between folders")
+
+
+def _leads_out(part: str) -> bool:
+    return part in {"", ".", ".."} or bool(CONTROLS.search(part)) or bool(set(part) & {"/", *GLOB_CHARACTERS})
 
 
 def _default() -> str:

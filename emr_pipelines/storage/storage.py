@@ -27,7 +27,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr, ValidationError
 
 from emr_pipelines.errors import InvalidValue, NotMaterialized, StorageUnusable, Superseded
-from emr_pipelines.storage.address import refuse_ways_out, resolve
+from emr_pipelines.storage.address import refuse_ways_out, refuse_ways_out_by, resolve
 from emr_pipelines.storage.folder import PUBLISHED, Folder
 from emr_pipelines.storage.local import LocalFolder
 from emr_pipelines.storage.versions import (
@@ -86,12 +86,14 @@ class Storage(dg.ConfigurableResource[None]):
     def require(self, asset: dg.AssetKey) -> Published:
         """The published version of an asset. Raises NotMaterialized when there is none, or its folder has gone."""
         folder = self._folder(asset)
-        published = self._latest(folder)
-        if published is None or not folder.has(f"{published.version}/{PUBLISHED}"):
-            raise NotMaterialized(
-                f"{asset.to_user_string()} has no published version in {resolve(self.uri)}; materialize it first."
-            )
-        return published
+        published, before = self._latest(folder), None
+        while published is not None and published != before:
+            if folder.has(f"{published.version}/{PUBLISHED}"):
+                return published
+            published, before = self._latest(folder), published  # another was published, and this one pruned
+        raise NotMaterialized(
+            f"{asset.to_user_string()} has no published version in {resolve(self.uri)}; materialize it first."
+        )
 
     @contextmanager
     def new_version(
@@ -127,7 +129,11 @@ class Storage(dg.ConfigurableResource[None]):
             raise
 
     def read(self, asset: dg.AssetKey, version: str, name: str) -> bytes:
-        """A small file of a version. Raises StorageUnusable when it cannot be read, or is not there."""
+        """A small file of a version. Raises StorageUnusable when it cannot be read, or is not there, and InvalidValue
+        for what is no version, or a name that leads out of one."""
+        if not VERSION_NAME.fullmatch(version):
+            raise InvalidValue("version", version, "the name of a version, as `latest` and `require` give it")
+        refuse_ways_out_by(name)
         folder = self._folder(asset)
         found = folder.read(f"{version}/{name}")
         if found is None:
@@ -135,8 +141,15 @@ class Storage(dg.ConfigurableResource[None]):
         return found.data
 
     def write(self, asset: dg.AssetKey, version: Version, name: str, data: bytes) -> None:
-        """Write a small file into a version, over what an earlier attempt may have left. Raises StorageUnusable."""
+        """Write a small file into a version, over what an earlier attempt may have left. Raises StorageUnusable;
+        InvalidValue for a name that leads out of the version; Superseded when it is not in hand any more."""
+        refuse_ways_out_by(name)
         folder = self._folder(asset)
+        if folder.has(f"{version.name}/{PUBLISHED}") or not _in_hand(folder, version):
+            raise Superseded(
+                f"{name} was not written: version {version.name} of {asset.to_user_string()} is published, or another "
+                "attempt at the same work has taken it over."
+            )
         path = f"{version.name}/{name}"
         if not folder.write(path, data, replacing=folder.read(path)):
             raise StorageUnusable(f"{folder.shown(path)} was written by another attempt just now; try again.")

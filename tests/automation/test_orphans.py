@@ -139,6 +139,19 @@ def test_clusters_of_unknown_runs_are_spared_under_the_name_that_everybody_has(
     assert tick(instance).endswith(f"Runs that are not known here, but may be elsewhere: {unknown}.")
 
 
+def test_a_tick_ends_so_many_and_leaves_the_others_to_the_next(
+    instance: dg.DagsterInstance, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emr_pipelines.automation.orphans.MOST_AT_ONCE", 2)
+    for _ in range(3):
+        rehearsal.launch(Name=name(str(uuid.uuid4())))
+    rehearsal.advance(700)
+    said = tick(instance)
+    assert said.count("Ended cluster") == 2
+    assert said.endswith("1 more are left to the next ticks.")
+    assert tick(instance).count("Ended cluster") == 1
+
+
 def test_what_it_did_is_logged(instance: dg.DagsterInstance, rehearsal: Rehearsal) -> None:
     cluster_id = rehearsal.up(Name=name(str(uuid.uuid4())))
     context = dg.build_sensor_context(instance=instance)

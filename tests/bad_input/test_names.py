@@ -100,6 +100,26 @@ def test_an_asset_s_data_lies_below_the_storage_and_beside_no_other(
         assert run_id == "" or VERSION_NAME.fullmatch(name)
 
 
+@given(version=parts, name=parts)
+@example(version="20260101T120000000000Z-run1", name="../latest.json")
+@example(version="..", name="latest.json")
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_of_a_version_lies_in_it(tmp_path_factory: pytest.TempPathFactory, version: str, name: str) -> None:
+    root = tmp_path_factory.mktemp("files", numbered=True)
+    storage, key = Storage(uri=str(root / "data")), dg.AssetKey("words")
+    with storage.new_version(key, "run") as there:
+        (root / "data" / "words" / there.name).mkdir()
+        before = sorted(root.rglob("*"))
+        try:
+            storage.write(key, there, name, b"x")
+        except (InvalidValue, StorageUnusable) as refusal:
+            assert str(root / "data") in str(refusal) or "The name of a file" in str(refusal)  # noqa: PT017
+        new = [path for path in sorted(root.rglob("*")) if path not in before]
+        assert all(path.is_relative_to(root / "data" / "words" / there.name) for path in new)
+        with pytest.raises((InvalidValue, StorageUnusable)):
+            storage.read(key, version, name)
+
+
 @given(st.lists(parts, max_size=4).map("/".join), st.sampled_from(["", "s3://", "file://", "file:///", "s3a://", "/"]))
 @settings(max_examples=200, deadline=None)
 def test_an_address_is_a_place_or_refused(rest: str, scheme: str) -> None:

@@ -18,6 +18,7 @@ from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ENDED
 from emr_pipelines.emr.steps import Steps
 from emr_pipelines.emulator import Emulator, ManualClock, Scripted
+from emr_pipelines.errors import AccessDenied
 from tests.emulator.conftest import DURATIONS, EmulatedClock
 
 SCRIPTED = {
@@ -107,3 +108,17 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account
 def ended(account: Account) -> bool:
     """Whether no cluster is left that could cost anything."""
     return all(state in set(map(str, ENDED)) for state in account.states())
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, cluster_id: str) -> None:
+    """As IAM does, of which the emulator knows nothing: no more calls about this cluster."""
+    attempt = Aws._attempt
+
+    def denied(
+        self: Aws, service: str, operation: str, positional: tuple[Any, ...], once: bool, request: dict[str, Any]
+    ) -> Any:
+        if request.get("ClusterId") == cluster_id:
+            raise AccessDenied("You are not authorized to perform this.", "AccessDeniedException")
+        return attempt(self, service, operation, positional, once, request)
+
+    monkeypatch.setattr(Aws, "_attempt", denied)

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leased, Leases
+from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, PATIENCE_SECONDS, Lease, Leased, Leases
 from emr_pipelines.emr.objects import Content, Objects
-from emr_pipelines.errors import Changed, RequestRefused
+from emr_pipelines.errors import AwsError, Changed, RequestRefused, Throttled, Unreachable
 from tests.emr.conftest import Account
 
 NAME = "emr-pipelines/test/run/1"
@@ -78,6 +78,56 @@ def test_a_failed_launch_frees_the_lease(account: Account, leases: Leases) -> No
     began = account.clock.now()
     assert leases.acquire("1", NAME, launcher(account)).launched
     assert account.clock.now() == began
+
+
+@pytest.mark.parametrize(("error", "minutes"), [(Throttled, 200), (Unreachable, 10)])
+def test_who_cannot_launch_yet_keeps_the_lease_and_goes_on(
+    account: Account, leases: Leases, error: type[AwsError], minutes: float
+) -> None:
+    until, seen = account.clock.now() + 60 * minutes, set()
+
+    def at_last() -> str:
+        lease = leases.look("1")
+        assert lease is not None
+        seen.add(lease.holder)
+        if account.clock.now() < until:
+            account.clock.pause(PATIENCE_SECONDS)
+            raise error("not now")
+        return account.launch(NAME)
+
+    leased = leases.acquire("1", NAME, at_last)
+    assert leased == Leased(account.clusters.active(NAME)[0].id, launched=True)
+    assert len(seen) == 60 * minutes / PATIENCE_SECONDS + 1  # for others, a new lease each time
+    assert leases.cluster_of("1") == leased.cluster_id
+
+
+@pytest.mark.parametrize("error", [Throttled, Unreachable])
+def test_who_cannot_launch_for_too_long_frees_the_lease(
+    account: Account, leases: Leases, error: type[AwsError]
+) -> None:
+    def never() -> str:
+        account.clock.pause(600)
+        raise error("not now")
+
+    with pytest.raises(error):
+        leases.acquire("1", NAME, never)
+    assert leases.look("1") == Lease("", NAME)
+
+
+def test_who_was_overtaken_while_it_could_not_launch_waits_for_the_other(account: Account, leases: Leases) -> None:
+    other: list[str] = []
+
+    def overtaken() -> str:
+        assert not other
+        other.append(account.launch(NAME + "/other"))
+        account.objects.write(
+            f"{account.base}/clusters/1.json",
+            json.dumps({"holder": "other", "name": NAME, "cluster_id": other[0]}).encode(),
+        )
+        account.clock.pause(PATIENCE_SECONDS)
+        raise Throttled("not now")
+
+    assert leases.acquire("1", NAME, overtaken) == Leased(other[0], launched=False)
 
 
 def test_what_is_no_lease_is_replaced(account: Account, leases: Leases) -> None:

@@ -16,6 +16,8 @@ from emr_pipelines.emr.life import Life
 from emr_pipelines.emr.pricing import PriceList
 from emr_pipelines.emr.states import StepState
 from emr_pipelines.emr.steps import AddedStep
+from emr_pipelines.errors import AccessDenied
+from tests.emr.conftest import deny
 from tests.emr.test_cost import Standing
 from tests.emulator.conftest import Rehearsal, rehearsing, step
 
@@ -198,7 +200,20 @@ def test_what_emr_says_is_brought_up_to_date_and_what_is_final_is_not_asked_for_
     assert asked == ["list_clusters"]
 
 
+@pytest.mark.parametrize("denied", [False, True], ids=["is refused", "is denied"])
 @pytest.mark.parametrize("final", [True, False])
-def test_what_emr_has_forgotten_stays(rehearsal: Rehearsal, final: bool) -> None:
+def test_what_emr_has_forgotten_stays(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, final: bool, denied: bool
+) -> None:
+    if denied:
+        deny(monkeypatch, "j-GONE")
     old = [Entry(date(2026, 1, 1), "j-GONE", RUN, "a", 60.0, 0.1, 0.5, final)]
     assert ledger(Aws(clock=Standing(rehearsal)), "default", old, PRICES) == old
+
+
+def test_what_is_there_and_may_not_be_asked_for_is_not_left_out(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deny(monkeypatch, rehearsal.launch(Name="emr-pipelines/default/run/1"))
+    with pytest.raises(AccessDenied):
+        ledger(Aws(clock=Standing(rehearsal)), "default", [], PRICES)

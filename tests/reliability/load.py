@@ -405,7 +405,7 @@ def find_by_name(clusters: int, active: int) -> Figures:
 
 
 def end_orphans(clusters: int, active: int) -> Figures:
-    """The orphans sensor's look, and what `emr-pipelines clusters list` asks."""
+    """The orphans sensor's look at EMR, behind which it asks Dagster for runs; `emr-pipelines clusters list` asks so."""
     account = Account(clusters, active)
     began = time.monotonic()
     listed = Clusters(account.aws).active("emr-pipelines/load")

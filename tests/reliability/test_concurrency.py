@@ -194,6 +194,25 @@ def test_50_contend_for_a_lease_and_its_holder_dies(
     assert sum(leased.launched for leased, _ in got) == (moment in LAUNCHED_BY_ANOTHER)
 
 
+def test_a_launch_that_is_throttled_for_minutes_is_one(emulator: Emulator) -> None:
+    emulator.faults.add([{"fault": "throttle", "operation": "RunJobFlow", "times": 40}])
+    hosts = on_hosts(emulator)
+    began = hosts.now()
+
+    def acquire() -> Leased:
+        aws = Aws(clock=hosts.clock())
+        request = ClusterSpec.parse({}).request(CALLED, f"s3://{BUCKET}/logs/", {})
+        return Leases(aws, Objects(aws), f"s3://{BUCKET}/clusters").acquire(
+            "1", CALLED, lambda: Clusters(aws).launch(request, leases.PATIENCE_SECONDS)
+        )
+
+    outcomes = hosts.run([acquire] * 8)
+    assert hosts.now() - began > 2 * LAUNCHED_WITHIN_SECONDS
+    (cluster,) = emulator.clusters()
+    found, launched = Leased(cluster.id, launched=False), Leased(cluster.id, launched=True)
+    assert (outcomes.count(found), outcomes.count(launched)) == (7, 1)
+
+
 # the same asset, twice at once
 
 

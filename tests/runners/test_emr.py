@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.emr import client
-from emr_pipelines.emr.cluster import Clusters
+from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import StepState
 from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
-from tests.emr.conftest import BUCKET, ended
+from tests.emr.conftest import BUCKET, deny, ended
 from tests.emulator.conftest import DURATIONS
 from tests.runners.bed import PARAMS, Bed, Clock, Failed
 from tests.runners.programs import Anything, Numbers, Total, add_up, returns_no_json
@@ -687,12 +687,18 @@ def test_a_step_of_an_earlier_attempt_is_found_on_whichever_cluster_of_a_pool_it
     assert [len(cluster.steps) for cluster in bed.account.emulator.clusters()] == [2, 1]
 
 
-def test_a_pool_whose_cluster_emr_has_forgotten_gets_another(bed: Bed) -> None:
+@pytest.mark.parametrize("denied", [False, True], ids=["is refused", "is denied"])
+def test_a_pool_whose_cluster_emr_has_forgotten_gets_another(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, denied: bool
+) -> None:
+    """With the cluster its tags are gone, by which alone a deployment's role may ask for it."""
     bed.run(scope="pool", pool_size=2)
     (first,) = bed.account.emulator.clusters()
     bed.account.clusters.terminate(first.id)
     bed.account.emulator.advance(1000)
     del bed.account.emulator._lifecycle.clusters[first.id]
+    if denied:
+        deny(monkeypatch, first.id)
     assert bed.run(scope="pool", pool_size=2) == Total(6)
 
 
@@ -786,14 +792,19 @@ def test_without_prices_there_is_no_sum_and_no_failure(bed: Bed) -> None:
 
 
 def test_a_cluster_whose_launch_was_interrupted_is_found_and_ended(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process is interrupted while the answer of RunJobFlow is on its way."""
-    launch = Clusters.launch
+    """The process is interrupted while the answer of RunJobFlow is on its way; lists show the cluster a bit later."""
+    launch, find = Clusters.launch, Clusters.find
+    to_see = [True, False, False, False]  # before the launch, and then twice not
 
-    def interrupted(self: Clusters, request: dict[str, Any]) -> str:
-        launch(self, request)
+    def interrupted(self: Clusters, request: dict[str, Any], patience_seconds: float) -> str:
+        launch(self, request, patience_seconds)
         raise KeyboardInterrupt
 
+    def find_late(self: Clusters, name: str) -> Cluster | None:
+        return find(self, name) if not to_see or to_see.pop(0) else None
+
     monkeypatch.setattr(Clusters, "launch", interrupted)
+    monkeypatch.setattr(Clusters, "find", find_late)
     with pytest.raises((KeyboardInterrupt, Failed, dg.DagsterExecutionInterruptedError)):
         bed.run()
     assert bed.account.states() == ["TERMINATED"]

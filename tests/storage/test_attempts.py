@@ -163,6 +163,20 @@ def test_what_was_published_is_not_given_to_anybody_else(
     assert attempts.begin(2, lineage, run_id, lambda _: done).name != published.version
 
 
+def test_who_lost_a_version_writes_nothing_into_it(on_s3: Place, attempts: Attempts) -> None:
+    zombie = attempts.begin(1)
+    on_s3.storage.write(KEY, zombie, "data.txt", b"first")
+    retry = attempts.begin(2, run_id="second-run")
+    assert retry.name == zombie.name
+    on_s3.storage.write(KEY, retry, "data.txt", b"second")
+    with pytest.raises(Superseded, match="was not written"):
+        on_s3.storage.write(KEY, zombie, "data.txt", b"too late")
+    on_s3.storage.publish(KEY, retry, "data")
+    with pytest.raises(Superseded, match="is published"):
+        on_s3.storage.write(KEY, retry, "data.txt", b"again")
+    assert on_s3.storage.read(KEY, retry.name, "data.txt") == b"second"
+
+
 def test_who_lost_a_version_leaves_its_mark_to_who_has_it(
     on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.errors import Superseded
+from emr_pipelines.errors import NotMaterialized, Superseded
 from emr_pipelines.storage import Storage
 from emr_pipelines.storage.folder import Found
 from emr_pipelines.storage.versions import ABANDONED_AFTER
@@ -174,6 +174,16 @@ def _materialize(storage: Storage, folder: Memory, minutes: list[int], lineage: 
             storage.prune(KEY, now=noon(minute))
 
 
+def _read(storage: Storage, folder: Memory, times: int) -> None:
+    """From the first publication on there is one at every moment, whoever publishes, prunes or dies meanwhile."""
+    for _ in range(times):
+        published = "latest.json" in folder.files
+        try:
+            storage.require(KEY)
+        except NotMaterialized:
+            assert not published, "nothing was published for a moment"
+
+
 def _prune(storage: Storage, minutes: list[int]) -> None:
     for minute in minutes:
         storage.prune(KEY, now=noon(minute))
@@ -196,6 +206,7 @@ def test_the_pointer_is_never_at_a_version_that_was_deleted(monkeypatch: pytest.
             partial(work, [1], "b"),  # its clock is behind
             partial(work, [2, 9], "c"),
             partial(_prune, storage, [10 + WEEK, 11 + 2 * WEEK]),
+            partial(_read, storage, folder, 5),
         )
         assert turns.errors == [], seed
         outcomes.add((bool(turns.dead), "latest.json" in folder.files))
@@ -223,6 +234,19 @@ def test_a_prune_sees_what_was_published_after_it_listed(place: Place, monkeypat
     assert place.storage.require(KEY).version == published[0]
     assert place.filled(str(published[0]))
     assert place.filled(second.name)
+
+
+def test_a_reader_meets_a_prune(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its looks at the pointer and at the version another is published, and this one deleted."""
+    place = place.keeping(1)
+    first = place.publish(1)
+
+    def publish() -> None:
+        place.publish(2)
+        assert place.storage.prune(KEY) == [first.name]
+
+    first_time(monkeypatch, place, "has", f"{first.name}/_published.json", publish)
+    assert place.storage.require(KEY).version != first.name
 
 
 def test_who_is_overtaken_decides_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
