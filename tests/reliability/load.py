@@ -405,7 +405,7 @@ def find_by_name(clusters: int, active: int) -> Figures:
 
 
 def end_orphans(clusters: int, active: int) -> Figures:
-    """The orphans sensor's look at EMR, behind which it asks Dagster for runs; `emr-pipelines clusters list` asks so."""
+    """The orphans sensor's look at EMR, behind which it asks Dagster for runs; `clusters list` asks for the same."""
     account = Account(clusters, active)
     began = time.monotonic()
     listed = Clusters(account.aws).active("emr-pipelines/load")
