@@ -10,20 +10,39 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from itertools import pairwise
+from urllib.parse import quote, quote_plus
 
 from emr_pipelines.errors import CannotTravel, InvalidValue
 
 HIDDEN = "***"
 SHORTEST_SECRET = 12  # characters; what is shorter may be an ordinary word, and stand in a text by chance
-NAMES = r"(?:secret|passw(?:or)?d|passphrase|token|(?:access|secret|private|api|account)[._-]?key)"
-CALLED_SECRET = re.compile(f"{NAMES}$", re.IGNORECASE)  # its end, for a password_file or secret_name is none
-REFERENCE = re.compile(r"arn:aws[\w-]*:(?:secretsmanager|ssm):\S+")  # which EMR looks up itself
+NAMES = r"(?i:secret|passw(?:or)?d|passphrase|token|(?:access|secret|private|api|account)[._-]?key)"
+CALLED_SECRET = re.compile(f"{NAMES}$")  # its end, for a password_file or secret_name is none
 HARMLESS = ("", "true", "false")
-# password=..., but not password=$(aws secretsmanager ...), which a shell fills in where it runs
-ASSIGNED = re.compile(rf"{NAMES}\s*=\s*(?![\"']?[$<{{*=])[^\s&;,\"']", re.IGNORECASE)
-IN_URL = re.compile(r"://[^/@\s]+@")
-PASSWORD_IN_URL = re.compile(r"://[^/@:\s]*:[^/@\s]+@")
+# What EMR, or the program where it runs, looks up itself.
+ARN = r"arn:aws[\w-]*:(?:secretsmanager|ssm):[^\s\"'\\]+"
+REFERENCE = re.compile(ARN)
+END = r"(?=[\s&;,\"'\\)}\]]|$)"
+PLACE = rf"(?:s3|file|secretsmanager|ssm)://[^\s\"'\\]+|/aws/reference/secretsmanager/|(?:/[a-z0-9_.-]+){{2,}}{END}"
+# password=$(aws secretsmanager ...), which a shell fills in, a template, a mask, a comparison, and what is no text
+NO_SECRET = rf"(?:[$<{{*=`]|{ARN}|{PLACE}|(?i:true|false|null|none){END})"
+QUOTE = r"(?:\\*[\"'])"  # with backslashes, within JSON or a shell's word
+VALUE = rf"{QUOTE}?(?!{NO_SECRET})(?:[^\s&;,\"'\\]|\\+[^\s\"'\\])"
+BLANK = r"(?:[ \t]|\\\r?\n)"  # within a line: on the next one begins something else
+# password=..., "password": "..." and password: ..., but not the secret:name of an ARN
+ASSIGNED = re.compile(rf"{NAMES}(?:{QUOTE}?{BLANK}*=|{QUOTE}{BLANK}*:|{BLANK}*:(?={BLANK}|{QUOTE})){BLANK}*{VALUE}")
+# --password ..., in a line and as a word before another; no option's value begins with a dash
+OPTION = rf"(?<![\w.-])--?[\w.-]*{NAMES}"
+OPTION_IN_LINE = re.compile(rf"{OPTION}{BLANK}+(?![-|>)#]){VALUE}")
+OPTION_WORD = re.compile(OPTION)
+NO_SECRET_WORD = re.compile(rf"-|{QUOTE}?(?:{NO_SECRET}|{QUOTE}?\s*$)")
+# A password may hold a bare @, and even a / where no host's port (host:80/path@2) can be meant.
+SLASHED = r"[^/?#@:\s\[]*:(?!\d+[^\w@]|[/$<{*])(?:(?!://)[^\s\"'<>])+"
+IN_URL = re.compile(rf"://(?:[^/\s]+|{SLASHED})@")
+PASSWORD_IN_URL = re.compile(rf"://(?:[^/@:\s]*:[^/@\s]+|{SLASHED})@")
 SIGNATURE = re.compile(r"((?:X-Amz-(?:Signature|Credential|Security-Token)|Signature|AWSAccessKeyId)=)[^&\s\"']+")
 INSTEAD = (
     "nothing that is called like a secret, for EMR shows it to whoever may describe the cluster; let the program fetch "
@@ -44,10 +63,13 @@ def refuse_secrets(name: str, settings: Mapping[str, str]) -> None:
             raise InvalidValue(f"{name}.{key}", HIDDEN, INSTEAD)
 
 
-def refuse_secret(name: str, text: str) -> None:
-    """Raise InvalidValue, without the text, for one with `password=...` or the like in it, or a URL with a password."""
-    if ASSIGNED.search(text) or PASSWORD_IN_URL.search(text):
-        raise InvalidValue(name, HIDDEN, INSTEAD)
+def refuse_secret(name: str, *words: str) -> None:
+    """Raise InvalidValue, without the words, for `password=...`, `--password ...` or the like in or across them, or a
+    URL with a password."""
+    for word, following in pairwise((*words, "")):
+        told = any(pattern.search(word) for pattern in (ASSIGNED, OPTION_IN_LINE, PASSWORD_IN_URL))
+        if told or (OPTION_WORD.fullmatch(word) and not NO_SECRET_WORD.match(following)):
+            raise InvalidValue(name, HIDDEN, INSTEAD)
 
 
 def refuse_known(what: str, values: object, environ: Mapping[str, str] = os.environ) -> None:
@@ -55,7 +77,7 @@ def refuse_known(what: str, values: object, environ: Mapping[str, str] = os.envi
     secret and has SHORTEST_SECRET characters or more."""
     text = json.dumps(values, default=str)
     for name, secret in known_secrets(environ):
-        if json.dumps(secret)[1:-1] in text:
+        if any(json.dumps(form)[1:-1] in text for form in _forms(secret)):
             raise CannotTravel(
                 f"{masked(what, environ)} would hold the value of the environment variable {name}, where others can "
                 "read it. Let the program fetch it where it runs, by its role, and give it the secret's name."
@@ -71,6 +93,61 @@ def known_secrets(environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str
 
 def masked(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """A text for people, without the passwords of URLs, what signs a URL, and the secrets that this process knows."""
-    for _, secret in known_secrets(environ):
-        text = text.replace(secret, HIDDEN)
-    return SIGNATURE.sub(rf"\1{HIDDEN}", IN_URL.sub(f"://{HIDDEN}@", text))
+    forms = {form for _, secret in known_secrets(environ) for form in _forms(secret)}
+    parts, shown_from = [], 0
+    for begin, end in _stretches(text, forms):
+        parts += [text[shown_from:begin], HIDDEN]
+        shown_from = end
+    known = "".join((*parts, text[shown_from:]))
+    return SIGNATURE.sub(rf"\1{HIDDEN}", IN_URL.sub(f"://{HIDDEN}@", known))
+
+
+def _stretches(text: str, forms: Iterable[str]) -> list[tuple[int, int]]:
+    """Where any of these stand; as one stretch where they overlap or adjoin, so that the rest of neither is shown."""
+    stretches: list[tuple[int, int]] = []
+    found = (
+        (match.start(), match.start() + len(form))
+        for form in forms
+        if form in text
+        for match in re.finditer(f"(?={re.escape(form)})", text)
+    )
+    for begin, end in sorted(found):
+        adjoins = stretches and begin <= stretches[-1][1]
+        first, last = stretches.pop() if adjoins else (begin, end)
+        stretches.append((first, max(end, last)))
+    return stretches
+
+
+@lru_cache  # a process knows few secrets, and a key has thousands of characters
+def _forms(secret: str) -> frozenset[str]:
+    """A secret as it stands in a text, and in one that was written as a repr, JSON or part of a URL, up to twice."""
+    once = {write(secret) for write in WRITERS}
+    return frozenset(write(form) for form in once for write in WRITERS)
+
+
+def _lower_hex(quoted: str) -> str:
+    return re.sub("%..", lambda code: code[0].lower(), quoted)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # as os.environ has bytes that are no UTF-8
+
+
+# A repr escapes single quotes only where there are double quotes too: both ways are written.
+WRITERS: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    lambda text: repr(f"\"'{text}")[4:-1],
+    lambda text: "".join(repr(character)[1:-1] for character in text),
+    lambda text: ascii(f"\"'{text}")[4:-1],
+    lambda text: "".join(ascii(character)[1:-1] for character in text),
+    lambda text: repr(b"\"'" + _bytes(text))[5:-1],
+    lambda text: "".join(repr(bytes([byte]))[2:-1] for byte in _bytes(text)),
+    lambda text: quote(_bytes(text)),
+    lambda text: quote(_bytes(text), safe=""),
+    lambda text: quote_plus(_bytes(text)),
+    lambda text: _lower_hex(quote(_bytes(text))),
+    lambda text: _lower_hex(quote(_bytes(text), safe="")),
+    lambda text: _lower_hex(quote_plus(_bytes(text))),
+)

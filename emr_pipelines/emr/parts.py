@@ -231,8 +231,7 @@ class BootstrapAction(Part):
 
     @model_validator(mode="after")
     def _no_secrets(self) -> BootstrapAction:
-        for arg in self.args:
-            refuse_secret("args", arg)
+        refuse_secret("args", *self.args)
         return self
 
 

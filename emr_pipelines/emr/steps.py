@@ -39,8 +39,7 @@ class Step:
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > LONGEST_NAME:
             raise InvalidValue("The name of a step", self.name, f"1 to {LONGEST_NAME} characters")
-        for arg in self.args:
-            refuse_secret(f"An argument of the step {self.name!r}", arg)
+        refuse_secret(f"An argument of the step {self.name!r}", *self.args)
         refuse_secrets(f"The properties of the step {self.name!r}", self.properties)
         strings = [self.jar, self.main_class, *self.args, *self.properties, *self.properties.values()]
         for text in (self.name, *strings):
