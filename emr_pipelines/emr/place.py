@@ -14,6 +14,10 @@ BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 # both are parts of URIs that Spark reads, which has its own ideas of commas, spaces and #
 BUCKET = re.compile(rf"(?:s3://)?({BUCKET_NAME}(?:/(?!\.{{1,2}}(?:/|$))[A-Za-z0-9._=@+-]+)*)/*")
 DEPLOYMENT = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._-]{{1,{LONGEST_DEPLOYMENT}}}")
+# what is in a deployment's folder, and so what its roles may read and write there: another deployment must not be below
+FOLDERS = ("clusters", "code", "data", "deps", "files", "inputs", "jars", "logs", "steps")
+RESERVED = re.compile(rf"{'|'.join(FOLDERS)}|doctor-.*")
+NOT_RESERVED = f"none of a deployment's own folders: {', '.join(FOLDERS)}, doctor-..."
 
 
 def deployment_name(configured: str = "", environ: Mapping[str, str] = os.environ) -> str:
@@ -22,6 +26,8 @@ def deployment_name(configured: str = "", environ: Mapping[str, str] = os.enviro
     if not DEPLOYMENT.fullmatch(name):
         allowed = f"1 to {LONGEST_DEPLOYMENT} letters, digits, dots, hyphens and underscores"
         raise InvalidValue("EMR_PIPELINES_DEPLOYMENT", name, allowed)
+    if RESERVED.fullmatch(name):
+        raise InvalidValue("EMR_PIPELINES_DEPLOYMENT", name, f"a name that is {NOT_RESERVED}")
     return name
 
 
@@ -34,4 +40,7 @@ def base_uri(bucket: str = "", deployment: str = "", environ: Mapping[str, str] 
     found = BUCKET.fullmatch(address)
     if not found:
         raise InvalidValue("EMR_PIPELINES_BUCKET", address, "a bucket: my-bucket, or s3://my-bucket/prefix")
+    # its first part can be called so, since in another deployment's folder that deployment's name would stand before it
+    if any(RESERVED.fullmatch(part) for part in found.group(1).split("/")[2:]):
+        raise InvalidValue("EMR_PIPELINES_BUCKET", address, f"a prefix whose parts after the first are {NOT_RESERVED}")
     return f"s3://{found.group(1)}/{deployment_name(deployment, environ)}"

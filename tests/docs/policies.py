@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 ACCOUNT = "111122223333"
@@ -38,6 +39,48 @@ def allowed(statements: Sequence[Mapping[str, Any]], wish: Wish) -> bool:
         if statement["Effect"] != "Allow" or set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}:
             raise ValueError(f"A statement that is not understood: {statement}")
     return bool(matching)
+
+
+def idle(statements: Sequence[Mapping[str, Any]], wishes: Sequence[Wish]) -> list[dict[str, Any]]:
+    """What is allowed and not wished: each action on each resource under each value of a condition, on its own."""
+    return [part for whole in statements for part in _parts(whole) if not any(_granted(part, wish) for wish in wishes)]
+
+
+def loose(statements: Sequence[Mapping[str, Any]], wishes: Sequence[Wish]) -> list[Wish]:
+    """What is allowed to the wishes though one of their circumstances is another: where a condition is missing."""
+    others = [
+        Wish(wish.action, wish.resource, {**wish.context, key: "another"}) for wish in wishes for key in wish.context
+    ]
+    return [wish for wish in others if allowed(statements, wish)]
+
+
+def reached(statements: Sequence[Mapping[str, Any]], bucket: str) -> set[str]:
+    """The resources, and the keys of the bucket that can be listed, as resources."""
+    listed = {
+        f"{bucket}/{prefix}"
+        for statement in statements
+        for prefix in statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix", [])
+    }
+    return listed | {resource for statement in statements for resource in statement["Resource"]}
+
+
+def _parts(statement: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    tested = [
+        (operator, key, value if isinstance(value, list) else [value])
+        for operator, keys in statement.get("Condition", {}).items()
+        for key, value in keys.items()
+    ]
+    for action, resource, *values in product(
+        statement["Action"], statement["Resource"], *(values for _, _, values in tested)
+    ):
+        condition: dict[str, dict[str, str]] = {}
+        for (operator, key, _), value in zip(tested, values, strict=True):
+            condition.setdefault(operator, {})[key] = value
+        yield {**statement, "Action": [action], "Resource": [resource], "Condition": condition}
+
+
+def _granted(part: Mapping[str, Any], wish: Wish) -> bool:
+    return part["Action"] == [wish.action] and allowed([part], wish)  # an action by name: a wildcard is wished by none
 
 
 def _matches(statement: Mapping[str, Any], wish: Wish) -> bool:

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
-from docs.permissions import TEMPLATE, template
-from emr_pipelines.emr.place import BUCKET, DEPLOYMENT, base_uri
+from docs.permissions import DAGSTER, INSTANCES, TEMPLATE, template
+from emr_pipelines.emr.place import base_uri
 from tests.docs.blocks import commands, page
 
 
@@ -29,13 +29,25 @@ def properties(resource: str) -> dict[str, Any]:
 def test_the_bucket_is_encrypted_private_and_outlives_its_stack() -> None:
     bucket = template()["Resources"]["Objects"]
     assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
-    assert set(properties("Objects")["PublicAccessBlockConfiguration"].values()) == {True}
+    private = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+    assert properties("Objects")["PublicAccessBlockConfiguration"] == dict.fromkeys(private, True)
+    assert properties("Objects")["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
     (rule,) = properties("Objects")["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == {"Fn::If": ["HasKey", "aws:kms", "AES256"]}
-    denied = properties("ObjectsPolicy")["PolicyDocument"]["Statement"]
-    assert {statement["Effect"] for statement in denied} == {"Deny"}
-    assert [statement["Condition"] for statement in denied] == [
-        {"Bool": {"aws:SecureTransport": "false"}}, {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
+
+
+def test_everybody_is_denied_what_is_not_by_tls_1_2() -> None:
+    assert properties("ObjectsPolicy")["Bucket"] == {"Ref": "Objects"}
+    everything = [{"Fn::GetAtt": ["Objects", "Arn"]}, {"Fn::Sub": "${Objects.Arn}/*"}]
+    assert properties("ObjectsPolicy")["PolicyDocument"]["Statement"] == [
+        {
+            "Sid": sid, "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": everything,
+            "Condition": condition,
+        }
+        for sid, condition in {
+            "EncryptedOnTheWay": {"Bool": {"aws:SecureTransport": "false"}},
+            "ByAnOldProtocol": {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
+        }.items()
     ]  # fmt: skip
 
 
@@ -53,6 +65,7 @@ def test_what_the_page_says_that_a_rule_deletes_is_what_the_template_deletes() -
 def test_only_those_who_are_to_can_take_a_role() -> None:
     def trusted(resource: str) -> Any:
         (statement,) = properties(resource)["AssumeRolePolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
         return statement["Principal"], statement.get("Condition")
 
     ec2 = {"Service": {"Fn::Sub": "ec2.${AWS::URLSuffix}"}}
@@ -60,29 +73,74 @@ def test_only_those_who_are_to_can_take_a_role() -> None:
     assert trusted("InstanceRole") == (ec2, None)
     principal, condition = trusted("ServiceRole")
     assert principal == {"Service": {"Fn::Sub": "elasticmapreduce.${AWS::URLSuffix}"}}
-    assert condition["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}  # no confused deputy
+    assert condition == {  # no confused deputy
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+        "ArnLike": {"aws:SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:elasticmapreduce:*:${AWS::AccountId}:*"}},
+    }
+
+
+def test_a_role_has_its_policies_and_no_others() -> None:
+    """What DAGSTER and INSTANCES allow is held against calls; all else that could allow something is here."""
+    of_type: dict[str, set[str]] = {}
+    for name, resource in template()["Resources"].items():
+        of_type.setdefault(resource["Type"], set()).add(name)
+    attached = {"ManagedPolicy": {*DAGSTER, "DagsterKeyPolicy"}, "RolePolicy": {*INSTANCES, "InstanceKeyPolicy"}}
+    assert of_type == {
+        "AWS::S3::Bucket": {"Objects"},
+        "AWS::S3::BucketPolicy": {"ObjectsPolicy"},
+        "AWS::IAM::Role": {"DagsterRole", "ServiceRole", "InstanceRole"},
+        "AWS::IAM::InstanceProfile": {"DagsterInstanceProfile", "InstanceProfile"},
+        **{f"AWS::IAM::{kind}": names for kind, names in attached.items()},
+    }
+    assert [properties(name)["Roles"] for name in attached["ManagedPolicy"]] == [[{"Ref": "DagsterRole"}]] * 3
+    assert [properties(name)["RoleName"] for name in attached["RolePolicy"]] == [{"Ref": "InstanceRole"}] * 2
+    assert properties("DagsterInstanceProfile")["Roles"] == [{"Ref": "DagsterRole"}]
+    assert properties("InstanceProfile")["Roles"] == [{"Ref": "InstanceRole"}]
+    for role in ("DagsterRole", "InstanceRole"):
+        assert set(properties(role)) == {"AssumeRolePolicyDocument"}
+    assert set(properties("ServiceRole")) == {"AssumeRolePolicyDocument", "ManagedPolicyArns", "Policies"}
+    of_aws = "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonEMRServicePolicy_v2"
+    assert properties("ServiceRole")["ManagedPolicyArns"] == [{"Fn::Sub": of_aws}]
+    (inline,) = properties("ServiceRole")["Policies"]
+    assert inline["PolicyDocument"]["Statement"] == [
+        {
+            "Sid": "GiveInstancesTheirRole", "Effect": "Allow", "Action": "iam:PassRole",
+            "Resource": {"Fn::GetAtt": ["InstanceRole", "Arn"]},
+            "Condition": {"StringEquals": {"iam:PassedToService": {"Fn::Sub": "ec2.${AWS::URLSuffix}"}}},
+        }
+    ]  # fmt: skip
 
 
 def test_the_key_is_used_by_s3_alone() -> None:
     for resource in ("DagsterKeyPolicy", "InstanceKeyPolicy"):
-        (statement,) = properties(resource)["PolicyDocument"]["Statement"]
-        assert statement["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
-        assert list(statement["Condition"]["StringLike"]) == ["kms:ViaService"]
+        assert properties(resource)["PolicyDocument"]["Statement"] == [
+            {
+                "Sid": "UseTheKeyByS3", "Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                "Resource": {"Ref": "KmsKeyArn"},
+                "Condition": {"StringLike": {"kms:ViaService": {"Fn::Sub": "s3.*.${AWS::URLSuffix}"}}},
+            }
+        ]  # fmt: skip
         assert template()["Resources"][resource]["Condition"] == "HasKey"
+
+
+def test_a_role_of_one_s_own_is_given_all_policies() -> None:
+    key, with_key, without = template()["Outputs"]["DagsterPolicies"]["Value"]["Fn::If"]
+    assert key == "HasKey"
+    assert without["Fn::Sub"].split() == [f"${{{name}}}" for name in DAGSTER]
+    assert with_key["Fn::Sub"].split() == [f"${{{name}}}" for name in (*DAGSTER, "DagsterKeyPolicy")]
 
 
 def test_parameters_allow_what_the_package_allows_and_no_wildcards_of_iam() -> None:
     parameters = template()["Parameters"]
     for name, good, bad in (
         ("BucketName", ["my-bucket", "a.b-1"], ["my-bucket/x", "*", "My"]),
-        ("Prefix", ["", "team/", "a/b/"], ["team", "/", "a//b/", "*/", "${x}/"]),
-        ("Deployment", ["default", "prod_1.a-b"], ["", "a/b", "*", "a" * 65]),
+        ("Prefix", ["", "team/", "a/b/", "data/", "a/data2/"], ["team", "/", "a//b/", "*/", "${x}/", "../", "a/data/"]),
+        ("Deployment", ["default", "prod_1.a-b", "data2"], ["", "a/b", "*", "a" * 65, "..", "data", "doctor-1"]),
     ):
         pattern = parameters[name]["AllowedPattern"]
         assert [text for text in good if not re.fullmatch(pattern, text)] == []
         assert [text for text in bad if re.fullmatch(pattern, text)] == []
-    assert BUCKET.fullmatch("s3://my-bucket/a/b/")
-    assert DEPLOYMENT.fullmatch("prod_1.a-b")
+    assert base_uri("s3://my-bucket/data/a/data2/", "prod_1.a-b", {}) == "s3://my-bucket/data/a/data2/prod_1.a-b"
 
 
 def test_the_base_is_the_package_s() -> None:
