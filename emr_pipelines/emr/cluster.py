@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from operator import itemgetter
 from typing import Any
 
-from emr_pipelines.emr.client import Aws, emr_pages
+from emr_pipelines.emr.client import UNREACHABLE_FOR_SECONDS, Aws, emr_pages
 from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
@@ -65,11 +65,12 @@ class Clusters:
         """Launch a cluster and return its id. patience_seconds: as for `Aws.call`.
 
         RunJobFlow knows no client token: when its answer is lost, the cluster is looked for by its name, which must
-        therefore be no other's, and launched again only if it is not there. Raises CannotTravel for a request with a
-        secret in it.
+        therefore be no other's, and launched again only if it is not there, for a quarter of an hour: then it raises
+        ResponseLost. Raises CannotTravel for a request with a secret in it.
         """
         refuse_known(f"The cluster {request['Name']!r}", request)
         found: str | None = None
+        lost_since: float | None = None
         while found is None:
             try:
                 found = self._aws.call(
@@ -77,8 +78,11 @@ class Clusters:
                     once=True, patience_seconds=patience_seconds, read=itemgetter("JobFlowId"), **request,
                 )  # fmt: skip
             except ResponseLost as lost:  # noqa: PERF203 (a loop over seconds)
+                lost_since = self._clock.now() if lost_since is None else lost_since
                 LOG.warning("%s Looking for the cluster %r.", lost, request["Name"])
                 found = self.look_for(str(request["Name"]))
+                if found is None and self._clock.now() - lost_since >= UNREACHABLE_FOR_SECONDS:
+                    raise
         return found
 
     def find(self, name: str) -> Cluster | None:

@@ -211,7 +211,8 @@ class Session:
                 f"Cluster {cluster_id} was told to end and is {cluster.state} still: whether it ends is not sure; "
                 f"look at {page}"
             )
-        self._leases.release(self._key, cluster_id)
+        with suppress(AwsError):  # who finds the lease looks at its cluster; and this one's end, and cost, are known
+            self._leases.release(self._key, cluster_id)
         return cluster
 
     def bill(self, cluster_id: str, prices: Mapping[str, float]) -> tuple[Bill, dict[str, list[str]]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from emr_pipelines.emr.client import Aws, emr_pages
+from emr_pipelines.emr.client import UNREACHABLE_FOR_SECONDS, Aws, emr_pages
 from emr_pipelines.emr.disclosure import refuse_known, refuse_secret, refuse_secrets
 from emr_pipelines.emr.states import STEP_UNFINISHED, StepState
 from emr_pipelines.errors import InvalidValue, ResponseLost
@@ -157,20 +157,25 @@ class Steps:
         """Add a step and return its id; `role` is the runtime role it gets.
 
         AddJobFlowSteps knows no client token: when its answer is lost, the step is looked for by its name, which must
-        therefore be no other's on this cluster, and added again only if it is not there. Raises RequestRefused when
-        the cluster takes no more steps, and CannotTravel for a step with a secret in it.
+        therefore be no other's on this cluster, and added again only if it is not there, for a quarter of an hour: then
+        it raises ResponseLost. Raises RequestRefused when the cluster takes no more steps, and CannotTravel for a step
+        with a secret in it.
         """
         request: dict[str, Any] = {"JobFlowId": cluster_id, "Steps": [step.request()]}
         request |= {"ExecutionRoleArn": role} if role else {}
         refuse_known(f"The step {step.name!r}", request)
         found: str | None = None
+        lost_since: float | None = None
         while found is None:
             try:
                 found = self._aws.call(
                     "emr", "add_job_flow_steps", once=True, read=lambda answer: answer["StepIds"][0], **request
                 )
             except ResponseLost:  # noqa: PERF203 (a loop over seconds)
+                lost_since = self._aws.clock.now() if lost_since is None else lost_since
                 found = self._look_for(cluster_id, step.name)
+                if found is None and self._aws.clock.now() - lost_since >= UNREACHABLE_FOR_SECONDS:
+                    raise
         return found
 
     def _look_for(self, cluster_id: str, name: str) -> str | None:

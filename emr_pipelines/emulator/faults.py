@@ -10,6 +10,7 @@ is the number of strikes, 1 unless told; `null` is every time. A `rate` makes it
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from threading import Lock
@@ -221,6 +222,7 @@ class Faults:
         self._lock = Lock()
         self._say = say
         self._waiting: list[tuple[Fault, int]] = []  # with how often each has struck
+        self._struck: Counter[str] = Counter()  # by kind, of those too that have gone
         self._random = random.Random(0)  # noqa: S311 (chance, not secrets)
         self.add(faults)
 
@@ -239,6 +241,11 @@ class Faults:
         with self._lock:
             return [{**fault.model_dump(), "struck": struck} for fault, struck in self._waiting]
 
+    def struck(self, kind: str) -> int:
+        """How often faults of a kind ("throttle", say) have struck, from the start."""
+        with self._lock:
+            return self._struck[kind]
+
     def strike(self, kind: type[F], **targets: tuple[str, ...]) -> F | None:
         """The first fault of this kind that takes this chance, if any does.
 
@@ -255,8 +262,9 @@ class Faults:
                         del self._waiting[place]
                     else:
                         self._waiting[place] = (fault, struck + 1)
-                    names = " ".join(names[-1] for names in targets.values())
-                    self._say(f"fault {fault.model_dump()['fault']}  {names}")
+                    name = fault.model_dump()["fault"]
+                    self._struck[name] += 1
+                    self._say(f"fault {name}  {' '.join(names[-1] for names in targets.values())}")
                     return fault
             return None
 

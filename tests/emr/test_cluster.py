@@ -6,7 +6,7 @@ import pytest
 
 from emr_pipelines.emr.report import Lines
 from emr_pipelines.emr.states import ClusterState
-from emr_pipelines.errors import RequestRefused
+from emr_pipelines.errors import RequestRefused, ResponseLost
 from tests.emr.conftest import Account
 from tests.emulator.conftest import UP
 
@@ -34,6 +34,15 @@ def test_a_run_job_flow_that_took_no_effect_is_made_again(account: Account) -> N
     cluster_id = account.launch("emr-pipelines/a")
     assert [cluster.id for cluster in account.emulator.clusters()] == [cluster_id]
     assert account.emr_calls("run_job_flow") == 2
+
+
+def test_a_launch_that_is_never_answered_is_given_up(account: Account) -> None:
+    account.fault("server_error", operation="RunJobFlow", times=None)
+    began = account.clock.now()
+    with pytest.raises(ResponseLost):
+        account.launch("emr-pipelines/a")
+    assert 900 <= account.clock.now() - began < 1000
+    assert account.states() == []
 
 
 def test_another_cluster_of_a_longer_name_is_not_adopted(account: Account) -> None:

@@ -7,7 +7,7 @@ import pytest
 from emr_pipelines.emr import steps
 from emr_pipelines.emr.states import StepState
 from emr_pipelines.emr.steps import Step
-from emr_pipelines.errors import InvalidValue, RequestRefused
+from emr_pipelines.errors import InvalidValue, RequestRefused, ResponseLost
 from tests.emr.conftest import Account
 from tests.emulator.conftest import UP
 
@@ -78,6 +78,16 @@ def test_a_lost_answer_adds_no_second_step(account: Account, fault: str) -> None
     account.fault(fault, operation="AddJobFlowSteps")
     step_id = account.steps.add(cluster_id, Step("once", ("bash",)))
     assert [step.id for step in account.steps.all(cluster_id)] == [step_id]
+
+
+def test_a_step_whose_adding_is_never_answered_is_given_up(account: Account) -> None:
+    cluster_id = account.launch()
+    account.fault("server_error", operation="AddJobFlowSteps", times=None)
+    began = account.clock.now()
+    with pytest.raises(ResponseLost):
+        account.steps.add(cluster_id, Step("never", ("bash",)))
+    assert 900 <= account.clock.now() - began < 1000
+    assert account.steps.all(cluster_id) == []
 
 
 def test_a_cluster_that_has_ended_takes_no_step(account: Account) -> None:

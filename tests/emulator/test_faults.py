@@ -340,6 +340,7 @@ def test_faults_over_http(rehearsal: Rehearsal) -> None:
     assert ask("POST", {"fault": "fire"})[0] == 400
     assert ask("PUT", {}) == (405, "PUT is not GET, POST or DELETE.")
     assert ask("DELETE") == []
+    assert rehearsal.emulator.faults.struck("throttle") == 1  # of those that have gone too
     assert rehearsal.emr.list_clusters()["Clusters"] == []
 
 

@@ -25,10 +25,9 @@ from emr_pipelines.emr import client
 from emr_pipelines.emr.orphans import GRACE_SECONDS
 from tests.reliability import pipeline
 from tests.reliability.account import BUCKET, Account, Asked, Case
-from tests.reliability.daemon import Daemon
+from tests.reliability.daemon import LONG_SECONDS, Daemon, Hung
 from tests.reliability.plans import CUTS, SECONDS, Plan
 
-LONG_SECONDS = 300.0  # what takes longer hangs
 IDLE_SECONDS = 1000.0  # longer than the idle timeout of a cluster, and its end
 PRELOADED = ["tests.reliability.warm", "dagster._core.executor.multiprocess"]
 RETRY_TAGS = {"dagster/is_resume_retry": "true"}
@@ -166,6 +165,7 @@ class Campaign:
             self._judge(plan, case, run_id, verdict)
         except Hung as hung:
             case.violations.append(str(hung))
+            self._daemon.stop()
         finally:
             timer.cancel()
             for pid in self._children():
@@ -305,10 +305,6 @@ def _time_is(now: float) -> Iterator[None]:
         mock.patch.object(client.Aws, "now", return_value=now),
     ):
         yield
-
-
-class Hung(Exception):
-    """Something did not come to an end."""
 
 
 def _await(worker: Any) -> None:

@@ -18,8 +18,12 @@ import dagster as dg
 from tests.reliability.account import Account
 from tests.reliability.pipeline import WANTED
 
-LONG_SECONDS = 300.0
+LONG_SECONDS = 300.0  # what takes longer hangs
 HOUSE = Path(__file__).resolve().parents[2]
+
+
+class Hung(Exception):
+    """Something did not come to an end."""
 
 
 class Daemon:
@@ -50,24 +54,25 @@ class Daemon:
         self._groups.append(self._process)
 
     def ask_for_run(self, instance: dg.DagsterInstance, key: str, config: dict[str, Any]) -> str:
-        """Start the daemon, and return the id of the run that its sensor asks for."""
+        """Start the daemon, and return the id of the run that its sensor asks for. Raises Hung."""
         self.start()
         (self._wanted / f"{key}.json").write_text(json.dumps({"config": config, "tags": {"wanted": key}}))
         pause, end = threading.Event(), time.monotonic() + LONG_SECONDS
         while not (found := instance.get_runs(dg.RunsFilter(tags={"wanted": key}), limit=1)):
             if self._process is not None and self._process.poll() is not None:
                 self.start()  # it was killed before it had asked
-            assert time.monotonic() < end, "the daemon asked for no run"
+            if time.monotonic() > end:
+                raise Hung("the daemon asked for no run")
             pause.wait(0.1)
         return found[0].run_id
 
     def await_run(self, instance: dg.DagsterInstance, run_id: str) -> None:
-        """Until the run has ended; the daemon is started again when it is killed meanwhile. Then all is ended."""
+        """Until the run has ended; the daemon is started again when it is killed meanwhile. Then all is ended. Raises
+        Hung."""
         pause, end = threading.Event(), time.monotonic() + LONG_SECONDS
-        while True:
-            run = instance.get_run_by_id(run_id)
-            if run is None or run.is_finished or time.monotonic() > end:
-                break
+        while (run := instance.get_run_by_id(run_id)) is not None and not run.is_finished:
+            if time.monotonic() > end:
+                raise Hung(f"a run of the daemon did not end; it is {run.status.value}")
             if self._process is not None and self._process.poll() is not None:
                 self.start()
             pause.wait(0.1)

@@ -46,12 +46,20 @@ class Cell:
 
     members: of the fault, with how often it strikes. good, bad: what a program that returns a result comes to, and one
     that raises. Only with `idles` may the cluster still be there after the run, until it has been idle for long enough.
+    misses: whom the fault does not strike, a `good` or a `bad` program or a scope, and why; all others it does.
+    asset: how the run ends in that scope, if otherwise: there each try ends its cluster.
     """
 
     members: Mapping[str, Any] = field(default_factory=dict)
     good: Outcome = Outcome()
     bad: Outcome = Outcome(kind="USER_EXCEPTION")
     idles: bool = False
+    misses: Mapping[str, str] = field(default_factory=dict)
+    asset: Mapping[str, Outcome] = field(default_factory=dict)
+
+    def outcome(self, program: str, scope: str) -> Outcome:
+        usual = self.good if program == "good" else self.bad
+        return self.asset.get(program, usual) if scope == "asset" else usual
 
 
 def survived(**members: Any) -> Cell:
@@ -79,25 +87,43 @@ EMR_IS_ASKED = {  # by which call, at each stage
     Stage.LOGS: "ListInstances",
     Stage.TERMINATE: "TerminateJobFlows",
 }
+MESSAGES = "*/attempt-1/*"
 S3_IS_ASKED = {  # for which keys
     Stage.LAUNCH: "*/clusters/*",
-    Stage.PROVISION: "*/attempt-1/*",
-    Stage.BOOTSTRAP: "*/attempt-1/*",
+    Stage.PROVISION: MESSAGES,
+    Stage.BOOTSTRAP: MESSAGES,
     Stage.QUEUE: "*/task.json",
-    Stage.RUN: "*/attempt-1/*",
+    Stage.RUN: MESSAGES,
     Stage.PUBLISH: "*/data/*",
     Stage.LOGS: "*/logs/*",
     Stage.TERMINATE: "*/clusters/*",
 }
 ASKED_FROM_THE_START = frozenset({Stage.LAUNCH, Stage.QUEUE})  # there is no state of EMR's that shows them
+MISSES: dict[Stage, dict[str, str]] = {
+    Stage.PUBLISH: {"bad": "A program that fails has nothing published."},
+    Stage.LOGS: {"good": "Nobody asks for the logs of a program that is good."},
+    Stage.TERMINATE: {"pool": "A pool's cluster is told to end by nobody."},
+}
+
+
+def asked_of_emr(stage: Stage) -> dict[str, Any]:
+    """The members of a fault of the call that is made at a stage."""
+    return {"operation": EMR_IS_ASKED[stage]}
+
+
+def asked_of_s3(stage: Stage) -> dict[str, Any]:
+    """The same of S3: of what this side does there, for a program's own writes are its own affair."""
+    key = S3_IS_ASKED[stage]
+    return {"key": key, **({"operation": "GetObject"} if key == MESSAGES else {})}
+
 
 # AWS refuses for a while, or answers nobody hears. At its times, three in a row
 NOT_ASKED = "EMR is not asked for anything there."
 CALLS: dict[Stage, Cell | str] = {
-    stage: survived(operation=EMR_IS_ASKED[stage], times=3) if stage in EMR_IS_ASKED else NOT_ASKED for stage in Stage
+    stage: survived(**asked_of_emr(stage), times=3) if stage in EMR_IS_ASKED else NOT_ASKED for stage in Stage
 }
 # S3 is ill for a while
-ILL: dict[Stage, Cell | str] = {stage: survived(key=key, times=3) for stage, key in S3_IS_ASKED.items()}
+ILL: dict[Stage, Cell | str] = {stage: survived(**asked_of_s3(stage), times=3) for stage in Stage}
 
 
 def only(stage: Stage, cell: Cell, why: str) -> dict[Stage, Cell | str]:
@@ -108,6 +134,7 @@ def only(stage: Stage, cell: Cell, why: str) -> dict[Stage, Cell | str]:
 WHILE_PROVISIONED = "It strikes a cluster that is provisioned."
 WHILE_RUNNING = "It strikes a step that runs."
 OF_LOGS = "It strikes logs."
+NO_RESULT = {"bad": "A program that fails leaves no result."}
 
 MATRIX: dict[str, dict[Stage, Cell | str]] = {
     "throttle": CALLS,
@@ -117,20 +144,23 @@ MATRIX: dict[str, dict[Stage, Cell | str]] = {
     "s3_error InternalError": ILL,
     "s3_error AccessDenied": {
         Stage.LAUNCH: ends(reads="AccessDenied", clusters=0, steps=0, key="*/clusters/*"),
-        Stage.PROVISION: survived(key="*/attempt-1/*", times=3),  # the live feed fails nothing
-        Stage.BOOTSTRAP: survived(key="*/attempt-1/*", times=3),
+        Stage.PROVISION: survived(**asked_of_s3(Stage.PROVISION), times=3),  # the live feed fails nothing
+        Stage.BOOTSTRAP: survived(**asked_of_s3(Stage.BOOTSTRAP), times=3),
         Stage.QUEUE: ends(reads="AccessDenied", steps=0, key="*/task.json"),
-        Stage.RUN: survived(key="*/attempt-1/*", times=3),
+        Stage.RUN: survived(**asked_of_s3(Stage.RUN), times=3),
         Stage.PUBLISH: replace(ends(reads="AccessDenied", key="*/data/*"), bad=Outcome("USER_EXCEPTION")),
         Stage.LOGS: Cell({"key": "*/logs/*", "times": None}, bad=Outcome("UNKNOWN")),
         Stage.TERMINATE: survived(key="*/clusters/*", times=3),
     },
     "objects_late": {
-        **{stage: survived(key=key, seconds=20, times=None) for stage, key in S3_IS_ASKED.items()},
         **dict.fromkeys(
             (Stage.LAUNCH, Stage.QUEUE, Stage.TERMINATE), "S3 shows at once what we have written ourselves."
         ),
-        Stage.PUBLISH: survived(key="*/result.json", seconds=10, times=None),
+        **dict.fromkeys((Stage.PROVISION, Stage.BOOTSTRAP), "No program has written anything yet."),
+        Stage.RUN: survived(key=MESSAGES, seconds=20, times=None),
+        # so late that EMR has told of the step's end, and not later than that is waited for
+        Stage.PUBLISH: replace(survived(key="*/result.json", seconds=14, times=None), misses=NO_RESULT),
+        Stage.LOGS: survived(key="*/logs/*", seconds=20, times=None),
     },
     "provisioning_hangs": only(Stage.PROVISION, again(), WHILE_PROVISIONED),
     "cluster_fails VALIDATION_ERROR": only(Stage.PROVISION, ends("VALIDATION"), WHILE_PROVISIONED),
@@ -149,6 +179,17 @@ MATRIX: dict[str, dict[Stage, Cell | str]] = {
     "logs_never": only(Stage.LOGS, Cell({}, bad=Outcome("UNKNOWN")), OF_LOGS),
     "log_names": only(Stage.LOGS, survived(), OF_LOGS),
 }
+DAY = 86_400.0
+# so long that the cluster has been idle, and has ended, when the step is tried again. A good one's result is there then
+WATCHED_IN_VAIN = Cell(asked_of_emr(Stage.RUN), bad=Outcome(reads="describe_step", clusters=2, steps=2))
+
+
+def not_added(reads: str, **members: Any) -> Cell:
+    """A cluster is there, and no step can be added to it, in neither try."""
+    twice = Outcome(reads=reads, clusters=2, steps=0)
+    return replace(ends(reads=reads, steps=0, **members), asset={"good": twice, "bad": twice})
+
+
 # the same once more, where it goes on for ever: then a retry does not help
 FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
     "provisioning_hangs": only(Stage.PROVISION, ends("TIMED_OUT", clusters=2, steps=2), WHILE_PROVISIONED),
@@ -161,8 +202,51 @@ FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
     ),
     "bootstrap_fails": only(Stage.BOOTSTRAP, ends("BOOTSTRAP", clusters=2, steps=2), "It strikes a bootstrap action."),
     "primary_lost": only(Stage.RUN, ends("INSTANCE_LOST", clusters=2, steps=2, after_seconds=10), WHILE_RUNNING),
-    "server_error": {
+    # an answer that never comes is waited for a quarter of an hour, and the end of throttling for four hours
+    "throttle": {
+        Stage.LAUNCH: ends(reads="ThrottlingException", clusters=0, steps=0, operation="RunJobFlow"),
         Stage.TERMINATE: Cell({"operation": "TerminateJobFlows"}, idles=True),
+    },
+    "server_error": {
+        Stage.LAUNCH: ends(reads="InternalServerException", clusters=0, steps=0, operation="RunJobFlow"),
+        # the step is watched in vain, and tried again: a good one has left its result by then
+        Stage.PROVISION: Cell(
+            asked_of_emr(Stage.PROVISION),
+            bad=Outcome(reads="describe_cluster", steps=2),
+            asset={"bad": Outcome(reads="describe_cluster")},  # whose end is not confirmed: is it still of use?
+        ),
+        Stage.QUEUE: not_added("InternalServerException", operation="AddJobFlowSteps"),
+        Stage.RUN: WATCHED_IN_VAIN,
+        Stage.LOGS: survived(operation="ListInstances"),
+        Stage.TERMINATE: Cell({"operation": "TerminateJobFlows"}, idles=True),
+    },
+    "lost_response": {
+        Stage.LAUNCH: survived(operation="RunJobFlow"),
+        Stage.QUEUE: survived(operation="AddJobFlowSteps"),
+        Stage.RUN: WATCHED_IN_VAIN,
+        Stage.TERMINATE: survived(operation="TerminateJobFlows"),
+    },
+    "s3_error SlowDown": {
+        Stage.LAUNCH: ends(reads="SlowDown", clusters=0, steps=0, **asked_of_s3(Stage.LAUNCH)),
+    },
+    "s3_error InternalError": {
+        Stage.LAUNCH: ends(reads="InternalError", clusters=0, steps=0, **asked_of_s3(Stage.LAUNCH)),
+        Stage.QUEUE: not_added("InternalError", **asked_of_s3(Stage.QUEUE)),
+        Stage.RUN: survived(**asked_of_s3(Stage.RUN)),
+        Stage.PUBLISH: Cell(asked_of_s3(Stage.PUBLISH), Outcome(reads="InternalError")),
+        Stage.LOGS: Cell(asked_of_s3(Stage.LOGS), bad=Outcome("UNKNOWN")),
+        Stage.TERMINATE: survived(**asked_of_s3(Stage.TERMINATE)),
+    },
+    "s3_error AccessDenied": {
+        Stage.RUN: survived(**asked_of_s3(Stage.RUN)),
+        Stage.TERMINATE: survived(**asked_of_s3(Stage.TERMINATE)),
+    },
+    "objects_late": {
+        Stage.RUN: survived(key=MESSAGES, seconds=DAY),
+        Stage.PUBLISH: Cell(
+            {"key": "*/result.json", "seconds": DAY}, Outcome(reads="left no result"), misses=NO_RESULT
+        ),
+        Stage.LOGS: Cell({"key": "*/logs/*", "seconds": DAY}, bad=Outcome("UNKNOWN")),
     },
 }
 
@@ -173,7 +257,8 @@ def cells() -> Iterator[tuple[str, Stage, bool, Cell]]:
         for fault, row in table.items():
             for stage, cell in row.items():
                 if isinstance(cell, Cell):
-                    yield fault, stage, for_ever, cell
+                    misses = {**MISSES.get(stage, {}), **cell.misses}
+                    yield fault, stage, for_ever, replace(cell, misses=misses)
 
 
 def fault_of(name: str, cell: Cell, for_ever: bool) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 
+from tests.reliability import daemon
 from tests.reliability.campaign import Campaign
 from tests.reliability.kills import table
 from tests.reliability.plans import POINTS, Plan
@@ -29,6 +31,9 @@ PLANS = (
 )
 
 
+JOB = dg.GraphDefinition("nothing").to_job()
+
+
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     campaign = Campaign(tmp_path_factory.mktemp("kills"))
@@ -41,6 +46,15 @@ def test_nothing_is_lost_or_left_or_done_again(campaign: Campaign, plan: Plan) -
     verdict = campaign.kill(plan)
     assert verdict.phase
     assert verdict.violations == [], "\n".join(verdict.log)
+
+
+def test_a_run_of_the_daemon_that_does_not_end_breaks_a_promise(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "LONG_SECONDS", 0)
+    monkeypatch.setattr(daemon.Daemon, "ask_for_run", lambda _, instance, *__: instance.create_run_for_job(JOB).run_id)
+    verdict = campaign.kill(PLANS[-1])
+    assert verdict.violations == ["a run of the daemon did not end; it is NOT_STARTED"]
 
 
 def test_a_plan_is_drawn_alike_and_can_be_written_down() -> None:

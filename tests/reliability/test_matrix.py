@@ -1,16 +1,19 @@
 """Every fault of the emulator at every stage, for every scope, with a program that is good and with one that is not."""
 
+import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_pipes import decode_param
 
 from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
 from emr_pipelines.emr import client
+from emr_pipelines.emr.objects import Objects
 from emr_pipelines.emr.session import ScopeKind
 from emr_pipelines.emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.emulator.faults import KINDS
@@ -20,7 +23,7 @@ from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
 from tests.emr.conftest import BUCKET, Account, ended
 from tests.emulator.conftest import DURATIONS
-from tests.reliability.matrix import ASKED_FROM_THE_START, MATRIX, Cell, Outcome, Stage, cells, fault_of
+from tests.reliability.matrix import ASKED_FROM_THE_START, MATRIX, Cell, Stage, cells, fault_of
 from tests.runners.bed import Clock
 from tests.runners.programs import Numbers, add_up
 
@@ -30,6 +33,7 @@ RAISED = (
 )
 GOOD, BAD = Scripted(seconds=30), Scripted(seconds=30, exit_code=1, stdout=RAISED)
 IDLE_SECONDS = 900
+WHEN_SPOKEN = frozenset({"RUNNING", "COMPLETED"})
 # all of them take a quarter of an hour on two busy cores
 SCOPES = ["asset", "run", "pool"] if os.environ.get("WHOLE_MATRIX") else ["run"]
 CELLS = list(cells())
@@ -37,21 +41,45 @@ IDS = [f"{fault}-{stage.value}{'-for_ever' * for_ever}".replace(" ", "_") for fa
 
 
 class StagedClock(Clock):
-    """Plans a fault when the stage comes at which it is to strike."""
+    """Plans a fault when the stage comes at which it is to strike. What programs leave goes through S3, which may show
+    it late: a message when they begin and another when they are done, and the result just before."""
 
     stage: Stage | None = None
     fault: dict[str, Any] | None = None
+    objects: Objects
+    result_when = frozenset({"COMPLETED"})
 
     def pause(self, seconds: float, until: threading.Event | None = None) -> None:
-        self._plan()
+        of_the_run = threading.current_thread() is threading.main_thread()
+        if of_the_run:
+            self._plan()
         super().pause(seconds, until)
-        self._plan()
+        if of_the_run:
+            self._plan()
+            self._leave_results()
 
     def _plan(self) -> None:
-        of_the_run = threading.current_thread() is threading.main_thread()
-        if of_the_run and self.fault and self.stage in self._stages():
+        if self.fault and self.stage in self._stages():
             self.emulator.faults.add([self.fault])
             self.fault = None
+
+    def _leave_results(self) -> None:
+        if self.result is not None:
+            super()._leave_results()
+        for cluster in self.emulator.clusters():
+            for step in cluster.steps.values():
+                if str(step.state) in WHEN_SPOKEN:
+                    self._speak(step.args, str(step.state))
+
+    def _speak(self, args: Sequence[str], state: str) -> None:
+        folder = decode_param(args[args.index("--dagster-pipes-messages") + 1])["folder"]
+        self._leave(f"{folder}/1.json", _message("opened"))
+        if state == "COMPLETED":  # one that failed was killed before it could tell, and its logs have to
+            self._leave(f"{folder}/2.json", _message("closed"))
+
+    def _leave(self, uri: str, text: str) -> None:
+        if not self._path(uri).exists():
+            self.objects.write(uri, text.encode())
 
     def _stages(self) -> set[Stage]:
         clusters = self.emulator.clusters()
@@ -64,6 +92,10 @@ class StagedClock(Clock):
         found = [of_clusters.get(str(cluster.state), set()) for cluster in clusters]
         found += [of_steps.get(str(step.state), set()) for cluster in clusters for step in cluster.steps.values()]
         return set().union(*found)
+
+
+def _message(method: str) -> str:
+    return json.dumps({"__dagster_pipes_version": "0.1", "method": method, "params": {}})
 
 
 @dg.asset
@@ -82,13 +114,14 @@ class Bed:
 
     def __init__(self, emulator: Emulator, clock: StagedClock, instance: dg.DagsterInstance) -> None:
         self.account, self.clock, self.instance = Account(emulator, clock), clock, instance
+        clock.objects = self.account.objects
         self.storage = Storage(uri=f"s3://{BUCKET}/default/data")
         with self.storage.new_version(KEY, "before", "before") as version:
             self.storage.write(KEY, version, "total", b"before")
             self.before = self.storage.publish(KEY, version, "before")
 
-    def run(self, scope: ScopeKind) -> tuple[str, str, str]:
-        """The kind of the run's failure, what it says, and what it left published."""
+    def run(self, scope: ScopeKind) -> tuple[str, str]:
+        """The kind of the run's failure, and what it says."""
         runner = EmrSparkRunner(
             bucket=BUCKET, ship_dependencies=False, scope=scope, retries=1, retry_delay_seconds=0,
             log_wait_seconds=600, provisioning_minutes=20,
@@ -106,7 +139,7 @@ class Bed:
             assert failure is not None, event.step_failure_data.error
             said = failure.description or ""
             kind = str(failure.metadata["kind"].value) if "kind" in failure.metadata else ""
-        return kind, said, self.published()
+        return kind, said
 
     def published(self) -> str:
         found = self.storage.require(KEY)
@@ -138,26 +171,26 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
 def test_what_becomes_of_a_run(
     bed: Bed, fault: str, stage: Stage, for_ever: bool, cell: Cell, scope: ScopeKind
 ) -> None:
-    good = bed.clock.result is not None
-    expected: Outcome = cell.good if good else cell.bad
-    # the program on a cluster that is lost, or in a step that fails, came to nothing
-    bed.clock.result_of_cluster = expected.clusters - 1 if expected.succeeds or expected.reads else expected.clusters
+    program = "bad" if bed.clock.result is None else "good"
+    expected = cell.outcome(program, scope)
     planned = fault_of(fault, cell, for_ever)
-    if stage in ASKED_FROM_THE_START or ("operation" not in planned and "key" not in planned):
+    if stage in ASKED_FROM_THE_START or not {"operation", "key"} & set(planned) or planned["fault"] == "objects_late":
         bed.account.emulator.faults.add([planned])
     else:
         bed.clock.stage, bed.clock.fault = stage, planned
-    kind, said, published = bed.run(scope)
+    kind, said = bed.run(scope)
+    struck = bed.account.emulator.faults.struck(planned["fault"])
+    assert bool(struck) != bool(cell.misses.keys() & {program, scope}), f"{struck} strikes"
     clusters = bed.account.emulator.clusters()
     assert (not said) == expected.succeeds, said
     assert expected.reads in said
     assert kind == expected.kind, said
     assert len(clusters) == expected.clusters
     assert sum(len(cluster.steps) for cluster in clusters) == expected.steps
-    assert published == ("6" if expected.succeeds else "before")
     if scope != "pool" and not cell.idles:
         assert ended(bed.account), bed.account.states()
     bed.account.emulator.faults.clear()
+    assert bed.published() == ("6" if expected.succeeds else "before")
     bed.account.emulator.advance(2 * IDLE_SECONDS + DURATIONS.termination)
     assert ended(bed.account)
 

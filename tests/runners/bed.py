@@ -31,6 +31,7 @@ class Clock(EmulatedClock):
 
     result: dict[str, Any] | None = None
     result_of_cluster = 0  # and of the later ones
+    result_when = frozenset({"RUNNING", "COMPLETED"})  # the step is
 
     def pause(self, seconds: float, until: threading.Event | None = None) -> None:
         if threading.current_thread() is not threading.main_thread() and until is not None:
@@ -41,15 +42,20 @@ class Clock(EmulatedClock):
         super().pause(seconds, until)
 
     def _leave_results(self) -> None:
-        bucket = self.emulator.root / "buckets" / BUCKET
         for cluster in self.emulator.clusters()[self.result_of_cluster :]:
             for step in cluster.steps.values():
                 tasks = [word for word in step.args if word.endswith("/task.json")]
-                if tasks and str(step.state) in ("RUNNING", "COMPLETED"):
-                    task = json.loads((bucket / tasks[0].removeprefix(f"s3://{BUCKET}/")).read_text())
-                    path = bucket / task["result"].removeprefix(f"s3://{BUCKET}/")
-                    if not path.exists():
-                        path.write_text(json.dumps({"result": self.result}))
+                if tasks and str(step.state) in self.result_when:
+                    task = json.loads(self._path(tasks[0]).read_text())
+                    self._leave(task["result"], json.dumps({"result": self.result}))
+
+    def _leave(self, uri: str, text: str) -> None:
+        """Write an object that is not there yet, as Spark does here: past S3."""
+        if not self._path(uri).exists():
+            self._path(uri).write_text(text)
+
+    def _path(self, uri: str) -> Path:
+        return self.emulator.root / "buckets" / BUCKET / uri.removeprefix(f"s3://{BUCKET}/")
 
 
 @dataclass

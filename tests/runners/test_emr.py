@@ -414,6 +414,18 @@ def test_a_good_result_stands_though_the_cluster_cannot_be_ended(bed: Bed, scope
     assert any("not sure" in line for line in bed.log)
 
 
+def test_a_lease_that_cannot_be_freed_hides_neither_the_end_of_the_cluster_nor_its_cost(bed: Bed) -> None:
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
+        total = spark.run(context, add_up, PARAMS)
+        bed.account.fault("s3_error", key="*/clusters/*", code="AccessDenied", times=None)
+        return total
+
+    assert bed.materialize(work, scope="run") == Total(6)
+    assert bed.account.emulator.faults.struck("s3_error")
+    assert any("billed for" in line for line in bed.log)
+    assert not any("not sure" in line for line in bed.log)
+
+
 @pytest.mark.parametrize("scope", ["run", "asset"])
 def test_the_first_error_is_not_hidden_by_a_cluster_that_cannot_be_ended(bed: Bed, scope: str) -> None:
     bed.account.fault("step_fails", stderr="the first error")
