@@ -99,7 +99,7 @@ S3_IS_ASKED = {  # for which keys
     Stage.TERMINATE: "*/clusters/*",
 }
 ASKED_FROM_THE_START = frozenset({Stage.LAUNCH, Stage.QUEUE})  # there is no state of EMR's that shows them
-MISSES: dict[Stage, dict[str, str]] = {
+MISSES: dict[Stage, dict[str, str]] = {  # who does not ask
     Stage.PUBLISH: {"bad": "A program that fails has nothing published."},
     Stage.LOGS: {"good": "Nobody asks for the logs of a program that is good."},
     Stage.TERMINATE: {"pool": "A pool's cluster is told to end by nobody."},
@@ -257,7 +257,8 @@ def cells() -> Iterator[tuple[str, Stage, bool, Cell]]:
         for fault, row in table.items():
             for stage, cell in row.items():
                 if isinstance(cell, Cell):
-                    misses = {**MISSES.get(stage, {}), **cell.misses}
+                    asked = {"operation", "key"} & set(cell.members)
+                    misses = {**(MISSES[stage] if asked and stage in MISSES else {}), **cell.misses}
                     yield fault, stage, for_ever, replace(cell, misses=misses)
 
 
