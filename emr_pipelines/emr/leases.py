@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
 
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
 from emr_pipelines.emr.client import THROTTLED_FOR_SECONDS, UNREACHABLE_FOR_SECONDS, Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.objects import Content, Objects, join
@@ -19,7 +21,8 @@ from emr_pipelines.emr.states import TAKES_STEPS
 from emr_pipelines.errors import AccessDenied, AwsError, Changed, RequestRefused, Throttled, Unreachable
 
 LAUNCHED_WITHIN_SECONDS = 60.0  # a lease that has had no id, nor was renewed, for so long is that of a dead process
-PATIENCE_SECONDS = 20.0  # of who launches, with RunJobFlow, before the lease is renewed
+LONGEST_PAUSE_SECONDS = 40.0  # of who cannot launch yet; with RENEWED_AFTER_SECONDS less than LAUNCHED_WITHIN_SECONDS
+RENEWED_AFTER_SECONDS = 10.0
 LOOK_INTERVAL_SECONDS = 1.0
 
 
@@ -56,9 +59,9 @@ class Leases:
         called `name`.
 
         Of several callers one launches. A cluster that was launched by a process that died before it could say so is
-        found by its name. What `launch` raises is raised, and frees the lease; but one that is Throttled or finds EMR
-        Unreachable, and says so within PATIENCE_SECONDS, is tried again for as long as other calls are. `still` is
-        called each second while another launches.
+        found by its name. What `launch` raises is raised, and frees the lease; but one that is Throttled, or finds EMR
+        Unreachable, should say so at once, and is tried again for as long as other calls are. `still` is called each
+        second while another launches.
         """
         uri = self._uri(key)
         mine = Lease(uuid.uuid4().hex, name)
@@ -116,19 +119,29 @@ class Leases:
     def _launch(self, uri: str, mine: Lease, held: Content, launch: Callable[[], str]) -> Leased:
         """Raises Changed, before anything is launched, when another has the lease."""
         began = renewed = self._clock.now()
-        leased: Leased | None = None
+
+        def attempt() -> str:
+            nonlocal mine, held, renewed
+            if self._clock.now() - renewed > RENEWED_AFTER_SECONDS:
+                mine, held = self._renewed(uri, mine, held)
+                renewed = self._clock.now()
+            return launch()
+
+        def patience_ends(state: RetryCallState) -> bool:
+            throttled = isinstance(state.outcome and state.outcome.exception(), Throttled)
+            patience = THROTTLED_FOR_SECONDS if throttled else UNREACHABLE_FOR_SECONDS
+            return self._clock.now() - began > patience
+
+        attempts = Retrying(
+            wait=wait_random_exponential(multiplier=1, max=LONGEST_PAUSE_SECONDS),
+            stop=patience_ends,
+            retry=retry_if_exception_type((Throttled, Unreachable)),
+            sleep=self._clock.pause,
+            reraise=True,
+        )
         try:
-            while leased is None:
-                before = self._clusters.find(mine.name)  # of a holder that died after it had launched
-                if self._clock.now() - renewed >= PATIENCE_SECONDS:
-                    mine, held = self._renewed(uri, mine, held)
-                    renewed = self._clock.now()
-                try:
-                    leased = Leased(before.id if before else launch(), launched=before is None)
-                except (Throttled, Unreachable) as error:
-                    patience = THROTTLED_FOR_SECONDS if isinstance(error, Throttled) else UNREACHABLE_FOR_SECONDS
-                    if self._clock.now() - began > patience:
-                        raise
+            before = self._clusters.find(mine.name)  # of a holder that died after it had launched
+            leased = Leased(before.id if before else attempts(attempt), launched=before is None)
         except BaseException:
             with suppress(AwsError):
                 self._free(uri, mine, held)  # nobody has to wait for what will not come

@@ -14,7 +14,7 @@ from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.cost import NOTHING_OBSERVED, Bill, Observed, bill
 from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
-from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, PATIENCE_SECONDS, Leases
+from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.pool import Pool
@@ -269,9 +269,8 @@ class Session:
 
         def launch() -> str:
             self._launching = name
-            self.cluster_id = self._clusters.launch(
-                request, PATIENCE_SECONDS
-            )  # known before anything else can go wrong
+            # one attempt: the lease is renewed between them; and its id is known before anything else can go wrong
+            self.cluster_id = self._clusters.launch(request, patience_seconds=0)
             self._launching = ""
             self._launched = True
             return self.cluster_id

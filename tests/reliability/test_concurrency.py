@@ -194,8 +194,9 @@ def test_50_contend_for_a_lease_and_its_holder_dies(
     assert sum(leased.launched for leased, _ in got) == (moment in LAUNCHED_BY_ANOTHER)
 
 
-def test_a_launch_that_is_throttled_for_minutes_is_one(emulator: Emulator) -> None:
-    emulator.faults.add([{"fault": "throttle", "operation": "RunJobFlow", "times": 40}])
+def test_a_launch_that_is_throttled_for_minutes_is_one(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LOOK_INTERVAL_SECONDS", 10.0)
+    emulator.faults.add([{"fault": "throttle", "operation": "RunJobFlow", "times": 20}])
     hosts = on_hosts(emulator)
     began = hosts.now()
 
@@ -203,7 +204,7 @@ def test_a_launch_that_is_throttled_for_minutes_is_one(emulator: Emulator) -> No
         aws = Aws(clock=hosts.clock())
         request = ClusterSpec.parse({}).request(CALLED, f"s3://{BUCKET}/logs/", {})
         return Leases(aws, Objects(aws), f"s3://{BUCKET}/clusters").acquire(
-            "1", CALLED, lambda: Clusters(aws).launch(request, leases.PATIENCE_SECONDS)
+            "1", CALLED, lambda: Clusters(aws).launch(request, patience_seconds=0)
         )
 
     outcomes = hosts.run([acquire] * 8)
