@@ -145,7 +145,7 @@ class Storage(dg.ConfigurableResource[None]):
         InvalidValue for a name that leads out of the version; Superseded when it is not in hand any more."""
         refuse_ways_out_by(name)
         folder = self._folder(asset)
-        if folder.has(f"{version.name}/{PUBLISHED}") or not _in_hand(folder, version):
+        if not _in_hand(folder, version) or folder.has(f"{version.name}/{PUBLISHED}"):
             raise Superseded(
                 f"{name} was not written: version {version.name} of {asset.to_user_string()} is published, or another "
                 "attempt at the same work has taken it over."

@@ -233,8 +233,7 @@ FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
         Stage.LAUNCH: ends(reads="InternalError", clusters=0, steps=0, **asked_of_s3(Stage.LAUNCH)),
         Stage.QUEUE: not_added("InternalError", **asked_of_s3(Stage.QUEUE)),
         Stage.RUN: survived(**asked_of_s3(Stage.RUN)),
-        # what is asked first is a HEAD, whose answer has no words
-        Stage.PUBLISH: Cell(asked_of_s3(Stage.PUBLISH), Outcome(reads="500")),
+        Stage.PUBLISH: Cell(asked_of_s3(Stage.PUBLISH), Outcome(reads="InternalError")),
         Stage.LOGS: Cell(asked_of_s3(Stage.LOGS), bad=Outcome("UNKNOWN")),
         Stage.TERMINATE: survived(**asked_of_s3(Stage.TERMINATE)),
     },
