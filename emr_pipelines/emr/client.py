@@ -245,6 +245,31 @@ def _in_utc(told: Any) -> datetime:
     return time.astimezone(timezone.utc)
 
 
+def call_once(clock: Clock, call: Callable[[], str], look: Callable[[ResponseLost], str | None]) -> str:
+    """The id of what is made by a call that must not take effect twice, and knows no client token: when its answer is
+    lost, that of what is found by `look`; nothing there is made anew. Raises ResponseLost when no answer has come for a
+    quarter of an hour."""
+    lost_since: float | None = None
+    while True:
+        try:
+            return call()
+        except ResponseLost as lost:  # noqa: PERF203 (a loop over seconds)
+            lost_since = clock.now() if lost_since is None else lost_since
+            if found := look(lost):
+                return found
+            if clock.now() - lost_since >= UNREACHABLE_FOR_SECONDS:
+                raise
+
+
+def look_for(clock: Clock, find: Callable[[], str | None], within_seconds: float) -> str | None:
+    """The id of what may have been made just now, and lists may show later; None when they do not within the time."""
+    deadline = clock.now() + within_seconds
+    while True:
+        if (found := find()) or clock.now() >= deadline:
+            return found
+        clock.pause(within_seconds / 6)
+
+
 def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
     """The pages of one of EMR's lists (`list_steps`, say), each when it is wanted. May raise the AwsErrors."""
     marker: dict[str, Any] = {}

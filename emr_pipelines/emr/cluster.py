@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from operator import itemgetter
 from typing import Any
 
-from emr_pipelines.emr.client import UNREACHABLE_FOR_SECONDS, Aws, emr_pages
+from emr_pipelines.emr.client import Aws, call_once, emr_pages, look_for
 from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
@@ -69,21 +69,20 @@ class Clusters:
         ResponseLost. Raises CannotTravel for a request with a secret in it.
         """
         refuse_known(f"The cluster {request['Name']!r}", request)
-        found: str | None = None
-        lost_since: float | None = None
-        while found is None:
-            try:
-                found = self._aws.call(
-                    "emr", "run_job_flow",
-                    once=True, patience_seconds=patience_seconds, read=itemgetter("JobFlowId"), **request,
-                )  # fmt: skip
-            except ResponseLost as lost:  # noqa: PERF203 (a loop over seconds)
-                lost_since = self._clock.now() if lost_since is None else lost_since
-                LOG.warning("%s Looking for the cluster %r.", lost, request["Name"])
-                found = self.look_for(str(request["Name"]))
-                if found is None and self._clock.now() - lost_since >= UNREACHABLE_FOR_SECONDS:
-                    raise
-        return found
+        name = str(request["Name"])
+
+        def call() -> str:
+            launched: str = self._aws.call(
+                "emr", "run_job_flow",
+                once=True, patience_seconds=patience_seconds, read=itemgetter("JobFlowId"), **request,
+            )  # fmt: skip
+            return launched
+
+        def look(lost: ResponseLost) -> str | None:
+            LOG.warning("%s Looking for the cluster %r.", lost, name)
+            return self.look_for(name)
+
+        return call_once(self._clock, call, look)
 
     def find(self, name: str) -> Cluster | None:
         """The oldest cluster of this name that takes steps."""
@@ -155,14 +154,7 @@ class Clusters:
 
     def look_for(self, name: str, within_seconds: float = SEEN_WITHIN_SECONDS) -> str | None:
         """The id of a cluster whose RunJobFlow may have taken effect just now, which lists may show later."""
-        deadline = self._clock.now() + within_seconds
-        while True:
-            found = self.find(name)
-            if found:
-                return found.id
-            if self._clock.now() >= deadline:
-                return None
-            self._clock.pause(within_seconds / 6)
+        return look_for(self._clock, lambda: found.id if (found := self.find(name)) else None, within_seconds)
 
 
 def _cluster(entry: Mapping[str, Any]) -> Cluster:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from emr_pipelines.emr.client import UNREACHABLE_FOR_SECONDS, Aws, emr_pages
+from emr_pipelines.emr.client import Aws, call_once, emr_pages, look_for
 from emr_pipelines.emr.disclosure import refuse_known, refuse_secret, refuse_secrets
 from emr_pipelines.emr.states import STEP_UNFINISHED, StepState
-from emr_pipelines.errors import InvalidValue, ResponseLost
+from emr_pipelines.errors import InvalidValue
 
 COMMAND_RUNNER = "command-runner.jar"
 MOST_CHARACTERS = 10_240  # of all strings of a HadoopJarStep together
@@ -164,27 +164,18 @@ class Steps:
         request: dict[str, Any] = {"JobFlowId": cluster_id, "Steps": [step.request()]}
         request |= {"ExecutionRoleArn": role} if role else {}
         refuse_known(f"The step {step.name!r}", request)
-        found: str | None = None
-        lost_since: float | None = None
-        while found is None:
-            try:
-                found = self._aws.call(
-                    "emr", "add_job_flow_steps", once=True, read=lambda answer: answer["StepIds"][0], **request
-                )
-            except ResponseLost:  # noqa: PERF203 (a loop over seconds)
-                lost_since = self._aws.clock.now() if lost_since is None else lost_since
-                found = self._look_for(cluster_id, step.name)
-                if found is None and self._aws.clock.now() - lost_since >= UNREACHABLE_FOR_SECONDS:
-                    raise
-        return found
 
-    def _look_for(self, cluster_id: str, name: str) -> str | None:
-        deadline = self._aws.clock.now() + SEEN_WITHIN_SECONDS
-        while True:
-            found = next((step.id for step in self.each(cluster_id) if step.name == name), None)
-            if found or self._aws.clock.now() >= deadline:
-                return found
-            self._aws.clock.pause(SEEN_WITHIN_SECONDS / 6)
+        def call() -> str:
+            added: str = self._aws.call(
+                "emr", "add_job_flow_steps", once=True, read=lambda answer: answer["StepIds"][0], **request
+            )
+            return added
+
+        def find() -> str | None:
+            return next((added.id for added in self.each(cluster_id) if added.name == step.name), None)
+
+        clock = self._aws.clock
+        return call_once(clock, call, lambda _: look_for(clock, find, SEEN_WITHIN_SECONDS))
 
     def all(self, cluster_id: str) -> list[AddedStep]:
         """All steps of a cluster, newest first."""
