@@ -10,6 +10,7 @@
     ├── StorageError           something about the place where assets live
     │   ├── StorageUnusable    an address that is not allowed, or it cannot be read or written
     │   ├── NotMaterialized    an asset that is needed has no published version
+    │   ├── NothingWritten     a version without a file was to be published
     │   └── Superseded         a run that began later has published already
     ├── AuditFailed            what was computed did not pass its checks, so it was not published
     ├── CannotTravel           a program, its parameters or its result cannot be sent to or from a cluster
@@ -98,6 +99,10 @@ class StorageUnusable(StorageError):
 
 class NotMaterialized(StorageError):
     """An asset that is needed has no published version in this storage."""
+
+
+class NothingWritten(StorageError):
+    """A version without a file that readers see was to be published, so it was not."""
 
 
 class Superseded(StorageError):

@@ -2,12 +2,10 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeVar, cast, get_args, get_origin
-from urllib.parse import quote
 
 import dagster as dg
 
@@ -21,17 +19,17 @@ from emr_pipelines.assets.publication import (
     mistakes_as_failures,
     new_version,
     publish,
+    resource_of,
 )
-from emr_pipelines.errors import InvalidValue, NotMaterialized
-from emr_pipelines.programs import text, wire
+from emr_pipelines.assets.reads import Data, Upstream, find, source_of
+from emr_pipelines.errors import InvalidValue, NothingWritten
+from emr_pipelines.programs import wire
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
+from emr_pipelines.storage.address import refuse_ways_out
 
 ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
-Upstream = dg.AssetKey | str | Sequence[str] | dg.AssetSpec | dg.AssetsDefinition | dg.AssetDep
-
-URI = "dagster/uri"  # in an asset's metadata: where its data is, when this package does not keep it
 OURS = {"compute_fn", "kwargs", "ins", "config_schema", "check_specs", "dagster_type", "output_required", "is_virtual"}
 OPTIONS = set(inspect.signature(dg.asset).parameters) - OURS
 
@@ -41,7 +39,10 @@ def program_asset(
     *,
     reads: Mapping[str, Upstream] | None = None,
     writes: str = "",
+    may_be_empty: bool = False,
     partition: str = "",
+    spark: str = "spark",
+    storage: str = "storage",
     checks: Sequence[Callable[[ResultT], Verdict]] = (),
     **options: Any,
 ) -> dg.AssetsDefinition:
@@ -50,11 +51,16 @@ def program_asset(
     reads: by parameter, the asset whose data it reads; the parameter becomes the data's URI, and the asset a
         dependency. An asset that is no program's is given as an AssetSpec with "dagster/uri" in its metadata; files of
         this machine are copied to where the program runs. A parameter of type `tuple[str, ...]` becomes the URIs of
-        all partitions that Dagster maps to the asset's own, as an AssetDep can say.
+        the partitions that Dagster maps to the asset's own, as an AssetDep can say, and that are published; those that
+        are not are logged, and `absent_partitions` in the metadata counts them.
     writes: the parameter that becomes the URI of a new version of this asset's data, which is published when the
-        program has ended well and no check failed. Without it, the result is all there is.
+        program has ended well, has written a file there, and no check failed. Without it, the result is all there is.
+    may_be_empty: whether a version without files may be published, for a program that may find nothing to write. Its
+        readers get the URI of a folder without files.
     partition: with `partitions_def` in the options, the parameter that becomes the partition's key; or, if its type is
         `tuple[str, str]`, the start and end of its time window in ISO 8601. Partitions are published each on their own.
+    spark, storage: the keys of the resources that run the program, a SparkRunner, and that keep data, a Storage. The
+        latter is needed to write data, or to read what another program wrote.
     checks: functions of the result that say whether it is good: a bool, (bool, description), or an AssetCheckResult.
         Each is an asset check by its name, described by its docstring; one that says no, or raises, keeps the data
         from being published, and blocks what is downstream.
@@ -62,14 +68,13 @@ def program_asset(
 
     Every other parameter is a setting of the asset, with its default, and the description that `Annotated[int, "..."]`
     has. The fields of the result are metadata: numbers are plotted, tuples of dataclasses are tables, `row_count` and
-    the columns of parquet files are Dagster's own. A `digest` in the result is the data version. The asset needs the
-    resources `spark` and, to write data or read what another program wrote, `storage`.
+    the columns of parquet files are Dagster's own. A `digest` in the result is the data version.
 
     Raises CannotTravel for what is no program, InvalidValue for anything else that cannot be.
     """
     wire.name_of(program)  # it must be found on a cluster, and here it is to be as there
     params_type, result_type = wire.annotation_of(program, "params"), wire.annotation_of(program, "return")
-    sources = {name: _source(asset) for name, asset in (reads or {}).items()}
+    sources = {name: source_of(asset) for name, asset in (reads or {}).items()}
     given = _given(params_type, list(sources), writes, partition)
     _refuse_results(result_type, bool(writes))
     _refuse_options(options, partition, given)
@@ -77,6 +82,10 @@ def program_asset(
     settings = settings_of(params_type, frozenset(given))
     prefix = dg.AssetKey.from_coercible(options.get("key_prefix") or []).path
     key = dg.AssetKey.from_coercible(options.get("key") or [*prefix, options.get("name") or program.__name__])
+    if writes:
+        refuse_ways_out(key)
+    elif may_be_empty:
+        raise InvalidValue("may_be_empty", may_be_empty, "False, unless `writes` names a parameter")
     asset: Callable[[Callable[..., AssetEvents]], dg.AssetsDefinition] = dg.asset(
         **{
             "kinds": {"pyspark"},
@@ -86,8 +95,8 @@ def program_asset(
             **options,
             "deps": [*(source.dep for source in sources.values()), *options.get("deps", [])],
             "required_resource_keys": {
-                "spark",
-                *(["storage"] if stored else []),
+                spark,
+                *([storage] if stored else []),
                 *options.get("required_resource_keys", []),
             },
             "config_schema": settings,
@@ -97,20 +106,26 @@ def program_asset(
 
     @asset
     def materialize(context: dg.AssetExecutionContext) -> AssetEvents:
-        spark: SparkRunner = context.resources.spark
-        storage: Storage | None = context.resources.storage if stored else None
         with mistakes_as_failures():
-            asset_key = context.asset_key
-            place = _place(asset_key, context.partition_key) if _partitioned(context) else asset_key
+            runner: SparkRunner = resource_of(context, "spark", spark, SparkRunner)
+            kept: Storage | None = resource_of(context, "storage", storage, Storage) if stored else None
+            # str: the key of several dimensions is of a class of its own
+            own_partition = str.__str__(context.partition_key) if _partitioned(context) else None
+
+            @cache
+            def read() -> dict[str, Data]:
+                return {
+                    name: find(context, runner, kept, source, many=_is_tuple(given[name]))
+                    for name, source in sources.items()
+                }
 
             @cache
             def members() -> dict[str, Any]:
                 found: dict[str, Any] = dict(context.op_execution_context.op_config or {})
-                for name, source in sources.items():
-                    found[name] = _read(context, spark, storage, source, many=_is_tuple(given[name]))
+                for name, data in read().items():
+                    found[name] = list(data.uris) if _is_tuple(given[name]) else data.uris[0]
                 if partition:
-                    key_alone = str.__str__(context.partition_key)  # of several dimensions, it is of a class of its own
-                    found[partition] = _window(context) if _is_tuple(given[partition]) else key_alone
+                    found[partition] = _window(context) if _is_tuple(given[partition]) else own_partition
                 return found
 
             def params_at(output: str) -> ParamsT:
@@ -118,20 +133,26 @@ def program_asset(
                 return cast("ParamsT", wire.decode(params_type, None if params_type is type(None) else told, "config"))
 
             written = (
-                new_version(context, spark, storage, program, params_at, place)
-                if writes and storage
+                new_version(context, runner, kept, program, params_at, own_partition)
+                if writes and kept
                 else nullcontext(None)
             )
             with written as version:
                 params = params_at(version.uri if version else "")
                 # as it would come from a cluster, so that what cannot come from there is refused here too
-                result = wire.round_trip(result_type, spark.run(context, program, params), "result")
+                result = wire.round_trip(result_type, runner.run(context, program, params), "result")
                 outcomes = [outcome_of(context, check, result) for check in checks]
-                metadata = metadata_of(result)
+                counted = [len(data.absent) for name, data in read().items() if _is_tuple(given[name])]
+                metadata = {**({"absent_partitions": sum(counted)} if counted else {}), **metadata_of(result)}
                 digest = getattr(result, "digest", None)
-                if version and storage:
+                if version and kept:
                     metadata |= _columns(context, version.uri)
-                    yield from publish(context, storage, version, digest or None, outcomes, metadata, place)
+                    rows = getattr(result, "row_count", None) or 0
+                    with _named(writes, rows):
+                        yield from publish(
+                            context, kept, version, digest or None, outcomes, metadata, own_partition,
+                            may_be_empty=may_be_empty and not rows,
+                        )  # fmt: skip
                 else:
                     yield from audited(context, outcomes)
                     yield dg.MaterializeResult(
@@ -139,32 +160,6 @@ def program_asset(
                     )
 
     return materialize
-
-
-@dataclass(frozen=True)
-class _Source:
-    """An asset that is read. `uri` is where its data is, or empty when the storage knows."""
-
-    dep: dg.AssetDep
-    uri: str = ""
-
-    @property
-    def key(self) -> dg.AssetKey:
-        return self.dep.asset_key
-
-
-def _source(asset: Upstream) -> _Source:
-    if isinstance(asset, dg.AssetDep):
-        return _Source(asset)
-    if isinstance(asset, dg.AssetsDefinition):
-        asset = asset.get_asset_spec()
-    if callable(asset):
-        name = getattr(asset, "__name__", repr(asset))
-        raise InvalidValue("An asset that is read", f"the function {name}", f"its asset, program_asset({name}, ...)")
-    if isinstance(asset, dg.AssetSpec):
-        uri = asset.metadata.get(URI, "")
-        return _Source(dg.AssetDep(asset.key), str(getattr(uri, "value", uri)))
-    return _Source(dg.AssetDep(dg.AssetKey.from_coercible(asset)))
 
 
 def _given(params_type: type[Any], reads: list[str], writes: str, partition: str) -> dict[str, Any]:
@@ -236,9 +231,18 @@ def _partitioned(context: dg.AssetExecutionContext) -> bool:
     return True
 
 
-def _place(asset: dg.AssetKey, partition: str) -> dg.AssetKey:
-    """Where a partition's data lives: beside the others, in a folder that can belong to no other asset."""
-    return dg.AssetKey([*asset.path, f"partition={quote(partition, safe='', errors='surrogatepass')}"])
+@contextmanager
+def _named(writes: str, rows: object) -> Iterator[None]:
+    """Say of what was not written which parameter told the program where to."""
+    try:
+        yield
+    except NothingWritten as error:
+        though = f", though its result says row_count={rows}" if rows else ""
+        raise NothingWritten(
+            f"The program ended well and wrote nothing to `{writes}`{though}. {error} Write into the folder at that "
+            "URI; a lazy DataFrame is written by an action, such as .write.parquet(...). For a program that may write "
+            "nothing there is program_asset(..., may_be_empty=True)."
+        ) from error
 
 
 def _window(context: dg.AssetExecutionContext) -> list[str]:
@@ -248,34 +252,6 @@ def _window(context: dg.AssetExecutionContext) -> list[str]:
 
 def _is_tuple(hint: Any) -> bool:
     return get_origin(hint) is tuple and bool(get_args(hint))
-
-
-def _read(
-    context: dg.AssetExecutionContext, spark: SparkRunner, storage: Storage | None, source: _Source, many: bool
-) -> str | list[str]:
-    """The URI of an asset's data, or those of its partitions."""
-    if source.uri or storage is None:
-        (uri,) = spark.bring(context, [source.uri.removeprefix("file://")], _files)
-        return [uri] if many else uri
-    (name,) = (name for name, key in context.assets_def.keys_by_input_name.items() if key == source.key)
-    places = [source.key]
-    if context.get_step_execution_context().has_asset_partitions_for_input(name):
-        partitions = context.op_execution_context.asset_partition_keys_for_input(name)
-        places = [_place(source.key, partition) for partition in partitions]
-        if not many and len(places) != 1:
-            allowed = "one; a parameter of type tuple[str, ...] takes any number"
-            raise InvalidValue(f"The number of partitions of {source.key.to_user_string()}", len(places), allowed)
-    try:
-        uris = [storage.require(place).uri for place in places]
-    except NotMaterialized as error:
-        raise NotMaterialized(
-            f"{error} If it is not a program's, name it by an AssetSpec with {URI!r} in its metadata."
-        ) from error
-    return uris if many else uris[0]
-
-
-def _files(sources: Sequence[str]) -> list[str]:
-    return [file.path for file in text.find_text_files(sources)]
 
 
 def _columns(context: dg.AssetExecutionContext, uri: str) -> dict[str, dg.TableSchema]:

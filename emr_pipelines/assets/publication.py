@@ -34,6 +34,21 @@ class AssetConfig(dg.Config):
                 raise InvalidValue.first_of(error.errors()) from error
 
 
+def resource_of(context: dg.AssetExecutionContext, option: str, key: str, kind: type[Any]) -> Any:
+    """The resource under a key, which `option` of program_asset names. Raises InvalidValue for one of another kind."""
+    found = getattr(context.resources, key)
+    also = f"; if yours has another key, say program_asset(..., {option}='<key>')"
+    _refuse_other(context, key, found, kind, also)
+    return found
+
+
+def _refuse_other(context: dg.AssetExecutionContext, key: str, found: object, kind: type[Any], also: str = "") -> None:
+    """A project may have another resource of the name. Dagster checks keys when it loads definitions, and no types."""
+    if not isinstance(found, kind):
+        asset, there = context.asset_key.to_user_string(), f"{type(found).__module__}.{type(found).__qualname__}"
+        raise InvalidValue(f"The resource {key!r} of {asset}", there, f"a {kind.__name__}{also}")
+
+
 @contextmanager
 def mistakes_as_failures() -> Iterator[None]:
     """Turn this package's errors into a Dagster Failure: its sentence leads the event, and nothing is retried."""
@@ -74,20 +89,22 @@ def new_version(
     storage: Storage,
     program: Callable[[Any, ParamsT], Any],
     params_at: Callable[[str], ParamsT],
-    place: dg.AssetKey | None = None,
+    partition: str | None = None,
 ) -> Iterator[Version]:
     """A version for a program to write and `publish` to publish; where an attempt was killed when its program had
     written it, that one again, even if it was published, so that the program need not run again.
 
     params_at: the program's parameters, for a URI to write to; whatever else is in them must not change meanwhile.
-    place: where in the storage, if not at the asset's key.
+    partition: the key of the partition that is written, if the asset has partitions.
     """
 
     def done(uri: str) -> bool:
         return spark.has_result(context, program, params_at(uri))
 
-    place = place or context.asset_key
-    with storage.new_version(place, context.run.run_id, lineage(context), done=done) as version:
+    _refuse_other(context, "spark", spark, SparkRunner)
+    _refuse_other(context, "storage", storage, Storage)
+    asset, work = context.asset_key, lineage(context)
+    with storage.new_version(asset, context.run.run_id, work, done=done, partition=partition) as version:
         yield version
 
 
@@ -113,25 +130,26 @@ def publish(
     data_version: str | None,
     checks: Sequence[dg.AssetCheckResult],
     metadata: Mapping[str, Any],
-    place: dg.AssetKey | None = None,
+    partition: str | None = None,
+    may_be_empty: bool = False,
 ) -> AssetEvents:
     """Report the checks and, if none failed with severity ERROR, make the version the published one.
 
-    data_version: equal for equal data; None where nobody knows, and each version counts as another. place: where in the
-        storage the version was begun, if that is not the asset's key.
+    data_version: equal for equal data; None where nobody knows, and each version counts as another. partition: the one
+        for which the version was begun. may_be_empty: whether a version without files may be published.
 
-    Raises AuditFailed, with the pointer unmoved, when one did.
+    Raises AuditFailed when a check failed, and NothingWritten for a version without files; the pointer is unmoved then.
     """
     shown = dg.DataVersion(data_version or version.name)
     yield from audited(context, checks)
-    place = place or context.asset_key
-    before = storage.latest(place)
-    published = storage.publish(place, version, shown.value)
+    asset = context.asset_key
+    before = storage.latest(asset, partition)
+    published = storage.publish(asset, version, shown.value, partition, may_be_empty)
     same_as = before.version if before is not None and before.data_version == data_version else None
     if same_as:
         context.log.info(f"Unchanged: the data is the same as in version {same_as}.")
     try:
-        pruned = storage.prune(place)
+        pruned = storage.prune(asset, partition=partition)
     except StorageUnusable as error:  # the new version is published; a leftover must not make this run a failure
         context.log.warning(f"Old versions could not be deleted and will be tried again next time: {error}")
     else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 import dagster as dg
 
@@ -19,6 +21,10 @@ ALLOWED = (
     "a folder on this machine, as a path or a file:// URI, or s3://bucket/prefix, with none of "
     f"{' '.join(GLOB_CHARACTERS)} and no control characters in it"
 )
+MAX_NAME_BYTES = 255  # of a file or folder: Linux's limit, kept on S3 too, so that a storage can be copied
+SHOWN_CHARACTERS = 100  # of a partition's key, in a sentence
+PARTITION = "partition="
+CUT_ESCAPE = re.compile("%[0-9A-F]?$")
 ALLOWED_IN_KEYS = (
     f"names other than . and .., with none of / {' '.join(GLOB_CHARACTERS)} and no control characters in them"
 )
@@ -48,11 +54,34 @@ def resolve(configured: str) -> str:
 
 
 def refuse_ways_out(asset: dg.AssetKey) -> None:
-    """Raise InvalidValue for a key whose folder would be no folder of its own below the root, or that Spark would read
-    as a glob."""
+    """Raise InvalidValue for a key whose folder would be no folder of its own below the root, that Spark would read
+    as a glob, or that has a part too long for a folder's name."""
     for part in asset.path:
         if _leads_out(part):
             raise InvalidValue(f"A part of the key {asset.path} of an asset", part, ALLOWED_IN_KEYS)
+        if len(part.encode()) > MAX_NAME_BYTES:
+            raise InvalidValue("A part of the key of an asset", part, f"at most {MAX_NAME_BYTES} bytes in UTF-8")
+
+
+def partition_folder(partition: str) -> str:
+    """The name of the folder, in that of its asset, where a partition's data lives; no other asset's can have it.
+
+    It is the partition's key, percent-encoded. Of a key that is too long for that, it is the beginning and a digest of
+    the whole, with an @ between them, which percent-encoding leaves in no other name.
+    """
+    name = PARTITION + quote(partition, safe="", errors="surrogatepass")
+    if len(name) <= MAX_NAME_BYTES:
+        return name
+    digest = sha256(partition.encode(errors="surrogatepass")).hexdigest()
+    return f"{CUT_ESCAPE.sub('', name[: MAX_NAME_BYTES - 1 - len(digest)])}@{digest}"
+
+
+def named(asset: dg.AssetKey, partition: str | None = None) -> str:
+    """An asset, or one of its partitions, in a sentence."""
+    if partition is None:
+        return asset.to_user_string()
+    shown = partition if len(partition) <= SHOWN_CHARACTERS else f"{partition[:SHOWN_CHARACTERS]}..."
+    return f"partition {shown!r} of {asset.to_user_string()}"
 
 
 def refuse_ways_out_by(name: str) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from emr_pipelines.programs.text import HIDDEN
+
 PUBLISHED = "_published.json"  # a leading underscore: Spark passes over it
 
 
@@ -15,6 +17,12 @@ class Found:
 
     data: bytes
     tag: str = ""
+
+
+def is_visible(name: str) -> bool:
+    """Whether Spark reads a file, or enters a folder, of this name: it passes over those that begin with . or _, but
+    for folders of a column whose own name begins with _, as in `_year=2026`."""
+    return not name.startswith(HIDDEN) or (name.startswith("_") and "=" in name)
 
 
 class Folder(Protocol):
@@ -44,6 +52,10 @@ class Folder(Protocol):
 
     def names(self) -> list[str]:
         """What lies directly in it."""
+        ...
+
+    def has_visible_file(self, name: str) -> bool:
+        """Whether a folder in it, or a folder below that, has a file of which every name on the way `is_visible`."""
         ...
 
     def write(self, name: str, data: bytes, replacing: Found | None) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from emr_pipelines.errors import StorageUnusable
 from emr_pipelines.programs.text import STORAGE_MARK
-from emr_pipelines.storage.folder import PUBLISHED, Found
+from emr_pipelines.storage.folder import PUBLISHED, Found, is_visible
 
 LOCK = ".lock"
 DRAFT = re.compile(r"\.(probe|latest\.json|.*\.begun\.json)-[0-9a-f]{32}")  # see `prepare` and `_put_in_place`
@@ -70,6 +70,16 @@ class LocalFolder:
         except OSError as error:
             raise StorageUnusable(f"{self._path} cannot be listed: {error}.") from error
 
+    def has_visible_file(self, name: str) -> bool:
+        try:
+            for folder, folders, names in os.walk(self._path / name, onerror=_raise_unless_gone):
+                if any(is_visible(found) and (Path(folder) / found).is_file() for found in names):
+                    return True
+                folders[:] = filter(is_visible, folders)
+        except OSError as error:
+            raise StorageUnusable(f"{self.shown(name)} cannot be read: {error}.") from error
+        return False
+
     def write(self, name: str, data: bytes, replacing: Found | None) -> bool:
         try:
             with self._locked():
@@ -111,6 +121,12 @@ class LocalFolder:
         with (self._path / LOCK).open("w") as lock:
             fcntl.flock(lock.fileno(), fcntl.LOCK_EX)  # released when the file is closed, by a kill as well
             yield
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    """A folder that nobody made has no files; nor has what is a file itself."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _put_in_place(path: Path, data: bytes) -> None:

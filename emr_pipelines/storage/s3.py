@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from emr_pipelines.emr.objects import Content, join
 from emr_pipelines.errors import AccessDenied, AwsError, Changed, NotFound, StorageUnusable
 from emr_pipelines.programs.text import STORAGE_MARK
-from emr_pipelines.storage.folder import PUBLISHED, Found
+from emr_pipelines.storage.folder import PUBLISHED, Found, is_visible
 
 if TYPE_CHECKING:  # it comes with boto3, which takes time to import
     from emr_pipelines.emr.objects import Objects
@@ -53,6 +53,12 @@ class S3Folder:
         with self._in_a_sentence("listed"):
             return self._objects.names(self._uri)
 
+    def has_visible_file(self, name: str) -> bool:
+        folder = self.uri(name) + "/"
+        with self._in_a_sentence("listed"):
+            # the first page of the list tells, unless a thousand hidden objects come first
+            return any(_is_visible_file(entry.uri.removeprefix(folder)) for entry in self._objects.entries(folder))
+
     def write(self, name: str, data: bytes, replacing: Found | None) -> bool:
         with self._in_a_sentence("written"):
             try:
@@ -91,3 +97,8 @@ class S3Folder:
             unusable = StorageUnusable(f"The storage {self._root!r} cannot be {done}: {error}{remedy}")
             unusable.retryable = error.retryable
             raise unusable from error
+
+
+def _is_visible_file(key: str) -> bool:
+    """Of a key within a version. A key that ends with a slash, or as `HADOOP_FOLDER` does, stands for a folder."""
+    return not key.endswith(("/", HADOOP_FOLDER)) and all(map(is_visible, key.split("/")))

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
 from emr_pipelines.errors import StorageUnusable, Superseded
@@ -110,12 +109,12 @@ def read_begun(found: Found) -> Begun | None:
     return begun if BEGUN_AT.fullmatch(begun.at) else None  # times are compared as texts, and any other may be later
 
 
-def refuse_superseded(asset: dg.AssetKey, version: Version, latest: Published | None) -> None:
+def refuse_superseded(asset: str, version: Version, latest: Published | None) -> None:
     """Raise Superseded when a run that began later than this version has published while this one was at work."""
     # names are compared between runs that overlapped only, so a clock that is behind cannot block later runs
     if latest is not None and latest.version != version.before and latest.version > version.name:
         raise Superseded(
-            f"{asset.to_user_string()} was not published: run {latest.run_id} began later than this one and "
+            f"{asset} was not published: run {latest.run_id} began later than this one and "
             f"has already published version {latest.version}."
         )
 

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from emr_pipelines.assets.program import _place
 from emr_pipelines.emr.place import BUCKET_NAME, DEPLOYMENT, base_uri, deployment_name
 from emr_pipelines.emr.session import Scope, name_of
 from emr_pipelines.emr.spec import ClusterSpec
@@ -82,7 +81,7 @@ def test_an_asset_s_data_lies_below_the_storage_and_beside_no_other(
     ):
         key = dg.AssetKey(path)
         try:
-            folder = storage._folder(key if partition is None else _place(key, partition))
+            folder = storage._folder(key, partition)
         except InvalidValue as refusal:
             assert "A part of the key" in str(refusal)  # noqa: PT017 (most are refused, and some are not)
             assert set(path) & {"", ".", ".."} or re.search(

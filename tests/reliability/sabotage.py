@@ -11,9 +11,9 @@ from typing import Any
 
 from emr_pipelines.automation import orphans
 from emr_pipelines.emr.cluster import Clusters
+from emr_pipelines.storage import storage
 from emr_pipelines.storage.folder import PUBLISHED
 from emr_pipelines.storage.s3 import S3Folder
-from emr_pipelines.storage.storage import Storage
 from tests.reliability.plans import Plan
 
 SABOTAGE = "KILLS_SABOTAGE"  # in the environment of all processes: which of them
@@ -41,7 +41,7 @@ def ended_by_the_run_alone() -> None:
 
 def nothing_is_taken_up() -> None:
     """A retry begins anew what a killed attempt has done."""
-    _replace(Storage, "_resumed", lambda *_: None)
+    _replace(storage, "resume", lambda *_: None)
 
 
 # the plan of a kill by which each is found

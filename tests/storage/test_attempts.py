@@ -254,7 +254,7 @@ def test_a_version_that_has_been_published_and_deleted_does_not_come_back(
     place.storage.publish(KEY, resumed, "data")
     place.publish(7)
     # by a clock that is behind, and in the moment before the others could be seen: its name does not stop the zombie
-    monkeypatch.setattr("emr_pipelines.storage.storage.later_than_all", lambda now, _: now)
+    monkeypatch.setattr("emr_pipelines.storage.attempts.later_than_all", lambda now, _: now)
     behind = place.publish(1)
     assert place.storage.prune(KEY, now=noon(0)) == [zombie.name]
     with pytest.raises(Superseded, match="taken version"):

@@ -14,6 +14,7 @@ import pytest
 
 from emr_pipelines.errors import NotMaterialized, Superseded
 from emr_pipelines.storage import Storage
+from emr_pipelines.storage.attempts import latest
 from emr_pipelines.storage.folder import Found
 from emr_pipelines.storage.versions import ABANDONED_AFTER
 from tests.storage.conftest import KEY, Place, first_time, noon
@@ -123,6 +124,9 @@ class Memory:
         with self._moment():
             self.files.pop(name, None)
 
+    def has_visible_file(self, name: str) -> bool:
+        return self.filled(name)
+
     def sweep(self, _: Any) -> None:
         pass
 
@@ -143,7 +147,7 @@ class Memory:
         self._turns.take()
         yield
         if "latest.json" in self.files:
-            version = Storage.model_construct()._latest(_Still(self.files)).version  # type: ignore[union-attr, arg-type]
+            version = latest(_Still(self.files)).version  # type: ignore[union-attr, arg-type]
             assert f"{version}/part-0.txt" in self.files, f"the pointer is at {version}, which was deleted"
             assert f"{version}/_published.json" in self.files, f"the pointer is at {version}, which is not marked"
 

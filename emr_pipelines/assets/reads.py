@@ -1,0 +1,114 @@
+"""What the asset of a program reads: the data of other assets, as URIs that the program can open where it runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from emr_pipelines.errors import InvalidValue, NotMaterialized
+from emr_pipelines.programs import text
+from emr_pipelines.programs.progress import many as plural
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.storage import Storage
+
+Upstream = dg.AssetKey | str | Sequence[str] | dg.AssetSpec | dg.AssetsDefinition | dg.AssetDep
+
+URI = "dagster/uri"  # in an asset's metadata: where its data is, when this package does not keep it
+NAMED_PARTITIONS = 5  # in a sentence
+
+
+@dataclass(frozen=True)
+class Source:
+    """An asset that is read. `uri` is where its data is, or empty when the storage knows."""
+
+    dep: dg.AssetDep
+    uri: str = ""
+
+    @property
+    def key(self) -> dg.AssetKey:
+        return self.dep.asset_key
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is read of a source: a URI, or one for each partition that is published. `absent` are the keys of the
+    partitions that Dagster maps to the run and that are not published."""
+
+    uris: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+
+
+def source_of(asset: Upstream) -> Source:
+    """Raises InvalidValue."""
+    if isinstance(asset, dg.AssetDep):
+        return Source(asset)
+    if isinstance(asset, dg.AssetsDefinition):
+        asset = asset.get_asset_spec()
+    if callable(asset):
+        name = getattr(asset, "__name__", repr(asset))
+        raise InvalidValue("An asset that is read", f"the function {name}", f"its asset, program_asset({name}, ...)")
+    if isinstance(asset, dg.AssetSpec):
+        uri = asset.metadata.get(URI, "")
+        return Source(dg.AssetDep(asset.key), str(getattr(uri, "value", uri)))
+    return Source(dg.AssetDep(dg.AssetKey.from_coercible(asset)))
+
+
+def find(
+    context: dg.AssetExecutionContext, spark: SparkRunner, storage: Storage | None, source: Source, many: bool
+) -> Data:
+    """Where a source's data is, for this run.
+
+    many: whether any number of partitions will do. Those that are not published are left out then, and logged.
+
+    Raises NotMaterialized when nothing is published, InvalidValue when one partition is wanted and there are others,
+    and StorageUnusable when the storage cannot be read.
+    """
+    if source.uri or storage is None:
+        (uri,) = spark.bring(context, [source.uri.removeprefix("file://")], _files)
+        return Data((uri,))
+    try:
+        (name,) = (name for name, key in context.assets_def.keys_by_input_name.items() if key == source.key)
+        if not context.get_step_execution_context().has_asset_partitions_for_input(name):
+            return Data((storage.require(source.key).uri,))
+        partitions = context.op_execution_context.asset_partition_keys_for_input(name)
+        if many:
+            return _published(context, storage, source.key, partitions)
+        if len(partitions) != 1:
+            allowed = "one; a parameter of type tuple[str, ...] takes any number"
+            raise InvalidValue(f"The number of partitions of {source.key.to_user_string()}", len(partitions), allowed)
+        return Data((storage.require(source.key, partitions[0]).uri,))
+    except NotMaterialized as error:
+        raise NotMaterialized(
+            f"{error} If it is not a program's, name it by an AssetSpec with {URI!r} in its metadata."
+        ) from error
+
+
+def _published(
+    context: dg.AssetExecutionContext, storage: Storage, asset: dg.AssetKey, partitions: Sequence[str]
+) -> Data:
+    found = {partition: _uri_of(storage, asset, partition) for partition in partitions}
+    uris = tuple(uri for uri in found.values() if uri is not None)
+    absent = tuple(partition for partition, uri in found.items() if uri is None)
+    shown = ", ".join(absent[:NAMED_PARTITIONS])
+    if len(absent) > NAMED_PARTITIONS:
+        shown += f" and {len(absent) - NAMED_PARTITIONS:,} more"
+    asked = f"of the {plural(len(partitions), 'partition')} of {asset.to_user_string()} that this run reads"
+    if not uris:
+        raise NotMaterialized(f"None {asked} is published; materialize one first{f': {shown}' if shown else ''}.")
+    if absent:
+        context.log.warning(f"Not published, and left out: {len(absent):,} {asked}: {shown}.")
+    return Data(uris, absent)
+
+
+def _uri_of(storage: Storage, asset: dg.AssetKey, partition: str) -> str | None:
+    """None for a partition that was never published. Raises NotMaterialized for one of which the data has gone."""
+    try:
+        return storage.require(asset, partition).uri
+    except NotMaterialized:
+        if storage.latest(asset, partition) is not None:
+            raise
+        return None
+
+
+def _files(sources: Sequence[str]) -> list[str]:
+    return [file.path for file in text.find_text_files(sources)]
