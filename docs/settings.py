@@ -23,7 +23,7 @@ from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.java import NEWEST, OLDEST
-from emr_pipelines.runners.target import TARGETS, configured_runner
+from emr_pipelines.runners.target import RUNNERS, configured_runner
 from emr_pipelines.storage.address import DEFAULT_STORAGE
 
 OWN = re.compile(r"EMR_PIPELINES_[A-Z_]+")
@@ -37,13 +37,13 @@ class Variable(NamedTuple):
 
 
 with patch.dict(os.environ, clear=True):
-    TARGET = next(name for name, runner in TARGETS.items() if type(configured_runner()) is runner)
+    TARGET = next(name for name, runner in RUNNERS.items() if type(configured_runner()) is runner)
     ORPHANS = Settings.read()
 ROLES = {name: str(ClusterSpec.model_fields[name].default) for name in ("service_role", "instance_profile")}
 
 # what the code reads, and only that: tests/docs holds the names against the code
 VARIABLES = {
-    "EMR_PIPELINES_TARGET": Variable(TARGET, f"Where programs run: {' or '.join(map(code, TARGETS))}."),
+    "EMR_PIPELINES_TARGET": Variable(TARGET, f"Where programs run: {' or '.join(map(code, RUNNERS))}."),
     "EMR_PIPELINES_SOURCE": Variable(
         "", "The text that `input_text` takes in and `new_text_sensor` watches; without it, the sample text."
     ),
@@ -129,7 +129,7 @@ def configs() -> dict[str, type[BaseModel]]:
             found[function.name] = config
     for name, resource in (defs.resources or {}).items():
         if isinstance(resource, SparkRunner):
-            found |= {f"{name} with target {target}": runner for target, runner in TARGETS.items()}
+            found |= {f"{name} with target {target}": runner for target, runner in RUNNERS.items()}
         else:
             found[name] = type(resource)
     return found

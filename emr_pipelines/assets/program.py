@@ -109,6 +109,8 @@ def program_asset(
         with mistakes_as_failures():
             runner: SparkRunner = resource_of(context, "spark", spark, SparkRunner)
             kept: Storage | None = resource_of(context, "storage", storage, Storage) if stored else None
+            if kept:
+                runner.check_storage(kept.root)
             # str: the key of several dimensions is of a class of its own
             own_partition = str.__str__(context.partition_key) if _partitioned(context) else None
 

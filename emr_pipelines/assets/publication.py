@@ -103,6 +103,7 @@ def new_version(
 
     _refuse_other(context, "spark", spark, SparkRunner)
     _refuse_other(context, "storage", storage, Storage)
+    spark.check_storage(storage.root)
     asset, work = context.asset_key, lineage(context)
     with storage.new_version(asset, context.run.run_id, work, done=done, partition=partition) as version:
         yield version

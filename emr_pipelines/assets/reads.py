@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
@@ -64,7 +65,7 @@ def find(
     and StorageUnusable when the storage cannot be read.
     """
     if source.uri or storage is None:
-        (uri,) = spark.bring(context, [source.uri.removeprefix("file://")], _files)
+        (uri,) = spark.bring(context, [_path_of(source.uri)], _files)
         return Data((uri,))
     try:
         (name,) = (name for name, key in context.assets_def.keys_by_input_name.items() if key == source.key)
@@ -98,6 +99,13 @@ def _published(
     if absent:
         context.log.warning(f"Not published, and left out: {len(absent):,} {asked}: {shown}.")
     return Data(uris, absent)
+
+
+def _path_of(uri: str) -> str:
+    """A file: URI, in any of its forms, or a path in a home folder as an absolute path; all else as it is."""
+    if uri.startswith("file:/"):
+        return "/" + uri.removeprefix("file:").lstrip("/")
+    return str(Path(uri).expanduser()) if uri.startswith("~") else uri
 
 
 def _uri_of(storage: Storage, asset: dg.AssetKey, partition: str) -> str | None:

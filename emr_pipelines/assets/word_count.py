@@ -101,6 +101,9 @@ def input_text(
     def params_at(output: str) -> IngestParams:
         return IngestParams(readable(), output)
 
+    with mistakes_as_failures():
+        text.refuse_other_sources(sources)  # now, and not when a cluster has been launched
+
     with mistakes_as_failures(), new_version(context, spark, storage, ingest_text, params_at) as version:
         result = spark.run(context, ingest_text, params_at(version.uri))
         metadata = {

@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emr_pipelines.emr import preflight
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.emr.objects import join, split_uri
-from emr_pipelines.emr.place import base_uri
+from emr_pipelines.emr.place import base_uri, target
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ACTIVE, Word
@@ -78,6 +79,10 @@ class Patient:
     environ: Mapping[str, str]
     storage: Callable[[], str]
 
+    @property
+    def settings(self) -> preflight.Settings:
+        return preflight.Settings(self.aws, self.environ)
+
     def setting(self, name: str) -> str:
         return self.environ.get(name, "").strip()
 
@@ -92,7 +97,7 @@ def examine(patient: Patient, within_seconds: float = LONGEST_SECONDS, report: R
 
     def make(name: str, check: Check) -> None:
         try:
-            found[name] = replace(check(patient), check=name)
+            found[name] = replace(_of_setting(name, patient) or check(patient), check=name)
         except EmrPipelinesError as error:
             found[name] = _of_error(name, error)
         except Exception as error:  # noqa: BLE001 (what a check did not reckon with is a finding too)
@@ -138,13 +143,14 @@ def credentials(patient: Patient) -> Finding:
     return _ok(f"account {identity['Account']}, {identity['Arn']}")
 
 
+def where(patient: Patient) -> Finding:
+    if target(patient.environ) == "emr":
+        return _ok("emr")
+    return _ok("local: programs run on this machine; set EMR_PIPELINES_TARGET=emr to run them on EMR")
+
+
 def region(patient: Patient) -> Finding:
-    try:
-        return _ok(patient.aws.region)
-    except RequestRefused as error:
-        if error.code != NO_REGION:
-            raise
-        return _missing("nothing says which", "Set AWS_REGION, to us-east-1 say, or a region in the AWS profile.")
+    return _ok(patient.aws.region)
 
 
 def emr(patient: Patient) -> Finding:
@@ -177,9 +183,6 @@ def release(patient: Patient) -> Finding:
 
 def bucket(patient: Patient) -> Finding:
     """Whether it is there, can be written below the deployment's folder, and is where EMR is."""
-    configured = patient.setting("EMR_PIPELINES_BUCKET")
-    if not configured:
-        return _missing("EMR_PIPELINES_BUCKET is not set", "Set it to my-bucket, or s3://my-bucket/prefix.")
     return _on_s3(patient, base_uri(environ=patient.environ))
 
 
@@ -199,17 +202,11 @@ def instance_profile(patient: Patient) -> Finding:
 
 
 def storage(patient: Patient) -> Finding:
-    try:
-        address = patient.storage()
-    except EmrPipelinesError as error:
-        return _wrong(str(error))
+    address = patient.storage()
     if address.startswith("s3://"):
         return _on_s3(patient, address)
-    if patient.setting("EMR_PIPELINES_TARGET") == "emr":
-        return _wrong(
-            f"{address} is a folder of this machine, which a cluster cannot write",
-            "Set EMR_PIPELINES_STORAGE to s3://bucket/prefix, or leave it unset.",
-        )
+    if target(patient.environ) == "emr":
+        preflight.check_storage(address)
     there = next(folder for folder in (Path(address), *Path(address).parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return _wrong(f"{address} cannot be written", "Set EMR_PIPELINES_STORAGE to a folder that can.")
@@ -219,6 +216,7 @@ def storage(patient: Patient) -> Finding:
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("Python", python),
     ("uv", uv),
+    ("target", where),
     ("credentials", credentials),
     ("region", region),
     ("EMR", emr),
@@ -244,6 +242,19 @@ def _wrong(found: str, to_do: str = "") -> Finding:
 
 def _unchecked(found: str) -> Finding:
     return Finding("", Verdict.UNCHECKED, found)
+
+
+def _of_setting(name: str, patient: Patient) -> Finding | None:
+    """What is wrong with the setting of that name, as a run would say it."""
+    try:
+        preflight.CHECKS.get(name, lambda _: None)(patient.settings)
+    except InvalidValue as error:
+        return Finding("", Verdict.WRONG if error.value else Verdict.MISSING, str(error))
+    except RequestRefused as error:
+        if error.code == NO_REGION:
+            return _missing(str(error))
+        raise
+    return None
 
 
 def _of_error(name: str, error: EmrPipelinesError) -> Finding:

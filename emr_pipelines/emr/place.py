@@ -1,4 +1,5 @@
-"""Where a deployment has its place on S3, and what it is called: EMR_PIPELINES_BUCKET and EMR_PIPELINES_DEPLOYMENT."""
+"""Where programs run, where a deployment has its place on S3, and what it is called: EMR_PIPELINES_TARGET,
+EMR_PIPELINES_BUCKET and EMR_PIPELINES_DEPLOYMENT."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 
 from emr_pipelines.errors import InvalidValue
 
+TARGETS = ("local", "emr")  # the first where nothing is set
 DEFAULT_DEPLOYMENT = "default"
 LONGEST_DEPLOYMENT = 64
 BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
@@ -18,6 +20,14 @@ DEPLOYMENT = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._-]{{1,{LONGEST_DEPLOYMENT}}
 FOLDERS = ("clusters", "code", "data", "deps", "files", "inputs", "jars", "logs", "steps")
 RESERVED = re.compile(rf"{'|'.join(FOLDERS)}|doctor-.*")
 NOT_RESERVED = f"none of a deployment's own folders: {', '.join(FOLDERS)}, doctor-..."
+
+
+def target(environ: Mapping[str, str] = os.environ) -> str:
+    """Where programs run: one of TARGETS. Raises InvalidValue."""
+    told = environ.get("EMR_PIPELINES_TARGET", "").strip() or TARGETS[0]
+    if told not in TARGETS:
+        raise InvalidValue("EMR_PIPELINES_TARGET", told, " or ".join(TARGETS))
+    return told
 
 
 def deployment_name(configured: str = "", environ: Mapping[str, str] = os.environ) -> str:

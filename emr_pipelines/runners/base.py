@@ -34,6 +34,10 @@ class SparkRunner(dg.ConfigurableResource[None], ABC):
         package's errors, where the program runs in this process, pass through.
         """
 
+    def check_storage(self, address: str) -> None:
+        """Raise StorageUnusable, before any work is done, when programs cannot reach assets that live there: at a path
+        of this machine, or an s3:// URI. Spark in this process reaches what this process reaches."""
+
     def has_result(
         self,
         context: dg.AssetExecutionContext,  # noqa: ARG002 (for runners elsewhere)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from emr_pipelines.runners.companions import Companions
 from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.failures import failures
 from emr_pipelines.runners.lineage import first_attempt, first_attempt_of, lineage
+from emr_pipelines.runners.locations import check_locations
 
 if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location that only looks at the graph needs none
     from pyspark.sql import SparkSession
@@ -73,6 +75,7 @@ class EmrSparkRunner(EmrSettings):
         params: ParamsT,
     ) -> ResultT:
         with failures(context, self.retries, self.retry_delay_seconds):
+            check_locations(f"{program.__name__}: params", wire.encode(params), context.log.warning)
             shipment = self._pack(context, program, params)
             self._forget_what_was_taken(context, shipment)
             result = self._result_of(shipment)
@@ -89,6 +92,11 @@ class EmrSparkRunner(EmrSettings):
             answer = wire.decode(wire.annotation_of(program, "return"), result["result"], "result")
             self._place().objects.write(shipment.taken, _attempt(context))
             return cast("ResultT", answer)
+
+    def check_storage(self, address: str) -> None:
+        from emr_pipelines.emr.preflight import check_storage
+
+        check_storage(address)
 
     def has_result(
         self,
@@ -107,6 +115,7 @@ class EmrSparkRunner(EmrSettings):
 
         with failures(context, self.retries, self.retry_delay_seconds):
             refuse_known(f"The step {step.name!r}", step.request())  # before there is a cluster
+            check_locations(f"{step.name}: args", list(step.args))
             digest = digest_of([*_asked_by(context), step.request()])
             prefix = f"{label_of(context)} {step.name} {digest}."
             named = replace(
@@ -357,9 +366,12 @@ class EmrSparkRunner(EmrSettings):
     def _place(self) -> Place:
         if self._built is None:
             from emr_pipelines.emr.client import Aws
+            from emr_pipelines.emr.preflight import Settings, refuse_mistakes
             from emr_pipelines.emr.shipment import Place
 
-            self._built = Place.at(Aws(), base_uri(self.bucket))
+            aws = Aws()
+            refuse_mistakes(Settings(aws, os.environ, self.bucket))
+            self._built = Place.at(aws, base_uri(self.bucket))
         return self._built
 
 

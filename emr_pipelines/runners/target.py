@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
-from emr_pipelines.errors import InvalidValue
+from emr_pipelines.emr.place import target
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 
-TARGETS: dict[str, type[SparkRunner]] = {"local": LocalSparkRunner, "emr": EmrSparkRunner}
+RUNNERS: dict[str, type[SparkRunner]] = {"local": LocalSparkRunner, "emr": EmrSparkRunner}
 
 
 def configured_runner() -> SparkRunner:
     """Spark in this process, or on EMR. Raises InvalidValue for a target there is not."""
-    target = os.environ.get("EMR_PIPELINES_TARGET", "").strip() or "local"
-    if target not in TARGETS:
-        raise InvalidValue("EMR_PIPELINES_TARGET", target, " or ".join(TARGETS))
-    return TARGETS[target]()
+    return RUNNERS[target()]()

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from emr_pipelines.emr.place import BUCKET_NAME, base_uri
+from emr_pipelines.emr.place import BUCKET_NAME, base_uri, target
 from emr_pipelines.errors import InvalidValue, StorageUnusable
 
 DEFAULT_STORAGE = "data"
@@ -95,7 +95,7 @@ def _leads_out(part: str) -> bool:
 
 
 def _default() -> str:
-    if os.environ.get("EMR_PIPELINES_TARGET", "").strip() != "emr":
+    if target() != "emr":
         return DEFAULT_STORAGE
     try:
         return f"{base_uri()}/{DEFAULT_STORAGE}"

@@ -74,6 +74,12 @@ class Storage(dg.ConfigurableResource[None]):
         except ValidationError as error:
             raise InvalidValue.first_of(error.errors()) from error
 
+    @property
+    def root(self) -> str:
+        """The folder that holds one folder per asset: an absolute path, or s3://bucket/prefix. Raises StorageUnusable
+        for an address that is not allowed."""
+        return resolve(self.uri)
+
     def latest(self, asset: dg.AssetKey, partition: str | None = None) -> Published | None:
         """The published version of an asset, or of one of its partitions; None when there is none. Raises
         StorageUnusable for a pointer that cannot be read or does not say what a pointer says."""
@@ -89,7 +95,7 @@ class Storage(dg.ConfigurableResource[None]):
                 return published
             published, before = latest(folder), published  # another was published, and this one pruned
         raise NotMaterialized(
-            f"{named(asset, partition)} has no published version in {resolve(self.uri)}; materialize it first."
+            f"{named(asset, partition)} has no published version in {self.root}; materialize it first."
         )
 
     @contextmanager
@@ -227,7 +233,7 @@ class Storage(dg.ConfigurableResource[None]):
         return old
 
     def _folder(self, asset: dg.AssetKey, partition: str | None) -> Folder:
-        root = resolve(self.uri)
+        root = self.root
         refuse_ways_out(asset)
         parts = [*asset.path, *([] if partition is None else [partition_folder(partition)])]
         if not root.startswith("s3://"):

@@ -123,7 +123,7 @@ def test_a_bucket_that_is_not_there(rehearsal: Rehearsal) -> None:  # noqa: ARG0
 def test_nothing_is_set(rehearsal: Rehearsal, tmp_path: Path) -> None:  # noqa: ARG001
     found = look(Aws(within_seconds=PATIENCE_SECONDS), {}, lambda: str(tmp_path / "new" / "data"))
     assert bad(found) == ["bucket"]
-    assert found["bucket"].to_do == "Set it to my-bucket, or s3://my-bucket/prefix."
+    assert found["bucket"].found.startswith("EMR_PIPELINES_BUCKET is ''; allowed: a bucket: my-bucket, or s3://my-buck")
     assert found["storage"].found.endswith("on this machine; with EMR_PIPELINES_TARGET=emr it has to be on S3")
 
 
@@ -208,7 +208,7 @@ def test_without_a_region_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     found = look(Aws(within_seconds=PATIENCE_SECONDS))
     assert found["region"].verdict is Verdict.MISSING
-    assert found["region"].to_do.startswith("Set AWS_REGION, to us-east-1 say")
+    assert "set AWS_REGION, to us-east-1 say" in found["region"].found
     assert found["EMR"].found == "it cannot be checked without a region"
 
 
@@ -246,7 +246,7 @@ def test_what_no_check_reckons_with_is_a_finding() -> None:
 def test_a_storage_on_this_machine_cannot_be_written_by_a_cluster(tmp_path: Path) -> None:
     found = look(Answers(), storage=lambda: str(tmp_path))["storage"]
     assert found.verdict is Verdict.WRONG
-    assert "is a folder of this machine, which a cluster cannot write" in found.found
+    assert "is a folder of this machine, which a cluster cannot reach" in found.found
 
 
 def test_a_storage_that_is_a_file(tmp_path: Path) -> None:

@@ -251,6 +251,7 @@ def test_of_two_runs_the_data_of_the_one_that_began_later_stays(
     assert place.versions() == sorted([before.name, later.name, *([] if later_is_first else [earlier.name])])
     assert place.begun() == []
     with storage.new_version(KEY, "next", now=earlier_now) as following:  # and neither clock blocks who comes then
+        place.fill(following)
         storage.publish(KEY, following, "data")
     assert storage.require(KEY).run_id == "next"
 

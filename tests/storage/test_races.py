@@ -199,7 +199,7 @@ def test_the_pointer_is_never_at_a_version_that_was_deleted(monkeypatch: pytest.
     for seed in range(block * 50, block * 50 + 50):
         turns = Turns(seed)
         folder = Memory(turns)
-        monkeypatch.setattr(Storage, "_folder", lambda _self, _asset, folder=folder: folder)
+        monkeypatch.setattr(Storage, "_folder", lambda _self, _asset, _partition, folder=folder: folder)
         storage = Storage(uri="memory", keep_versions=1)
 
         work = partial(_materialize, storage, folder)

@@ -59,6 +59,7 @@ def test_slow_answers_are_waited_for(emulator: Emulator, monkeypatch: pytest.Mon
     emulator.faults.add([{"fault": "s3_error", "code": "SlowDown", "times": 5}])
     storage = Storage(uri="s3://mine/data")
     with storage.new_version(KEY, "run") as version:
+        storage.write(KEY, version, "part-0.txt", b"x")
         storage.publish(KEY, version, "data")
     assert storage.require(KEY).version == version.name
     assert emulator.faults.waiting() == []

@@ -10,7 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.errors import NotMaterialized, StorageUnusable, Superseded
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.errors import NothingWritten, NotMaterialized, StorageUnusable, Superseded
 from emr_pipelines.programs import text
 from emr_pipelines.storage import ABANDONED_AFTER, STORAGE_MARK, Storage
 from tests.storage.conftest import KEY, NOON, Place, first_time, noon
@@ -253,7 +254,129 @@ def test_a_storage_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Pat
 
 def test_paths_with_spaces_and_uris_are_folders(tmp_path: Path) -> None:
     with Storage(uri=f"{tmp_path}/my data").new_version(KEY, "run") as version:
-        (tmp_path / "my data" / "words" / version.name).mkdir()
+        folder = tmp_path / "my data" / "words" / version.name
+        folder.mkdir()
+        (folder / "part-0.txt").write_text("x")
         Storage(uri=f"{tmp_path}/my data").publish(KEY, version, "data")
     assert version.uri == f"file://{tmp_path}/my data/words/{version.name}"
     assert Storage(uri=f"file://{tmp_path}/my data").require(KEY).version == version.name
+
+
+@pytest.mark.parametrize(
+    ("paths", "seen"),
+    [
+        ([], False),
+        (["_SUCCESS"], False),
+        (["_temporary/0/part-0.parquet", "_temporary/0/task/part-1.parquet"], False),
+        ([".part-0.parquet.crc"], False),
+        (["_delta_log/0.json"], False),
+        (["day=1_$folder$"], False),  # by EMR's file system: a folder, which is empty
+        (["day=1/_SUCCESS", "day=1/.part-0.crc"], False),
+        (["part-0.parquet"], True),
+        (["_SUCCESS", "_temporary/0/part-0.parquet", "part-0.parquet"], True),
+        (["day=1/hour=2/part-0.parquet"], True),
+        (["_year=2026/part-0.parquet"], True),  # a column of that name, as Spark has it
+    ],
+)
+def test_what_has_no_file_for_readers_is_not_published(place: Place, paths: list[str], seen: bool) -> None:
+    before = place.publish(1)
+    with place.storage.new_version(KEY, "run", now=noon(2)) as version:
+        for path in paths:
+            place.look.put(f"words/{version.name}/{path}", "x")
+        if not seen:
+            says = rf"words was not published: there is no file in .*{version.name} \(names that begin with _ or \. do"
+            with pytest.raises(NothingWritten, match=says):
+                place.storage.publish(KEY, version, "data")
+            assert place.storage.require(KEY).version == before.name
+        else:
+            place.storage.publish(KEY, version, "data")
+            assert place.storage.require(KEY).version == version.name
+
+
+def test_a_file_without_bytes_is_a_file(place: Place) -> None:
+    """Spark writes one for a table of text that has no rows."""
+    with place.storage.new_version(KEY, "run") as version:
+        place.look.put(f"words/{version.name}/part-0.txt", "")
+        place.storage.publish(KEY, version, "data")
+    assert place.storage.require(KEY).version == version.name
+
+
+def test_files_that_went_before_the_publication_are_missed(place: Place) -> None:
+    with pytest.raises(NothingWritten), place.storage.new_version(KEY, "run") as version:  # noqa: PT012
+        place.fill(version)
+        place.look.remove(f"words/{version.name}/part-0.txt")
+        place.storage.publish(KEY, version, "data")
+    assert place.storage.latest(KEY) is None
+    assert place.versions() == place.begun() == []
+
+
+def test_work_that_may_find_nothing_is_published_without_files(place: Place) -> None:
+    with place.storage.new_version(KEY, "run") as version:
+        place.storage.publish(KEY, version, "data", may_be_empty=True)
+    assert place.storage.require(KEY).version == version.name
+    assert place.storage.read(KEY, version.name, "_published.json")
+
+
+def test_a_file_in_the_place_of_the_folder_is_not_published(place: Place) -> None:
+    with pytest.raises(NothingWritten), place.storage.new_version(KEY, "run") as version:  # noqa: PT012
+        place.look.put(f"words/{version.name}", "x")
+        place.storage.publish(KEY, version, "data")
+    assert place.storage.latest(KEY) is None
+
+
+def test_folders_on_s3_that_are_objects_are_no_files(on_s3: Place) -> None:
+    with pytest.raises(NothingWritten), on_s3.storage.new_version(KEY, "run") as version:  # noqa: PT012
+        on_s3.look.put(f"words/{version.name}/day=1/", "")  # as S3A and the console make them
+        on_s3.storage.publish(KEY, version, "data")
+
+
+def test_one_list_call_tells_whether_there_is_a_file(on_s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = Aws._attempt
+
+    def attempt(aws: Aws, service: str, operation: str, *others: Any) -> Any:
+        asked.append(operation)
+        return real(aws, service, operation, *others)
+
+    with on_s3.storage.new_version(KEY, "run") as version:
+        for number in range(1003):
+            on_s3.look.put(f"words/{version.name}/part-{number}.txt", "")
+        monkeypatch.setattr(Aws, "_attempt", attempt)
+        on_s3.storage.publish(KEY, version, "data")
+    assert asked.count("list_objects_v2") == 1
+
+
+def test_a_thousand_hidden_objects_hide_no_file(on_s3: Place) -> None:
+    with on_s3.storage.new_version(KEY, "run") as version:
+        for number in range(1003):
+            on_s3.look.put(f"words/{version.name}/_temporary/{number}", "")
+        on_s3.fill(version)
+        on_s3.storage.publish(KEY, version, "data")
+    assert on_s3.storage.require(KEY).version == version.name
+
+
+def test_a_version_that_was_taken_over_is_not_said_to_be_empty(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Superseded, match="another attempt at the same work has taken version"):  # noqa: SIM117, PT012
+        with place.storage.new_version(KEY, "run") as version:
+
+            def lose() -> None:
+                place.look.remove(f"words/{version.name}.begun.json")
+
+            first_time(monkeypatch, place, "has_visible_file", version.name, lose)
+            place.storage.publish(KEY, version, "data")
+
+
+@pytest.mark.parametrize("partition", ["2026-01-01", "a/b:c", "x" * 300, "日" * 40])
+def test_each_partition_has_versions_of_its_own(place: Place, partition: str) -> None:
+    place.publish(1)
+    with place.storage.new_version(KEY, "run", partition=partition) as version:
+        place.storage.write(KEY, version, "part-0.txt", b"of it", partition)
+        place.storage.publish(KEY, version, "data", partition)
+    published = place.storage.require(KEY, partition)
+    assert published.version == version.name
+    assert place.storage.read(KEY, version.name, "part-0.txt", partition) == b"of it"
+    assert published == place.storage.latest(KEY, partition)
+    assert place.storage.require(KEY).data_version == "data1"
+    assert place.storage.prune(KEY, now=noon(0), partition=partition) == []
+    with pytest.raises(NotMaterialized, match=r"^partition 'other' of words has no published version in .*; mat"):
+        place.storage.require(KEY, "other")
