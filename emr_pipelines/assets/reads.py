@@ -1,8 +1,8 @@
 """What the asset of a program reads: the data of other assets, as URIs that the program can open where it runs."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
 
@@ -105,7 +105,7 @@ def _path_of(uri: str) -> str:
     """A file: URI, in any of its forms, or a path in a home folder as an absolute path; all else as it is."""
     if uri.startswith("file:/"):
         return "/" + uri.removeprefix("file:").lstrip("/")
-    return str(Path(uri).expanduser()) if uri.startswith("~") else uri
+    return os.path.expanduser(uri)  # noqa: PTH111 (Path raises for a user that is not there)
 
 
 def _uri_of(storage: Storage, asset: dg.AssetKey, partition: str) -> str | None:

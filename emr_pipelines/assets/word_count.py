@@ -96,13 +96,14 @@ def input_text(
     context: dg.AssetExecutionContext, config: InputTextConfig, spark: SparkRunner, storage: Storage
 ) -> AssetEvents:
     sources = tuple(config.sources or configured_sources())
-    readable = cache(lambda: tuple(spark.bring(context, sources, _paths_of)))
+
+    @cache
+    def readable() -> tuple[str, ...]:
+        text.refuse_other_sources(sources)  # before a cluster is launched to say so
+        return tuple(spark.bring(context, sources, _paths_of))
 
     def params_at(output: str) -> IngestParams:
         return IngestParams(readable(), output)
-
-    with mistakes_as_failures():
-        text.refuse_other_sources(sources)  # now, and not when a cluster has been launched
 
     with mistakes_as_failures(), new_version(context, spark, storage, ingest_text, params_at) as version:
         result = spark.run(context, ingest_text, params_at(version.uri))

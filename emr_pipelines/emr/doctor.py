@@ -246,8 +246,10 @@ def _unchecked(found: str) -> Finding:
 
 def _of_setting(name: str, patient: Patient) -> Finding | None:
     """What is wrong with the setting of that name, as a run would say it."""
+    if name not in preflight.CHECKS:
+        return None
     try:
-        preflight.CHECKS.get(name, lambda _: None)(patient.settings)
+        preflight.CHECKS[name](patient.settings)
     except InvalidValue as error:
         return Finding("", Verdict.WRONG if error.value else Verdict.MISSING, str(error))
     except RequestRefused as error:

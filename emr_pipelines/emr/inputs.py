@@ -57,7 +57,7 @@ def _folder_of(source: str) -> Path:
 
 
 def _absolute(path: str | Path) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 (Path.resolve would follow links, which have names of their own)
+    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 (Path.resolve would follow links, which have names of their own)
 
 
 def _bytes_of(paths: Sequence[Path]) -> int:
