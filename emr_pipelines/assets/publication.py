@@ -162,6 +162,6 @@ def publish(
             **metadata,
             **({"unchanged": same_as is not None} if data_version else {}),
             "version": published.version,
-            "path": path_of(published.uri),  # OF_PUBLICATION are these three
+            "path": dg.MetadataValue.path(published.path),  # OF_PUBLICATION are these three
         },
     )

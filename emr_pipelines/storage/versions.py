@@ -52,6 +52,11 @@ class Published:
     published_at: str
     lineage: str = ""
 
+    @property
+    def path(self) -> str:
+        """The URI as pyarrow, pandas and a shell read it: a path on this machine, or s3://."""
+        return self.uri.removeprefix("file://")
+
 
 @dataclass(frozen=True)
 class Begun:

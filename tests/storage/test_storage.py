@@ -270,7 +270,6 @@ def test_paths_with_spaces_and_uris_are_folders(tmp_path: Path) -> None:
         (["_temporary/0/part-0.parquet", "_temporary/0/task/part-1.parquet"], False),
         ([".part-0.parquet.crc"], False),
         (["_delta_log/0.json"], False),
-        (["day=1_$folder$"], False),  # by EMR's file system: a folder, which is empty
         (["day=1/_SUCCESS", "day=1/.part-0.crc"], False),
         (["part-0.parquet"], True),
         (["_SUCCESS", "_temporary/0/part-0.parquet", "part-0.parquet"], True),
@@ -327,6 +326,7 @@ def test_a_file_in_the_place_of_the_folder_is_not_published(place: Place) -> Non
 def test_folders_on_s3_that_are_objects_are_no_files(on_s3: Place) -> None:
     with pytest.raises(NothingWritten), on_s3.storage.new_version(KEY, "run") as version:  # noqa: PT012
         on_s3.look.put(f"words/{version.name}/day=1/", "")  # as S3A and the console make them
+        on_s3.look.put(f"words/{version.name}/day=2_$folder$", "")  # as EMR's own file system does
         on_s3.storage.publish(KEY, version, "data")
 
 
