@@ -238,6 +238,61 @@ def test_the_program_of_the_readme_runs_here_and_there(on_emr: OnEmr, target: st
     assert event.asset_materialization.metadata["total"].value == 285  # 0 + 1 + 4 + ... + 81
 
 
+@pytest.mark.extended
+@pytest.mark.parametrize("target", ["emr", "local"])
+def test_programs_fit_in_a_project_that_is_there(on_emr: OnEmr, target: str) -> None:
+    """One with a resource `spark` of its own, other assets, a job, and Dagster's executor of a process a step."""
+    squares, theirs = project_files(), project_files("warehouse")
+    if not theirs:
+        pytest.skip("the built package is tested without the README")
+    for path, text in {
+        "my_project/__init__.py": "",
+        "my_project/squares.py": squares["my_project/squares.py"],
+        "warehouse/__init__.py": "",
+        "warehouse/legacy.py": LEGACY,
+        **theirs,
+    }.items():
+        (on_emr.folder / path).parent.mkdir(exist_ok=True)
+        (on_emr.folder / path).write_text(text)
+    config = {"resources": {"emr": {"config": HERE}}} if target == "emr" else None
+    on_emr.run(
+        "dagster", "job", "execute", "-m", "warehouse.definitions", "-j", "nightly", config=config, target=target
+    )
+    assert on_emr.launches() == (1 if target == "emr" else 0)
+    assert len(re.findall("LOGS_CAPTURED", on_emr.log())) == 3  # a process for each step
+    with dg.DagsterInstance.from_config(str(on_emr.folder / "home")) as instance:
+        found = {
+            name: dict(event.asset_materialization.metadata)
+            for name in ("orders", "squares", "report")
+            if (event := instance.get_latest_materialization_event(dg.AssetKey(name))) and event.asset_materialization
+        }
+    assert found["squares"]["total"].value == 285
+    assert found["orders"]["by"].value == "their own spark"
+    assert found["report"]["largest"].value == 81
+
+
+LEGACY = """
+import dagster as dg
+import pyarrow.parquet as pq
+from emr_pipelines import Storage
+
+
+class OldSpark(dg.ConfigurableResource):
+    says: str = "their own spark"
+
+
+@dg.asset
+def orders(spark: OldSpark) -> dg.MaterializeResult:
+    return dg.MaterializeResult(metadata={"by": spark.says})
+
+
+@dg.asset(deps=["squares"])
+def report(lake: Storage) -> dg.MaterializeResult:
+    table = pq.read_table(lake.require(dg.AssetKey("squares")).path)
+    return dg.MaterializeResult(metadata={"largest": max(table["square"].to_pylist())})
+"""
+
+
 @pytest.mark.parametrize("deploy_mode", ["client", "cluster"])
 def test_native_packages_travel_to_driver_and_executors(on_emr: OnEmr, deploy_mode: str) -> None:
     (on_emr.folder / "mine").mkdir()

@@ -14,11 +14,11 @@ BENCHMARKS = README.parent / "docs" / "benchmarks.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="the built package is tested without the README")
 
 
-def project_files() -> dict[str, str]:
-    """The files of "Your own program", by their paths."""
+def project_files(package: str = "my_project") -> dict[str, str]:
+    """The files of "Your own program", or of another package, by their paths."""
     found = {}
     for block in blocks(README.read_text() if README.exists() else "", "python"):
-        path = re.match(r"# (my_project/\w+\.py)\n", block)
+        path = re.match(rf"# ({package}/\w+\.py)\n", block)
         if path:
             found[path.group(1)] = block
     return found
