@@ -72,6 +72,9 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
             "s3://my-bucket/orders/2026-11-22."
         ),
     ),
+    Kind.SCHEME_UNKNOWN: (
+        _in_the_jvm('org.apache.hadoop.fs.UnsupportedFileSystemException: No FileSystem for scheme "s3"'),
+    ),
     Kind.BUCKET_MISSING: (_in_the_jvm(S3.format(said=NO_BUCKET, code="404; Error Code: NoSuchBucket")),),
     Kind.S3_ACCESS_DENIED: (_in_the_jvm(S3.format(said="Access Denied", code="403; Error Code: AccessDenied")),),
     Kind.OUT_OF_MEMORY: (

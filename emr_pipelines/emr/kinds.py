@@ -14,6 +14,7 @@ class Kind(Word):
     USER_EXCEPTION = "USER_EXCEPTION"
     MODULE_MISSING = "MODULE_MISSING"
     INPUT_MISSING = "INPUT_MISSING"
+    SCHEME_UNKNOWN = "SCHEME_UNKNOWN"
     BUCKET_MISSING = "BUCKET_MISSING"
     S3_ACCESS_DENIED = "S3_ACCESS_DENIED"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
@@ -47,6 +48,12 @@ MEANINGS = {
     ),
     Kind.INPUT_MISSING: Meaning(
         "The program's input is not there:", "Check the path, and that what should have written it has run."
+    ),
+    Kind.SCHEME_UNKNOWN: Meaning(
+        "Spark has no file system for this kind of place:",
+        "Spark on this machine reads and writes local paths: for s3://, run on EMR with EMR_PIPELINES_TARGET=emr; or "
+        "keep assets in a folder here, by EMR_PIPELINES_STORAGE; or give the runner's spark_config a file system, with "
+        "spark.jars.packages and spark.hadoop.fs.s3.impl.",
     ),
     Kind.BUCKET_MISSING: Meaning("There is no such bucket:", "Check the bucket's name, or create it."),
     Kind.S3_ACCESS_DENIED: Meaning(
@@ -122,6 +129,7 @@ KINDS_BY_ERROR = tuple(
         (Kind.INPUT_MISSING, "AnalysisException", r"PATH_NOT_FOUND|Path does not exist"),
         (Kind.INPUT_MISSING, "InvalidInputException", ""),
         (Kind.INPUT_MISSING, "FileNotFoundException", r"s3[an]?://"),
+        (Kind.SCHEME_UNKNOWN, "UnsupportedFileSystemException|IOException", r"No FileSystem for scheme"),
         (Kind.BUCKET_MISSING, "(Amazon)?S3Exception|ClientError", "NoSuchBucket|bucket does not exist"),
         (Kind.BUCKET_MISSING, "NoSuchBucket(Exception)?|UnknownStoreException", ""),
         (Kind.BUCKET_MISSING, "OSError|FileNotFoundError", r"AWS Error NO_SUCH_BUCKET"),

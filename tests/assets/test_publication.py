@@ -147,6 +147,31 @@ def test_a_lazy_frame_is_no_data(
     assert "a lazy DataFrame is written by an action, such as .write.parquet(...)" in failure(failed)
 
 
+def eager(spark: "SparkSession", params: Out) -> Total:
+    spark.range(9).write.parquet(params.output)
+    return Total(9)
+
+
+@pytest.mark.extended
+def test_spark_here_has_no_s3_and_says_so(
+    spark: "SparkSession",  # noqa: ARG001
+    s3: Any,
+    dagster: dg.DagsterInstance,
+) -> None:
+    s3.create_bucket(Bucket="no-spark-here")
+    storage = Storage(uri="s3://no-spark-here/data")
+    resources = {"spark": LocalSparkRunner(), "storage": storage}
+    failed = dg.materialize(
+        [program_asset(eager, writes="output")], resources=resources, instance=dagster, raise_on_error=False
+    )
+    said = failure(failed)
+    assert said.startswith(
+        "Spark has no file system for this kind of place: UnsupportedFileSystemException: No FileSys"
+    )
+    assert "Spark on this machine reads and writes local paths: for s3://, run on EMR" in said
+    assert storage.latest(dg.AssetKey("eager")) is None
+
+
 def test_a_program_that_may_find_nothing_says_so(dagster: dg.DagsterInstance, tmp_path: Path) -> None:
     asset = program_asset(find_nothing, writes="output", may_be_empty=True)
     assert run([asset], dagster, tmp_path).success

@@ -179,6 +179,11 @@ def ended(code: str, message: str = "", *details: ErrorDetail, **more: Any) -> E
             "INPUT_MISSING",
             "not there: InvalidInputException: Input path does not exist: s3://b/in.",
         ),
+        (
+            py4j('org.apache.hadoop.fs.UnsupportedFileSystemException: No FileSystem for scheme "s3"'),
+            "SCHEME_UNKNOWN",
+            "this kind of place: UnsupportedFileSystemException: No FileSystem for scheme",
+        ),
         (py4j(NO_BUCKET), "BUCKET_MISSING", "There is no such bucket: AmazonS3Exception: The specified bucket"),
         (
             py4j("java.io.IOException: x", f"Caused by: {S3_DENIED}"),
