@@ -11,6 +11,7 @@ from emr_pipelines.programs import text
 from emr_pipelines.programs.progress import many as plural
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
+from emr_pipelines.storage.address import shown
 
 Upstream = dg.AssetKey | str | Sequence[str] | dg.AssetSpec | dg.AssetsDefinition | dg.AssetDep
 
@@ -90,14 +91,14 @@ def _published(
     found = {partition: _uri_of(storage, asset, partition) for partition in partitions}
     uris = tuple(uri for uri in found.values() if uri is not None)
     absent = tuple(partition for partition, uri in found.items() if uri is None)
-    shown = ", ".join(absent[:NAMED_PARTITIONS])
+    keys = ", ".join(map(shown, absent[:NAMED_PARTITIONS]))
     if len(absent) > NAMED_PARTITIONS:
-        shown += f" and {len(absent) - NAMED_PARTITIONS:,} more"
+        keys += f" and {len(absent) - NAMED_PARTITIONS:,} more"
     asked = f"of the {plural(len(partitions), 'partition')} of {asset.to_user_string()} that this run reads"
     if not uris:
-        raise NotMaterialized(f"None {asked} is published; materialize one first{f': {shown}' if shown else ''}.")
+        raise NotMaterialized(f"None {asked} is published; materialize one first{f': {keys}' if keys else ''}.")
     if absent:
-        context.log.warning(f"Not published, and left out: {len(absent):,} {asked}: {shown}.")
+        context.log.warning(f"Not published, and left out: {len(absent):,} {asked}: {keys}.")
     return Data(uris, absent)
 
 

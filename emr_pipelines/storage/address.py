@@ -78,10 +78,12 @@ def partition_folder(partition: str) -> str:
 
 def named(asset: dg.AssetKey, partition: str | None = None) -> str:
     """An asset, or one of its partitions, in a sentence."""
-    if partition is None:
-        return asset.to_user_string()
-    shown = partition if len(partition) <= SHOWN_CHARACTERS else f"{partition[:SHOWN_CHARACTERS]}..."
-    return f"partition {shown!r} of {asset.to_user_string()}"
+    return asset.to_user_string() if partition is None else f"partition {shown(partition)} of {asset.to_user_string()}"
+
+
+def shown(partition: str) -> str:
+    """A partition's key in a sentence: quoted, so that it holds no control characters, and cut when it is long."""
+    return repr(partition[:SHOWN_CHARACTERS]) + ("..." if len(partition) > SHOWN_CHARACTERS else "")
 
 
 def refuse_ways_out_by(name: str) -> None:

@@ -291,3 +291,26 @@ def test_a_runner_may_be_anybody_s(dagster: dg.DagsterInstance, tmp_path: Path) 
     asset = program_asset(write, writes="output")
     resources = {"spark": made, "storage": Storage(uri=str(tmp_path))}
     assert dg.materialize([asset], resources=resources, instance=dagster).success
+
+
+@dataclass(frozen=True)
+class Keyed:
+    output: str
+    key: str
+
+
+def write_key(spark: Any, params: Keyed) -> None:  # noqa: ARG001
+    folder = Path(params.output.removeprefix("file://"))
+    folder.mkdir(parents=True)
+    (folder / "key.txt").write_text(params.key)
+
+
+@pytest.mark.parametrize("key", ["日" * 40, "x" * 300])
+def test_a_partition_with_a_long_key_is_published_and_found(
+    dagster: dg.DagsterInstance, tmp_path: Path, key: str
+) -> None:
+    keys = dg.StaticPartitionsDefinition(["a", key])
+    asset = program_asset(write_key, writes="output", partition="key", partitions_def=keys)
+    assert run([asset], dagster, tmp_path, partition=key).success
+    published = Storage(uri=str(tmp_path)).require(asset.key, key)
+    assert Path(published.path, "key.txt").read_text() == key

@@ -72,8 +72,8 @@ def test_all_partitions_are_those_that_are_published(dagster: dg.DagsterInstance
     assert event.metadata["absent_partitions"].value == 8
     assert log(dagster, result) == [
         (
-            "Not published, and left out: 8 of the 10 partitions of day that this run reads: 2026-01-01, 2026-01-03, "
-            "2026-01-04, 2026-01-06, 2026-01-07 and 3 more."
+            "Not published, and left out: 8 of the 10 partitions of day that this run reads: '2026-01-01', "
+            "'2026-01-03', '2026-01-04', '2026-01-06', '2026-01-07' and 3 more."
         )
     ]
 
@@ -89,8 +89,8 @@ def test_when_none_is_absent_nothing_is_said(dagster: dg.DagsterInstance, tmp_pa
 def test_when_none_is_published_the_run_fails(dagster: dg.DagsterInstance, tmp_path: Path) -> None:
     failed = run([DAY, program_asset(read_all, reads={"days": DAY})], dagster, tmp_path, only=["read_all"])
     assert failure(failed).startswith(
-        "None of the 10 partitions of day that this run reads is published; materialize one first: 2026-01-01, "
-        "2026-01-02, 2026-01-03, 2026-01-04, 2026-01-05 and 5 more."
+        "None of the 10 partitions of day that this run reads is published; materialize one first: "
+        "'2026-01-01', '2026-01-02', '2026-01-03', '2026-01-04', '2026-01-05' and 5 more."
     )
 
 
@@ -101,7 +101,7 @@ def test_partitions_that_a_mapping_names_are_no_different(dagster: dg.DagsterIns
     (event,) = result.asset_materializations_for_node("read_all")
     assert event.metadata["uris"].value == uris[:1]
     assert log(dagster, result) == [
-        "Not published, and left out: 1 of the 2 partitions of day that this run reads: 2026-01-03."
+        "Not published, and left out: 1 of the 2 partitions of day that this run reads: '2026-01-03'."
     ]
 
 
@@ -162,3 +162,16 @@ def test_a_home_folder_is_somebody_s(
     result = run([program_asset(read_one, reads={"day": spec})], dagster, spark=Here(brought=""))
     (event,) = result.asset_materializations_for_node("read_one")
     assert event.metadata["uris"].value == [f"{tmp_path}/table"]
+
+
+def test_keys_of_any_kind_are_named_in_the_log(dagster: dg.DagsterInstance, tmp_path: Path) -> None:
+    keys = ["there", "a\x7fb", "x" * 300, "日本"]
+    spec = dg.AssetSpec(WRITTEN, partitions_def=dg.StaticPartitionsDefinition(keys))
+    written(tmp_path, "there")
+    result = run([spec, program_asset(read_all, reads={"days": spec})], dagster, tmp_path, only=["read_all"])
+    assert log(dagster, result) == [
+        (
+            "Not published, and left out: 3 of the 4 partitions of day that this run reads: 'a\\x7fb', "
+            f"'{'x' * 100}'..., '日本'."
+        )
+    ]

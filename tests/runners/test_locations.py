@@ -124,10 +124,12 @@ def test_a_step_is_refused_by_it_too(bed: Bed, tmp_path: Path) -> None:
     ("params", "field", "value"),
     [
         (Places("s3://b/out", "file:///home/me/in.csv"), "table", "file:///home/me/in.csv"),
-        (Places("s3://b/out", "file:/home/me/in.csv"), "table", "file:/home/me/in.csv"),
-        (Places("s3://b/out", "/home/me/in.csv"), "table", "/home/me/in.csv"),
-        (Places("s3://b/out", "~/in.csv"), "table", "~/in.csv"),
-        (Places("/mnt/out"), "output", "/mnt/out"),
+        pytest.param(
+            Places("s3://b/out", "file:/home/me/in.csv"), "table", "file:/home/me/in.csv", marks=pytest.mark.extended
+        ),
+        pytest.param(Places("s3://b/out", "/home/me/in.csv"), "table", "/home/me/in.csv", marks=pytest.mark.extended),
+        pytest.param(Places("s3://b/out", "~/in.csv"), "table", "~/in.csv", marks=pytest.mark.extended),
+        pytest.param(Places("/mnt/out"), "output", "/mnt/out", marks=pytest.mark.extended),
         (Places("s3://b/out", options={"more": ["x", "/mnt/more"]}), "options.more[1]", "/mnt/more"),
     ],
 )
@@ -160,9 +162,13 @@ def test_what_the_cluster_may_have_at_the_same_path_is_not_refused(tmp_path: Pat
     ("variables", "check"),
     [
         ({"EMR_PIPELINES_BUCKET": ""}, "bucket"),
-        ({"EMR_PIPELINES_BUCKET": "s3a://bucket"}, "bucket"),
-        ({"EMR_PIPELINES_BUCKET": BUCKET, "EMR_PIPELINES_DEPLOYMENT": "data"}, "bucket"),
-        ({"EMR_PIPELINES_BUCKET": BUCKET, "EMR_PIPELINES_TARGET": "EMR"}, "target"),
+        pytest.param({"EMR_PIPELINES_BUCKET": "s3a://bucket"}, "bucket", marks=pytest.mark.extended),
+        pytest.param(
+            {"EMR_PIPELINES_BUCKET": BUCKET, "EMR_PIPELINES_DEPLOYMENT": "data"}, "bucket", marks=pytest.mark.extended
+        ),
+        pytest.param(
+            {"EMR_PIPELINES_BUCKET": BUCKET, "EMR_PIPELINES_TARGET": "EMR"}, "target", marks=pytest.mark.extended
+        ),
         ({"EMR_PIPELINES_BUCKET": BUCKET, "AWS_REGION": "", "AWS_CONFIG_FILE": "/nowhere"}, "region"),
     ],
 )
@@ -188,7 +194,14 @@ def test_settings_are_refused_as_the_doctor_says(
     assert untouched(bed)
 
 
-@pytest.mark.parametrize("form", ["{}/in", "file://{}/in", "in", "~/in", "./in/*.txt", "~/in/a.txt"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "file://{}/in",
+        "~/in",
+        *(pytest.param(form, marks=pytest.mark.extended) for form in ("{}/in", "in", "./in/*.txt", "~/in/a.txt")),
+    ],
+)
 def test_sources_of_this_machine_are_copied_in_any_form(
     bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:

@@ -330,6 +330,7 @@ def test_folders_on_s3_that_are_objects_are_no_files(on_s3: Place) -> None:
         on_s3.storage.publish(KEY, version, "data")
 
 
+@pytest.mark.extended
 def test_one_list_call_tells_whether_there_is_a_file(on_s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     real = Aws._attempt
@@ -346,6 +347,7 @@ def test_one_list_call_tells_whether_there_is_a_file(on_s3: Place, monkeypatch: 
     assert asked.count("list_objects_v2") == 1
 
 
+@pytest.mark.extended
 def test_a_thousand_hidden_objects_hide_no_file(on_s3: Place) -> None:
     with on_s3.storage.new_version(KEY, "run") as version:
         for number in range(1003):
