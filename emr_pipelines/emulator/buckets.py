@@ -35,6 +35,7 @@ from emr_pipelines.emulator.files import (
     files_below,
     new_file,
     path_below,
+    remove_bare_folders,
     remove_empty_folders,
     signature_of,
 )
@@ -303,8 +304,8 @@ class Buckets:
                 self._known.get(bucket, {}).pop(name, None)
                 if signature_of(path) is not None:
                     path.unlink()
-                    if not self._activity.busy():  # a step may have made a folder to write to
-                        remove_empty_folders(path.parent, root)
+                    remove = remove_bare_folders if self._activity.busy() else remove_empty_folders
+                    remove(path.parent, root)
 
     def _write(self, folder: FakeBucket, key: str, found: FakeKey, path: Path) -> None:
         content = _content_of(found)

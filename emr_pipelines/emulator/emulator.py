@@ -137,7 +137,7 @@ class Emulator:
                 self.faults,
                 spark,
                 scripted or {},
-                self._buckets.folders,
+                self.root / "buckets",
                 lambda: self.environment,
             )
             self._lifecycle = Lifecycle(self._agenda, durations, self.faults, self._steps, logs, self._tell)
