@@ -50,7 +50,11 @@ from emr_pipelines.emulator.s3 import (
 )
 
 SERVICES = ("s3", "sts")
-BUCKET_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# S3 User Guide, "General purpose bucket naming rules"
+BUCKET_NAME = re.compile(
+    r"(?!.*\.\.)(?!\d+(\.\d+){3}$)(?!xn--|sthree-|amzn-s3-demo-)(?!.*(-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$)"
+    r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+)
 
 
 class InvalidBucket(ValueError):
@@ -94,7 +98,8 @@ class Buckets:
     def create(self, name: str) -> None:
         if not BUCKET_NAME.fullmatch(name):
             raise InvalidBucket(
-                f"A bucket cannot be called {name!r}: 3 to 63 small letters, digits, dots and hyphens are allowed."
+                f"A bucket cannot be called {name!r}: 3 to 63 small letters, digits, dots and hyphens are allowed, "
+                "within S3's naming rules."
             )
         with self._lock:
             if name not in self._backend.buckets:
@@ -138,6 +143,8 @@ class Buckets:
         if service != "s3" or not bucket:
             return answer(self._moto, environ)
         operation = operation_of(request, key)
+        if operation == "CreateBucket" and not request.args and not BUCKET_NAME.fullmatch(bucket):
+            return error_response("InvalidBucketName", request)
         body = request.get_data() if request.method in ("PUT", "POST") else b""
         fault = self._faults.strike(S3Error, operation=(operation,), key=(f"{bucket}/{key}",))
         if fault is not None:

@@ -4,8 +4,8 @@
 
 MIB is the memory that each Spark executor may have with all that it starts, or 0 for any: one that has more is killed,
 as YARN kills its container. Lines on standard input: `interrupt` asks the command and all that it started to end
-(SIGTERM), `kill` ends them (SIGKILL), `kill NAME` ends one whose command line has NAME. When standard input ends, all is
-all is killed. The exit code is the command's, or 128 and the number of its signal.
+(SIGTERM), `kill` ends them (SIGKILL), `kill NAME` ends one whose command line has NAME. When standard input ends, all
+is killed. The exit code is the command's, or 128 and the number of its signal.
 """
 
 import ctypes
