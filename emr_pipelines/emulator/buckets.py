@@ -143,12 +143,11 @@ class Buckets:
         if service != "s3" or not bucket:
             return answer(self._moto, environ)
         operation = operation_of(request, key)
-        if operation == "CreateBucket" and not request.args and not BUCKET_NAME.fullmatch(bucket):
-            return error_response("InvalidBucketName", request)
-        body = request.get_data() if request.method in ("PUT", "POST") else b""
+        invalid = operation == "CreateBucket" and not request.args and not BUCKET_NAME.fullmatch(bucket)
         fault = self._faults.strike(S3Error, operation=(operation,), key=(f"{bucket}/{key}",))
-        if fault is not None:
-            return error_response(fault.code, request)
+        if invalid or fault is not None:
+            return error_response("InvalidBucketName" if fault is None else fault.code, request)
+        body = request.get_data() if request.method in ("PUT", "POST") else b""
         with self._lock:
             try:
                 touched = self._touched(request, key, body)

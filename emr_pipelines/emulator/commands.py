@@ -46,12 +46,13 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True)
 class Spark:
-    """The Spark that steps run on: pyspark's folder, its Java, the Python of programs, and the master."""
+    """The Spark that steps run on: pyspark's folder, its Java, the Python of programs, the master, its version."""
 
     home: Path
     java_home: str | None
     python: str
     master: str
+    version: str = ""
 
 
 @dataclass(frozen=True)

@@ -78,17 +78,21 @@ def spark_version(label: str) -> str | None:
     if label in SPARK_AND_HADOOP:
         return SPARK_AND_HADOOP[label][0]
     found = LABEL.fullmatch(label)
-    same_line = [
-        known
-        for known in SPARK_AND_HADOOP
-        if found and known.startswith(f"emr-{found.group(1) or ''}{found.group(2)}.")
-    ]
-    if not same_line or not is_release(label):
+    if found is None or not is_release(label):
         return None
-    newer = _numbers(label) > _numbers(same_line[0])
-    near = [known for known in same_line if _numbers(known)[:2] == _numbers(label)[:2]]
-    basis = same_line[0] if newer else near[0] if near else None
-    return ".".join(SPARK_AND_HADOOP[basis][0].split(".")[:2]) if basis else None
+    line = f"emr-{found.group(1) or ''}{found.group(2)}."
+    known = {_numbers(other): version for other, (version, _) in SPARK_AND_HADOOP.items() if other.startswith(line)}
+    near = [version for numbers, version in known.items() if numbers[:2] == _numbers(label)[:2]]
+    newest = [known[max(known)]] if known and _numbers(label) > max(known) else []
+    return ".".join((near or newest)[0].split(".")[:2]) if near or newest else None
+
+
+def stand_in(label: str, installed: str) -> str:
+    """A sentence for people where the installed Spark is of another line than the release's; else empty."""
+    wanted = spark_version(label)
+    if not installed or not wanted or wanted.split(".")[:2] == installed.split(".")[:2]:
+        return ""
+    return f"{label} has Spark {wanted}; its steps run on the installed Spark {installed} instead."
 
 
 def applications(label: str) -> list[dict[str, str]]:

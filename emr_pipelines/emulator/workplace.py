@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emr_pipelines.emulator import filesystem
+from emr_pipelines.emulator import filesystem, releases
 from emr_pipelines.emulator.commands import WORKER_PYTHON, Command, Spark
 from emr_pipelines.emulator.lifecycle import Exit
 from emr_pipelines.emulator.logs import Logs
@@ -76,6 +76,8 @@ class Workplace:
             )
         text = f"INFO startExec 'hadoop jar {self._step.jar} {' '.join(self._step.args)}'\n"
         text += f"INFO the emulator runs {' '.join(command.argv)}\nINFO working dir {self.work}\n"
+        if command.spark and (other := releases.stand_in(self._cluster.release, spark.version)):
+            text += f"WARN {other}\n"
         _append(self._logs / "controller", text)
         return whole
 
