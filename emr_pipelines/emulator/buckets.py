@@ -1,6 +1,6 @@
 """S3 whose objects are files: moto answers, and each object's bytes are a file in a folder per bucket.
 
-So Spark, which is given the folders (see commands.s3_settings), and clients of the endpoint see the same objects.
+So Spark, which is given the folders (see filesystem.py), and clients of the endpoint see the same objects.
 Before moto answers a request, what has changed in the folders is made known to it; after it has, what it took in is
 written to its file. An object that cannot be a file (its key has an empty or `..` part, ends with a slash, or names a
 folder) is moto's alone, and Spark does not see it.
@@ -143,10 +143,9 @@ class Buckets:
         if service != "s3" or not bucket:
             return answer(self._moto, environ)
         operation = operation_of(request, key)
-        invalid = operation == "CreateBucket" and not request.args and not BUCKET_NAME.fullmatch(bucket)
-        fault = self._faults.strike(S3Error, operation=(operation,), key=(f"{bucket}/{key}",))
-        if invalid or fault is not None:
-            return error_response("InvalidBucketName" if fault is None else fault.code, request)
+        refused = self._refusal(request, operation, bucket, key)
+        if refused is not None:
+            return error_response(refused, request)
         body = request.get_data() if request.method in ("PUT", "POST") else b""
         with self._lock:
             try:
@@ -161,6 +160,17 @@ class Buckets:
         if response.mimetype == "text/html" and response.status_code >= 500:  # noqa: PLR2004 (HTTP)
             return error_response("InternalError", request)  # moto could make nothing of it
         return response
+
+    def _refusal(self, request: Request, operation: str, bucket: str, key: str) -> str | None:
+        """The code of an error that moto knows nothing of."""
+        fault = self._faults.strike(S3Error, operation=(operation,), key=(f"{bucket}/{key}",))
+        if fault is not None:
+            return fault.code
+        if operation == "CreateBucket" and not request.args:
+            return None if BUCKET_NAME.fullmatch(bucket) else "InvalidBucketName"
+        source = unquote(request.headers.get("x-amz-copy-source", "")).lstrip("/").partition("/")[0]
+        foreign = any(name in s3_backends.bucket_accounts for name in {bucket, source} - set(self._backend.buckets))
+        return "AccessDenied" if foreign else None  # another account's, without a policy that allows it
 
     def _respond(self, environ: dict[str, Any], bucket: str, key: str, operation: str, body: bytes) -> Response:
         if operation == "GetObject" and bucket in self._backend.buckets:

@@ -15,7 +15,7 @@ BLOCK_BYTES = 1 << 20
 STATUS_OF_ERROR = {
     "SlowDown": 503, "AccessDenied": 403, "InternalError": 500, "MalformedXML": 400, "InvalidBucketName": 400,
 }  # fmt: skip
-MESSAGE_OF_ERROR = {"InvalidBucketName": "The specified bucket is not valid."}
+MESSAGE_OF_ERROR = {"InvalidBucketName": "The specified bucket is not valid.", "AccessDenied": "Access Denied"}
 
 
 # arguments that sign a request or shape its answer

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from emr_pipelines.emr.request import tag_value
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.errors import InvalidValue
 from tests.emulator.conftest import REQUEST, Rehearsal, step
@@ -395,3 +396,15 @@ def test_managed_scaling_that_is_changed(rehearsal: Rehearsal) -> None:
         rehearsal.emr.put_managed_scaling_policy(
             ClusterId=cluster_id, ManagedScalingPolicy=scaling("InstanceFleetUnits")
         )
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [("a,b/c", "a b/c"), ("day[2026-01-01|x]", "day 2026-01-01 x "), ("é" * 300, "é" * 256), ("", "")],
+)
+def test_our_own_tags(rehearsal: Rehearsal, label: str, value: str) -> None:
+    """The tag that says whose a cluster is has only what EMR allows."""
+    assert tag_value(label) == value
+    cluster_id = rehearsal.launch(Tags=tags(asset=tag_value(label)))
+    found = rehearsal.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Tags"]
+    assert found == [{"Key": "asset", "Value": value}]

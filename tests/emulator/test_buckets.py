@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -433,3 +434,26 @@ def test_bucket_names_that_s3_allows(rehearsal: Rehearsal, name: str) -> None:
     rehearsal.s3.put_object(Bucket=name, Key="k", Body=b"1")
     assert rehearsal.read(name, "k") == b"1"
     assert (rehearsal.emulator.root / "buckets" / name / "k").read_bytes() == b"1"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_bucket_of_another_account(rehearsal: Rehearsal) -> None:
+    """Each emulator of a process is an account of its own, and no policy lets it into another's buckets."""
+    rehearsal.s3.put_object(Bucket=BUCKET, Key="k", Body=b"1")
+    with Emulator() as other:
+        other.create_bucket("own")
+        s3 = client(other, "s3")
+        calls: list[Callable[[], Any]] = [
+            lambda: s3.get_object(Bucket=BUCKET, Key="k"),
+            lambda: s3.put_object(Bucket=BUCKET, Key="z", Body=b"1"),
+            lambda: s3.list_objects_v2(Bucket=BUCKET),
+            lambda: s3.copy_object(Bucket="own", Key="k", CopySource={"Bucket": BUCKET, "Key": "k"}),
+        ]
+        for call in calls:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                call()
+        with pytest.raises(ClientError, match="403"):
+            s3.head_bucket(Bucket=BUCKET)
+        with pytest.raises(ClientError, match="BucketAlreadyExists"):
+            s3.create_bucket(Bucket=BUCKET)
+    assert rehearsal.keys(BUCKET) == ["k"]

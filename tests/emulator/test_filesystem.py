@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from emr_pipelines.emr.kinds import Kind
+from emr_pipelines.emr.raised import Log, last_raised
 from emr_pipelines.emulator import filesystem
 from tests.emulator.conftest import Rehearsal, step, until
 
 # does what each line of its argument says, and waits for an object before it goes on where it says `wait`
 PROGRAM = """
-import json, sys
+import json, sys, traceback
 from pyspark.sql import SparkSession
 
 spark = SparkSession.builder.getOrCreate()
@@ -35,8 +37,8 @@ for name, verb, uri in json.loads(sys.argv[1]):
             if verb == "touch":
                 system.create(path).close()
             answers[name] = system.exists(path)
-    except Exception as error:
-        answers[name] = str(error)[:2000]
+    except Exception:
+        answers[name] = traceback.format_exc()
 print(json.dumps(answers))
 """
 BUCKET = "seen-by-spark"
@@ -121,6 +123,9 @@ def test_what_is_there(answers: dict[str, Any], name: str, expected: object) -> 
 def test_a_bucket_that_does_not_exist(answers: dict[str, Any], with_spark: Rehearsal, name: str) -> None:
     for words in MISSING:
         assert words in answers[name]
+    raised = last_raised(Log("stdout", tuple(answers[name].splitlines())))
+    assert raised is not None
+    assert raised.verdict[0] is Kind.BUCKET_MISSING  # as our diagnosis reads it
     folders = {folder.name for folder in (with_spark.emulator.root / "buckets").iterdir()}
     assert not {"no-such-bucket", "goes-soon"} & folders
 

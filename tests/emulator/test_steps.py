@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from emr_pipelines.emr.kinds import Kind
+from emr_pipelines.emr.raised import Log, last_raised
 from emr_pipelines.emulator import Emulator, Scripted, find_spark
 from emr_pipelines.emulator.faults import read_faults
 from emr_pipelines.runners.java import use_java
@@ -373,4 +375,8 @@ def test_an_executor_with_too_much_memory_is_killed(tmp_path: Path) -> None:
             r"Container killed by YARN for exceeding physical memory limits\. \d\.\d GB of 0\.8 GB physical memory used"
         )
         assert re.search(killed, rehearsal.log("greedy", f"{logs}/stderr.gz"))
-        assert "exited with code 137" in rehearsal.log("greedy", f"{logs}/stdout.gz")
+        said = rehearsal.log("greedy", f"{logs}/stdout.gz")
+        assert "exited with code 137" in said
+        raised = last_raised(Log("stdout", tuple(said.splitlines())))
+        assert raised is not None
+        assert raised.verdict[0] is Kind.OUT_OF_MEMORY  # as our diagnosis reads it
