@@ -111,7 +111,8 @@ class Page:
                     return line, log
             if lines and log.endswith("stderr"):
                 last = lines[-1], log
-        return last
+        said = step.failure.message if step.failure else None
+        return None if last and last[0] == said else last  # what is said already is not said again
 
     def _log(self, name: str) -> Response:
         found = safe_join(str(self._logs), name)
