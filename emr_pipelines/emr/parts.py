@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from emr_pipelines.emr.disclosure import refuse_secret, refuse_secrets
+from emr_pipelines.emr.releases import ALLOWED_LABELS, LABEL
 from emr_pipelines.errors import InvalidValue
 
 MOST_TYPES, MOST_TYPES_WITH_STRATEGY = 5, 30
@@ -30,7 +31,7 @@ def _matching(pattern: str, allowed: str) -> AfterValidator:
 
 Text = Annotated[str, Field(min_length=1)]
 InstanceType = Annotated[str, _matching(r"[a-z][a-z0-9-]*\.[a-z0-9-]+", "family.size, for instance m5.xlarge")]
-ReleaseLabel = Annotated[str, _matching(r"emr-\d{1,3}(\.\d{1,3}){2}", "emr-x.y.z, for instance emr-7.10.0")]
+ReleaseLabel = Annotated[str, _matching(LABEL.pattern, ALLOWED_LABELS)]
 SubnetId = Annotated[str, _matching(r"subnet-\w+", "a subnet's id, subnet-...")]
 SecurityGroupId = Annotated[str, _matching(r"sg-\w+", "a security group's id, sg-...")]
 RoleArn = Annotated[str, _matching(r"arn:aws[\w-]*:iam::\d{12}:role/\S+", "arn:aws:iam::<account>:role/<name>")]
@@ -109,6 +110,11 @@ class FleetType(Part):
 
     type: InstanceType = Field(description="EC2's instance type, for instance m5.xlarge.")
     weight: int = Field(default=1, ge=1, description="How many units of capacity such an instance counts.")
+    priority: float | None = Field(
+        default=None,
+        ge=0,
+        description="Its rank where the strategy is a prioritized one; 0 is the highest, and none is the lowest.",
+    )
     volumes: tuple[Volume, ...] = Field(default=(), description="EBS volumes; by default EMR's choice for the type.")
 
 
@@ -131,20 +137,44 @@ class Fleet(Part):
         default="SWITCH_TO_ON_DEMAND", description="What a launch does when no spot instances have come by then."
     )
     allocation_strategy: (
-        Literal["price-capacity-optimized", "capacity-optimized", "lowest-price", "diversified"] | None
-    ) = Field(
-        default="price-capacity-optimized",
-        description="How spot instances are chosen (those on demand by lowest price); null leaves both to EMR.",
+        Literal[
+            "price-capacity-optimized",
+            "capacity-optimized",
+            "capacity-optimized-prioritized",
+            "lowest-price",
+            "diversified",
+        ]
+        | None
+    ) = Field(default="price-capacity-optimized", description="How spot instances are chosen; null leaves it to EMR.")
+    on_demand_strategy: Literal["lowest-price", "prioritized"] | None = Field(
+        default="lowest-price", description="How instances on demand are chosen; null leaves it to EMR."
     )
 
     @model_validator(mode="after")
     def _capacity(self) -> Fleet:
         if self.on_demand + self.spot == 0:
             raise InvalidValue("capacity", 0, "1 or more, of on_demand and spot together")
-        most = MOST_TYPES_WITH_STRATEGY if self.allocation_strategy else MOST_TYPES
+        left_to_emr = [
+            name
+            for name, units in (("allocation_strategy", self.spot), ("on_demand_strategy", self.on_demand))
+            if units and getattr(self, name) is None
+        ]
+        most = MOST_TYPES if left_to_emr else MOST_TYPES_WITH_STRATEGY
         if len(self.types) > most:
-            with_strategy = "" if self.allocation_strategy else ", or 30 with an allocation_strategy"
+            with_strategy = f", or {MOST_TYPES_WITH_STRATEGY} with an {left_to_emr[0]}" if left_to_emr else ""
             raise InvalidValue("types", [found.type for found in self.types], f"{most} or fewer{with_strategy}")
+        return self
+
+    @model_validator(mode="after")
+    def _priorities(self) -> Fleet:
+        spot = self.spot and self.allocation_strategy == "capacity-optimized-prioritized"
+        on_demand = self.on_demand and self.on_demand_strategy == "prioritized"
+        given = [found.priority for found in self.types if found.priority is not None]
+        if given and not spot and not on_demand:
+            allowed = (
+                "nothing but with allocation_strategy capacity-optimized-prioritized, or on_demand_strategy prioritized"
+            )
+            raise InvalidValue("types.priority", given[0], allowed)
         return self
 
 

@@ -37,6 +37,7 @@ from emr_pipelines.emr.parts import (
     Volume,
 )
 from emr_pipelines.emr.presets import PRESETS
+from emr_pipelines.emr.releases import has
 from emr_pipelines.emr.request import MOST_TAGS, check_extra, check_tags, instance_types, merged, render
 from emr_pipelines.errors import InvalidValue, nearest, quoted
 
@@ -207,14 +208,14 @@ class ClusterSpec(Part):
 
     @model_validator(mode="after")
     def _release(self) -> ClusterSpec:
-        release = tuple(map(int, re.findall(r"\d+", self.release_label)))
-        if release < (5, 30) or (6, 0) <= release < (6, 1):
+        label = self.release_label
+        if not has(label, "auto-termination"):
             needed = "emr-5.30.0, emr-6.1.0 or later: those before cannot end themselves when idle"
-        elif release < (6, 7) and self.runtime_role:
+        elif self.runtime_role and not has(label, "runtime roles"):
             needed = "emr-6.7.0 or later with runtime_role"
-        elif release < (7, 0) and self.python == PYTHON_3_11:
+        elif self.python == PYTHON_3_11 and not has(label, "python3.11"):
             needed = f"emr-7.0.0 or later, or another python: those before have no {PYTHON_3_11}"
-        elif release < (7, 11) and self.cloudwatch_logs:
+        elif self.cloudwatch_logs and not has(label, "CloudWatch logs"):
             needed = "emr-7.11.0 or later with cloudwatch_logs"
         else:
             return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from emr_pipelines.emr.disclosure import refuse_secrets
 from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.cluster_config import config_of
@@ -133,8 +133,8 @@ class EmrSettings(SparkRunner):
     def spec(self) -> ClusterSpec:
         """The cluster, with the values that its variables have now. Raises InvalidValue."""
         roles = {
-            "service_role": os.environ.get("EMR_PIPELINES_SERVICE_ROLE", "").strip(),
-            "instance_profile": os.environ.get("EMR_PIPELINES_INSTANCE_PROFILE", "").strip(),
+            "service_role": setting("EMR_PIPELINES_SERVICE_ROLE"),
+            "instance_profile": setting("EMR_PIPELINES_INSTANCE_PROFILE"),
         }
         told, names = looked_up(plain(self.cluster), "cluster")
         try:
