@@ -12,7 +12,7 @@ from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
 
-EMR = {
+EMR: dict[str, Any] = {
     "bucket": "my-bucket",
     "cluster": {"preset": "spot", "tags": {"a": "b"}},
     "scope": "asset",
@@ -74,7 +74,7 @@ def test_a_job_with_run_config_keeps_them_too() -> None:
         look()
 
     assert any_job.execute_in_process({"resources": {"spark": {"config": {"retries": 7}}}}).success
-    assert seen == [("my-bucket", {"preset": "standard", "tags": {"a": "b"}}, 7)]
+    assert seen == [("my-bucket", {"tags": {"a": "b"}}, 7)]
 
 
 def test_an_assets_settings_in_python_have_names_too() -> None:

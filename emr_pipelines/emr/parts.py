@@ -171,9 +171,7 @@ class Fleet(Part):
         on_demand = self.on_demand and self.on_demand_strategy == "prioritized"
         given = [found.priority for found in self.types if found.priority is not None]
         if given and not spot and not on_demand:
-            allowed = (
-                "nothing but with allocation_strategy capacity-optimized-prioritized, or on_demand_strategy prioritized"
-            )
+            allowed = "nothing but with capacity-optimized-prioritized for spot, or prioritized for on demand"
             raise InvalidValue("types.priority", given[0], allowed)
         return self
 
