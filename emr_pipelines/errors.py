@@ -2,6 +2,7 @@
 
     EmrPipelinesError
     ├── InvalidValue           a parameter or setting has a value that is not allowed
+    ├── InvalidEnvironment     the same of an environment variable, when definitions load (in runners/target.py)
     ├── JavaNotUsable          no Java that Spark can run on
     ├── SourceError            something about the input text
     │   ├── SourceNotFound     a source matches no file

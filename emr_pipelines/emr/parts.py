@@ -1,8 +1,7 @@
-"""The parts of a cluster's description, and the texts that have a form: each refuses what EMR would refuse of it."""
+"""The parts of a cluster's description; each refuses what EMR would refuse."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,32 +9,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from emr_pipelines.emr.disclosure import refuse_secret, refuse_secrets
-from emr_pipelines.emr.releases import ALLOWED_LABELS, LABEL
+from emr_pipelines.emr.forms import InstanceType, SecurityGroupId, Text, refused
 from emr_pipelines.errors import InvalidValue
 
 MOST_TYPES, MOST_TYPES_WITH_STRATEGY = 5, 30
-
-
-def _refused(allowed: str, **found: Any) -> PydanticCustomError:
-    return PydanticCustomError("not_allowed", "allowed: {allowed}", {"allowed": allowed, **found})
-
-
-def _matching(pattern: str, allowed: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise _refused(allowed)
-        return text
-
-    return AfterValidator(check)
-
-
-Text = Annotated[str, Field(min_length=1)]
-InstanceType = Annotated[str, _matching(r"[a-z][a-z0-9-]*\.[a-z0-9-]+", "family.size, for instance m5.xlarge")]
-ReleaseLabel = Annotated[str, _matching(LABEL.pattern, ALLOWED_LABELS)]
-SubnetId = Annotated[str, _matching(r"subnet-\w+", "a subnet's id, subnet-...")]
-SecurityGroupId = Annotated[str, _matching(r"sg-\w+", "a security group's id, sg-...")]
-RoleArn = Annotated[str, _matching(r"arn:aws[\w-]*:iam::\d{12}:role/\S+", "arn:aws:iam::<account>:role/<name>")]
-AmiId = Annotated[str, _matching(r"ami-\w+", "an image's id, ami-...")]
 
 
 class Part(BaseModel):
@@ -55,7 +32,7 @@ class Part(BaseModel):
                     "unknown_field", "there is no field {field}; allowed: {fields}", {"field": name, "fields": fields}
                 )
             if variable := _variable_in(value):
-                raise _refused(
+                raise refused(
                     "a value; a variable is looked up in a mapping only, as in EmrSparkRunner(cluster={...})",
                     value={"env": variable},
                 )
@@ -240,7 +217,7 @@ def _short_form(name: Any, content: Any) -> dict[str, Any]:
 def _each_once(configurations: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
     names = [found.classification for found in configurations]
     if len(set(names)) < len(names):
-        raise _refused("each classification once", value=names)
+        raise refused("each classification once", value=names)
     return configurations
 
 

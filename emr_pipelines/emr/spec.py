@@ -17,8 +17,8 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from emr_pipelines.emr.disclosure import refuse_secrets
+from emr_pipelines.emr.forms import AmiId, ReleaseLabel, RoleArn, SubnetId, Text
 from emr_pipelines.emr.parts import (
-    AmiId,
     BootstrapAction,
     CloudWatchLogs,
     Configuration,
@@ -29,11 +29,7 @@ from emr_pipelines.emr.parts import (
     Group,
     ManagedScaling,
     Part,
-    ReleaseLabel,
-    RoleArn,
     SecurityGroups,
-    SubnetId,
-    Text,
     Volume,
 )
 from emr_pipelines.emr.presets import PRESETS
