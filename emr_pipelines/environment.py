@@ -91,7 +91,7 @@ def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:
     for name in sorted(environ):
         if name.upper().startswith(PREFIX) and name not in VARIABLES:
             meant = nearest(name, VARIABLES)
-            ending = f"; did you mean {meant}?" if meant else f". Known are {', '.join(VARIABLES)}."
+            ending = f"; the nearest known is {meant}." if meant else f". Known are {', '.join(VARIABLES)}."
             sentences.append(f"The environment variable {name} is unknown and has no effect{ending}")
     return sentences
 

@@ -57,7 +57,7 @@ def test_there_is_a_runner_for_each_target() -> None:
 def test_an_unknown_variable_is_named_with_the_nearest_known(
     monkeypatch: pytest.MonkeyPatch, name: str, meant: str
 ) -> None:
-    sentence = f"The environment variable {name} is unknown and has no effect; did you mean {meant}?"
+    sentence = f"The environment variable {name} is unknown and has no effect; the nearest known is {meant}."
     assert unknown({name: "x", "PATH": "/bin", meant: "y"}) == [sentence]
     monkeypatch.setenv(name, "x")
     with pytest.warns(UserWarning, match="is unknown and has no effect") as caught:
