@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.programs import progress, wire
@@ -49,13 +49,6 @@ class LocalSparkRunner(SparkRunner):
     )
 
     _started: SparkSession | None = PrivateAttr(default=None)
-
-    def __init__(self, **settings: Any) -> None:
-        """Raises InvalidValue."""
-        try:
-            super().__init__(**settings)
-        except ValidationError as error:
-            raise InvalidValue.first_of(error.errors()) from error
 
     @field_validator("spark_config")
     @classmethod
