@@ -36,6 +36,9 @@ os.environ |= {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the whole suite, the tests marked `extended` included")
+    browser = parser.getgroup("browser")
+    browser.addoption("--browser-required", action="store_true", help="fail instead of skipping without a browser")
+    browser.addoption("--screenshots", type=Path, metavar="DIR", help="folder for the documentation's pictures")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

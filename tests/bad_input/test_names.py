@@ -263,6 +263,7 @@ def test_the_words_of_a_step_arrive_as_they_are(
     assert found.read_bytes() == b"".join(os.fsencode(word) + b"\0" for word in args or [""])
 
 
+@pytest.mark.extended
 def test_the_words_of_a_spark_program_arrive_as_they_are(with_spark: Rehearsal, tmp_path: Path) -> None:
     """By command-runner, spark-submit, its scripts of bash, and the JVM that starts Python."""
     args = [word for word in NASTY if word != "\r"]  # Spark's own scripts drop it, for the sake of Windows

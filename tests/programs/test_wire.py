@@ -25,6 +25,7 @@ from emr_pipelines.programs import wire
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.pi import PiEstimate, PiParams, PiResult, estimate_pi
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
+from tests.patience import HUNG_SECONDS
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -410,5 +411,11 @@ def _everything(**changes: Any) -> Everything:
 def _python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(wire.__file__).parents[2])}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HUNG_SECONDS,
     )

@@ -22,6 +22,7 @@ from emr_pipelines.errors import CannotTravel, Throttled
 from emr_pipelines.programs import entrypoint, outbox, wire
 from emr_pipelines.programs.outbox import AT_ONCE_CHARACTERS, KEPT_CHARACTERS, Outbox
 from tests.emr.conftest import Account
+from tests.patience import HUNG_SECONDS
 from tests.reliability import load
 from tests.reliability.load import MB, Folder, Found, Pipes, Result
 from tests.runners.bed import Bed
@@ -211,6 +212,7 @@ def test_a_result_that_is_too_large_gets_one_sentence() -> None:
 # many clusters
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("look", "least_calls", "most_calls"),
     [(load.find_by_name, 10, 10), (load.end_orphans, 10, 10), (load.keep_the_ledger, 100 + 3 * 5000, 30_000)],
@@ -262,9 +264,10 @@ def test_polling_for_hours_costs_few_calls_and_no_memory(steps: int) -> None:
 # the command
 
 
+@pytest.mark.extended
 def test_the_command_prints_figures() -> None:
     command = [sys.executable, "-m", "tests.reliability.load", "--only", "find_by_name"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HUNG_SECONDS)
     assert ran.returncode == 0, ran.stderr
     heading, figures = ran.stdout.splitlines()
     assert heading.split() == ["load", "seconds", "MB", "calls", "outcome"]
