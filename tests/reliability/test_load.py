@@ -46,6 +46,7 @@ def most_memory(megabytes: float) -> Iterator[None]:
 # a text of one line
 
 
+@pytest.mark.extended
 def test_a_long_line_takes_little_memory_and_a_word_as_long_is_refused() -> None:
     with most_memory(180):
         assert load.line(300).outcome == "80,000,000 words, all of them counted"
@@ -124,6 +125,7 @@ def test_who_prints_on_after_much_is_heard_again_after_a_while() -> None:
     assert printer.take() == [("log_external_stream", "soon\n")]
 
 
+@pytest.mark.extended
 def test_much_output_takes_bounded_memory_and_few_writes_on_both_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +249,7 @@ def test_a_pool_s_cluster_with_many_steps_behind_it_is_asked_for_few(account: Ac
 # hours of polling
 
 
-@pytest.mark.parametrize("steps", [1, 20])
+@pytest.mark.parametrize("steps", [1, pytest.param(20, marks=pytest.mark.extended)])
 def test_polling_for_hours_costs_few_calls_and_no_memory(steps: int) -> None:
     hours = 3
     polled = load.poll(hours, steps, early=1, late=2.9)
