@@ -118,6 +118,7 @@ def shell(tmp_path: Path) -> Any:
         yield run
 
 
+@pytest.mark.extended
 def test_the_settings_page_can_be_written_again(shell: Any) -> None:
     (block,) = blocks(page("configuration"), "sh")
     assert shell(block) == ""  # nothing was new
@@ -145,7 +146,7 @@ def test_the_lifecycle_rule(shell: Any) -> None:
     assert [rule["Filter"]["Prefix"] for rule in rules] == ["default/steps/", "default/logs/", "default/inputs/"]
 
 
-@pytest.mark.parametrize("name", ["deployment", "troubleshooting"])
+@pytest.mark.parametrize("name", ["deployment", pytest.param("troubleshooting", marks=pytest.mark.extended)])
 def test_forgotten_clusters_are_found_and_ended(shell: Any, name: str) -> None:
     block = next(block for block in blocks(page(name), "sh") if "clusters" in block)
     said = shell(block)
@@ -153,6 +154,7 @@ def test_forgotten_clusters_are_found_and_ended(shell: Any, name: str) -> None:
     assert "There is no cluster to end." in said
 
 
+@pytest.mark.extended
 def test_the_code_location_loads(shell: Any) -> None:
     block = next(block for block in blocks(page("troubleshooting"), "sh") if "validate" in block)
     shell(block)

@@ -13,6 +13,7 @@ from tests.docs.blocks import commands, page
 from tests.patience import HUNG_SECONDS
 
 
+@pytest.mark.extended
 def test_cfn_lint_has_nothing_to_say() -> None:
     """Not even a warning, or a remark."""
     linted = subprocess.run(

@@ -348,6 +348,7 @@ def test_wheels_are_those_of_the_cluster(tmp_path: Path) -> None:
     assert compiled == ["markupsafe/_speedups.cpython-311-aarch64-linux-gnu.so"]
 
 
+@pytest.mark.extended
 def test_an_archive_on_the_path_is_what_python_imports(numpy_archive: Path, tmp_path: Path) -> None:
     _unpack(numpy_archive, tmp_path)
     code = "import numpy; print(numpy.__file__, numpy.linalg.det(numpy.eye(3)))"
@@ -375,6 +376,7 @@ spark.stop()
 """
 
 
+@pytest.mark.extended
 def test_executors_import_from_an_archive(numpy_archive: Path, tmp_path: Path) -> None:
     """A Python without NumPy, in executors that are processes of their own."""
     import pyspark
