@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from docs.permissions import DAGSTER, INSTANCES, TEMPLATE, template
 from emr_pipelines.emr.place import base_uri
 from tests.docs.blocks import commands, page
