@@ -41,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     browser.addoption("--screenshots", type=Path, metavar="DIR", help="folder for the documentation's pictures")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for the suite. Files that are named run in this one, where their output and a debugger work."""
+    return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the extended tests, unless --all or a test's own name (`file.py::test`) asks for them."""
     if config.getoption("--all") or any("::" in argument for argument in config.args):
