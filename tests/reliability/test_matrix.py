@@ -36,7 +36,7 @@ GOOD, BAD = Scripted(seconds=30), Scripted(seconds=30, exit_code=1, stdout=RAISE
 IDLE_SECONDS = 900
 WHEN_SPOKEN = frozenset({"RUNNING", "COMPLETED"})
 # the other scopes make it three times as long
-SCOPES = ["asset", "run", "pool"] if os.environ.get("WHOLE_MATRIX") else ["run"]
+SCOPES: list[ScopeKind] = ["asset", "run", "pool"] if os.environ.get("WHOLE_MATRIX") else ["run"]
 CELLS = list(cells())
 # what the fast tests try, at its first stage: a fault of each kind, of EMR's API and S3's, of nodes, steps and logs
 FAST = {"lost_response", "s3_error SlowDown", "objects_late", "primary_lost", "step_fails", "logs_late"}
