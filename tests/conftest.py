@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,10 @@ os.environ |= {
     "AWS_EC2_METADATA_DISABLED": "true",
     "DAGSTER_DISABLE_TELEMETRY": "yes",
 }
+
+# Background jobs of a script ignore SIGINT, and Dagster would then ignore SIGTERM too, as would all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

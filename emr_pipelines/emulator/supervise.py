@@ -70,9 +70,16 @@ def end_all(grace_seconds: float) -> None:
         time.sleep(LOOK_SECONDS)
 
 
+def heed_signals() -> None:
+    """Undo what a command would inherit: background jobs of a script ignore SIGINT, and Dagster then SIGTERM too."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def main() -> int:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)  # noqa: S603 (the user's own program)
+    # noqa below: it is the user's own program, and this process has no threads
+    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=heed_signals)  # noqa: S603, PLW1509
     ended = os.pidfd_open(command.pid)
     told = b""
     while command.poll() is None:

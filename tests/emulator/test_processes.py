@@ -69,6 +69,22 @@ def test_interrupt_asks(tmp_path: Path) -> None:
     assert watched.left() == []
 
 
+IGNORES_AND_STARTS = """
+import signal, subprocess, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+command = [sys.executable, "-I", "-S", sys.argv[1], "grep", "SigIgn", "/proc/self/status"]
+sys.exit(subprocess.Popen(command, stdin=subprocess.PIPE).wait())
+"""
+
+
+def test_a_command_heeds_signals_that_its_starter_ignores() -> None:
+    command = [sys.executable, "-c", IGNORES_AND_STARTS, supervise.__file__]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HUNG_SECONDS).stdout
+    ignored = int(said.split()[1], 16)
+    assert not ignored & (1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1)
+
+
 def test_kill_does_not_ask(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "trap 'echo asked' TERM; " + CHILD + "wait; while true; do sleep 1000; done")
     watched.started()
