@@ -78,7 +78,7 @@ def heed_signals() -> None:
 
 def main() -> int:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # noqa below: it is the user's own program, and this process has no threads
+    # the user's own program; this process has no threads that preexec_fn could disturb
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=heed_signals)  # noqa: S603, PLW1509
     ended = os.pidfd_open(command.pid)
     told = b""
