@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
@@ -37,6 +38,10 @@ os.environ |= {
 # Background jobs of a script ignore SIGINT, and Dagster would then ignore SIGTERM too, as would all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No example of a property test is too slow: the machine may be.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

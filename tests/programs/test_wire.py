@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NewType, Optional, Union
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emr_pipelines.errors import CannotTravel
@@ -161,7 +161,6 @@ def wrapped(*args: Any) -> Any:
     return takes(*args)
 
 
-@settings(deadline=None)  # other work on the machine is no fault
 @given(
     st.one_of(
         word_params,
