@@ -37,6 +37,7 @@ def test_check_defs(tmp_path: Path) -> None:
     assert "All definitions loaded successfully." in answer.stdout
 
 
+@pytest.mark.extended
 def test_list_defs(tmp_path: Path) -> None:
     answer = dg(tmp_path, "list", "defs", "--json")
     assert answer.returncode == 0, answer.stderr
