@@ -118,10 +118,17 @@ def end_all(grace_seconds: float) -> None:
         time.sleep(LOOK_SECONDS)
 
 
+def heed_signals() -> None:
+    """Undo what a command would inherit: background jobs of a script ignore SIGINT, and Dagster then SIGTERM too."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def main() -> int:
     limit_bytes = int(sys.argv[1]) << 20
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    command = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)  # noqa: S603 (the user's own program)
+    # the user's own program; this process has no threads that preexec_fn could disturb
+    command = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, preexec_fn=heed_signals)  # noqa: S603, PLW1509
     ended = os.pidfd_open(command.pid)
     told = b""
     while command.poll() is None:

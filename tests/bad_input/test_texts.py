@@ -128,7 +128,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     refuse_as_a_sentence(str(problem), "/proc/self/mem cannot be read")
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [(".gz", gzip.compress), pytest.param(".bz2", bz2.compress, marks=pytest.mark.extended)],
+)
 def test_a_bomb_is_unpacked_in_little_memory_and_refused_at_its_limit(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, compress: object
 ) -> None:

@@ -7,16 +7,20 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from docs.permissions import DAGSTER, INSTANCES, TEMPLATE, template
 from emr_pipelines.emr.place import base_uri
 from tests.docs.blocks import commands, page
+from tests.patience import HUNG_SECONDS
 
 
+@pytest.mark.extended
 def test_cfn_lint_has_nothing_to_say() -> None:
     """Not even a warning, or a remark."""
     linted = subprocess.run(
         [f"{sys.prefix}/bin/cfn-lint", "--include-checks", "I", "--format", "parseable", "--", str(TEMPLATE)],
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=HUNG_SECONDS,
     )  # fmt: skip
     assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
 

@@ -25,6 +25,7 @@ from emr_pipelines.programs.pi import estimate_pi
 from emr_pipelines.programs.word_count import count_words
 from emr_pipelines.runners.java import use_java
 from tests.emr.conftest import Ledger
+from tests.patience import HUNG_SECONDS
 
 PROGRAM = "def run(spark, params):\n    return params\n"
 
@@ -93,7 +94,9 @@ def loaded_from(archive: Archive, program: str, tmp_path: Path) -> str:
     )
     environment = {**os.environ, "PYTHONPATH": str(path)}
     bare = [sys.executable, "-S", "-c", code]
-    ended = subprocess.run(bare, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(
+        bare, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=HUNG_SECONDS
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip().removeprefix(f"{path}/")
 
@@ -210,7 +213,7 @@ def test_a_script_that_was_started_as_such(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(artifacts.__file__).parents[2])}
     command = [sys.executable, str(script)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=HUNG_SECONDS)
     assert "script_job.py" in ended.stdout.split()
 
 
@@ -279,7 +282,7 @@ def test_nothing_is_sent_twice(folder: str) -> None:
 def test_whoever_comes_second_is_content(folder: str) -> None:
     objects = CountingObjects()
     together = threading.Barrier(2)
-    objects.before_upload = lambda: (together.wait(30), None)[1]
+    objects.before_upload = lambda: (together.wait(HUNG_SECONDS), None)[1]
     uris: list[str] = []
     threads = [
         threading.Thread(target=lambda: uris.append(Artifacts(objects, folder).put(".zip", b"code"))) for _ in range(2)
@@ -287,7 +290,7 @@ def test_whoever_comes_second_is_content(folder: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(HUNG_SECONDS)
     assert len(uris) == 2
     assert len(set(uris)) == 1
     assert objects.read(uris[0]) == b"code"

@@ -350,6 +350,7 @@ spark.read.text("s3://real/nothing").count()
 """
 
 
+@pytest.mark.extended
 def test_what_spark_really_leaves_is_understood(with_spark: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     for name, value in with_spark.emulator.environment.items():
         monkeypatch.setenv(name, value)

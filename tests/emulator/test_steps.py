@@ -83,6 +83,7 @@ def test_a_step_in_client_mode_is_seen_while_it_runs(with_spark: Rehearsal) -> N
     assert not (with_spark.emulator.root / "steps" / step_id).exists()
 
 
+@pytest.mark.extended
 def test_a_step_in_cluster_mode_leaves_its_output_to_its_container(with_spark: Rehearsal) -> None:
     folder = with_spark.emulator.create_bucket(BUCKET)
     submit = prepare(with_spark, "container")
@@ -120,6 +121,7 @@ def processes(session: int) -> list[str]:
     return [line for line in found if line]
 
 
+@pytest.mark.extended
 def test_cancelling_and_terminating_end_the_process_tree(with_spark: Rehearsal) -> None:
     submit = [*prepare(with_spark, "ended"), f"s3://{BUCKET}/code/main.py", BUCKET, "wait"]
     cluster_id = with_spark.launch(step(*submit), step("bash", "-c", "sleep 1000 & sleep 1001"))
@@ -153,6 +155,7 @@ def test_terminating_its_process_ends_a_step_that_does_not_listen(with_spark: Re
     with_spark.emr.terminate_job_flows(JobFlowIds=[cluster_id])
 
 
+@pytest.mark.extended
 def test_separate_executors_and_another_python(tmp_path: Path) -> None:
     """The command's own master; a Python by a relative path; and a program that fails without stopping Spark."""
     python = os.path.relpath(sys.executable)
@@ -161,7 +164,7 @@ def test_separate_executors_and_another_python(tmp_path: Path) -> None:
         rehearsal = Rehearsal(emulator, [])
         submit = [*prepare(rehearsal, "executors", "executors"), "s3://executors/code/main.py", "executors", "fail"]
         cluster_id = rehearsal.launch(step(*submit), LogUri="s3://executors/logs", KeepJobFlowAliveWhenNoSteps=False)
-        until(lambda: rehearsal.state(cluster_id) == "TERMINATED", 180)
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
         (found,) = rehearsal.steps(cluster_id)
         assert found["Status"]["State"] == "FAILED"
         assert "Message" not in found["Status"]["FailureDetails"]  # and not what Spark says while it shuts down

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NewType, Optional, Union
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emr_pipelines.errors import CannotTravel
@@ -25,6 +25,7 @@ from emr_pipelines.programs import wire
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.pi import PiEstimate, PiParams, PiResult, estimate_pi
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
+from tests.patience import HUNG_SECONDS
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -160,7 +161,6 @@ def wrapped(*args: Any) -> Any:
     return takes(*args)
 
 
-@settings(deadline=None)  # other work on the machine is no fault
 @given(
     st.one_of(
         word_params,
@@ -410,5 +410,11 @@ def _everything(**changes: Any) -> Everything:
 def _python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(wire.__file__).parents[2])}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HUNG_SECONDS,
     )

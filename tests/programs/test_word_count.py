@@ -32,7 +32,7 @@ def count(spark: SparkSession, text: Path, output: Path, **options: Any) -> tupl
 
 
 @given(lines=st.lists(TEXT.map(lambda line: line.replace("\n", " ").replace("\r", " ")), min_size=1, max_size=30))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_spark_counts_as_the_regex_module_does(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, lines: list[str]
 ) -> None:

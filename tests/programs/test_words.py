@@ -49,7 +49,7 @@ def test_every_letter_mark_and_number_is_a_word_of_its_own() -> None:
 
 
 @given(st.lists(st.one_of(TEXT, st.text(TELLING, max_size=60)), max_size=5), st.booleans())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @example(["'a' b'' ''c d'e'f g''h i' 'j", "'"], False)
 @example(["=\u0338 a=\u0338b <\u0338 `\u0301 H\u0331,h\u0331 I\u0307"], False)
 @example(["ΑΣ,Α ΑΣ.Α ΑΣ:Α ΑΣ-Α ΑΣ^Α"], False)
@@ -59,7 +59,7 @@ def test_pieces_are_counted_as_the_words_of_the_rule(texts: list[str], case_sens
 
 
 @given(st.text(st.characters(max_codepoint=127), max_size=80), st.booleans())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_ascii_is_counted_as_the_words_of_the_rule(text: str, case_sensitive: bool) -> None:
     expected = Counter(expected_words(text, case_sensitive))
     assert counted(text.encode(), case_sensitive=case_sensitive) == expected
