@@ -148,7 +148,8 @@ def test_latin1_is_counted_shown_and_said_but_stops_nothing(pipeline: Pipeline, 
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     sentence = (
-        f"{tree}/old.txt: bytes that are not UTF-8, and became U+FFFD: 1; convert it, as with iconv -f LATIN1 -t UTF-8."
+        f"{tree}/old.txt: 1 byte not in UTF-8 became U+FFFD. Find out its encoding, as with file -i, uchardet or a "
+        "browser, then convert it: iconv -f THAT -t UTF-8."
     )
     assert check.description == sentence
     assert sentence in [entry.user_message for entry in pipeline.instance.all_logs(result.run_id)]
