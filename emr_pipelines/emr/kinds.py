@@ -50,8 +50,8 @@ MEANINGS = {
         "The program's input is not there:", "Check the path, and that what should have written it has run."
     ),
     Kind.INPUT_CHANGED: Meaning(
-        "The program's input changed while it was read:",
-        "Retrying may help once nothing writes to it; have writers move finished files into place.",
+        "The program's input changed:",
+        "Let writers write elsewhere and move finished files into place, or begin their names with _ until then.",
         retryable=True,
     ),
     Kind.BUCKET_MISSING: Meaning("There is no such bucket:", "Check the bucket's name, or create it."),
