@@ -17,7 +17,7 @@ BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark begins with that of
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
-PLAIN_NUL_SHARE = 0.4  # text of mostly ASCII characters has a NUL byte for nearly each of them in UTF-16
+PLAIN_NUL_SHARE = 0.7  # of mostly ASCII characters in UTF-16, nearly each has a NUL byte
 
 
 class _Kind(NamedTuple):
@@ -96,7 +96,9 @@ def _encoding_of(first_block: bytes) -> str | None:
     for encoding, marks in BYTE_ORDER_MARKS.items():
         if first_block.startswith(marks):
             return encoding
-    sniffed = first_block[: SNIFFED_BYTES // 2 * 2]
+    sniffed = first_block[:SNIFFED_BYTES]
+    if len(sniffed) % 2:
+        return None
     for encoding, high, low in (("UTF-16LE", sniffed[1::2], sniffed[::2]), ("UTF-16BE", sniffed[::2], sniffed[1::2])):
         if high.count(0) > PLAIN_NUL_SHARE * len(high) and not low.count(0):
             return encoding

@@ -167,7 +167,7 @@ def published(pipeline: Pipeline, tree: Path) -> Published:
     ("file", "content", "says"),
     [
         ("empty.txt", b"", "input_text was not published because it failed: not_empty: 0 lines in 1 file."),
-        ("photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", "photo.jpg is not text: it has a NUL byte at offset 4"),
+        ("photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", "photo.jpg is a JPEG picture; allowed: UTF-8 text"),
         ("cut.gz", b"\x1f\x8b\x08\0", "cut.gz is a damaged compressed file"),
         ("*.csv", None, "*.csv' matches no file; a source is a file, a folder or a glob on this machine"),
     ],

@@ -17,9 +17,9 @@ from emr_pipelines.errors import SourceChanged
 class Objects:
     """S3 as far as copies need it; `meanwhile` happens during the first upload."""
 
-    def __init__(self, meanwhile: Callable[[], None]) -> None:
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
         self.held: dict[str, bytes] = {}
-        self.meanwhile = meanwhile
+        self.meanwhile: Callable[[], object] = meanwhile
 
     def entries(self, uri: str) -> list[Any]:
         return [SimpleNamespace(uri=held) for held in self.held if held.startswith(uri)]
@@ -42,7 +42,7 @@ def copy(objects: Objects, folder: Path) -> Inputs:
 def test_a_file_that_changes_while_it_is_copied_is_not_left_under_the_name_of_another_content(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("one\n")
-    objects = Objects(meanwhile=lambda: file.write_text("one\ntwo\n") and None)
+    objects = Objects(meanwhile=lambda: file.write_text("one\ntwo\n"))
     with pytest.raises(
         SourceChanged, match=r"a\.txt changed while it was copied: it had 4 bytes and has 8 now"
     ) as caught:

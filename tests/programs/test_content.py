@@ -86,6 +86,8 @@ def _table(name: str, tmp_path: Path) -> bytes:
         ("text".encode("utf-32"), "is UTF-32; allowed: .* Convert it: iconv -f UTF-32 -t UTF-8."),
         ("naïve text €".encode("utf-16-le"), "is UTF-16LE; allowed: .* Convert it: iconv -f UTF-16LE -t UTF-8."),
         ("naïve text €".encode("utf-16-be"), "is UTF-16BE; "),
+        (b"a\0b", "is not text: it has a NUL byte at offset 1; allowed: "),
+        (b"abc\0", "is not text: it has a NUL byte at offset 3; allowed: "),
         (b"a.txt\0\0", "is not text: it has a NUL byte at offset 5; allowed: "),
     ],
 )  # fmt: skip

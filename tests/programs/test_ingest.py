@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from emr_pipelines.errors import InvalidValue, NotText, SourceChanged, SourceNotFound, StorageUnusable
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, _Cleaner, ingest_text
-from emr_pipelines.programs.text import find_text_files
+from emr_pipelines.programs.text import find_text_files, plan_tasks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -139,8 +139,6 @@ def test_a_large_file_is_cut_into_splits_and_nothing_is_lost(
 
 
 def _plan_in_small_splits(files: Any, parallelism: int) -> Any:
-    from emr_pipelines.programs.text import plan_tasks
-
     return [(split,) for task in plan_tasks(files, parallelism, split_bytes=30_000) for split in task]
 
 
@@ -178,8 +176,6 @@ def test_a_file_that_changes_while_it_is_ingested_is_named_and_the_manifest_is_n
 ) -> None:
     (tree / "a.txt").write_text("one\ntwo\n")
     (tree / "b.txt").touch()
-    from emr_pipelines.programs.text import plan_tasks
-
     for changed, size in (("a.txt", 8), ("b.txt", 0)):
 
         def plan_and_change(files: Any, parallelism: int, changed: str = changed) -> Any:
