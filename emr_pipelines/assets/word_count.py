@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def input_text(
         return IngestParams(readable(), output)
 
     with mistakes_as_failures(), new_version(context, spark, storage, ingest_text, params_at) as version:
-        result = spark.run(context, ingest_text, params_at(version.uri))
+        result = _named_here(spark.run(context, ingest_text, params_at(version.uri)), spark)
         metadata = {
             "sources": dg.MetadataValue.json(list(sources)),
             "dagster/row_count": result.lines,
@@ -124,6 +124,15 @@ def input_text(
 
 def _paths_of(sources: Sequence[str]) -> list[str]:
     return [file.path for file in text.find_text_files(sources)]
+
+
+def _named_here(result: IngestResult, spark: SparkRunner) -> IngestResult:
+    """The result, with files as they are called on this machine where they were copied to a cluster's."""
+    return replace(
+        result,
+        replaced_by_file={spark.named_here(path): count for path, count in result.replaced_by_file.items()},
+        largest_files=tuple(replace(file, path=spark.named_here(file.path)) for file in result.largest_files),
+    )
 
 
 def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
