@@ -72,6 +72,13 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
             "s3://my-bucket/orders/2026-11-22."
         ),
     ),
+    Kind.INPUT_CHANGED: (
+        _printed(
+            "emr_pipelines.errors.SourceChanged: s3://my-bucket/texts/app.log changed while it was read: it had 81,920"
+            " bytes when it was listed and has 98,304 now. Retry when nothing writes to it.",
+            "for block in read_split(split):",
+        ),
+    ),
     Kind.BUCKET_MISSING: (_in_the_jvm(S3.format(said=NO_BUCKET, code="404; Error Code: NoSuchBucket")),),
     Kind.S3_ACCESS_DENIED: (_in_the_jvm(S3.format(said="Access Denied", code="403; Error Code: AccessDenied")),),
     Kind.OUT_OF_MEMORY: (

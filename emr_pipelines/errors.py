@@ -7,6 +7,7 @@
     ├── SourceError            something about the input text
     │   ├── SourceNotFound     a source matches no file
     │   ├── SourceUnreadable   the file or bucket is there but cannot be read
+    │   ├── SourceChanged      a file changed while it was read                  (a retry may help)
     │   └── NotText            the bytes are not text, or a compressed file is damaged
     ├── StorageError           something about the place where assets live
     │   ├── StorageUnusable    an address that is not allowed, or it cannot be read or written
@@ -95,6 +96,12 @@ class SourceNotFound(SourceError):
 
 class SourceUnreadable(SourceError):
     """A file or bucket is there but cannot be read."""
+
+
+class SourceChanged(SourceError):
+    """A file changed, or was removed, after it was listed and before it was read to its end."""
+
+    retryable = True
 
 
 class NotText(SourceError):

@@ -14,6 +14,7 @@ class Kind(Word):
     USER_EXCEPTION = "USER_EXCEPTION"
     MODULE_MISSING = "MODULE_MISSING"
     INPUT_MISSING = "INPUT_MISSING"
+    INPUT_CHANGED = "INPUT_CHANGED"
     BUCKET_MISSING = "BUCKET_MISSING"
     S3_ACCESS_DENIED = "S3_ACCESS_DENIED"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
@@ -47,6 +48,11 @@ MEANINGS = {
     ),
     Kind.INPUT_MISSING: Meaning(
         "The program's input is not there:", "Check the path, and that what should have written it has run."
+    ),
+    Kind.INPUT_CHANGED: Meaning(
+        "The program's input changed:",
+        "Let writers write elsewhere and move finished files into place, or begin their names with _ until then.",
+        retryable=True,
     ),
     Kind.BUCKET_MISSING: Meaning("There is no such bucket:", "Check the bucket's name, or create it."),
     Kind.S3_ACCESS_DENIED: Meaning(
@@ -122,6 +128,7 @@ KINDS_BY_ERROR = tuple(
         (Kind.INPUT_MISSING, "AnalysisException", r"PATH_NOT_FOUND|Path does not exist"),
         (Kind.INPUT_MISSING, "InvalidInputException", ""),
         (Kind.INPUT_MISSING, "FileNotFoundException", r"s3[an]?://"),
+        (Kind.INPUT_CHANGED, "SourceChanged", ""),
         (Kind.BUCKET_MISSING, "(Amazon)?S3Exception|ClientError", "NoSuchBucket|bucket does not exist"),
         (Kind.BUCKET_MISSING, "NoSuchBucket(Exception)?|UnknownStoreException", ""),
         (Kind.BUCKET_MISSING, "OSError|FileNotFoundError", r"AWS Error NO_SUCH_BUCKET"),

@@ -56,6 +56,10 @@ class SparkRunner(StrictResource, ABC):
         elsewhere copies the files of this machine that `find` says they stand for."""
         return list(sources)
 
+    def named_here(self, text: str) -> str:
+        """A text that names files that `bring` copied, with the names that they have on this machine."""
+        return text
+
     def ledger(self, known: Sequence[Entry]) -> list[Entry]:
         """What clusters cost, by day: the entries that are known, brought up to date. Spark in this process has no
         clusters."""

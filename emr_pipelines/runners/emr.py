@@ -139,6 +139,11 @@ class EmrSparkRunner(EmrSettings):
             )
             return [inputs.folder, *(source for source in sources if source not in here)]
 
+    def named_here(self, text: str) -> str:
+        for inputs in self._inputs:
+            text = inputs.named_here(text)
+        return text
+
     def ledger(self, known: Sequence[Entry]) -> list[Entry]:
         from emr_pipelines.emr.ledger import ledger
 
@@ -286,10 +291,7 @@ class EmrSparkRunner(EmrSettings):
             session.end()  # what did not come up will not, and must not be found again
         kind = TimedOut if end.timed_out else StepFailed
         facts = {"kind": str(cause.kind), "hint": cause.hint, "logs": cause.log_uri, **cause.pages}
-        text = str(cause)
-        for inputs in self._inputs:
-            text = inputs.named_here(text)
-        raise kind(text, cause.retryable, facts)
+        raise kind(self.named_here(str(cause)), cause.retryable, facts)
 
     @contextmanager
     def _session(self, context: dg.AssetExecutionContext, digest: str) -> Iterator[Session]:

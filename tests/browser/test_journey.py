@@ -94,7 +94,7 @@ def test_a_failure_says_why_and_what_to_do_and_where_to_look(visitor: Visitor, h
     visitor.launches("word_count_job", f'{{ops: {{input_text: {{config: {{sources: ["{folder}"]}}}}}}}}')
     visitor.sees_the_run("Failure")
     visitor.picture("failure")
-    said = visitor.sees_event("type:STEP_FAILURE", f"{folder}/beach.jpg is not text: it has a NUL byte at offset 4")
+    said = visitor.sees_event("type:STEP_FAILURE", f"{folder}/beach.jpg is a JPEG picture")
     (cluster_id,) = set(house.clusters()) - before
     assert "It is the program's own error" in said
     assert "... 1 frame of Spark and of libraries" in said

@@ -179,6 +179,11 @@ def ended(code: str, message: str = "", *details: ErrorDetail, **more: Any) -> E
             "INPUT_MISSING",
             "not there: InvalidInputException: Input path does not exist: s3://b/in.",
         ),
+        (
+            USER_ERROR.replace("ValueError: no", "emr_pipelines.errors.SourceChanged: no"),
+            "INPUT_CHANGED",
+            "The program's input changed: SourceChanged: no",
+        ),
         (py4j(NO_BUCKET), "BUCKET_MISSING", "There is no such bucket: AmazonS3Exception: The specified bucket"),
         (
             py4j("java.io.IOException: x", f"Caused by: {S3_DENIED}"),
@@ -242,7 +247,7 @@ def test_what_a_python_driver_prints(stdout: str, kind: str, said: str) -> None:
     assert cause.kind == kind
     assert said in cause.message
     assert cause.log_uri == f"{FOLDER}/stdout.gz"
-    assert cause.retryable is (kind in ("THROTTLED", "INSTANCE_LOST"))
+    assert cause.retryable is (kind in ("THROTTLED", "INSTANCE_LOST", "INPUT_CHANGED"))
     assert "\tat " not in cause.traceback
 
 

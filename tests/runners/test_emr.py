@@ -71,7 +71,9 @@ def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> Non
 
     def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> list[str]:
         found = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
-        return spark.bring(context, [str(tmp_path), "s3://elsewhere/x"], lambda _: found)
+        brought = spark.bring(context, [str(tmp_path), "s3://elsewhere/x"], lambda _: found)
+        assert spark.named_here(f"{brought[0]}/a.txt and s3://elsewhere/x") == f"{tmp_path}/a.txt and s3://elsewhere/x"
+        return brought
 
     folder, elsewhere = bed.materialize(bring)
     assert elsewhere == "s3://elsewhere/x"
