@@ -3,6 +3,7 @@
     EmrPipelinesError
     ├── InvalidValue           a parameter or setting has a value that is not allowed
     ├── JavaNotUsable          no Java that Spark can run on
+    ├── RequirementsMissing    a library that a program requires is not installed here, or in another version
     ├── SourceError            something about the input text
     │   ├── SourceNotFound     a source matches no file
     │   ├── SourceUnreadable   the file or bucket is there but cannot be read
@@ -70,6 +71,10 @@ class InvalidValue(EmrPipelinesError, ValueError):
 
 class JavaNotUsable(EmrPipelinesError):
     """No Java that Spark can run on."""
+
+
+class RequirementsMissing(EmrPipelinesError):
+    """A library that a program requires is not installed here, or in another version."""
 
 
 class SourceError(EmrPipelinesError):
