@@ -22,7 +22,7 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
-from emr_pipelines.programs import ingest, text, word_count, words
+from emr_pipelines.programs import text
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
@@ -81,7 +81,7 @@ class WordCountsConfig(AssetConfig):
     kinds={"pyspark", "text"},
     owners=OWNERS,
     tags={"domain": "text"},
-    code_version=code_version(ingest, text),
+    code_version=code_version(ingest_text.__module__),
     description="One clean snapshot of all source text: UTF-8 lines, with a manifest of the files that went in.",
     check_specs=[
         dg.AssetCheckSpec(
@@ -149,7 +149,7 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
     kinds={"pyspark", "parquet"},
     owners=OWNERS,
     tags={"domain": "text"},
-    code_version=code_version(word_count, words, text),
+    code_version=code_version(count_words.__module__),
     description="How often each word occurs in input_text, as a parquet table. A word is a run of letters, combining "
     "marks and digits, with single apostrophes inside, after NFC normalisation and lower-casing.",
     metadata={"dagster/column_schema": dg.TableSchema(columns=WORDS)},

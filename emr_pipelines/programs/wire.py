@@ -1,7 +1,7 @@
 """What travels: a program as a name, its parameters and its result as JSON and back.
 
-Parameters go to the cluster and a result comes back as JSON, so that they can be read by people and by another version
-of Python. What JSON would change on the way is refused before anything is started, with the path of the field.
+Parameters go to the cluster and a result comes back as JSON, so that people and another version of Python can read
+them. Annotations and parameters that JSON would change are refused before anything starts, with the path of the field.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from emr_pipelines.errors import CannotTravel
+from emr_pipelines.programs.annotations import (
+    check_annotation,
+    hints_of,
+    instead_of,
+    refused_annotation,
+    resolved,
+    shown,
+    travelling,
+)
 
 ALLOWED = "JSON types (text, finite numbers, booleans, none, lists, mappings with text keys) and dataclasses of them"
-ALLOWED_ANNOTATIONS = (
-    "str, int, float, bool, None, list[...], tuple[...], dict[str, ...], Literal, Any, unions of these, "
-    "and dataclasses of them"
-)
 MOST_BYTES = 64 << 20  # as JSON; who waits for it holds it several times over
 DEEPEST = 100  # levels; a structure that contains itself has no end
 
@@ -78,10 +83,11 @@ def round_trip(annotation: Any, value: object, name: str = "params") -> Any:
 
 
 def annotation_of(program: Program, what: Literal["params", "return"]) -> Any:
-    """What a program says it takes or returns: a dataclass, or NoneType. Raises CannotTravel.
+    """What a program says it takes or returns: a dataclass whose fields travel, or NoneType. Raises CannotTravel.
 
     The other annotations are left alone: SparkSession is often imported for type checkers only.
     """
+    refuse_unfinished(program)
     called = _called(program)
     if what == "return":
         verb, found = "returns", inspect.signature(program).return_annotation
@@ -102,12 +108,27 @@ def annotation_of(program: Program, what: Literal["params", "return"]) -> Any:
         )["it"]
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise CannotTravel(
-            f"{called} {verb} {_shown(found)}, which its module cannot resolve: {error}; import it at the top of the "
+            f"{called} {verb} {shown(found)}, which its module cannot resolve: {error}; import it at the top of the "
             "module, outside of TYPE_CHECKING."
         ) from error
     if annotation is not type(None) and not (isinstance(annotation, type) and dataclasses.is_dataclass(annotation)):
-        raise CannotTravel(f"{called} {verb} {_shown(annotation)}; allowed: a dataclass of {ALLOWED}, or None.")
+        instead = instead_of(annotation) if isinstance(annotation, type) else ""
+        allowed = f"a dataclass of {ALLOWED}, or None"
+        raise CannotTravel(f"{called} {verb} {shown(annotation)}; allowed: {allowed}. {instead}".rstrip())
+    check_annotation(annotation, shown(annotation))
     return annotation
+
+
+def refuse_unfinished(program: Program) -> None:
+    """Raise CannotTravel for an `async def` or a generator, whose call returns before any work is done."""
+    kinds = {
+        "a coroutine function (async def)": inspect.iscoroutinefunction,
+        "a generator function (it has a yield)": inspect.isgeneratorfunction,
+        "an asynchronous generator function": inspect.isasyncgenfunction,
+    }
+    for kind, is_one in kinds.items():
+        if is_one(program):
+            raise CannotTravel(f"{_called(program)} is {kind}; a program is a plain function that returns its result.")
 
 
 def name_of(program: Program) -> str:
@@ -163,6 +184,7 @@ def _importable_name(module: types.ModuleType, called: str) -> str:
 def _encoded(value: object, path: str, depth: int) -> Any:
     if depth > DEEPEST:
         raise CannotTravel(f"{path[:80]}... is nested more than {DEEPEST} levels deep, or contains itself.")
+    value = _plain(value)
     if isinstance(value, Enum):  # some are int or str besides, and would arrive as that
         raise _refused(path, value, ALLOWED)
     if value is None or isinstance(value, (bool, str)):
@@ -185,13 +207,13 @@ def _encoded(value: object, path: str, depth: int) -> Any:
     if _is_instance_of_dataclass(value):
         return {
             field.name: _encoded(getattr(value, field.name), f"{path}.{field.name}", depth + 1)
-            for field in _travelling(value)
+            for field in travelling(value)
         }
     raise _refused(path, value, ALLOWED)
 
 
 def _decoded(annotation: Any, data: object, path: str) -> Any:  # noqa: PLR0911 (a table: one line for a kind)
-    annotation = _resolved(annotation)
+    annotation = resolved(annotation)
     origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
     if annotation is Any or annotation is object:
         return data
@@ -205,18 +227,18 @@ def _decoded(annotation: Any, data: object, path: str) -> Any:  # noqa: PLR0911 
         data = float(data)
     if annotation in (None, type(None), bool, int, float, str):
         if type(data) is not (annotation or type(None)) or (isinstance(data, float) and not math.isfinite(data)):
-            raise _refused(path, data, _shown(annotation))
+            raise _refused(path, data, shown(annotation))
         return data
     if origin in (list, tuple):
         return _decoded_sequence(origin, arguments, data, path)
     if origin in (dict, Mapping):
-        if not isinstance(data, dict) or (arguments and _resolved(arguments[0]) is not str):
+        if not isinstance(data, dict) or (arguments and resolved(arguments[0]) is not str):
             raise _refused(path, data, "a mapping with text keys, annotated as dict[str, ...]")
         values = arguments[1] if arguments else Any
         return {key: _decoded(values, item, f"{path}[{key!r}]") for key, item in data.items()}
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return _decoded_dataclass(annotation, data, path)
-    raise CannotTravel(f"{path} is annotated {_shown(annotation)}; allowed: {ALLOWED_ANNOTATIONS}.")
+    raise refused_annotation(annotation, path)
 
 
 def _decoded_union(annotation: Any, members: tuple[Any, ...], data: object, path: str) -> Any:
@@ -229,7 +251,7 @@ def _decoded_union(annotation: Any, members: tuple[Any, ...], data: object, path
     problems.pop(type(None), None)
     if len(problems) == 1 and data is not None:
         raise problems.popitem()[1]  # of X | None, what X says is the better sentence
-    raise _refused(path, data, _shown(annotation))
+    raise _refused(path, data, shown(annotation))
 
 
 def _decoded_sequence(kind: type, arguments: tuple[Any, ...], data: object, path: str) -> Any:
@@ -250,14 +272,8 @@ def _decoded_sequence(kind: type, arguments: tuple[Any, ...], data: object, path
 def _decoded_dataclass(kind: type, data: object, path: str) -> Any:
     if not isinstance(data, dict):
         raise _refused(path, data, f"the members of {kind.__name__}")
-    try:
-        hints = get_type_hints(kind)
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        raise CannotTravel(
-            f"{path} is a {kind.__name__}, whose annotations cannot be resolved: {error}; import what they name at the "
-            "top of the module, outside of TYPE_CHECKING."
-        ) from error
-    names = [field.name for field in _travelling(kind)]
+    hints = hints_of(kind)
+    names = [field.name for field in travelling(kind)]
     for name in names:
         if name not in data:
             raise CannotTravel(f"{path}.{name} is missing; {kind.__name__} has {', '.join(names)}.")
@@ -274,8 +290,9 @@ def _decoded_dataclass(kind: type, data: object, path: str) -> Any:
 def _first_difference(sent: Any, arrived: Any, path: str) -> tuple[str, object, object] | None:
     """Where two values differ. A list is no tuple and True is not 1; a whole number may have become a float."""
     inner: list[tuple[str, Any, Any]] = []
+    sent = _plain(sent)
     if _is_instance_of_dataclass(sent) and type(sent) is type(arrived):
-        names = [field.name for field in _travelling(sent)]
+        names = [field.name for field in travelling(sent)]
         inner = [(f"{path}.{name}", getattr(sent, name), getattr(arrived, name)) for name in names]
     elif any(isinstance(sent, kind) and isinstance(arrived, kind) for kind in (list, tuple)):
         inner = [(f"{path}[{i}]", *pair) for i, pair in enumerate(zip(sent, arrived, strict=True))]
@@ -286,34 +303,25 @@ def _first_difference(sent: Any, arrived: Any, path: str) -> tuple[str, object, 
     return next((found for at, one, other in inner if (found := _first_difference(one, other, at))), None)
 
 
-def _travelling(kind: Any) -> list[dataclasses.Field[Any]]:
-    """The fields that the constructor takes; the others follow from them."""
-    return [field for field in dataclasses.fields(kind) if field.init]
+def _plain(value: Any) -> Any:
+    """NumPy's whole numbers, floats and booleans as Python's, which hold the same; any other value as it is."""
+    if any(base.__module__ == "numpy" and base.__name__ == "generic" for base in type(value).__mro__):
+        item = value.item()
+        return item if type(item) in (bool, int, float) else value
+    return value
 
 
 def _is_instance_of_dataclass(value: object) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
-def _resolved(annotation: Any) -> Any:
-    """What a NewType, or a `type` statement's alias, stands for."""
-    while inner := getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None):
-        annotation = inner
-    return annotation
-
-
 def _refused(path: str, value: object, allowed: str) -> CannotTravel:
-    return CannotTravel(f"{path} is {_short(value)}; allowed: {allowed}.")
+    instead = instead_of(type(value)) if allowed == ALLOWED else ""
+    return CannotTravel(f"{path} is {_short(value)}; allowed: {allowed}. {instead}".rstrip())
 
 
 def _called(program: object) -> str:
     return getattr(program, "__qualname__", None) or _short(program)
-
-
-def _shown(annotation: Any) -> str:
-    if isinstance(annotation, type) and not get_args(annotation):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
 
 
 def _short(value: object) -> str:

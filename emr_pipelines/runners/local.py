@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import dagster as dg
 from pydantic import Field, PrivateAttr, ValidationError
 
+from emr_pipelines.emr.requirements import refuse_missing
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.programs import progress
+from emr_pipelines.programs import progress, wire
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.failures import PASSED_ON, explained, failure_of
 from emr_pipelines.runners.java import use_java
@@ -62,6 +63,8 @@ class LocalSparkRunner(SparkRunner):
         program: Callable[[SparkSession, ParamsT], ResultT],
         params: ParamsT,
     ) -> ResultT:
+        wire.refuse_unfinished(program)
+        refuse_missing(program)
         spark = self._session(context.log.warning)
         log = context.log.info
         group = f"{context.run.run_id}:{program.__name__}"

@@ -383,7 +383,7 @@ COLOURS = dg.StaticPartitionsDefinition(["red", "a/b:c"])
         (lambda spark, params: None, {}, "is a lambda, a method or a function within another"),  # noqa: ARG005
         (Holder.method, {}, "is a lambda, a method or a function within another"),
         (thawed, {}, r"parameters, Thawed, is 'not frozen'; allowed: @dataclass\(frozen=True\)"),
-        (dated, {}, r"Dated.day is annotated Decimal; allowed: str, int, .* A date can be text, a choice a Literal"),
+        (dated, {}, r"Dated.day is annotated Decimal; allowed: str, int, .* Write a Decimal as text: str\(value\)"),
         (disagrees, {}, "Disagrees.upto is 'three'; allowed: int"),
         (unknown, {}, "annotations of Unknown cannot be resolved: name 'Nowhere' is not defined; import"),
         (nothing, {"writes": "output"}, "writes is 'output'; allowed: a parameter of NoneType: it has none"),
