@@ -87,7 +87,7 @@ def walk(root: str, least: Certainty = Certainty.MAYBE) -> Walk:
             place = find(module.name)
             if home is not Home.OWN or place is None:
                 if home is not Home.PROVIDED:
-                    found.elsewhere.setdefault(module.name, (module, home if place else Home.ABSENT))
+                    found.elsewhere.setdefault(module.name, (module, Home.ABSENT if home is Home.OWN else home))
                 break
             source = source_of(place.file, module.name, place.folders is not None)
             found.own[module.name] = OwnModule(module, place, source)

@@ -12,6 +12,7 @@ import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -74,16 +75,20 @@ def find(name: str) -> Place | None:
     if module is not None:
         folders = getattr(module, "__path__", None)
         return Place(getattr(module, "__file__", None), None if folders is None else tuple(folders))
-    parent, path = name.rpartition(".")[0], None
+    parent, _, last = name.rpartition(".")
+    path = None
     if parent:
         above = find(parent)
         if above is None or above.folders is None:
             return None
         path = list(above.folders)
     for finder in sys.meta_path:
-        spec = finder.find_spec(name, path) if hasattr(finder, "find_spec") else None
+        # of a folder's part PathFinder needs the last name alone; with the whole it wants the parent to be imported
+        wanted = last if finder is PathFinder else name
+        spec = finder.find_spec(wanted, path) if hasattr(finder, "find_spec") else None
         if spec is not None:
             inner = spec.submodule_search_locations
+            inner = getattr(inner, "_path", inner)  # a namespace's would look for its parent among what is imported
             return Place(spec.origin if spec.has_location else None, None if inner is None else tuple(inner))
     return None
 
