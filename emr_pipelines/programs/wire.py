@@ -185,7 +185,8 @@ def _encoded(value: object, path: str, depth: int) -> Any:
     if depth > DEEPEST:
         raise CannotTravel(f"{path[:80]}... is nested more than {DEEPEST} levels deep, or contains itself.")
     value = _plain(value)
-    if isinstance(value, Enum):  # some are int or str besides, and would arrive as that
+    # an Enum may be an int or str besides, and would arrive as that; Spark's Row is a tuple, and would lose its names
+    if isinstance(value, Enum) or (isinstance(value, tuple) and hasattr(value, "__fields__")):
         raise _refused(path, value, ALLOWED)
     if value is None or isinstance(value, (bool, str)):
         return value

@@ -1,4 +1,6 @@
-"""Artifacts: the same source is the same archive, a cluster's Python can import it, and nothing is sent twice."""
+"""Artifacts: the same source is the same archive, a cluster's Python can import it, and nothing is sent twice.
+
+Which modules a program reaches is in test_imports.py."""
 
 from __future__ import annotations
 
@@ -20,7 +22,6 @@ from emr_pipelines.emr import artifacts
 from emr_pipelines.emr.artifacts import Archive, Artifacts, code_archive
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.objects import Objects
-from emr_pipelines.emr.requirements import requirements_of
 from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.programs.pi import estimate_pi
 from emr_pipelines.programs.word_count import count_words
@@ -86,8 +87,9 @@ def own_names_in(archive: Archive) -> list[str]:
 
 def loaded_from(archive: Archive, program: str, tmp_path: Path) -> str:
     """What a Python that has nothing but the archive says of where it found the program."""
-    path = tmp_path / archive.name
-    path.write_bytes(archive.data)
+    path = tmp_path / "unpacked"
+    with zipfile.ZipFile(io.BytesIO(archive.data)) as packed:
+        packed.extractall(path)
     code = (
         "import dagster_pipes; from emr_pipelines.programs.wire import load; "
         f"print(load({program!r}).__code__.co_filename)"
@@ -239,19 +241,59 @@ def test_what_is_no_source_file_of_a_folder_is_refused(tmp_path: Path, monkeypat
         code_archive(lambda _spark, _params: None)
 
 
-def test_requirements_are_those_of_the_module(write: Any) -> None:
+def test_own_modules_that_a_program_imports_travel_too(write: Any, tmp_path: Path) -> None:
+    """Whole packages, so that files beside the code are there, with what they import in turn."""
+    write({"sibling_helper.py": "import shared_by_jobs.io\n", "unrelated_helper.py": ""}, "one")
+    write({"shared_by_jobs/__init__.py": "", "shared_by_jobs/io.py": "", "shared_by_jobs/conf.json": "{}"}, "two")
+    write({"sibling_job.py": f"import sibling_helper\ndef f():\n    import numpy\n{PROGRAM}"}, "three")
+    archive = code_archive(import_module("sibling_job").run)
+    assert own_names_in(archive) == [
+        "shared_by_jobs/__init__.py",
+        "shared_by_jobs/conf.json",
+        "shared_by_jobs/io.py",
+        "sibling_helper.py",
+        "sibling_job.py",
+    ]
+    assert loaded_from(archive, "sibling_job:run", tmp_path) == "sibling_job.py"
+
+
+def test_packages_name_what_no_import_statement_does(write: Any) -> None:
     write({
-        "with_some.py": f"REQUIREMENTS = ('numpy>=2', 'polars')\n{PROGRAM}",
-        "with_none.py": PROGRAM,
-        "with_text.py": f"REQUIREMENTS = 'numpy'\n{PROGRAM}",
-        "with_numbers.py": f"REQUIREMENTS = (1,)\n{PROGRAM}",
+        "dynamic_job.py": f"PACKAGES = ('dynamic_plugins',)\n{PROGRAM}",
+        "dynamic_plugins/__init__.py": "",
+        "dynamic_plugins/csv.py": "",
     })  # fmt: skip
-    assert requirements_of(import_module("with_some").run) == ("numpy>=2", "polars")
-    assert requirements_of(import_module("with_none").run) == ()
-    with pytest.raises(InvalidValue, match="REQUIREMENTS of with_text is 'numpy'; allowed: a tuple"):
-        requirements_of(import_module("with_text").run)
-    with pytest.raises(InvalidValue, match=r"REQUIREMENTS of with_numbers is \(1,\); allowed: a tuple"):
-        requirements_of(import_module("with_numbers").run)
+    archive = code_archive(import_module("dynamic_job").run)
+    assert own_names_in(archive) == ["dynamic_job.py", "dynamic_plugins/__init__.py", "dynamic_plugins/csv.py"]
+
+
+def test_own_code_that_is_required_as_a_library_travels_with_the_libraries(write: Any) -> None:
+    write({"priv_job.py": f"import acme_private\n{PROGRAM}", "acme_private/__init__.py": ""})
+    program = import_module("priv_job").run
+    assert own_names_in(code_archive(program)) == ["acme_private/__init__.py", "priv_job.py"]
+    assert own_names_in(code_archive(program, ["acme-private>=1"])) == ["priv_job.py"]
+
+
+def test_imported_code_that_cannot_travel_is_refused_by_name(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({
+        "odd_job.py": f"def f():\n    import odd_helper\n{PROGRAM}",
+        "lenient_job.py": f"try:\n    import odd_helper\nexcept ImportError:\n    pass\n{PROGRAM}",
+        "fast_job.py": f"def f():\n    import quick\n{PROGRAM}",
+        "quick/__init__.py": "",
+    })  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as packed:
+        packed.writestr("odd_helper.py", "")
+    monkeypatch.syspath_prepend(str(tmp_path / "odd.zip"))
+    with pytest.raises(
+        CannotTravel, match=r"odd_helper \(.*odd_job\.py, line 2, imports odd_helper\) comes from .*zip"
+    ):
+        code_archive(import_module("odd_job").run)
+    assert own_names_in(code_archive(import_module("lenient_job").run)) == ["lenient_job.py"]
+    (root / "quick" / "_speedups.so").write_bytes(b"")
+    with pytest.raises(CannotTravel, match="package quick has a compiled part"):
+        code_archive(import_module("fast_job").run)
 
 
 def test_nothing_is_sent_twice(folder: str) -> None:
