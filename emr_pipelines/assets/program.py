@@ -26,6 +26,7 @@ from emr_pipelines.emr.imports import needs_dagster
 from emr_pipelines.emr.modules import module_name
 from emr_pipelines.errors import InvalidValue, NotMaterialized
 from emr_pipelines.programs import text, wire
+from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
 
@@ -71,7 +72,7 @@ def program_asset(
     InvalidValue for anything else that cannot be.
     """
     wire.name_of(program)  # it must be found on a cluster, and here it is to be as there
-    params_type, result_type = wire.annotation_of(program, "params"), wire.annotation_of(program, "return")
+    params_type, result_type = annotation_of(program, "params"), annotation_of(program, "return")
     sources = {name: _source(asset) for name, asset in (reads or {}).items()}
     given = _given(params_type, list(sources), writes, partition)
     _refuse_results(result_type, bool(writes))

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
@@ -209,17 +209,12 @@ def _files(path: Path, name: str, above: tuple[Path, ...] = ()) -> Iterator[tupl
 
 
 def _zipped(files: Mapping[str, Path]) -> bytes:
-    # stored, because the same text is compressed to other bytes by another zlib; folders have entries, because Python
-    # before 3.13 finds no namespace package in a zip without
-    folders = {f"{parent}/" for name in files for parent in PurePosixPath(name).parents} - {"./"}
+    # stored, because the same text is compressed to other bytes by another zlib
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted({*files, *folders}):
-            if name in folders:
-                archive.writestr(zip_entry(name, stat.S_IFDIR | 0o755), b"")
-                continue
+        for name in sorted(files):
             try:
                 archive.writestr(zip_entry(name, stat.S_IFREG | 0o644), files[name].read_bytes())
-            except (OSError, UnicodeEncodeError) as error:
+            except (OSError, UnicodeEncodeError) as error:  # noqa: PERF203 (to name the file)
                 raise CannotTravel(f"{str(files[name])!r} cannot be packed: {error}.") from error
     return buffer.getvalue()

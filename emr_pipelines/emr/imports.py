@@ -130,6 +130,19 @@ def _is_module(name: str, named: Iterable[str]) -> bool:
     return home_of(parent, named) is Home.OWN and find(name) is not None
 
 
+def without_files(found: Walk) -> list[str]:
+    """A sentence for each own module that is in no package and uses `__file__`: what lies beside it does not travel."""
+    return [
+        f"{module.source.file} uses __file__ and is in no package, so files beside it do not travel: move it into a "
+        "package, or name the files in the runner's `files`."
+        for module in found.own.values()
+        if module.source
+        and module.source.knows_its_file
+        and module.name == module.found.top
+        and not module.place.folders
+    ]
+
+
 def needs_dagster(program: Callable[..., Any]) -> str | None:
     """Why no cluster can import a program's module: it imports Dagster, itself or through other modules. None when it
     does not. Raises InvalidValue as `walk` does."""

@@ -14,7 +14,7 @@ from emr_pipelines.emr.artifacts import Artifacts, code_archive
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.dependencies import Dependencies
 from emr_pipelines.emr.disclosure import refuse_known
-from emr_pipelines.emr.imports import needs_dagster, walk
+from emr_pipelines.emr.imports import needs_dagster, walk, without_files
 from emr_pipelines.emr.modules import module_name
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
@@ -23,6 +23,7 @@ from emr_pipelines.emr.source import Certainty
 from emr_pipelines.emr.steps import DeployMode, Step, spark_submit
 from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs import entrypoint, wire
+from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.entrypoint import CODE, LIBRARIES, Task
 
 DIGEST_CHARACTERS = 20
@@ -165,18 +166,19 @@ def pack(
     which EMR would take no step, before anything is paid for, and the AwsErrors.
     """
     name = wire.name_of(program)
-    takes = wire.annotation_of(program, "params")
-    wire.annotation_of(program, "return")
+    takes = annotation_of(program, "params")
+    annotation_of(program, "return")
     wire.round_trip(takes, params)
     encoded = wire.encode(params)
     refuse_known(f"The parameters of {name}", encoded)
     refuse_known(f"The submission of {name}", [dict(how.conf), how.jars, how.files, how.queue])
     requirements = requirements_of(program)
-    warnings: tuple[str, ...] = ()
+    reached = walk(module_name(program), Certainty.LATER)
+    warnings = without_files(reached)
     if how.ship_dependencies:
         if not any(map(DAGSTER.match, requirements)) and (sentence := needs_dagster(program)):
             raise CannotTravel(sentence)
-        warnings = tuple(undeclared(walk(module_name(program), Certainty.LATER), requirements))
+        warnings += undeclared(reached, requirements)
     code = place.artifacts.put(".zip", code_archive(program, requirements).data, report)
     main = place.artifacts.put(".py", inspect.getsource(entrypoint).encode())
     archive = (
@@ -205,7 +207,7 @@ def pack(
         entrypoint=main,
         how=how,
         jars=jars,
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
     shipment.step(1, LONGEST_RUN_ID, {"--pipes": LONGEST_PIPES})  # raises what no cluster need be launched for
     return shipment

@@ -43,13 +43,14 @@ class Statement:
 @dataclass(frozen=True)
 class Source:
     """What a source file says of itself. `constants` are the literal values of REQUIREMENTS and PACKAGES, or None for
-    a value that is computed; `lines` is where they are."""
+    a value that is computed; `lines` is where they are. `knows_its_file` says that it uses `__file__`."""
 
     file: str
     digest: str
     imports: tuple[Statement, ...]
     constants: Mapping[str, Any]
     lines: Mapping[str, int]
+    knows_its_file: bool
 
     def named_in(self, name: str) -> tuple[str, ...]:
         """The texts in a constant; none when there is no such constant. Raises InvalidValue for anything else."""
@@ -88,7 +89,7 @@ def _read(file: str, package: str, modified: int, size: int) -> Source:  # noqa:
                 if isinstance(target, ast.Name) and target.id in DECLARED:
                     constants[target.id] = _literal(node.value)
                     lines[target.id] = node.lineno
-    return Source(file, sha256(data).hexdigest(), tuple(imports), constants, lines)
+    return Source(file, sha256(data).hexdigest(), tuple(imports), constants, lines, b"__file__" in data)
 
 
 def _literal(node: ast.expr | None) -> Any:

@@ -1,4 +1,4 @@
-"""Which annotations and values travel as JSON, and what to write in place of those that do not.
+"""What a program says it takes and returns, whether that travels as JSON, and what to write in place of the rest.
 
 Needs the standard library alone, because it travels with every program.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from emr_pipelines.errors import CannotTravel
+
+Program = Callable[..., Any]
 
 ALLOWED_ANNOTATIONS = (
     "str, int, float, bool, None, list[...], tuple[...], dict[str, ...], Literal, Any, unions of these, "
     "and dataclasses of them"
 )
+ALLOWED = "JSON types (text, finite numbers, booleans, none, lists, mappings with text keys) and dataclasses of them"
 IN_A_FILE = "Write the rows to a file, and let the result say where it is."
 INSTEAD = {  # by the class, or a class that it inherits from
     "datetime.date": "Write a date or time as text: value.isoformat().",
@@ -52,6 +55,57 @@ INSTEAD = {  # by the class, or a class that it inherits from
     "pyspark.sql.dataframe.DataFrame": IN_A_FILE,
     "pyspark.sql.types.Row": "Write a Row as a dataclass made of value.asDict().",
 }
+
+
+def annotation_of(program: Program, what: Literal["params", "return"]) -> Any:
+    """What a program says it takes or returns: a dataclass whose fields travel, or NoneType. Raises CannotTravel.
+
+    The other annotations are left alone: SparkSession is often imported for type checkers only.
+    """
+    refuse_unfinished(program)
+    called = called_by(program)
+    if what == "return":
+        verb, found = "returns", inspect.signature(program).return_annotation
+    else:
+        signature = inspect.signature(program)
+        try:
+            bound = signature.bind(None, None)
+        except TypeError as error:
+            raise CannotTravel(f"{called} cannot be called with (spark, params): {error}.") from error
+        parameters = [signature.parameters[parameter] for parameter in bound.arguments]
+        verb, found = "takes", parameters[-1].annotation
+    if found is inspect.Signature.empty:
+        raise CannotTravel(f"{called} says nothing of what it {verb}; annotate it with a dataclass, or None.")
+    inner = inspect.unwrap(program)
+    try:
+        annotation = get_type_hints(
+            types.SimpleNamespace(__annotations__={"it": found}), globalns=getattr(inner, "__globals__", {})
+        )["it"]
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise CannotTravel(
+            f"{called} {verb} {shown(found)}, which its module cannot resolve: {error}; import it at the top of the "
+            "module, outside of TYPE_CHECKING."
+        ) from error
+    if annotation is not type(None) and not (isinstance(annotation, type) and dataclasses.is_dataclass(annotation)):
+        instead = instead_of(annotation) if isinstance(annotation, type) else ""
+        allowed = f"a dataclass of {ALLOWED}, or None"
+        raise CannotTravel(f"{called} {verb} {shown(annotation)}; allowed: {allowed}. {instead}".rstrip())
+    check_annotation(annotation, shown(annotation))
+    return annotation
+
+
+def refuse_unfinished(program: Program) -> None:
+    """Raise CannotTravel for an `async def` or a generator, whose call returns before any work is done."""
+    kinds = {
+        "a coroutine function (async def)": inspect.iscoroutinefunction,
+        "a generator function (it has a yield)": inspect.isgeneratorfunction,
+        "an asynchronous generator function": inspect.isasyncgenfunction,
+    }
+    for kind, is_one in kinds.items():
+        if is_one(program):
+            raise CannotTravel(
+                f"{called_by(program)} is {kind}; a program is a plain function that returns its result."
+            )
 
 
 def check_annotation(annotation: Any, path: str, seen: frozenset[Any] = frozenset()) -> None:
@@ -124,6 +178,11 @@ def instead_of(kind: type) -> str:
     names = [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__]
     enums_first = sorted(names, key=lambda name: name != "enum.Enum")  # a StrEnum is a str, too
     return next((INSTEAD[name] for name in enums_first if name in INSTEAD), "")
+
+
+def called_by(program: object) -> str:
+    """What a program is called in a sentence."""
+    return getattr(program, "__qualname__", None) or repr(program)[:200]
 
 
 def travelling(kind: Any) -> list[dataclasses.Field[Any]]:

@@ -28,6 +28,7 @@ from dagster_pipes import (
 )
 
 from emr_pipelines.programs import progress, wire
+from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.entrypoint import LIBRARIES, Files, Task, importable
 from emr_pipelines.programs.outbox import Outbox
 
@@ -147,7 +148,7 @@ def run(spark: SparkSession, files: Files, task: Task) -> None:
     ):
         place_files(files, task.files)
         program = wire.load(task.program)
-        params = wire.decode(wire.annotation_of(program, "params"), task.params)
+        params = wire.decode(annotation_of(program, "params"), task.params)
         result = wire.dumps(program(spark, params), "result")
         files.write(task.result, f'{{"result": {result}}}'.encode())
 

@@ -17,11 +17,12 @@ import types
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs.annotations import (
-    check_annotation,
+    ALLOWED,
+    called_by,
     hints_of,
     instead_of,
     refused_annotation,
@@ -30,7 +31,6 @@ from emr_pipelines.programs.annotations import (
     travelling,
 )
 
-ALLOWED = "JSON types (text, finite numbers, booleans, none, lists, mappings with text keys) and dataclasses of them"
 MOST_BYTES = 64 << 20  # as JSON; who waits for it holds it several times over
 DEEPEST = 100  # levels; a structure that contains itself has no end
 
@@ -82,61 +82,12 @@ def round_trip(annotation: Any, value: object, name: str = "params") -> Any:
     return arrived
 
 
-def annotation_of(program: Program, what: Literal["params", "return"]) -> Any:
-    """What a program says it takes or returns: a dataclass whose fields travel, or NoneType. Raises CannotTravel.
-
-    The other annotations are left alone: SparkSession is often imported for type checkers only.
-    """
-    refuse_unfinished(program)
-    called = _called(program)
-    if what == "return":
-        verb, found = "returns", inspect.signature(program).return_annotation
-    else:
-        signature = inspect.signature(program)
-        try:
-            bound = signature.bind(None, None)
-        except TypeError as error:
-            raise CannotTravel(f"{called} cannot be called with (spark, params): {error}.") from error
-        parameters = [signature.parameters[parameter] for parameter in bound.arguments]
-        verb, found = "takes", parameters[-1].annotation
-    if found is inspect.Signature.empty:
-        raise CannotTravel(f"{called} says nothing of what it {verb}; annotate it with a dataclass, or None.")
-    inner = inspect.unwrap(program)
-    try:
-        annotation = get_type_hints(
-            types.SimpleNamespace(__annotations__={"it": found}), globalns=getattr(inner, "__globals__", {})
-        )["it"]
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        raise CannotTravel(
-            f"{called} {verb} {shown(found)}, which its module cannot resolve: {error}; import it at the top of the "
-            "module, outside of TYPE_CHECKING."
-        ) from error
-    if annotation is not type(None) and not (isinstance(annotation, type) and dataclasses.is_dataclass(annotation)):
-        instead = instead_of(annotation) if isinstance(annotation, type) else ""
-        allowed = f"a dataclass of {ALLOWED}, or None"
-        raise CannotTravel(f"{called} {verb} {shown(annotation)}; allowed: {allowed}. {instead}".rstrip())
-    check_annotation(annotation, shown(annotation))
-    return annotation
-
-
-def refuse_unfinished(program: Program) -> None:
-    """Raise CannotTravel for an `async def` or a generator, whose call returns before any work is done."""
-    kinds = {
-        "a coroutine function (async def)": inspect.iscoroutinefunction,
-        "a generator function (it has a yield)": inspect.isgeneratorfunction,
-        "an asynchronous generator function": inspect.isasyncgenfunction,
-    }
-    for kind, is_one in kinds.items():
-        if is_one(program):
-            raise CannotTravel(f"{_called(program)} is {kind}; a program is a plain function that returns its result.")
-
-
 def name_of(program: Program) -> str:
     """`package.module:function`, by which `load` finds the program on a cluster. Raises CannotTravel.
 
     A function of a script that was started as such has the script's name for its module.
     """
-    called = _called(program)
+    called = called_by(program)
     function = getattr(program, "__qualname__", "")
     module = sys.modules.get(getattr(program, "__module__", None) or "")
     if not inspect.isroutine(program) or module is None:
@@ -319,10 +270,6 @@ def _is_instance_of_dataclass(value: object) -> bool:
 def _refused(path: str, value: object, allowed: str) -> CannotTravel:
     instead = instead_of(type(value)) if allowed == ALLOWED else ""
     return CannotTravel(f"{path} is {_short(value)}; allowed: {allowed}. {instead}".rstrip())
-
-
-def _called(program: object) -> str:
-    return getattr(program, "__qualname__", None) or _short(program)
 
 
 def _short(value: object) -> str:

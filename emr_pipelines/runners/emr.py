@@ -23,6 +23,7 @@ from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
+from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.progress import many
 from emr_pipelines.runners.base import ParamsT, ResultT
 from emr_pipelines.runners.billing import end_and_bill, label_of, partition_of
@@ -88,7 +89,7 @@ class EmrSparkRunner(EmrSettings):
                     f"The step completed and left no result in {shipment.result}; a program must not end the process "
                     "itself (sys.exit, os._exit)."
                 )
-            answer = wire.decode(wire.annotation_of(program, "return"), result["result"], "result")
+            answer = wire.decode(annotation_of(program, "return"), result["result"], "result")
             self._place().objects.write(shipment.taken, _attempt(context))
             return cast("ResultT", answer)
 

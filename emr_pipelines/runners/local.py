@@ -18,7 +18,8 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from emr_pipelines.emr.requirements import refuse_missing
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.programs import progress, wire
+from emr_pipelines.programs import progress
+from emr_pipelines.programs.annotations import refuse_unfinished
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.failures import PASSED_ON, explained, failure_of
 from emr_pipelines.runners.java import use_java
@@ -63,7 +64,7 @@ class LocalSparkRunner(SparkRunner):
         program: Callable[[SparkSession, ParamsT], ResultT],
         params: ParamsT,
     ) -> ResultT:
-        wire.refuse_unfinished(program)
+        refuse_unfinished(program)
         refuse_missing(program)
         spark = self._session(context.log.warning)
         log = context.log.info

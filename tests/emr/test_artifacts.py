@@ -144,7 +144,7 @@ def test_the_same_source_is_the_same_archive_for_another_python() -> None:
         entries = opened.infolist()
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
     assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
-    assert {entry.external_attr >> 16 for entry in entries} == {0o100644, 0o040755}
+    assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
     assert {(entry.create_system, entry.compress_type, entry.flag_bits) for entry in entries} == {(3, 0, 0)}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from emr_pipelines.emr.imports import needs_dagster, walk
+from emr_pipelines.emr.imports import needs_dagster, walk, without_files
 from emr_pipelines.emr.modules import Home, home_of
 from emr_pipelines.emr.source import Certainty
 from emr_pipelines.errors import InvalidValue
@@ -325,6 +325,19 @@ def test_a_program_that_needs_dagster_is_told_from_one_that_does_not(project: Pr
     assert "i_pkg_helper.py, line 1, imports emr_pipelines.program_asset, and clusters have no Dagster" in far
     assert needs_dagster(import_module("i_ok.count").run) is None
     assert needs_dagster(import_module("i_plain").run) is None
+
+
+def test_files_beside_a_module_that_is_in_no_package_do_not_travel(project: Project) -> None:
+    root = project({
+        "i_single.py": "from pathlib import Path\nimport i_whole, i_quiet\nHERE = Path(__file__).parent\n",
+        "i_whole/__init__.py": "HERE = __file__\n",
+        "i_quiet.py": "",
+    })  # fmt: skip
+    (said,) = without_files(walk("i_single"))
+    assert said == (
+        f"{root}/i_single.py uses __file__ and is in no package, so files beside it do not travel: move it into a "
+        "package, or name the files in the runner's `files`."
+    )
 
 
 MAIN = """

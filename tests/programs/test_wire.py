@@ -37,6 +37,7 @@ from pyspark.sql import Row
 
 from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs import wire
+from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.pi import PiEstimate, PiParams, PiResult, estimate_pi
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
@@ -383,7 +384,7 @@ def test_annotations_are_judged_before_anything_runs(annotation: Any, said: str,
 
     program.__annotations__ = {"spark": Any, "params": holder, "return": holder}
     with pytest.raises(CannotTravel, match=said):
-        wire.annotation_of(program, what)
+        annotation_of(program, what)
 
 
 @pytest.mark.parametrize("annotation", [Everything, Tree, WithDefaultedInitVar, type(None), Free])
@@ -391,8 +392,8 @@ def test_annotations_that_travel(annotation: Any) -> None:
     def program(spark: Any, params: Any) -> Any: ...
 
     program.__annotations__ = {"spark": Any, "params": annotation, "return": annotation}
-    assert wire.annotation_of(program, "return") is annotation
-    assert wire.annotation_of(program, "params") is annotation
+    assert annotation_of(program, "return") is annotation
+    assert annotation_of(program, "params") is annotation
 
 
 def test_a_dataclass_may_contain_itself() -> None:
@@ -423,7 +424,7 @@ async def async_generator(spark: Any, params: None) -> AsyncIterator[None]:  # n
 def test_a_program_is_a_plain_function(program: Any, said: str) -> None:
     for what in WHATS:
         with pytest.raises(CannotTravel, match=said):
-            wire.annotation_of(program, what)
+            annotation_of(program, what)
 
 
 @dataclass(frozen=True)
@@ -480,8 +481,8 @@ def test_annotations_outside_json_are_refused() -> None:
     ],
 )
 def test_a_program_says_what_it_takes_and_returns(program: Callable[..., Any], params: type, result: type) -> None:
-    assert wire.annotation_of(program, "params") is params
-    assert wire.annotation_of(program, "return") is result
+    assert annotation_of(program, "params") is params
+    assert annotation_of(program, "return") is result
 
 
 @pytest.mark.parametrize(
@@ -495,10 +496,10 @@ def test_a_program_says_what_it_takes_and_returns(program: Callable[..., Any], p
 )  # fmt: skip
 def test_a_program_that_does_not_say_it_is_refused(program: Any, params: str, result: str | None) -> None:
     with pytest.raises(CannotTravel, match=params):
-        wire.annotation_of(program, "params")
+        annotation_of(program, "params")
     if result:
         with pytest.raises(CannotTravel, match=result):
-            wire.annotation_of(program, "return")
+            annotation_of(program, "return")
 
 
 def test_a_name_leads_back_to_its_program() -> None:
