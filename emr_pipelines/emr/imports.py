@@ -71,7 +71,7 @@ def walk(root: str, least: Certainty = Certainty.MAYBE) -> Walk:
     """Follow the import statements that run with at least this certainty, from the module `root`.
 
     A module brings the `__init__` of the packages that it is in. The packages that PACKAGES names are followed into all
-    their modules. Raises InvalidValue for PACKAGES or REQUIREMENTS that cannot be read.
+    their modules. Raises InvalidValue for PACKAGES that cannot be read or found.
     """
     top = root.partition(".")[0]
     found = Walk({top, *of_the_same_distribution(top)})
@@ -83,7 +83,8 @@ def walk(root: str, least: Certainty = Certainty.MAYBE) -> Walk:
             module = Import(".".join(parts[:depth]), wanted.file, wanted.line)
             if module.name in found.own:
                 continue
-            home = Home.OWN if module.name == root else home_of(module.name, found.named)
+            around_root = f"{root}.".startswith(f"{module.name}.")
+            home = Home.OWN if around_root else home_of(module.name, found.named)
             place = find(module.name)
             if home is not Home.OWN or place is None:
                 if home is not Home.PROVIDED:

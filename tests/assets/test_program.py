@@ -646,6 +646,9 @@ def test_a_code_version_changes_with_what_the_program_imports(write: Callable[[d
 def test_the_assets_of_this_package_are_versioned_by_all_that_their_programs_import() -> None:
     reached = set(walk("emr_pipelines.programs.word_count").own)
     assert {f"emr_pipelines.programs.{name}" for name in ("word_count", "words", "text", "progress")} <= reached
+    reached = set(walk("emr_pipelines.assets.costs").own)  # no program: its own source counts
+    assert reached >= {"emr_pipelines.assets.costs"}
+    assert "emr_pipelines.runners.base" not in reached
 
 
 def test_a_program_that_no_cluster_can_import_is_warned_of(write: Callable[[dict[str, str]], None]) -> None:
