@@ -149,7 +149,7 @@ def run(spark: SparkSession, files: Files, task: Task) -> None:
         place_files(files, task.files)
         program = wire.load(task.program)
         params = wire.decode(annotation_of(program, "params"), task.params)
-        result = wire.dumps(program(spark, params), "result")
+        result = wire.dumps(wire.call(program, spark, params), "result")
         files.write(task.result, f'{{"result": {result}}}'.encode())
 
 
