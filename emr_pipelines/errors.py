@@ -4,6 +4,7 @@
     ├── InvalidValue           a parameter or setting has a value that is not allowed
     ├── InvalidEnvironment     the same of an environment variable, when definitions load (in runners/target.py)
     ├── JavaNotUsable          no Java that Spark can run on
+    ├── RequirementsMissing    a library that a program requires is not installed here, or in another version
     ├── SourceError            something about the input text
     │   ├── SourceNotFound     a source matches no file
     │   ├── SourceUnreadable   the file or bucket is there but cannot be read
@@ -84,6 +85,10 @@ class InvalidValue(EmrPipelinesError, ValueError):
 
 class JavaNotUsable(EmrPipelinesError):
     """No Java that Spark can run on."""
+
+
+class RequirementsMissing(EmrPipelinesError):
+    """A library that a program requires is not installed here, or in another version."""
 
 
 class SourceError(EmrPipelinesError):

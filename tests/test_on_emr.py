@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,64 @@ def numpy_found(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
 
 defs = dg.Definitions(assets=[numpy_found], resources={"spark": EmrSparkRunner(deploy_mode="DEPLOY_MODE")})
 """
+
+
+@pytest.mark.parametrize("deploy_mode", ["client", pytest.param("cluster", marks=pytest.mark.extended)])
+def test_own_code_and_the_files_beside_it_travel_to_driver_and_executors(on_emr: OnEmr, deploy_mode: str) -> None:
+    for path, text in SHARED.items():
+        (on_emr.folder / path).parent.mkdir(exist_ok=True)
+        (on_emr.folder / path).write_text(text.replace("DEPLOY_MODE", deploy_mode))
+    on_emr.run("dagster", "asset", "materialize", "-m", "jobs.defs", "--select", "read_all")
+    with dg.DagsterInstance.from_config(str(on_emr.folder / "home")) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("read_all"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    found = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    assert (found["beside"], found["placed"]) == ('driver {"a": 1}, executor {"a": 1}', "driver 7, executor 7")
+    assert "shipped_code/shared/names.py" in str(found["executor_file"])
+    assert not list(Path(tempfile.gettempdir()).glob("shipped_code-*"))
+
+
+SHARED = {  # a second top-level package, a file beside its code, and one that the setting `files` sends
+    "my.conf": "7",
+    "shared/__init__.py": "",
+    "shared/conf.json": '{"a": 1}',
+    "shared/names.py": """
+from pathlib import Path
+
+def beside():
+    return (Path(__file__).parent / "conf.json").read_text()
+""",
+    "jobs/__init__.py": "",
+    "jobs/read.py": """
+from dataclasses import dataclass
+
+from shared import names
+
+@dataclass(frozen=True)
+class Found:
+    beside: str
+    placed: str
+    executor_file: str
+
+def look():
+    from pyspark import SparkFiles
+    with open(SparkFiles.get("my.conf")) as file:
+        return names.beside(), file.read(), names.__file__
+
+def read_all(spark, params: None) -> Found:
+    here, there = look(), spark.sparkContext.parallelize([1], 1).map(lambda _: look()).first()
+    return Found(*(f"driver {a}, executor {b}" for a, b in zip(here[:2], there)), there[2])
+""",
+    "jobs/defs.py": """
+import dagster as dg
+from emr_pipelines import EmrSparkRunner, program_asset
+from jobs.read import read_all
+
+spark = EmrSparkRunner(deploy_mode="DEPLOY_MODE", files=["my.conf"], ship_dependencies=False)
+defs = dg.Definitions(assets=[program_asset(read_all)], resources={"spark": spark})
+""",
+}
 
 
 def test_boto3_is_not_needed_to_look_at_the_graph() -> None:

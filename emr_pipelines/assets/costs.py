@@ -1,6 +1,5 @@
 """What the clusters cost: a ledger by day, run and asset, kept from day to day, with a budget."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from hashlib import blake2b
@@ -79,7 +78,7 @@ class ClusterCostsConfig(AssetConfig):
     kinds={"parquet", "emr"},
     owners=OWNERS,
     tags={"domain": "operations"},
-    code_version=code_version(sys.modules[__name__]),
+    code_version=code_version(__name__),
     description="What this deployment's EMR clusters cost: a row for each day, cluster, run and asset. EMR is asked "
     "for the clusters of the last 30 days, so those of killed runs are in it; older rows are kept from version to "
     "version. An estimate: EBS volumes, S3, traffic and savings plans are not in it.",

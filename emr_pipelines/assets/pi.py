@@ -18,7 +18,6 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
-from emr_pipelines.programs import pi
 from emr_pipelines.programs.pi import (
     LEAST_DECIMALS,
     MOST_DECIMALS,
@@ -76,7 +75,7 @@ class PiEstimatesConfig(AssetConfig):
     kinds={"pyspark", "parquet"},
     owners=OWNERS,
     tags={"domain": "numerics"},
-    code_version=code_version(pi),
+    code_version=code_version(estimate_pi.__module__),
     description="Estimates of pi, one row per method and size: Monte Carlo with its standard error, and the "
     "Bailey-Borwein-Plouffe series with a proven bound.",
     metadata={"dagster/column_schema": COLUMNS},

@@ -1,15 +1,15 @@
 """What all assets share: settings with bounds, errors in a sentence, and checks before anything is published."""
 
-import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
-from types import ModuleType
 from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import ValidationError, model_validator
 
+from emr_pipelines.emr.imports import walk
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
 from emr_pipelines.programs.progress import many
 from emr_pipelines.resource import refuse_unknown
@@ -67,12 +67,13 @@ def pictures(context: dg.AssetExecutionContext, **drawn: Callable[[], str]) -> d
     return found
 
 
-def code_version(*modules: ModuleType) -> str:
-    """A version that changes exactly when the source of a program's modules does."""
-    digest = blake2b(digest_size=6)
-    for module in modules:
-        digest.update(inspect.getsource(module).encode())
-    return digest.hexdigest()
+def code_version(module: str) -> str:
+    """A version that changes when the source of a module does, or of the user's own modules that it imports.
+
+    Libraries do not count. Nothing is imported to find out.
+    """
+    sources = {name: found.source.digest for name, found in walk(module).own.items() if found.source}
+    return blake2b(json.dumps(sources, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
 @contextmanager

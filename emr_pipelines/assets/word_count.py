@@ -22,7 +22,7 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
-from emr_pipelines.programs import content, ingest, reading, text, word_count, words
+from emr_pipelines.programs import text
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
@@ -81,7 +81,7 @@ class WordCountsConfig(AssetConfig):
     kinds={"pyspark", "text"},
     owners=OWNERS,
     tags={"domain": "text"},
-    code_version=code_version(ingest, content, reading, text),
+    code_version=code_version(ingest_text.__module__),
     description="One clean snapshot of all source text: UTF-8 lines, with a manifest of the files that went in.",
     check_specs=[
         dg.AssetCheckSpec(
@@ -158,10 +158,10 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
     kinds={"pyspark", "parquet"},
     owners=OWNERS,
     tags={"domain": "text"},
-    code_version=code_version(word_count, words, reading, text),
     description="How often each word occurs in input_text, as a parquet table. A word starts with a letter or a number "
     "and goes on with letters, combining marks and numbers, with single apostrophes inside, after NFC and "
     "lower-casing. Characters that are never seen, such as soft hyphens, are dropped.",
+    code_version=code_version(count_words.__module__),
     metadata={"dagster/column_schema": dg.TableSchema(columns=WORDS)},
     check_specs=[
         dg.AssetCheckSpec(

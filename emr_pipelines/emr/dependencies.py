@@ -22,13 +22,11 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from emr_pipelines.emr.artifacts import zip_entry
 from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
+from emr_pipelines.emr.requirements import BROUGHT_BY_SPARK, normalized
 from emr_pipelines.errors import CannotTravel, InvalidValue
 
 FORMAT = 1  # of the archive; to be raised when the same requirements are to be packed in another way
@@ -37,7 +35,6 @@ PLATFORMS = {  # by EC2's names and by the kernel's
     "arm64": "aarch64-manylinux_2_34",
     "aarch64": "aarch64-manylinux_2_34",
 }
-BROUGHT_BY_SPARK = ("pyspark", "py4j")  # the cluster's own must be used; and PyPI has no wheel of pyspark
 MADE_BY_UV = (".lock", "uv_cache.json")
 LOOK_SECONDS = 1.0  # at uv, while it works
 LONGEST_REASON = 800  # characters of what uv said
@@ -102,28 +99,6 @@ class Dependencies:
             with report("Sending the packages", total=size) as work:
                 self._objects.upload(uri, path, work.advance)
         say(f"Built {size / 1e6:,.1f} MB in {built - began:.0f} s and sent it in {time.monotonic() - built:.0f} s.")
-
-
-def normalized(requirements: Iterable[str]) -> list[str]:
-    """Requirements as pip takes them, each written in one way, sorted, without what Spark brings.
-    Raises InvalidValue."""
-    lines = set()
-    for text in requirements:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement as error:
-            allowed = (
-                "a name with versions, extras and markers, such as 'polars[pyarrow]>=1.31,<2'; no paths, no options"
-            )
-            raise InvalidValue("A requirement", masked(text), allowed) from error
-        if requirement.url and requirement.url.startswith("file:"):
-            raise InvalidValue(
-                "A requirement", text, "a package of an index or of the web, for a file can change unseen"
-            )
-        requirement.name = canonicalize_name(requirement.name)
-        if requirement.name not in BROUGHT_BY_SPARK:
-            lines.add(str(requirement))
-    return sorted(lines)
 
 
 def key(requirements: Iterable[str], python_version: str = "3.11", architecture: str = "x86_64") -> str:

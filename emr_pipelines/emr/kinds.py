@@ -43,8 +43,9 @@ MEANINGS = {
     Kind.USER_EXCEPTION: Meaning("The program raised", "It is the program's own error; the same again will not help."),
     Kind.MODULE_MISSING: Meaning(
         "The program needs a Python module that is not there:",
-        "Declare it in REQUIREMENTS of the program's module, so that it travels to the cluster; on this machine, "
-        "install it.",
+        "If it is a library, name its project in REQUIREMENTS of the program's module, and make sure that the package "
+        "index's project of that name is the one you mean. If it is your own code, name its package in PACKAGES there. "
+        "On this machine, install it.",
     ),
     Kind.INPUT_MISSING: Meaning(
         "The program's input is not there:", "Check the path, and that what should have written it has run."

@@ -23,12 +23,13 @@ from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
+from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.progress import many
 from emr_pipelines.runners.base import ParamsT, ResultT
 from emr_pipelines.runners.billing import end_and_bill, label_of, partition_of
 from emr_pipelines.runners.companions import Companions
 from emr_pipelines.runners.emr_settings import EmrSettings
-from emr_pipelines.runners.failures import failures
+from emr_pipelines.runners.failures import advised, failures
 from emr_pipelines.runners.lineage import first_attempt, first_attempt_of, lineage
 
 if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location that only looks at the graph needs none
@@ -77,6 +78,8 @@ class EmrSparkRunner(EmrSettings):
             self._forget_what_was_taken(context, shipment)
             result = self._result_of(shipment)
             if result is None:
+                for warning in shipment.warnings:
+                    context.log.warning(warning)
                 self._work(context, shipment)
                 result = self._result_of(shipment, within_seconds=RESULT_SECONDS)
             else:
@@ -86,7 +89,7 @@ class EmrSparkRunner(EmrSettings):
                     f"The step completed and left no result in {shipment.result}; a program must not end the process "
                     "itself (sys.exit, os._exit)."
                 )
-            answer = wire.decode(wire.annotation_of(program, "return"), result["result"], "result")
+            answer = wire.decode(annotation_of(program, "return"), result["result"], "result")
             self._place().objects.write(shipment.taken, _attempt(context))
             return cast("ResultT", answer)
 
@@ -286,7 +289,7 @@ class EmrSparkRunner(EmrSettings):
             return
         companions = self._companions
         alone = self.scope == "asset" or (self.scope == "run" and companions is not None and companions.alone)
-        cause = session.explain(end, exception, self.log_wait_seconds, package, terminate=alone)
+        cause = advised(session.explain(end, exception, self.log_wait_seconds, package, terminate=alone))
         if end.timed_out is Phase.PROVISIONING:
             session.end()  # what did not come up will not, and must not be found again
         kind = TimedOut if end.timed_out else StepFailed

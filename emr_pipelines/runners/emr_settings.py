@@ -63,7 +63,8 @@ class EmrSettings(SparkRunner):
     )
     files: list[str] = Field(
         default=[],
-        description="Files to place where programs run: of this machine, or s3:// URIs, as in [my.conf].",
+        description="Files for programs, which read them at SparkFiles.get('my.conf') on driver and executors: of this "
+        "machine, or s3:// URIs, as in [my.conf].",
     )
     ship_dependencies: bool = Field(
         default=True,

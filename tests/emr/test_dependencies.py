@@ -18,8 +18,9 @@ import pytest
 
 from emr_pipelines.emr import dependencies
 from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.dependencies import Dependencies, build, key, normalized, pip_settings, uv_settings
+from emr_pipelines.emr.dependencies import Dependencies, build, key, pip_settings, uv_settings
 from emr_pipelines.emr.objects import Objects
+from emr_pipelines.emr.requirements import normalized
 from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.runners.java import use_java
 from tests.emr.conftest import Ledger

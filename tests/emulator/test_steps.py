@@ -311,7 +311,7 @@ def test_files_and_archives_are_where_yarn_places_them(tmp_path: Path, master: s
         ]
         submit += ["--conf", "spark.archives=s3://placed/env.zip#env", "s3://placed/main.py"]
         cluster_id = rehearsal.launch(step(*submit), LogUri="s3://placed/logs", KeepJobFlowAliveWhenNoSteps=False)
-        until(lambda: rehearsal.state(cluster_id) == "TERMINATED", 300)
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
         (log,) = [
             rehearsal.log("placed", key)
             for key in rehearsal.keys("placed", "logs/")
@@ -370,7 +370,7 @@ def test_an_executor_with_too_much_memory_is_killed(tmp_path: Path) -> None:
             "s3://greedy/main.py",
         ]
         cluster_id = rehearsal.launch(step(*submit), LogUri="s3://greedy/logs", KeepJobFlowAliveWhenNoSteps=False)
-        until(lambda: rehearsal.state(cluster_id) == "TERMINATED", 300)
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
         (found,) = rehearsal.steps(cluster_id)
         assert found["Status"]["State"] == "FAILED"
         logs = f"logs/{cluster_id}/steps/{found['Id']}"

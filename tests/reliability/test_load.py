@@ -19,7 +19,7 @@ from emr_pipelines.emr.cluster import Clusters
 from emr_pipelines.emr.states import STEP_UNFINISHED
 from emr_pipelines.emr.steps import Step
 from emr_pipelines.errors import CannotTravel, Throttled
-from emr_pipelines.programs import entrypoint, outbox, wire
+from emr_pipelines.programs import driver, outbox, wire
 from emr_pipelines.programs.outbox import AT_ONCE_CHARACTERS, KEPT_CHARACTERS, Outbox
 from tests.emr.conftest import Account
 from tests.patience import HUNG_SECONDS
@@ -129,7 +129,7 @@ def test_who_prints_on_after_much_is_heard_again_after_a_while() -> None:
 def test_much_output_takes_bounded_memory_and_few_writes_on_both_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entrypoint, "FEED_SECONDS", 0.05)
+    monkeypatch.setattr(driver, "FEED_SECONDS", 0.05)
     monkeypatch.setattr(outbox, "AT_ONCE_CHARACTERS", MB)
     folder = Folder(tmp_path)
     lines = load.print_much(folder, 5)
@@ -164,7 +164,7 @@ def test_messages_that_cannot_be_written_are_tried_again(tmp_path: Path) -> None
             super().write(uri, data)
 
     folder = Ill(tmp_path)
-    channel = entrypoint.Channel(folder, "s3://b/messages")  # type: ignore[arg-type]
+    channel = driver.Channel(folder, "s3://b/messages")  # type: ignore[arg-type]
     for text in ("one\n", "two\n", "three\n"):
         Pipes(channel).log_external_stream("stdout", text)
         channel._write()

@@ -1,9 +1,11 @@
 """Programs on EMR, without Spark: what becomes of clusters and steps, what a person reads, and that nothing is left."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,15 @@ import pytest
 
 from emr_pipelines.emr import client
 from emr_pipelines.emr.cluster import Cluster, Clusters
+from emr_pipelines.emr.diagnosis import Evidence, diagnose
+from emr_pipelines.emr.kinds import Kind
+from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import StepState
 from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.failures import advised
 from tests.emr.conftest import BUCKET, deny, ended
 from tests.emulator.conftest import DURATIONS
 from tests.runners.bed import PARAMS, Bed, Clock, Failed
@@ -822,3 +828,85 @@ def test_a_cluster_whose_launch_was_interrupted_is_found_and_ended(bed: Bed, mon
     with pytest.raises((KeyboardInterrupt, Failed, dg.DagsterExecutionInterruptedError)):
         bed.run()
     assert bed.account.states() == ["TERMINATED"]
+
+
+def _modules(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    invalidate_caches()
+
+
+RUN = """
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class Total:
+    total: int
+def run(spark, params: None) -> Total: ...
+"""
+
+
+def test_a_program_that_needs_dagster_is_refused_before_a_launch(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _modules(tmp_path, {"needs_dagster_pkg/__init__.py": "import dagster\n", "needs_dagster_pkg/job.py": RUN})
+    program = import_module("needs_dagster_pkg.job").run
+    with pytest.raises(Failed, match=r"__init__\.py, line 1, imports dagster, and clusters have no Dagster"):
+        bed.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=True)
+    assert bed.account.emulator.clusters() == []
+
+
+def test_libraries_that_are_not_declared_are_warned_of(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _modules(
+        tmp_path, {"undeclared_job.py": f"import undeclared_helper\n{RUN}", "undeclared_helper.py": "import click\n"}
+    )
+    program = import_module("undeclared_job").run
+    bed.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=True)
+    (line,) = [line for line in bed.log if "no REQUIREMENTS name" in line]
+    assert line.startswith(f"{tmp_path}/undeclared_helper.py, line 1, imports click of the project click")
+    bed.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=False)
+    assert not [line for line in bed.log if "no REQUIREMENTS name" in line]
+
+
+def test_code_and_libraries_travel_as_archives_beside_the_user_s_own(bed: Bed) -> None:
+    bed.run(spark_config={"spark.archives": "s3://b/env.zip#env", "spark.executor.memory": "1g"})
+    (step,) = [step for cluster in bed.account.emulator.clusters() for step in cluster.steps.values()]
+    words = list(step.args)
+    ours, theirs = words[words.index("--archives") + 1].split(",")
+    assert ours.startswith(f"s3://{BUCKET}/default/code/")
+    assert ours.endswith(".zip#shipped_code")
+    assert theirs == "s3://b/env.zip#env"
+    assert "--py-files" not in words
+    assert [word for word in words if word.startswith("spark.")] == ["spark.executor.memory=1g"]
+
+
+@pytest.mark.parametrize(
+    ("module", "hint"),
+    [
+        (
+            "own_plugins",
+            r'Write PACKAGES = \("own_plugins",\) in the program\'s module, .* do not name it in REQUIREMENTS',
+        ),
+        (
+            "own_plugins.gone",
+            "own_plugins is your own code, and it has no module own_plugins.gone on this machine either",
+        ),
+        ("yaml.nodes", "On this machine yaml belongs to the project (?i:pyyaml): name that in REQUIREMENTS"),
+        ("dagster", "Clusters have no Dagster"),
+        ("surely_not_here", "make sure that the package index's project of that name is the one you mean"),
+    ],
+)
+def test_a_missing_module_is_told_by_whose_it_is(
+    module: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of one's own must not be declared as a requirement: a stranger's project may have it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _modules(tmp_path, {"own_plugins/__init__.py": ""})
+    exception = RemoteException("ModuleNotFoundError", f"ModuleNotFoundError: No module named '{module}'\n")
+    cause = advised(diagnose(Evidence(exception=exception)))
+    assert cause.kind is Kind.MODULE_MISSING
+    assert re.search(hint, cause.hint), cause.hint
