@@ -10,7 +10,7 @@ from unittest.mock import patch
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from docs.tables import code, table
-from emr_pipelines.emr.client import mapped_error
+from emr_pipelines.emr.aws_errors import mapped_error
 from emr_pipelines.emr.cluster import ErrorDetail
 from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
 from emr_pipelines.emr.kinds import MEANINGS, Kind

@@ -28,7 +28,7 @@ from moto.s3.exceptions import BucketAlreadyExists
 from moto.s3.models import FakeBucket, FakeKey, s3_backends
 from werkzeug.wrappers import Request, Response
 
-from emr_pipelines.emulator.faults import Faults, ObjectsLate, S3Error
+from emr_pipelines.emulator.faults import ExpiredToken, Faults, ObjectsLate, S3Error
 from emr_pipelines.emulator.files import (
     FileContent,
     Signature,
@@ -40,6 +40,7 @@ from emr_pipelines.emulator.files import (
 )
 from emr_pipelines.emulator.s3 import (
     BLOCK_BYTES,
+    access_key_of,
     answer,
     error_response,
     not_emulated,
@@ -138,9 +139,8 @@ class Buckets:
             return answer(self._moto, environ)
         operation = operation_of(request, key)
         body = request.get_data() if request.method in ("PUT", "POST") else b""
-        fault = self._faults.strike(S3Error, operation=(operation,), key=(f"{bucket}/{key}",))
-        if fault is not None:
-            return error_response(fault.code, request)
+        if refused := self._refused(request, operation, f"{bucket}/{key}"):
+            return error_response(refused, request)
         with self._lock:
             try:
                 touched = self._touched(request, key, body)
@@ -154,6 +154,15 @@ class Buckets:
         if response.mimetype == "text/html" and response.status_code >= 500:  # noqa: PLR2004 (HTTP)
             return error_response("InternalError", request)  # moto could make nothing of it
         return response
+
+    def _refused(self, request: Request, operation: str, key: str) -> str:
+        """The code that a fault answers a call with, if one strikes."""
+        fault = self._faults.strike(S3Error, operation=(operation,), key=(key,))
+        if fault is not None:
+            return fault.code
+        signed_with = (access_key_of(request),)
+        expired = self._faults.strike(ExpiredToken, operation=(operation,), key=(key,), access_key=signed_with)
+        return "ExpiredToken" if expired else ""
 
     def _respond(self, environ: dict[str, Any], bucket: str, key: str, operation: str, body: bytes) -> Response:
         if operation == "GetObject" and bucket in self._backend.buckets:
