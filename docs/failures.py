@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from docs.tables import code, table
 from emr_pipelines.emr.aws_errors import mapped_error
 from emr_pipelines.emr.cluster import ErrorDetail
-from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
+from emr_pipelines.emr.diagnosis import diagnose
+from emr_pipelines.emr.evidence import Evidence, ProbableCause
 from emr_pipelines.emr.kinds import MEANINGS, Kind
 from emr_pipelines.emr.raised import Log
 from emr_pipelines.errors import JavaNotUsable
