@@ -246,10 +246,9 @@ class Session:
 
     def what_stays(self) -> str:
         """What becomes of the cluster, and of what runs on it, when AWS accepts no more calls."""
-        idle = f"ends when it has been idle for {spell(self._spec.idle_timeout_seconds)}"
-        if self.cluster_id is None:
-            return f"A cluster called {self._launching!r} may have been launched; it {idle}. A retry finds it."
-        return f"Cluster {self.cluster_id} runs on, with its steps, and {idle}; a retry finds them. {self.page}"
+        idle = spell(self._spec.idle_timeout_seconds)
+        cluster_id = self._known_cluster()
+        return f"Cluster {cluster_id} runs on until it has been idle for {idle}; a retry finds its steps. {self.page}"
 
     def busy(self) -> bool:
         """Whether a step runs, or waits, that nobody has cancelled."""

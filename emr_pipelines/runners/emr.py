@@ -310,7 +310,7 @@ class EmrSparkRunner(EmrSettings):
         try:
             yield session
         except CredentialsMissing as error:
-            if not session.in_use:
+            if session.cluster_id is None:
                 raise
             raise CredentialsMissing(f"{error}\n{session.what_stays()}", error.code) from error
         finally:
