@@ -168,7 +168,7 @@ class Session:
         package: str = "",
         terminate: bool = False,
     ) -> ProbableCause:
-        """Why a step came to nothing. Waits for logs only when nothing else says it, and only so long.
+        """Why a step failed. Waits for logs as long as explanation.py has it, and no longer than told.
 
         package: the program's own. terminate: nobody needs the cluster any more; it pushes its last logs when it ends,
         not every five minutes.
@@ -188,7 +188,7 @@ class Session:
             log_uri = cluster.log_uri or self._logs_folder
             logs = Logs(self._objects, self._aws.clock, log_uri, cluster_id, work.still)
             cause = explainer.explain(end, cluster, exception, logs, log_wait_seconds, package)
-        pages = {links.cluster_page_has(): self.page}
+        pages = {links.cluster_page_has(): links.cluster_page(self._aws.region, cluster_id)}
         folder = posixpath.dirname(cause.log_uri)
         if folder.startswith("s3") and (page := links.objects_page(self._aws.region, folder)) != folder:
             pages["Logs in the S3 console"] = page
