@@ -18,11 +18,11 @@ def not_fetched(requirements: str, said: str, target: str) -> str:
     """
     if UNREACHED.search(said):
         what = (
-            "could not be fetched: their index did not answer. Check the network and the proxy of this machine, and "
+            "could not be fetched: the server did not answer. Check the network and the proxy of this machine, and "
             "the URL of the index (UV_DEFAULT_INDEX, or pip's index-url)."
         )
     elif DENIED.search(said):
-        what = "could not be fetched: their index refused. Check the name and password in its URL."
+        what = "could not be fetched: the server refused. Check the name and password in the URL of the index."
     else:
         what = f"cannot be had as wheels for {target}:"
     return f"The requirements {requirements} {what} {_reason(said)}"

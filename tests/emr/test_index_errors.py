@@ -30,8 +30,8 @@ MISSING = """  × No solution found when resolving dependencies:
 @pytest.mark.parametrize(
     ("said", "sentence", "reason"),
     [
-        (NO_HOST, "could not be fetched: their index did not answer. Check the network", "Name or service not known"),
-        (DENIED, "could not be fetched: their index refused. Check the name and password", "401 Unauthorized"),
+        (NO_HOST, "could not be fetched: the server did not answer. Check the network", "Name or service not known"),
+        (DENIED, "could not be fetched: the server refused. Check the name and password", "401 Unauthorized"),
         (MISSING, "cannot be had as wheels for Python 3.11 on x86_64:", "polras was not found"),
     ],
 )
@@ -47,5 +47,5 @@ def test_an_index_that_nobody_listens_at(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_NO_CACHE", "1")
-    with pytest.raises(CannotTravel, match="their index did not answer"):
+    with pytest.raises(CannotTravel, match="the server did not answer"):
         build(["a-package-that-is-nowhere"], tmp_path)
