@@ -51,7 +51,7 @@ def test_room_that_does_not_come_is_waited_for_as_long_as_a_step_may_queue(bed: 
     metadata = failed.value.data.user_failure_data.metadata
     assert (metadata["kind"].value, "step_concurrency" in metadata["hint"].value) == ("TIMED_OUT", True)
     waits = [line for line in bed.log if line.startswith("Waiting for room on cluster j-")]
-    assert 3 < len(waits) < 12  # ever more rarely
+    assert 3 < len(waits) < 30  # ever more rarely
     assert "256 steps run or wait" in waits[-1]
 
 
