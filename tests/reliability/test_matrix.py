@@ -159,6 +159,7 @@ class Bed:
             self.monkeypatch.delenv(name, raising=False)
         self.monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(self.credentials))
         _write_credentials(self.credentials, access_key)
+        self.storage = Storage(uri=self.storage.uri)  # with a session of its own
         if rotated:
             said = f"fault {ExpiredToken.model_fields['fault'].default}"
             faults, say = self.account.emulator.faults, self.account.emulator.faults._say
