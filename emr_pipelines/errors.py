@@ -13,6 +13,7 @@
     │   └── Superseded         a run that began later has published already
     ├── AuditFailed            what was computed did not pass its checks, so it was not published
     ├── CannotTravel           a program, its parameters or its result cannot be sent to or from a cluster
+    ├── ProgramExited          a program ended its process instead of returning its result
     ├── AwsError               AWS refused a call, or could not be asked
     │   ├── CredentialsMissing no credentials, or AWS refuses them               (a retry may help, when refused)
     │   ├── AccessDenied       the credentials do not allow it
@@ -111,6 +112,10 @@ class AuditFailed(EmrPipelinesError):
 
 class CannotTravel(EmrPipelinesError):
     """A program, its parameters or its result cannot be sent to or from a cluster."""
+
+
+class ProgramExited(EmrPipelinesError):
+    """A program ended its process (sys.exit) instead of returning its result."""
 
 
 class AwsError(EmrPipelinesError):
