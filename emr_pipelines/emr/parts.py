@@ -131,6 +131,9 @@ class Fleet(Part):
         if len(self.types) > most:
             with_strategy = "" if self.allocation_strategy else ", or 30 with an allocation_strategy"
             raise InvalidValue("types", [found.type for found in self.types], f"{most} or fewer{with_strategy}")
+        names = [found.type for found in self.types]
+        if len(set(names)) < len(names):
+            raise InvalidValue("types", names, "each instance type once")
         return self
 
 

@@ -13,8 +13,10 @@ from werkzeug.wrappers import Request, Response
 
 BLOCK_BYTES = 1 << 20
 STATUS_OF_ERROR = {
-    "SlowDown": 503, "AccessDenied": 403, "InternalError": 500, "MalformedXML": 400, "ExpiredToken": 400,
+    "SlowDown": 503, "AccessDenied": 403, "InternalError": 500, "MalformedXML": 400, "InvalidBucketName": 400,
+    "ExpiredToken": 400,
 }  # fmt: skip
+MESSAGE_OF_ERROR = {"InvalidBucketName": "The specified bucket is not valid.", "AccessDenied": "Access Denied"}
 
 
 # arguments that sign a request or shape its answer
@@ -78,7 +80,8 @@ def _blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
 
 
 def error_response(code: str, request: Request) -> Response:
-    text = f"<Error><Code>{code}</Code><Message>The emulator answers so.</Message></Error>"
+    message = MESSAGE_OF_ERROR.get(code, "The emulator answers so.")
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     return Response("" if request.method == "HEAD" else text, STATUS_OF_ERROR[code], content_type="application/xml")
 
 

@@ -318,12 +318,14 @@ class EmrSparkRunner(EmrSettings):
                 end_and_bill(session, self.prices, context.instance, context.log, self._partitions)
 
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
+        from emr_pipelines.emr.request import tag_value
+
         chain = first_attempt(context)
         keys = {"asset": f"{chain}-{digest}", "run": self._run_key(chain), "pool": self.spec().digest}
         tags = {
             "emr_pipelines:run_id": context.run.run_id,
-            "emr_pipelines:job": context.run.job_name[:256],
-            "emr_pipelines:asset": label_of(context)[:256],
+            "emr_pipelines:job": tag_value(context.run.job_name),
+            "emr_pipelines:asset": tag_value(label_of(context)),
         }
         return self._session_for(self.scope, keys[self.scope], tags)
 

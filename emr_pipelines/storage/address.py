@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from emr_pipelines.emr.place import BUCKET_NAME, base_uri
+from emr_pipelines.emr.place import base_uri, bucket_fault
 from emr_pipelines.errors import InvalidValue, StorageUnusable
 
 DEFAULT_STORAGE = "data"
@@ -79,8 +79,10 @@ def _default() -> str:
 def _on_s3(address: str) -> str:
     bucket, *names = address.removeprefix("s3://").rstrip("/").split("/")
     # Hadoop would read s3://bucket/a//b and s3://bucket/a/../b as other keys than S3 does
-    if not re.fullmatch(BUCKET_NAME, bucket) or any(name in {"", ".", ".."} for name in names):
+    if any(name in {"", ".", ".."} for name in names):
         raise _not_allowed(address)
+    if fault := bucket_fault(bucket):
+        raise StorageUnusable(f"The storage {address!r} is not allowed: {fault}.")
     return "/".join(["s3:/", bucket, *names])
 
 

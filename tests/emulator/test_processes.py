@@ -115,7 +115,7 @@ def test_one_of_its_processes_is_killed_by_name(tmp_path: Path) -> None:
 
 STARTS_AND_WAITS = """
 import subprocess, sys
-command = [sys.executable, "-I", "-S", sys.argv[1], "bash", "-c", "sleep 1000 & echo started; wait"]
+command = [sys.executable, "-I", "-S", sys.argv[1], "0", "bash", "-c", "sleep 1000 & echo started; wait"]
 process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 print(process.pid, flush=True)
 process.wait()
@@ -138,3 +138,28 @@ def test_output_larger_than_a_pipe_does_not_block(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "head -c 3000000 /dev/zero")
     assert watched.code.get(timeout=30) == 0
     assert (tmp_path / "stdout").stat().st_size == 3_000_000
+
+
+TAKES_100_MB = f"{sys.executable} -S -c 'x = bytearray([1]) * (100 << 20); input()'"
+EXECUTOR = f"exec -a {supervise.EXECUTOR_CLASS}"
+
+
+@pytest.mark.parametrize(
+    ("started", "limit_mib", "code"),
+    [
+        (f"{EXECUTOR} {TAKES_100_MB}", 60, 137),
+        (f'{EXECUTOR} bash -c "{TAKES_100_MB}; exit 1"', 60, 137),  # what it starts counts, as Python's workers do
+        pytest.param(f"{EXECUTOR} {TAKES_100_MB} < <(sleep 2)", 1000, 1, marks=pytest.mark.extended),
+        (f"{TAKES_100_MB} < <(sleep 2)", 60, 1),  # it is no executor
+        pytest.param(f"{EXECUTOR} {TAKES_100_MB} < <(sleep 2)", None, 1, marks=pytest.mark.extended),
+    ],
+)
+def test_an_executor_has_no_more_memory_than_its_container(
+    tmp_path: Path, started: str, limit_mib: int | None, code: int
+) -> None:
+    """137 when it is killed, 1 when its input ends."""
+    script = f"mkfifo open; sleep 1000 > open & ({started}) < open & wait $!; exit $?"
+    process = Supervised(["bash", "-c", script], dict(os.environ), tmp_path, tmp_path, limit_mib)
+    assert process.wait() == code
+    said = (tmp_path / "stderr").read_text()
+    assert ("exceeding physical memory limits. 0.1 GB of 0.1 GB physical memory used." in said) == (code == 137)
