@@ -18,10 +18,11 @@
     ├── CannotTravel           a program, its parameters or its result cannot be sent to or from a cluster
     ├── ProgramExited          a program ended its process instead of returning its result
     ├── AwsError               AWS refused a call, or could not be asked
-    │   ├── CredentialsMissing no credentials, or they are not valid any more
+    │   ├── CredentialsMissing no credentials, or AWS refuses them               (a retry may help, when refused)
     │   ├── AccessDenied       the credentials do not allow it
     │   ├── NotFound           a bucket, role, cluster or step that is not there
     │   ├── RequestRefused     AWS calls the request invalid
+    │   ├── QuotaFull          a quota of the account or cluster is full for now (a retry may help)
     │   ├── Throttled          too many calls, for longer than is worth waiting  (a retry may help)
     │   ├── Unreachable        no answer from AWS, or one that says it is ill    (a retry may help)
     │   ├── Changed            an object is not (or is) there any more as a conditional write wanted it
@@ -153,7 +154,15 @@ class AwsError(EmrPipelinesError):
 
 
 class CredentialsMissing(AwsError):
-    """There are no credentials, or they are not valid any more."""
+    """There are no credentials, or AWS refuses them.
+
+    Credentials that were refused, or could not be renewed, have a `code`: a retry finds others after a login. A
+    process that has none, and no code, does not get any by waiting.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message, code)
+        self.retryable = bool(code)
 
 
 class AccessDenied(AwsError):
@@ -166,6 +175,12 @@ class NotFound(AwsError):
 
 class RequestRefused(AwsError):
     """AWS calls the request invalid."""
+
+
+class QuotaFull(AwsError):
+    """A quota of the account, the subnet or the cluster is full: other work has to end, or AWS to raise the quota."""
+
+    retryable = True
 
 
 class Throttled(AwsError):

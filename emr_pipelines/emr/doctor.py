@@ -144,7 +144,7 @@ def credentials(patient: Patient) -> Finding:
     except CredentialsMissing as error:
         if not error.code:
             return _missing(str(error))
-        return _wrong(str(error), "Renew them, with aws sso login say, or set AWS_PROFILE to others.")
+        return _wrong(str(error), "Or set AWS_PROFILE to others.")
     return _ok(f"account {identity['Account']}, {identity['Arn']}")
 
 

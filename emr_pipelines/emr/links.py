@@ -31,6 +31,12 @@ def objects_page(region: str, uri: str) -> str:
     return f"https://{region}.console.aws.amazon.com/s3/buckets/{bucket}?region={region}&prefix={quote(key)}"
 
 
+def quota_page(region: str, service: str, code: str = "") -> str:
+    """A quota in the Service Quotas console, or those of a service."""
+    path = f"servicequotas/home/services/{service}/quotas" + (f"/{code}" if code else "")
+    return f"https://{region}.console.aws.amazon.com/{path}?region={region}"
+
+
 def _emulator() -> str:
     """The endpoint that the AWS SDKs are told, when it is on this machine."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_EMR") or os.environ.get("AWS_ENDPOINT_URL") or ""

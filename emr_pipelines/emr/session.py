@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Literal
@@ -13,18 +13,20 @@ from emr_pipelines.emr import links
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.cost import NOTHING_OBSERVED, Bill, Observed, bill
-from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
+from emr_pipelines.emr.evidence import ProbableCause
+from emr_pipelines.emr.explanation import Explainer
 from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.pool import Pool
 from emr_pipelines.emr.raised import RemoteException
-from emr_pipelines.emr.report import Reporter, no_report
+from emr_pipelines.emr.report import Reporter, no_report, spell
+from emr_pipelines.emr.room import Room
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ENDED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, ClusterState, StepState
 from emr_pipelines.emr.steps import AddedStep, Step, Steps, step_of
 from emr_pipelines.emr.watch import Deadlines, End, Hint, Watch, stop
-from emr_pipelines.errors import AwsError, ClusterFailed, RequestRefused
+from emr_pipelines.errors import AwsError, ClusterFailed, QuotaFull, RequestRefused
 
 PRODUCT = "emr-pipelines"  # with what the names of all our clusters begin
 HURRY_SECONDS = 5.0  # of patience with AWS, for who is about to be killed
@@ -78,12 +80,17 @@ class Session:
         self._clusters, self._steps = Clusters(aws), Steps(aws)
         self._pool = Pool(self._leases, self._steps, aws.clock, scope.keys(), spec.step_concurrency)
         self._told: set[str] = set()
+        self._places: dict[str, str] = {}  # the clusters of steps
         self.on_cluster_id: Callable[[str], None] = lambda _: None
         self._key = scope.key
         self._launched = False
         self._observed: Observed = NOTHING_OBSERVED
         self._launching = ""  # the name of a cluster whose id is not known yet
         self.cluster_id: str | None = None
+
+    def _cluster_of(self, step_id: str) -> str:
+        """The cluster that a step of this session was found on or added to: a later one may go to another."""
+        return self._places.get(step_id) or self._known_cluster()
 
     def find(self, prefix: str, states: frozenset[StepState] = STEP_WORTH_ATTACHING) -> AddedStep | None:
         """A step that was added before, is not in vain, and whose name begins so. Gets a cluster if there is none; one
@@ -92,23 +99,39 @@ class Session:
             found = self._pool.step(prefix, states)
             if found is None:
                 return None
-            self._acquire(found[0])
+            self._places[found[1].id] = self._acquire(found[0])[0]
             return found[1]
         cluster_id, launched = self._acquire()
-        return None if launched else step_of(self._steps.each(cluster_id, states), prefix)
+        step = None if launched else step_of(self._steps.each(cluster_id, states), prefix)
+        if step:
+            self._places[step.id] = cluster_id
+        return step
 
     def add(self, step: Step) -> str:
-        """Add a step, on another cluster if this one has ended meanwhile. Returns its id."""
-        for _ in range(LAUNCHES_PER_STEP):
-            cluster_id, _launched = self._acquire()
-            try:
-                return self._steps.add(cluster_id, step, self._spec.runtime_role or "")
-            except RequestRefused:
-                cluster = self._clusters.describe(cluster_id)
-                if cluster.state in TAKES_STEPS:
-                    raise
-                self.say(f"C{str(cluster)[1:]}, and takes no more steps; looking for another.")
-                self.cluster_id = None
+        """Add a step, on another cluster if this one has ended meanwhile, and when there is room for it: EMR takes 256
+        that run or wait. Returns its id. Raises TimedOut when there is no room for as long as a step may queue."""
+        ended, full = 0, set[str]()
+        with closing(Room(self._aws, self._deadlines, self.report, self.say)) as room:
+            while ended < LAUNCHES_PER_STEP:
+                cluster_id, _launched = self._acquire()
+                try:
+                    added = self._steps.add(cluster_id, step, self._spec.runtime_role or "")
+                except QuotaFull as refused:
+                    others = len(self._scope.keys()) > 1  # one of which may have room, or be launched
+                    if not others or cluster_id in full:
+                        room.wait(cluster_id, refused)
+                    full.add(cluster_id)
+                    self.cluster_id = None if others else cluster_id
+                except RequestRefused:
+                    cluster = self._clusters.describe(cluster_id)
+                    if cluster.state in TAKES_STEPS:
+                        raise
+                    self.say(f"C{str(cluster)[1:]}, and takes no more steps; looking for another.")
+                    self.cluster_id = None
+                    ended += 1
+                else:
+                    self._places[added] = cluster_id
+                    return added
         raise ClusterFailed(
             f"{LAUNCHES_PER_STEP} clusters ended before they took the step {step.name!r}.", retryable=True
         )
@@ -127,15 +150,15 @@ class Session:
             report=self.report,
             speaks=speaks,
         )
-        return watch.wait(self._known_cluster(), step_id)
+        return watch.wait(self._cluster_of(step_id), step_id)
 
     def cancel(self, step_id: str) -> AddedStep:
         """End a step, gently and then not, and wait for that."""
-        return stop(self._steps, self._aws.clock, self._known_cluster(), step_id, INTERRUPT_SECONDS, self.report)
+        return stop(self._steps, self._aws.clock, self._cluster_of(step_id), step_id, INTERRUPT_SECONDS, self.report)
 
     def interrupt(self, step_id: str) -> None:
         """Ask a step to end; for who has no time to wait, because the cluster will end too."""
-        self._steps.cancel(self._known_cluster(), step_id, patience_seconds=HURRY_SECONDS)
+        self._steps.cancel(self._cluster_of(step_id), step_id, patience_seconds=HURRY_SECONDS)
 
     def explain(
         self,
@@ -145,51 +168,32 @@ class Session:
         package: str = "",
         terminate: bool = False,
     ) -> ProbableCause:
-        """Why a step came to nothing. Waits for logs only when nothing else says it, and only so long.
+        """Why a step failed. Waits for logs as long as explanation.py has it, and no longer than told.
 
         package: the program's own. terminate: nobody needs the cluster any more; it pushes its last logs when it ends,
         not every five minutes.
         """
-        cluster_id, step = self._known_cluster(), end.step
+        cluster_id = self._cluster_of(end.step.id)
         cluster = end.cluster if end.cluster and end.cluster.state in ENDED else self._clusters.describe(cluster_id)
-        waits = 0.0 if exception or end.timed_out else log_wait_seconds
-        never_ran = step.started is None
-        ended = step.ended.timestamp() if step.ended else 0.0
-        if terminate and waits:
+
+        def end_cluster() -> None:
             with suppress(AwsError):  # the runner does so again, and says when it cannot
                 self._ends_now()
                 self._clusters.terminate(cluster_id)
-        what = f"Waiting for the logs of step {step.id}"
-        with self.report(what, at_most_seconds=waits) as work:
+
+        explainer = Explainer(
+            self._aws, self._deadlines, bool(self._spec.bootstrap_actions), end_cluster if terminate else None
+        )
+        with self.report(f"Waiting for the logs of step {end.step.id}", at_most_seconds=log_wait_seconds) as work:
             log_uri = cluster.log_uri or self._logs_folder
             logs = Logs(self._objects, self._aws.clock, log_uri, cluster_id, work.still)
-            driver = () if exception or never_ran else logs.driver_logs(step.id, waits, ended)
-            bootstrap = logs.bootstrap_logs(waits) if "BOOTSTRAP" in cluster.reason_code else ()
-        cause = diagnose(
-            Evidence(
-                exception=exception,
-                step_state=step.state,
-                step_change_message=step.reason,
-                failure_reason=step.failure_reason,
-                failure_message=step.failure_message,
-                failure_log=step.failure_log,
-                cluster_state=cluster.state,
-                cluster_change_code=cluster.reason_code if cluster.state not in TAKES_STEPS else "",
-                cluster_change_message=cluster.reason if cluster.state not in TAKES_STEPS else "",
-                cluster_error_details=cluster.error_details,
-                lost_spot_instances=() if exception else self._lost_spot_instances(cluster_id),
-                driver=driver,
-                bootstrap=bootstrap,
-                timed_out_phase=end.timed_out,
-                timed_out_seconds=self._deadlines.of(end.timed_out) if end.timed_out else 0.0,
-                log_uri=logs.step_folder(step.id),
-                package=package,
-            )
-        )
-        pages = {links.cluster_page_has(): self.page}
+            cause = explainer.explain(end, cluster, exception, logs, log_wait_seconds, package)
+        pages = {links.cluster_page_has(): links.cluster_page(self._aws.region, cluster_id)}
         folder = posixpath.dirname(cause.log_uri)
         if folder.startswith("s3") and (page := links.objects_page(self._aws.region, folder)) != folder:
             pages["Logs in the S3 console"] = page
+        if cause.quota and cause.quota.service:
+            pages["Service Quotas"] = links.quota_page(self._aws.region, cause.quota.service, cause.quota.code)
         return replace(cause, pages=pages)
 
     def end(self) -> Cluster | None:
@@ -228,13 +232,7 @@ class Session:
         return links.cluster_page(self._aws.region, self.cluster_id or "")
 
     def logs_of(self, step_id: str) -> str:
-        return join(self._logs_folder, self._known_cluster(), "steps", step_id)
-
-    def _lost_spot_instances(self, cluster_id: str) -> tuple[str, ...]:
-        try:
-            return tuple(self._clusters.lost_spot_instances(cluster_id))
-        except AwsError:  # who may not list instances still hears of the rest
-            return ()
+        return join(self._logs_folder, self._cluster_of(step_id), "steps", step_id)
 
     def _known_cluster(self) -> str:
         if self.cluster_id is None:
@@ -245,6 +243,12 @@ class Session:
     def in_use(self) -> bool:
         """Whether there is a cluster, or may be."""
         return self.cluster_id is not None or bool(self._launching)
+
+    def what_stays(self) -> str:
+        """What becomes of the cluster, and of what runs on it, when AWS accepts no more calls."""
+        idle = spell(self._spec.idle_timeout_seconds)
+        cluster_id = self._known_cluster()
+        return f"Cluster {cluster_id} runs on until it has been idle for {idle}; a retry finds its steps. {self.page}"
 
     def busy(self) -> bool:
         """Whether a step runs, or waits, that nobody has cancelled."""

@@ -28,7 +28,7 @@ from moto.s3.exceptions import BucketAlreadyExists
 from moto.s3.models import FakeBucket, FakeKey, s3_backends
 from werkzeug.wrappers import Request, Response
 
-from emr_pipelines.emulator.faults import Faults, ObjectsLate, S3Error
+from emr_pipelines.emulator.faults import ExpiredToken, Faults, ObjectsLate, S3Error
 from emr_pipelines.emulator.files import (
     FileContent,
     Signature,
@@ -41,6 +41,7 @@ from emr_pipelines.emulator.files import (
 )
 from emr_pipelines.emulator.s3 import (
     BLOCK_BYTES,
+    access_key_of,
     answer,
     error_response,
     not_emulated,
@@ -166,6 +167,10 @@ class Buckets:
         fault = self._faults.strike(S3Error, operation=(operation,), key=(f"{bucket}/{key}",))
         if fault is not None:
             return fault.code
+        signed_with = (access_key_of(request),)
+        asked = {"operation": (operation,), "key": (f"{bucket}/{key}",)}
+        if self._faults.strike(ExpiredToken, access_key=signed_with, **asked):
+            return "ExpiredToken"
         if operation == "CreateBucket" and not request.args:
             return None if BUCKET_NAME.fullmatch(bucket) else "InvalidBucketName"
         source = unquote(request.headers.get("x-amz-copy-source", "")).lstrip("/").partition("/")[0]

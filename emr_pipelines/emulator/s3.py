@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 BLOCK_BYTES = 1 << 20
 STATUS_OF_ERROR = {
     "SlowDown": 503, "AccessDenied": 403, "InternalError": 500, "MalformedXML": 400, "InvalidBucketName": 400,
+    "ExpiredToken": 400,
 }  # fmt: skip
 MESSAGE_OF_ERROR = {"InvalidBucketName": "The specified bucket is not valid.", "AccessDenied": "Access Denied"}
 
@@ -88,6 +89,12 @@ def service_of(request: Request) -> str:
     """The service that a request was signed for; one that is not signed is S3's."""
     scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", request.headers.get("Authorization", ""))
     return scope.group(1).lower() if scope else "s3"
+
+
+def access_key_of(request: Request) -> str:
+    """The access key that a request is signed with; empty when it is not signed."""
+    signed = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
+    return signed.group(1) if signed else ""
 
 
 def not_emulated(request: Request, service: str) -> Response:

@@ -67,8 +67,7 @@ class StepOperations:
         active = len(cluster.pending) + len(cluster.active)
         if active + len(configs) > MAX_ACTIVE_STEPS:
             raise validation_error(
-                f"A cluster can have {MAX_ACTIVE_STEPS} active steps (PENDING, RUNNING or CANCEL_PENDING); "
-                f"{active} are active and {len(configs)} more were given."
+                "Maximum number of active steps(State = 'Running', 'Pending' or 'Cancel_Pending') for cluster exceeded."
             )
         return [self._new_step(cluster, config, execution_role) for config in configs]
 

@@ -21,7 +21,7 @@ from pydantic import PrivateAttr
 
 from emr_pipelines.emr.disclosure import refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
-from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
+from emr_pipelines.errors import CredentialsMissing, EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
 from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.progress import many
@@ -263,9 +263,10 @@ class EmrSparkRunner(EmrSettings):
         try:
             end = session.watch(step_id, hint, finished, speaks)
         except BaseException as error:
-            with suppress(EmrPipelinesError):  # what went wrong first is what has to be heard
-                # an interrupted process may be killed soon: it had better end the cluster than wait for the step
-                self._cancel(session, step_id, wait=isinstance(error, Exception) or self.scope == "pool")
+            if not isinstance(error, CredentialsMissing):  # then it cannot, and the retry finds the step
+                with suppress(EmrPipelinesError):  # what went wrong first is what has to be heard
+                    # an interrupted process may be killed soon: it had better end the cluster than wait for the step
+                    self._cancel(session, step_id, wait=isinstance(error, Exception) or self.scope == "pool")
             raise
         if end.step.state not in STEP_ENDED:
             self._cancel(session, step_id, wait=True)
@@ -313,6 +314,10 @@ class EmrSparkRunner(EmrSettings):
                 )
         try:
             yield session
+        except CredentialsMissing as error:
+            if session.cluster_id is None:
+                raise
+            raise CredentialsMissing(f"{error}\n{session.what_stays()}", error.code) from error
         finally:
             if self.scope == "asset":
                 end_and_bill(session, self.prices, context.instance, context.log, self._partitions)

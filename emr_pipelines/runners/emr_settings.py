@@ -82,7 +82,7 @@ class EmrSettings(SparkRunner):
         default=330,
         ge=0,
         description="How long to wait for the logs of a failed step when nothing else says why it failed; EMR pushes "
-        "them every 300 seconds. 0: not at all.",
+        "them every 300 seconds, and for the last time when the cluster ends. 0: not at all.",
     )
     retries: int = Field(
         default=2, ge=0, description="How often a step is tried again that AWS, not the program, made fail; 0 or more."

@@ -73,7 +73,8 @@ def raise_failure(error: EmrPipelinesError) -> NoReturn:
 
 def explained(error: Exception, program: Callable[..., Any]) -> StepFailed:
     """What a program raised in this process, explained as it would be on a cluster."""
-    from emr_pipelines.emr.diagnosis import Evidence, diagnose  # it brings boto3, which takes half a second
+    from emr_pipelines.emr.diagnosis import diagnose  # it brings boto3, which takes half a second
+    from emr_pipelines.emr.evidence import Evidence
 
     whole = error.__traceback__
     evidence = Evidence(

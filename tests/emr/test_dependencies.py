@@ -207,7 +207,7 @@ def test_passwords_of_an_index_are_not_told(tmp_path: Path, monkeypatch: pytest.
         build(["plain"], tmp_path / "one")
     assert "secret" not in str(refused.value)
     with pytest.raises(
-        CannotTravel, match=r"requirements x @ http://\*\*\*@127\.0\.0\.1:1/x-1-py3-none-any\.whl can"
+        CannotTravel, match=r"requirements x @ http://\*\*\*@127\.0\.0\.1:1/x-1-py3-none-any\.whl could"
     ) as refused:
         build(["x @ http://me:secret@127.0.0.1:1/x-1-py3-none-any.whl"], tmp_path / "other")
     assert "secret" not in str(refused.value)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emr_pipelines.emr.links import cluster_page, objects_page
+from emr_pipelines.emr.links import cluster_page, objects_page, quota_page
 
 CONSOLE = "https://eu-west-1.console.aws.amazon.com"
 
@@ -24,3 +24,10 @@ def test_an_emulator_on_this_machine_has_a_page_of_its_own(monkeypatch: pytest.M
     monkeypatch.setenv(name, "http://127.0.0.1:5566/")
     assert cluster_page("eu-west-1", "j-1") == "http://127.0.0.1:5566/_emulator/clusters/j-1"
     assert objects_page("eu-west-1", "s3://b/logs/") == "s3://b/logs/"
+
+
+def test_a_quota_has_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    there = f"{CONSOLE}/servicequotas/home/services/ec2/quotas"
+    assert quota_page("eu-west-1", "ec2", "L-1216C47A") == f"{there}/L-1216C47A?region=eu-west-1"
+    assert quota_page("eu-west-1", "ec2") == f"{there}?region=eu-west-1"

@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 import pytest
 
 from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.diagnosis import Evidence, diagnose
+from emr_pipelines.emr.diagnosis import diagnose
+from emr_pipelines.emr.evidence import Evidence
 from emr_pipelines.emr.kinds import Kind
 from emr_pipelines.emr.logs import KEPT_BYTES, KEPT_LINES, MOST_COMPRESSED_BYTES, Logs, last_lines
 from emr_pipelines.emr.objects import Entry, Objects

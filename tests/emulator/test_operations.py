@@ -58,7 +58,7 @@ SPOT = {"TimeoutDurationMinutes": 4, "TimeoutAction": "TERMINATE_CLUSTER"}
             {"AutoTerminationPolicy": {"IdleTimeout": 60}, "ReleaseLabel": "emr-5.29.0"},
             "not emr-5.29.0",
         ),
-        ({"Steps": [step()] * 257}, "256 active steps"),
+        ({"Steps": [step()] * 257}, "Maximum number of active steps"),
         ({"Steps": [step("a" * 10_241)]}, "Member must have length|10240 characters"),
         ({"Steps": [step("a" * 9_000, "b" * 2_000)]}, "10240 characters in all; those of step 'step' have 11018"),
         ({"Tags": [{"Key": "", "Value": "v"}]}, "A tag needs a Key"),
@@ -170,7 +170,7 @@ def test_limits_of_lists(rehearsal: Rehearsal) -> None:
     assert "1 to 10 job flow IDs" in refused(emr.terminate_job_flows, JobFlowIds=[cluster_id] * 11)[1]
     assert [found["Id"] for found in emr.list_steps(ClusterId=cluster_id, StepIds=ids[3:5])["Steps"]] == ids[3:5]
     rehearsal.add(cluster_id, *[step()] * 244)
-    assert "256 active steps" in refused(emr.add_job_flow_steps, JobFlowId=cluster_id, Steps=[step()])[1]
+    assert "Maximum number of active steps" in refused(emr.add_job_flow_steps, JobFlowId=cluster_id, Steps=[step()])[1]
 
 
 def test_steps_come_newest_first_in_pages_of_fifty(rehearsal: Rehearsal) -> None:

@@ -353,7 +353,16 @@ STAGES = {
         {"fault": "cluster_fails", "code": "INTERNAL_ERROR"}, "EMR failed", "INTERNAL", True
     ),
     "bootstrap": Stage(
-        {"fault": "bootstrap_fails", "stderr": "no such package"}, "could not be set up", "BOOTSTRAP", True
+        {"fault": "bootstrap_fails", "stderr": "no such package"}, "could not be set up", "BOOTSTRAP", False
+    ),
+    "bootstrap: hangs": Stage(
+        {"fault": "provisioning_hangs", "state": "BOOTSTRAPPING"}, "a bootstrap action may hang", "TIMED_OUT", False
+    ),
+    "provisioning: quota": Stage(
+        {"fault": "cluster_fails", "code": "VALIDATION_ERROR", "message": "The EBS volume limit was exceeded"},
+        "L-7A658B76",
+        "QUOTA",
+        True,
     ),
     "run: fails": Stage({"fault": "step_fails", "stderr": "nothing of use"}, "nothing of use", "UNKNOWN", False),
     "run: primary lost": Stage({"fault": "primary_lost", "after_seconds": 60}, "instance", "INSTANCE_LOST", True),
@@ -365,7 +374,9 @@ def test_faults_by_stage(bed: Bed, name: str) -> None:
     stage = STAGES[name]
     bed.account.fault(**{**stage.fault, "times": None})
     bed.clock.result = None
-    bootstrap = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name == "bootstrap" else {}
+    bootstrap = (
+        {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name.startswith("bootstrap") else {}
+    )
     with pytest.raises(Failed) as failed:
         bed.run(provisioning_minutes=20, cluster=bootstrap)
     assert stage.reads in str(failed.value)
@@ -374,8 +385,11 @@ def test_faults_by_stage(bed: Bed, name: str) -> None:
     assert failure.metadata["logs"].value.startswith(f"s3://{BUCKET}/")
     (cluster,) = bed.account.emulator.clusters()
     pages = [entry.value for entry in failure.metadata.values() if isinstance(entry, dg.UrlMetadataValue)]
-    assert pages == [f"{bed.account.emulator.url}/_emulator/clusters/{cluster.id}"]
-    assert failure.description.endswith(pages[0])  # links come last
+    assert pages[0] == f"{bed.account.emulator.url}/_emulator/clusters/{cluster.id}"
+    assert [page.partition("home/")[2] for page in pages[1:]] == (
+        ["services/ebs/quotas/L-7A658B76?region=us-east-1"] if stage.kind == "QUOTA" else []
+    )
+    assert failure.description.endswith(pages[-1])  # links come last
     assert ended(bed.account)
 
 
@@ -383,7 +397,9 @@ def test_faults_by_stage(bed: Bed, name: str) -> None:
 def test_what_aws_is_to_blame_for_is_tried_again(bed: Bed, name: str) -> None:
     bed.account.fault(**STAGES[name].fault)
     bed.clock.result_of_cluster = 1  # the second
-    bootstrap = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name == "bootstrap" else {}
+    bootstrap = (
+        {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name.startswith("bootstrap") else {}
+    )
     assert bed.run(retries=1, provisioning_minutes=20, cluster=bootstrap) == Total(6)
     assert len(bed.account.emulator.clusters()) == 2
 
@@ -404,7 +420,7 @@ def test_a_step_behind_others_for_too_long(bed: Bed) -> None:
             bed.account.steps.add(cluster.id, Step(f"other {number}", ("spark-submit",)))
         return spark.run(context, add_up, PARAMS)
 
-    with pytest.raises(Failed, match="had not begun after 10 minutes"):
+    with pytest.raises(Failed, match="had not begun after 10 minutes: 3 unfinished steps were before it"):
         bed.materialize(behind_another, queueing_minutes=10)
 
 
