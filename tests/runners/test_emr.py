@@ -625,7 +625,7 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
     def killed_the_first_time(self: Session, *args: Any) -> Any:
         tries.append(self.cluster_id)
         if len(tries) == 1:
-            self.cluster_id = None  # a process that is gone ends nothing
+            self.held = None  # a process that is gone ends nothing
             raise Killed
         return watch(self, *args)
 
