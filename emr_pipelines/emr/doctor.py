@@ -13,12 +13,14 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.emr.objects import join, split_uri
+from emr_pipelines.emr.partitions import REGION_FORM, known_regions, partition_of
 from emr_pipelines.emr.place import base_uri
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.spec import ClusterSpec
@@ -139,12 +141,20 @@ def credentials(patient: Patient) -> Finding:
 
 
 def region(patient: Patient) -> Finding:
+    to_do = "Set AWS_REGION, to us-east-1 say, or a region in the AWS profile."
     try:
-        return _ok(patient.aws.region)
+        name = patient.aws.region
     except RequestRefused as error:
         if error.code != NO_REGION:
             raise
-        return _missing("nothing says which", "Set AWS_REGION, to us-east-1 say, or a region in the AWS profile.")
+        return _missing("nothing says which", to_do)
+    known = known_regions()
+    if name in known:
+        return _ok(name)
+    if REGION_FORM.fullmatch(name) and partition_of(name).id:
+        return _unchecked(f"{name} is not a region that the installed botocore knows; it may be a newer one")
+    nearest = " or ".join(get_close_matches(name, known, 2))
+    return _wrong(f"there is no region {name!r}", f"Did you mean {nearest}? {to_do}" if nearest else to_do)
 
 
 def emr(patient: Patient) -> Finding:

@@ -212,6 +212,26 @@ def test_without_a_region_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert found["EMR"].found == "it cannot be checked without a region"
 
 
+@pytest.mark.parametrize(
+    ("region", "verdict", "says"),
+    [
+        ("us-gov-west-1", "OK", "us-gov-west-1"),
+        ("eu-central-9", "UNCHECKED", "eu-central-9 is not a region that the installed botocore knows; it may be"),
+        ("us-est-1", "WRONG", "there is no region 'us-est-1'. Did you mean us-west-1 or us-east-1? Set AWS_REGION"),
+        ("eu-cental-1", "WRONG", "there is no region 'eu-cental-1'. Did you mean eu-central-1 or "),
+        ("somewhere", "WRONG", "there is no region 'somewhere'. Set AWS_REGION"),
+        ("us-east-1a", "WRONG", "there is no region 'us-east-1a'. Did you mean us-east-1 or "),  # a zone
+    ],
+)
+def test_a_region_that_does_not_exist_is_wrong_and_one_that_may_be_new_is_not(
+    region: str, verdict: str, says: str
+) -> None:
+    answers = Answers()
+    answers.region = region
+    found = look(answers)["region"]
+    assert (str(found.verdict), says in str(found)) == (verdict, True)
+
+
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_tcp_port}")
     found = look(
