@@ -19,6 +19,7 @@ from emr_pipelines.assets.publication import AssetConfig
 from emr_pipelines.automation.executor import in_process_by_default
 from emr_pipelines.automation.orphans import Settings
 from emr_pipelines.definitions import defs
+from emr_pipelines.emr.encryption import ALGORITHMS
 from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.runners.base import SparkRunner
@@ -58,6 +59,12 @@ VARIABLES = {
     "EMR_PIPELINES_DEPLOYMENT": Variable(
         DEFAULT_DEPLOYMENT, "Keeps deployments in one account apart; one for each Dagster instance."
     ),
+    "EMR_PIPELINES_ENCRYPTION": Variable(
+        "",
+        f"The encryption that each write to S3 asks for, where the bucket's policy demands it: "
+        f"{', '.join(map(code, ALGORITHMS))}. Without it the bucket's default decides.",
+    ),
+    "EMR_PIPELINES_KMS_KEY": Variable("", "The KMS key for that, by its ARN; alone, it means `aws:kms`."),
     "EMR_PIPELINES_SERVICE_ROLE": Variable(ROLES["service_role"], "The role that EMR has: its name or ARN."),
     "EMR_PIPELINES_INSTANCE_PROFILE": Variable(ROLES["instance_profile"], "The role that the instances have."),
     "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": Variable(

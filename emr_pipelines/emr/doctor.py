@@ -19,6 +19,7 @@ from typing import Any
 
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.disclosure import masked
+from emr_pipelines.emr.encryption import Encryption
 from emr_pipelines.emr.objects import join, split_uri
 from emr_pipelines.emr.partitions import REGION_FORM, known_regions, partition_of
 from emr_pipelines.emr.place import base_uri
@@ -193,6 +194,17 @@ def bucket(patient: Patient) -> Finding:
     return _on_s3(patient, base_uri(environ=patient.environ))
 
 
+def encryption(patient: Patient) -> Finding:
+    """Whether the setting can be taken; `bucket` and `storage` try it."""
+    found = Encryption.configured(patient.environ)
+    if not found.algorithm:
+        return _ok("what the bucket's default says; EMR_PIPELINES_ENCRYPTION asks for more")
+    here = _region(patient.aws)
+    if found.key_region and here and found.key_region != here:
+        return _wrong(f"the key is in {found.key_region}, and EMR is asked in {here}", "Use a key of the same region.")
+    return _ok(f"{found.algorithm}, with {found.key or 'no key of yours'}")
+
+
 def service_role(patient: Patient) -> Finding:
     name = patient.setting("EMR_PIPELINES_SERVICE_ROLE") or ClusterSpec().service_role
     return _in_iam(patient, name, "EMR_PIPELINES_SERVICE_ROLE", "get_role", "RoleName")[0]
@@ -234,6 +246,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("EMR", emr),
     ("release", release),
     ("bucket", bucket),
+    ("encryption", encryption),
     ("service role", service_role),
     ("instance profile", instance_profile),
     ("storage", storage),
@@ -285,10 +298,15 @@ def _on_s3(patient: Patient, folder: str) -> Finding:
         return _wrong(f"{error}", f"Allow s3:ListBucket on {name} for it, or choose a bucket of this account.")
     in_region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
     try:
-        aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"")
+        asked = Encryption.configured(patient.environ)
+    except InvalidValue:  # another check tells it
+        asked = Encryption()
+    try:
+        aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"", **asked.of_put())
         aws.call("s3", "delete_object", Bucket=name, Key=key)
     except AccessDenied as error:
-        return _wrong(f"{error}", f"Allow s3:PutObject, s3:GetObject and s3:DeleteObject on {name}.")
+        to_do = f"Allow s3:PutObject, s3:GetObject and s3:DeleteObject on {name}. {asked.when_denied()}"
+        return _wrong(f"{error}", to_do)
     if in_region and in_region != _region(aws):
         return _wrong(
             f"{name} is in {in_region}, and EMR is asked in {_region(aws) or 'no region'}",

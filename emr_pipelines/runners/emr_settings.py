@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret, refuse_secrets
-from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.emr.encryption import Encryption
+from emr_pipelines.emr.spec import ClusterSpec, Configuration
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.cluster_config import config_of
@@ -146,13 +148,14 @@ class EmrSettings(SparkRunner):
         return spec.model_dump(mode="json", exclude_unset=True)
 
     def spec(self) -> ClusterSpec:
-        """The cluster. Raises InvalidValue."""
+        """The cluster, with what the environment says of roles and of encryption. Raises InvalidValue."""
         roles = {
             "service_role": os.environ.get("EMR_PIPELINES_SERVICE_ROLE", "").strip(),
             "instance_profile": os.environ.get("EMR_PIPELINES_INSTANCE_PROFILE", "").strip(),
         }
         told = cast("dict[str, Any]", self.cluster)
-        return ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **told})
+        spec = ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **told})
+        return encrypted(spec, Encryption.configured())
 
     def submission(self) -> Submission:
         """How programs are submitted. Raises InvalidValue."""
@@ -174,3 +177,15 @@ class EmrSettings(SparkRunner):
         from emr_pipelines.emr.watch import Deadlines
 
         return Deadlines(60 * self.provisioning_minutes, 60 * self.queueing_minutes, 60 * self.running_minutes)
+
+
+def encrypted(spec: ClusterSpec, encryption: Encryption) -> ClusterSpec:
+    """A cluster whose programs, and EMR's own logs, are written so; what the description says itself stands. Raises
+    InvalidValue."""
+    release = tuple(map(int, re.findall(r"\d+", spec.release_label)))
+    told = {found.classification: found for found in spec.configurations}
+    for name, properties in encryption.of_cluster(release).items():
+        before = told.get(name) or Configuration(classification=name)
+        told[name] = before.model_copy(update={"properties": {**properties, **before.properties}})
+    logs = {"LogEncryptionKmsKeyId": encryption.key} if encryption.key else {}
+    return spec.model_copy(update={"configurations": tuple(told.values()), "extra": {**logs, **spec.extra}})

@@ -232,6 +232,34 @@ def test_a_region_that_does_not_exist_is_wrong_and_one_that_may_be_new_is_not(
     assert (str(found.verdict), says in str(found)) == (verdict, True)
 
 
+KEY = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong", "says"),
+    [
+        ({}, [], "what the bucket's default says"),
+        ({"EMR_PIPELINES_KMS_KEY": KEY}, [], f"aws:kms, with {KEY}"),
+        ({"EMR_PIPELINES_ENCRYPTION": "AES256"}, [], "AES256, with no key of yours"),
+        ({"EMR_PIPELINES_ENCRYPTION": "SSE"}, ["encryption"], "EMR_PIPELINES_ENCRYPTION is 'SSE'; allowed: AES256"),
+        (
+            {"EMR_PIPELINES_KMS_KEY": KEY.replace("eu-west-1", "eu-west-2")},
+            ["encryption"],
+            "the key is in eu-west-2, and EMR is asked in eu-west-1",
+        ),
+    ],
+)
+def test_the_encryption_is_checked_and_tried(told: dict[str, str], wrong: list[str], says: str) -> None:
+    answers = Answers()
+    found = look(answers, {**ENVIRONMENT, **told})
+    assert bad(found) == wrong
+    assert says in found["encryption"].found
+    written = answers.asked["put_object"]
+    assert written.get("SSEKMSKeyId") == told.get("EMR_PIPELINES_KMS_KEY")
+    denied = look(Answers(put_object=AccessDenied("no", "AccessDenied")), {**ENVIRONMENT, **told})["bucket"]
+    assert ("EMR_PIPELINES_ENCRYPTION" in denied.to_do) is (not told or "SSE" in told.values())
+
+
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_tcp_port}")
     found = look(
