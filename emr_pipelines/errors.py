@@ -33,7 +33,9 @@ whether the same again may go well; of a mistake that a person has to mend it do
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LONGEST_VALUE = 1000  # characters of a value in a sentence
@@ -46,16 +48,24 @@ class EmrPipelinesError(Exception):
 
 
 class InvalidValue(EmrPipelinesError, ValueError):
-    """A parameter or setting has a value that is not allowed."""
+    """A parameter or setting has a value that is not allowed. `instead` is the nearest one that is, if there is one."""
 
-    def __init__(self, name: str, value: object, allowed: str) -> None:
-        super().__init__(f"{name} is {_short(value)}; allowed: {allowed}.")
+    def __init__(self, name: str, value: object, allowed: str, instead: str = "") -> None:
+        suggestion = f"did you mean {instead!r}? Allowed" if instead else "allowed"
+        super().__init__(f"{name} is {_short(value)}; {suggestion}: {allowed}.")
         self.name = name
         self.value = value
         self.allowed = allowed
+        self.instead = instead
 
-    def __reduce__(self) -> tuple[type[InvalidValue], tuple[str, object, str]]:
-        return type(self), (self.name, self.value, self.allowed)
+    def __reduce__(self) -> tuple[type[InvalidValue], tuple[str, object, str, str]]:
+        return type(self), (self.name, self.value, self.allowed, self.instead)
+
+    @classmethod
+    def unknown(cls, name: str, value: object, known: Iterable[str]) -> InvalidValue:
+        """For a name that is none of those known."""
+        names = list(known)
+        return cls(name, value, ", ".join(names), nearest(value, names))
 
     @classmethod
     def first_of(cls, found: Sequence[Mapping[str, Any]]) -> InvalidValue:
@@ -65,7 +75,8 @@ class InvalidValue(EmrPipelinesError, ValueError):
         if isinstance(mistake, InvalidValue):
             return mistake
         allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        return cls(".".join(map(str, first["loc"])), first["input"], allowed)
+        instead = nearest(first["input"], quoted(allowed)) if first["type"] == "literal_error" else ""
+        return cls(".".join(map(str, first["loc"])), first["input"], allowed, instead)
 
 
 class JavaNotUsable(EmrPipelinesError):
@@ -183,6 +194,18 @@ class StepFailed(RunFailed):
 
 class TimedOut(RunFailed):
     """A deadline passed while the cluster was provisioned, or the step was queued or run."""
+
+
+def nearest(told: object, known: Iterable[str]) -> str:
+    """The known name that resembles this one most, whatever its case; empty if none does."""
+    by_lower = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(str(told).lower(), by_lower, n=1) if isinstance(told, str) else []
+    return by_lower[found[0]] if found else ""
+
+
+def quoted(text: str) -> list[str]:
+    """The names in a text such as pydantic's "'small', 'spot' or 'large'"."""
+    return re.findall(r"'([^']*)'", text)
 
 
 def _short(value: object) -> str:

@@ -8,9 +8,10 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import dagster as dg
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
+from emr_pipelines.resource import refuse_unknown
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.failures import failure_of
 from emr_pipelines.runners.lineage import lineage
@@ -32,6 +33,12 @@ class AssetConfig(dg.Config):
         except ValidationError as error:
             with mistakes_as_failures():
                 raise InvalidValue.first_of(error.errors()) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, settings: Any) -> Any:
+        refuse_unknown(cls, settings)
+        return settings
 
 
 @contextmanager

@@ -47,13 +47,27 @@ class Part(BaseModel):
     def _known_fields(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        for name in data:
+        for name, value in data.items():
             if name not in cls.model_fields:
-                fields = ", ".join(cls.model_fields)
+                fields = list(cls.model_fields)
                 raise PydanticCustomError(
-                    "unknown_field", "there is no field {field}; allowed: {allowed}", {"field": name, "allowed": fields}
+                    "unknown_field", "there is no field {field}; allowed: {fields}", {"field": name, "fields": fields}
+                )
+            if variable := _variable_in(value):
+                raise _refused(
+                    "a value; a variable is looked up in a mapping only, as in EmrSparkRunner(cluster={...})",
+                    value={"env": variable},
                 )
         return dict(data)
+
+
+def _variable_in(value: Any) -> str:
+    """The name of the first `dagster.EnvVar` in a value. It is a text or a number, and would be taken as one."""
+    if isinstance(value, (list, tuple)):
+        return next(filter(None, map(_variable_in, value)), "")
+    if isinstance(value, Mapping):
+        return _variable_in(list(value.values()))
+    return str(getattr(value, "env_var_name", ""))
 
 
 class Volume(Part):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
@@ -38,7 +38,7 @@ from emr_pipelines.emr.parts import (
 )
 from emr_pipelines.emr.presets import PRESETS
 from emr_pipelines.emr.request import MOST_TAGS, check_extra, check_tags, instance_types, merged, render
-from emr_pipelines.errors import InvalidValue
+from emr_pipelines.errors import InvalidValue, nearest, quoted
 
 __all__ = [  # what a description is written with in Python
     "BootstrapAction",
@@ -73,9 +73,9 @@ class ClusterSpec(Part):
     ValidationError, or InvalidValue from `parse`.
     """
 
-    preset: Literal["small", "spot", "large"] | None = Field(
+    preset: Literal["standard", "small", "spot", "large"] | None = Field(
         default=None,
-        description="What to start from: small, spot or large; what is told besides goes over it, member by member. "
+        description="What to start from: standard, small, spot or large; other fields override it, member by member. "
         + " ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()),
     )
     release_label: ReleaseLabel = Field(default="emr-7.10.0", description="EMR's release, for instance emr-7.10.0.")
@@ -135,6 +135,19 @@ class ClusterSpec(Part):
             return cls.model_validate(data)
         except ValidationError as error:
             raise _as_sentence(error.errors()[0]) from None  # pydantic's shows what was told, secrets too
+
+    @classmethod
+    def check(cls, data: Mapping[str, Any], is_open: Callable[[object], bool]) -> None:
+        """Raise InvalidValue for the first mistake that shows before some of the values are known.
+
+        is_open: whether a value stands for one that is known later. It cannot stand for one of a few choices.
+        """
+        try:
+            cls.model_validate(data)
+        except ValidationError as error:
+            for found in error.errors():
+                if not is_open(found["input"]) or found["type"] == "literal_error":
+                    raise _as_sentence(found) from None
 
     def request(self, name: str, log_uri: str, tags: Mapping[str, str]) -> dict[str, Any]:
         """What RunJobFlow is asked, new each time and without steps: `boto3.client("emr").run_job_flow(**request)`.
@@ -253,8 +266,9 @@ def _as_sentence(error: ErrorDetails) -> InvalidValue:
         name = f"{mistake.name} of {path}" if " " in mistake.name else f"{path}.{mistake.name}"
         return InvalidValue(name, mistake.value, mistake.allowed)
     if kind == "unknown_field":
-        return InvalidValue(f"A field of {path}", context["field"], context["allowed"])
+        return InvalidValue.unknown(f"A field of {path}", context["field"], context["fields"])
     value = context.get("value", None if kind == "missing" else error["input"])
     if kind in LIMITS:
-        return InvalidValue(path, value, LIMITS[kind].format(**context))
+        instead = nearest(value, quoted(context["expected"])) if kind == "literal_error" else ""
+        return InvalidValue(path, value, LIMITS[kind].format(**context), instead)
     return InvalidValue(path, value, EXPECTED.get(kind) or EXPECTED.get(kind.split("_")[0]) or error["msg"])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
 
+from emr_pipelines.resource import StrictResource
+
 if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark.sql import SparkSession
 
@@ -17,7 +19,7 @@ ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
 
 
-class SparkRunner(dg.ConfigurableResource[None], ABC):
+class SparkRunner(StrictResource, ABC):
     """Runs programs. Entering the resource does nothing; what a program needs is started when the first one runs."""
 
     @abstractmethod

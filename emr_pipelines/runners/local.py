@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr
 
-from emr_pipelines.errors import InvalidValue
 from emr_pipelines.programs import progress
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.failures import PASSED_ON, explained, failure_of
@@ -48,13 +47,6 @@ class LocalSparkRunner(SparkRunner):
     )
 
     _started: SparkSession | None = PrivateAttr(default=None)
-
-    def __init__(self, **settings: Any) -> None:
-        """Raises InvalidValue."""
-        try:
-            super().__init__(**settings)
-        except ValidationError as error:
-            raise InvalidValue.first_of(error.errors()) from error
 
     def run(
         self,

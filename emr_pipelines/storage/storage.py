@@ -21,12 +21,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr
 
 from emr_pipelines.errors import InvalidValue, NotMaterialized, StorageUnusable, Superseded
+from emr_pipelines.resource import StrictResource
 from emr_pipelines.storage.address import refuse_ways_out, refuse_ways_out_by, resolve
 from emr_pipelines.storage.folder import PUBLISHED, Folder
 from emr_pipelines.storage.local import LocalFolder
@@ -56,7 +57,7 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-class Storage(dg.ConfigurableResource[None]):
+class Storage(StrictResource):
     """The place where all assets live; see the package's docstring for its layout."""
 
     uri: str = Field(
@@ -70,13 +71,6 @@ class Storage(dg.ConfigurableResource[None]):
     )
 
     _objects: Objects | None = PrivateAttr(default=None)
-
-    def __init__(self, **settings: Any) -> None:
-        """Raises InvalidValue."""
-        try:
-            super().__init__(**settings)
-        except ValidationError as error:
-            raise InvalidValue.first_of(error.errors()) from error
 
     def latest(self, asset: dg.AssetKey) -> Published | None:
         """The published version of an asset, or None when there is none. Raises StorageUnusable for a pointer that
