@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from emr_pipelines.emr.disclosure import refuse_secret, refuse_secrets
+from emr_pipelines.emr.disclosure import refuse_secrets
 from emr_pipelines.errors import InvalidValue
 
 MOST_TYPES, MOST_TYPES_WITH_STRATEGY = 5, 30
@@ -245,7 +245,7 @@ class BootstrapAction(Part):
 
     @model_validator(mode="after")
     def _no_secrets(self) -> BootstrapAction:
-        refuse_secret("args", *self.args)
+        refuse_secrets("args", self.args)
         return self
 
 

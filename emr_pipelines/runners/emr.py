@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 from pydantic import PrivateAttr
 
-from emr_pipelines.emr.disclosure import refuse_known
+from emr_pipelines.emr.disclosure import masked, refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
@@ -152,7 +152,7 @@ class EmrSparkRunner(EmrSettings):
                 session, companions = self._left_behind(context)
             if session is None:
                 return
-            session.say, session.report = log.info, self._reporter(log)
+            session.say, session.report = _say(log), self._reporter(log)
             if not session.in_use:
                 pass
             elif self.scope == "pool":
@@ -304,7 +304,7 @@ class EmrSparkRunner(EmrSettings):
             session = self._shared or self._new_session(context, digest)
             if self.scope != "asset":
                 self._shared = session
-        session.say, session.report = context.log.info, self._reporter(context.log)
+        session.say, session.report = _say(context.log), self._reporter(context.log)
         if self.scope != "asset":
             self._companions = Companions.of(context, EmrSparkRunner)
             if self.scope == "run":
@@ -367,6 +367,10 @@ class EmrSparkRunner(EmrSettings):
 
             self._built = Place.at(Aws(), base_uri(self.bucket))
         return self._built
+
+
+def _say(log: logging.Logger) -> Callable[[str], None]:
+    return lambda text: log.info(masked(text))
 
 
 def _read_result(data: bytes, uri: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from emr_pipelines.emr.disclosure import refuse_secrets
+from emr_pipelines.emr.disclosure import REFER, refuse_secrets
 from emr_pipelines.emr.encryption import Encryption
 from emr_pipelines.emr.spec import ClusterSpec, Configuration
 from emr_pipelines.errors import InvalidValue
@@ -127,6 +127,7 @@ class EmrSettings(SparkRunner):
         """Check what was told of the cluster, as far as its variables allow, and keep it as it was told."""
         if not isinstance(told, (Mapping, ClusterSpec)) or is_variable(described := plain(told)):
             raise InvalidValue("cluster", plain(told), "a mapping")
+        refuse_secrets("cluster.extra", described.get("extra"), REFER)
         if isinstance(told, Mapping):
             refuse_whole_numbers(told.get("extra"), "cluster.extra")
         ClusterSpec.check(described, is_variable)
