@@ -29,7 +29,8 @@ LOOK_INTERVAL_SECONDS = 1.0
 @dataclass(frozen=True)
 class Lease:
     """What the object says: who holds it (nobody: empty), the name of the cluster, and its id once there is one.
-    `freed_by` tells a process that lost the answer to its write whether it freed the lease."""
+    `freed_by` is whoever freed it because the cluster had ended: a process that lost the answer to its write knows its
+    own."""
 
     holder: str
     name: str
@@ -122,7 +123,7 @@ class Leases:
         if found is None or lease is None:
             return True
         if lease.cluster_id != cluster_id:
-            return False
+            return not lease.cluster_id and not lease.freed_by  # a launch that was interrupted wrote down no id
         freed = Lease("", lease.name, freed_by=uuid.uuid4().hex)
         try:
             self._objects.write(uri, _text(freed), replacing=found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,23 @@ def test_a_lease_that_cannot_be_read_loses_no_bill(account: Account, monkeypatch
     monkeypatch.setattr(Leases, "release", fail)
     one.end()
     assert len(one.owed) == 1
+
+
+def test_a_cluster_whose_launch_was_interrupted_is_owed(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody wrote its id into the lease, which is free again."""
+    launch = Clusters.launch
+
+    def interrupted(self: Clusters, *args: Any, **how: Any) -> str:
+        launch(self, *args, **how)
+        raise KeyboardInterrupt
+
+    one, two = session(account), session(account)
+    monkeypatch.setattr(Clusters, "launch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        one.add(Step("short", ("bash",)))
+    one.end()
+    assert owed(one, two) == [[account.emulator.clusters()[0].id], []]
+    assert ended(account)
 
 
 def test_a_cluster_is_owed_though_none_takes_its_place(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
