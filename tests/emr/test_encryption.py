@@ -44,11 +44,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, str]
     ("told", "headers"),
     [
         ({}, (None, None)),
-        ({"EMR_PIPELINES_ENCRYPTION": "AES256"}, ("AES256", None)),
-        ({"EMR_PIPELINES_ENCRYPTION": "aws:kms"}, ("aws:kms", None)),
+        pytest.param({"EMR_PIPELINES_ENCRYPTION": "AES256"}, ("AES256", None), marks=pytest.mark.extended),
+        pytest.param({"EMR_PIPELINES_ENCRYPTION": "aws:kms"}, ("aws:kms", None), marks=pytest.mark.extended),
         ({"EMR_PIPELINES_KMS_KEY": KEY}, ("aws:kms", KEY)),
         ({"EMR_PIPELINES_ENCRYPTION": " aws:kms:dsse ", "EMR_PIPELINES_KMS_KEY": KEY}, ("aws:kms:dsse", KEY)),
-        ({"EMR_PIPELINES_KMS_KEY": KEY_OF_CHINA}, ("aws:kms", KEY_OF_CHINA)),
+        pytest.param({"EMR_PIPELINES_KMS_KEY": KEY_OF_CHINA}, ("aws:kms", KEY_OF_CHINA), marks=pytest.mark.extended),
     ],
 )
 def test_every_kind_of_write_carries_the_headers(

@@ -89,15 +89,26 @@ def test_a_cluster_that_took_another_s_place_has_its_own_times(bed: Bed) -> None
     assert of_second.idle_share == pytest.approx(500 / 900, abs=0.03)
 
 
+def time_out(bed: Bed) -> None:
+    """The first cluster ends because it is idle."""
+    bed.account.emulator.advance(900 + DURATIONS.termination)
+
+
+def begin_to_end(bed: Bed) -> None:
+    bed.account.clusters.terminate(ids(bed)[0])
+
+
 @pytest.mark.parametrize(
-    "meanwhile",
+    ("meanwhile", "other_process"),
     [
-        end_by_a_person,
-        pytest.param(lambda bed: bed.account.emulator.advance(900 + DURATIONS.termination), id="idle timeout"),
-        pytest.param(lambda bed: bed.account.clusters.terminate(ids(bed)[0]), id="ending still"),
+        (time_out, False),
+        (end_by_a_person, True),
+        pytest.param(end_by_a_person, False, marks=pytest.mark.extended),
+        pytest.param(time_out, True, marks=pytest.mark.extended),
+        pytest.param(begin_to_end, False, marks=pytest.mark.extended),
+        pytest.param(begin_to_end, True, marks=pytest.mark.extended),
     ],
 )
-@pytest.mark.parametrize("other_process", [False, True])
 def test_a_cluster_that_ended_between_two_steps_is_billed_too(
     bed: Bed, meanwhile: Callable[[Bed], object], other_process: bool
 ) -> None:
@@ -117,6 +128,7 @@ def test_a_cluster_that_ended_between_two_steps_is_billed_too(
     assert sum(line.startswith("Cluster") and "billed for" in line for line in bed.log) == 2
 
 
+@pytest.mark.extended
 def test_a_spot_cluster_that_was_lost_is_billed_beside_the_one_of_the_retry(bed: Bed) -> None:
     bed.account.fault("primary_lost", after_seconds=60)
     assert bed.run(retries=1, prices=PRICES).total == 6
@@ -124,7 +136,7 @@ def test_a_spot_cluster_that_was_lost_is_billed_beside_the_one_of_the_retry(bed:
     assert len(ids(bed)) == 2
 
 
-@pytest.mark.parametrize("scope", ["run", "asset"])
+@pytest.mark.parametrize("scope", ["run", pytest.param("asset", marks=pytest.mark.extended)])
 def test_a_cluster_that_did_not_come_up_is_billed(bed: Bed, scope: str) -> None:
     bed.account.fault("provisioning_hangs")
     with pytest.raises(Failed, match="was not ready after 20 minutes"):
@@ -135,6 +147,7 @@ def test_a_cluster_that_did_not_come_up_is_billed(bed: Bed, scope: str) -> None:
     assert found.idle_share is None
 
 
+@pytest.mark.extended
 def test_a_cluster_that_a_cancelled_step_ended_is_billed(bed: Bed) -> None:
     """A driver in a YARN container is ended with its cluster, before anything else ends it."""
     with pytest.raises(Failed, match="was not done after 5 minutes"):
@@ -143,6 +156,7 @@ def test_a_cluster_that_a_cancelled_step_ended_is_billed(bed: Bed) -> None:
     assert len(ids(bed)) == 1
 
 
+@pytest.mark.extended
 def test_a_cluster_whose_launch_had_no_answer_is_billed_once(bed: Bed) -> None:
     bed.account.fault("lost_response", operation="RunJobFlow", times=1)
     bed.run(prices=PRICES)
@@ -201,6 +215,7 @@ def test_the_partition_of_a_step_of_another_process_is_known(bed: Bed) -> None:
     assert sum(entries[0].share for entries in found.values()) == pytest.approx(1, abs=0.001)
 
 
+@pytest.mark.extended
 def test_partitions_of_an_asset_that_shared_a_pool_s_cluster_are_told_apart(bed: Bed) -> None:
     days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
 

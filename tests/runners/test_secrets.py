@@ -166,8 +166,8 @@ LITERALS: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("form", [dict, lambda told: ClusterSpec(extra=told["extra"])], ids=["a mapping", "a spec"])
 @pytest.mark.parametrize("literal", LITERALS)
-@pytest.mark.parametrize("form", [dict, lambda extra: ClusterSpec(extra=extra["extra"])], ids=["a mapping", "a spec"])
 def test_a_literal_in_extra_is_refused_when_the_runner_is_made(literal: str, form: Callable[[Any], Any]) -> None:
     extra, where = LITERALS[literal]
     with pytest.raises(InvalidValue) as refused:
@@ -207,7 +207,10 @@ def no_references(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 REFERENCES: dict[str, Any] = {"in Python": dg.EnvVar("KDC"), "in YAML": {"env": "KDC"}}
 
 
-@pytest.mark.parametrize("way", [*REFERENCES, "in run config"])
+@pytest.mark.parametrize(
+    "way",
+    ["in Python", *(pytest.param(way, marks=pytest.mark.extended) for way in ("in YAML", "in run config"))],
+)
 @pytest.mark.usefixtures("no_references")
 def test_a_reference_is_looked_up_at_launch_and_hidden_everywhere(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, way: str
