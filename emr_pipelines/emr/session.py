@@ -242,19 +242,25 @@ class Session:
         return any(step.state in (StepState.PENDING, StepState.RUNNING) for step in steps)
 
     def adopt(self, cluster_id: str | None = None) -> bool:
-        """Take over a cluster that another process left, the lease's unless told; whether it still has to be ended."""
-        cluster_id = cluster_id or self._leases.cluster_of(self._key)
-        if cluster_id is None or not self._leases.takes_steps(cluster_id):
+        """Take over a cluster that another process left, the lease's unless told; whether it still has to be ended. One
+        that has ended by itself is owed, if the lease is still about it."""
+        leased = self._leases.cluster_of(self._key)
+        cluster_id = cluster_id or leased
+        if cluster_id is None:
             return False
-        self._hold(cluster_id, launched=False)
-        return True
+        if self._leases.takes_steps(cluster_id):
+            self._hold(cluster_id, launched=False)
+            return True
+        if cluster_id == leased and self._leases.release(self._key, cluster_id):
+            self._owe(cluster_id)
+        return False
 
     def _hold(self, cluster_id: str, launched: bool) -> None:
         self.held = HeldCluster(cluster_id, self._key, launched)
         self._launching = ""
 
     def _owe(self, cluster_id: str) -> None:
-        """Note a cluster whose lease this session took: that other processes bill it is ruled out."""
+        """Note a cluster that this session alone has to bill."""
         if self.held is not None and self.held.id == cluster_id:
             self.owed.append(self.held)
             self.held = None

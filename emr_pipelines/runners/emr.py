@@ -192,7 +192,8 @@ class EmrSparkRunner(EmrSettings):
         if cluster_id is None and chain == run.run_id:
             return None, None
         session = self._session_for("run", self._run_key(chain), {})
-        return (session, Companions.of_run(context.instance, run)) if session.adopt(cluster_id) else (None, None)
+        left = session.adopt(cluster_id) or session.owed
+        return (session, Companions.of_run(context.instance, run)) if left else (None, None)
 
     def _pack(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Shipment:
         from emr_pipelines.emr.shipment import pack

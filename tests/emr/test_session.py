@@ -53,6 +53,19 @@ def test_of_two_processes_that_lost_the_same_cluster_one_bills_it(account: Accou
     assert ended(account)
 
 
+def test_a_cluster_that_was_billed_is_not_adopted_for_another_bill(account: Account) -> None:
+    one, two, three = session(account), session(account), session(account)
+    one.add(Step("short", ("bash",)))
+    (first,) = account.emulator.clusters()
+    one.end()
+    assert not two.adopt(first.id)
+    two.add(Step("short", ("bash",)))
+    account.clusters.terminate(account.emulator.clusters()[1].id)
+    assert not three.adopt(first.id)  # it is not the lease's any more
+    assert not three.adopt()
+    assert owed(one, two, three) == [[first.id], [], [account.emulator.clusters()[1].id]]
+
+
 def test_the_bill_stays_where_the_lease_was_freed_though_the_answer_was_lost(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

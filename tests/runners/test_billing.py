@@ -175,6 +175,16 @@ def test_a_pool_s_cluster_is_billed_by_the_run_that_puts_another_in_its_place(be
     bed.account.emulator.advance(DURATIONS.termination)
 
 
+def test_a_cluster_that_ended_after_its_process_left_it_for_others_is_billed_by_one_that_needs_none(bed: Bed) -> None:
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        spark.run_step(context, short_step("a"))
+        spark._shared = spark._companions = None
+        end_by_a_person(bed)
+
+    bed.materialize(work, prices=PRICES)
+    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
+
+
 def test_what_another_process_put_in_the_place_of_a_cluster_is_ended_too(bed: Bed) -> None:
     """The process that leaves last still held the first cluster."""
 
