@@ -2,6 +2,7 @@
 
     EmrPipelinesError
     ├── InvalidValue           a parameter or setting has a value that is not allowed
+    ├── InvalidEnvironment     the same of an environment variable, when definitions load (in runners/target.py)
     ├── JavaNotUsable          no Java that Spark can run on
     ├── SourceError            something about the input text
     │   ├── SourceNotFound     a source matches no file
@@ -13,6 +14,7 @@
     │   └── Superseded         a run that began later has published already
     ├── AuditFailed            what was computed did not pass its checks, so it was not published
     ├── CannotTravel           a program, its parameters or its result cannot be sent to or from a cluster
+    ├── ProgramExited          a program ended its process instead of returning its result
     ├── AwsError               AWS refused a call, or could not be asked
     │   ├── CredentialsMissing no credentials, or they are not valid any more
     │   ├── AccessDenied       the credentials do not allow it
@@ -121,6 +123,10 @@ class AuditFailed(EmrPipelinesError):
 
 class CannotTravel(EmrPipelinesError):
     """A program, its parameters or its result cannot be sent to or from a cluster."""
+
+
+class ProgramExited(EmrPipelinesError):
+    """A program ended its process (sys.exit) instead of returning its result."""
 
 
 class AwsError(EmrPipelinesError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, get_args, get_origin
 
 import dagster as dg
@@ -51,6 +52,16 @@ class StrictResource(dg.ConfigurableResource[None]):
         schema = dg.Field(dg.Shape(fields), description=state.schema.description)  # type: ignore[no-untyped-call]
         self._state__internal__ = state._replace(config_schema=DefinitionConfigSchema(schema))
 
+    def _with_updated_values(self, values: Mapping[str, Any] | None) -> Any:
+        """What Dagster gives to assets: a resource with this run's config, or the mistake that is in that config.
+
+        An error here would reach the user as a stack trace of Dagster's own code, without its cause.
+        """
+        try:
+            return super()._with_updated_values(values)
+        except InvalidValue as mistake:
+            return Refused(mistake)
+
     @model_validator(mode="before")
     @classmethod
     def _known(cls, settings: Any) -> Any:
@@ -73,6 +84,26 @@ class StrictResource(dg.ConfigurableResource[None]):
         if hint not in LOOKED_UP:
             _refuse_variable(name, told)
         return told
+
+
+class Refused:
+    """Stands in for a resource whose run config is invalid: any use of it fails the step with one sentence."""
+
+    def __init__(self, mistake: InvalidValue) -> None:
+        self._mistake = mistake
+
+    @contextmanager
+    def yield_for_execution(self, _: dg.InitResourceContext) -> Iterator[Refused]:
+        yield self
+
+    def setup_for_execution(self, _: dg.InitResourceContext) -> None:
+        """Dagster calls this method, and the next, on a resource without a teardown."""
+
+    def create_resource(self, _: dg.InitResourceContext) -> Refused:
+        return self
+
+    def __getattr__(self, _: str) -> Any:
+        raise dg.Failure(str(self._mistake), allow_retries=False)
 
 
 def refuse_unknown(config: type[dg.Config], settings: Any) -> None:

@@ -1,7 +1,6 @@
 """What the clusters cost: a ledger by day, run and asset, kept from day to day, with a budget."""
 
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from emr_pipelines import charts
+from emr_pipelines import charts, environment
 from emr_pipelines.assets.publication import (
     OWNERS,
     AssetConfig,
@@ -21,7 +20,6 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
-from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
@@ -32,7 +30,6 @@ if TYPE_CHECKING:  # boto3 and pyarrow take half a second each to import
     from emr_pipelines.emr.ledger import Entry
 
 TABLE = "costs.parquet"
-MOST_IDLE_SHARE = 0.5
 SHOWN_ROWS = 50
 SHOWN_DAYS = 30
 HOUR_SECONDS = 3600
@@ -98,8 +95,8 @@ def cluster_costs(
         mistakes_as_failures(),
         storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
     ):
-        budget = _or_variable(config.daily_budget_usd, "EMR_PIPELINES_DAILY_BUDGET_USD")
-        most_idle = _or_variable(config.most_idle_share, "EMR_PIPELINES_MOST_IDLE_SHARE", most=1)
+        budget = environment.daily_budget_usd() if config.daily_budget_usd is None else config.daily_budget_usd
+        most_idle = environment.most_idle_share() if config.most_idle_share is None else config.most_idle_share
         before = storage.latest(context.asset_key)
         known = rows_of(storage.read(context.asset_key, before.version, TABLE)) if before else []
         rows = with_jobs(context.instance, spark.ledger(entries_of(known)), known)
@@ -108,7 +105,7 @@ def cluster_costs(
         table = as_bytes(rows)
         storage.write(context.asset_key, version, TABLE, table)
         today = datetime.now(timezone.utc).date()
-        checks = check_cluster_costs(rows, today, budget, MOST_IDLE_SHARE if most_idle is None else most_idle)
+        checks = check_cluster_costs(rows, today, budget, most_idle)
         yield from publish(
             context,
             storage,
@@ -261,20 +258,6 @@ def _rounded(number: float | None, digits: int) -> float | None:
 
 def _cell(entry: "Entry", column: str, jobs: Mapping[str, str]) -> Any:
     return jobs.get(entry.run_id, "") if column == "job" else getattr(entry, column)
-
-
-def _or_variable(value: float | None, variable: str, most: float = sys.float_info.max) -> float | None:
-    """A setting, or what the environment says. Raises InvalidValue."""
-    told = os.environ.get(variable, "").strip()
-    if value is not None or not told:
-        return value
-    try:
-        found = float(told)
-    except ValueError:
-        found = math.nan
-    if not 0 <= found <= most:
-        raise InvalidValue(variable, told, "a number, 0 to 1" if most == 1 else "a number, 0 or more")
-    return found
 
 
 def _schema() -> "pa.Schema":

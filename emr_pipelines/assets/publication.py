@@ -11,9 +11,10 @@ import dagster as dg
 from pydantic import ValidationError, model_validator
 
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
+from emr_pipelines.programs.progress import many
 from emr_pipelines.resource import refuse_unknown
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.failures import failure_of
+from emr_pipelines.runners.failures import raise_failure
 from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage, Version
 
@@ -47,7 +48,7 @@ def mistakes_as_failures() -> Iterator[None]:
     try:
         yield
     except EmrPipelinesError as error:
-        raise failure_of(error) from None
+        raise_failure(error)
 
 
 def path_of(uri: str) -> dg.PathMetadataValue:
@@ -144,6 +145,7 @@ def publish(
     else:
         if pruned:
             context.log.info(f"Deleted {len(pruned)} old versions: {', '.join(pruned)}.")
+    context.log.info(f"Published {_summary(context, metadata)}{path_of(published.uri).path}")
     yield dg.MaterializeResult(
         data_version=shown,
         metadata={
@@ -153,3 +155,11 @@ def publish(
             "path": path_of(published.uri),  # OF_PUBLICATION are these three
         },
     )
+
+
+def _summary(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> str:
+    """The start of the line that a materialization ends with: `word_counts: 66 rows, `."""
+    partition = f" [{context.partition_key}]" if context.has_partition_key else ""
+    rows = metadata.get("dagster/row_count")
+    counted = f"{many(rows, 'row')}, " if isinstance(rows, int) else ""
+    return f"{context.asset_key.to_user_string()}{partition}: {counted}"

@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from emr_pipelines import environment
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.emr.encryption import Encryption
@@ -82,7 +83,7 @@ class Patient:
     storage: Callable[[], str]
 
     def setting(self, name: str) -> str:
-        return self.environ.get(name, "").strip()
+        return environment.setting(name, self.environ)
 
 
 Check = Callable[[Patient], Finding]
@@ -115,6 +116,15 @@ def examine(patient: Patient, within_seconds: float = LONGEST_SECONDS, report: R
         or Finding(name, Verdict.WRONG, late, "Look at the network, and at AWS_ENDPOINT_URL if it is set.")
         for name, _ in CHECKS
     ]
+
+
+def settings(patient: Patient) -> Finding:
+    """The variables that can be judged by themselves; bucket and storage have checks of their own."""
+    environment.check(patient.environ)
+    if unknown := environment.unknown(patient.environ):
+        return _wrong(" ".join(unknown).removesuffix("."), "Correct the name, or unset it.")
+    told = [name for name in environment.VARIABLES if patient.setting(name)]
+    return _ok(", ".join(told) or f"no variable {environment.PREFIX}... is set")
 
 
 def python(patient: Patient) -> Finding:  # noqa: ARG001 (as all checks are)
@@ -227,7 +237,7 @@ def storage(patient: Patient) -> Finding:
         return _wrong(str(error))
     if address.startswith("s3://"):
         return _on_s3(patient, address)
-    if patient.setting("EMR_PIPELINES_TARGET") == "emr":
+    if environment.target(patient.environ) == "emr":
         return _wrong(
             f"{address} is a folder of this machine, which a cluster cannot write",
             "Set EMR_PIPELINES_STORAGE to s3://bucket/prefix, or leave it unset.",
@@ -239,6 +249,7 @@ def storage(patient: Patient) -> Finding:
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
+    ("settings", settings),
     ("Python", python),
     ("uv", uv),
     ("credentials", credentials),

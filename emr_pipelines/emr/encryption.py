@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 
 AES256, KMS, DSSE = "AES256", "aws:kms", "aws:kms:dsse"  # as the header x-amz-server-side-encryption says
@@ -30,8 +31,8 @@ class Encryption:
     @classmethod
     def configured(cls, environ: Mapping[str, str] = os.environ) -> Encryption:
         """What the environment says. A key alone means aws:kms. Raises InvalidValue."""
-        algorithm = environ.get("EMR_PIPELINES_ENCRYPTION", "").strip()
-        key = environ.get("EMR_PIPELINES_KMS_KEY", "").strip()
+        algorithm = setting("EMR_PIPELINES_ENCRYPTION", environ)
+        key = setting("EMR_PIPELINES_KMS_KEY", environ)
         if algorithm and algorithm not in ALGORITHMS:
             raise InvalidValue("EMR_PIPELINES_ENCRYPTION", algorithm, ", ".join(ALGORITHMS))
         if key and not KEY.fullmatch(key):

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 
 DEFAULT_DEPLOYMENT = "default"
@@ -22,7 +23,7 @@ NOT_RESERVED = f"none of a deployment's own folders: {', '.join(FOLDERS)}, docto
 
 def deployment_name(configured: str = "", environ: Mapping[str, str] = os.environ) -> str:
     """What keeps one deployment's clusters and data apart from another's in the same account. Raises InvalidValue."""
-    name = configured.strip() or environ.get("EMR_PIPELINES_DEPLOYMENT", "").strip() or DEFAULT_DEPLOYMENT
+    name = configured.strip() or setting("EMR_PIPELINES_DEPLOYMENT", environ) or DEFAULT_DEPLOYMENT
     if not DEPLOYMENT.fullmatch(name):
         allowed = f"1 to {LONGEST_DEPLOYMENT} letters, digits, dots, hyphens and underscores"
         raise InvalidValue("EMR_PIPELINES_DEPLOYMENT", name, allowed)
@@ -36,7 +37,7 @@ def base_uri(bucket: str = "", deployment: str = "", environ: Mapping[str, str] 
 
     bucket: my-bucket, my-bucket/prefix or s3://my-bucket/prefix. Raises InvalidValue.
     """
-    address = bucket.strip() or environ.get("EMR_PIPELINES_BUCKET", "").strip()
+    address = bucket.strip() or setting("EMR_PIPELINES_BUCKET", environ)
     found = BUCKET.fullmatch(address)
     if not found:
         raise InvalidValue("EMR_PIPELINES_BUCKET", address, "a bucket: my-bucket, or s3://my-bucket/prefix")

@@ -192,15 +192,14 @@ def _group(role: str, group: Group) -> dict[str, Any]:
 
 def _fleet(role: str, fleet: Fleet) -> dict[str, Any]:
     launch: dict[str, Any] = {}
-    strategy = fleet.allocation_strategy
     if fleet.spot:
         launch["SpotSpecification"] = {
             "TimeoutDurationMinutes": fleet.spot_timeout_minutes,
             "TimeoutAction": fleet.spot_timeout_action,
-            **_given(AllocationStrategy=strategy),
+            **_given(AllocationStrategy=fleet.allocation_strategy),
         }
-    if fleet.on_demand and strategy:
-        launch["OnDemandSpecification"] = {"AllocationStrategy": "lowest-price"}
+    if fleet.on_demand and fleet.on_demand_strategy:
+        launch["OnDemandSpecification"] = {"AllocationStrategy": fleet.on_demand_strategy}
     return {
         "Name": role,
         "InstanceFleetType": ROLES[role],
@@ -210,7 +209,7 @@ def _fleet(role: str, fleet: Fleet) -> dict[str, Any]:
             {
                 "InstanceType": found.type,
                 "WeightedCapacity": found.weight,
-                **_given(EbsConfiguration=_ebs(found.volumes)),
+                **_given(Priority=found.priority, EbsConfiguration=_ebs(found.volumes)),
             }
             for found in fleet.types
         ],

@@ -17,8 +17,8 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from emr_pipelines.emr.disclosure import refuse_secrets, without_secrets
+from emr_pipelines.emr.forms import AmiId, ReleaseLabel, RoleArn, SubnetId, Text
 from emr_pipelines.emr.parts import (
-    AmiId,
     BootstrapAction,
     CloudWatchLogs,
     Configuration,
@@ -29,14 +29,11 @@ from emr_pipelines.emr.parts import (
     Group,
     ManagedScaling,
     Part,
-    ReleaseLabel,
-    RoleArn,
     SecurityGroups,
-    SubnetId,
-    Text,
     Volume,
 )
 from emr_pipelines.emr.presets import PRESETS
+from emr_pipelines.emr.releases import has
 from emr_pipelines.emr.request import MOST_TAGS, check_extra, check_tags, instance_types, merged, render
 from emr_pipelines.errors import InvalidValue, nearest, quoted
 
@@ -148,7 +145,9 @@ class ClusterSpec(Part):
             cls.model_validate(data)
         except ValidationError as error:
             for found in error.errors():
-                if not is_open(found["input"]) or found["type"] == "literal_error":
+                kind, told = found["type"], found["input"]
+                opened = any(map(is_open, told)) if kind == "too_short" else is_open(told)  # pydantic counts the valid
+                if not opened or kind == "literal_error":
                     raise _as_sentence(found) from None
 
     def request(self, name: str, log_uri: str, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -210,14 +209,14 @@ class ClusterSpec(Part):
 
     @model_validator(mode="after")
     def _release(self) -> ClusterSpec:
-        release = tuple(map(int, re.findall(r"\d+", self.release_label)))
-        if release < (5, 30) or (6, 0) <= release < (6, 1):
+        label = self.release_label
+        if not has(label, "auto-termination"):
             needed = "emr-5.30.0, emr-6.1.0 or later: those before cannot end themselves when idle"
-        elif release < (6, 7) and self.runtime_role:
+        elif self.runtime_role and not has(label, "runtime roles"):
             needed = "emr-6.7.0 or later with runtime_role"
-        elif release < (7, 0) and self.python == PYTHON_3_11:
+        elif self.python == PYTHON_3_11 and not has(label, "python3.11"):
             needed = f"emr-7.0.0 or later, or another python: those before have no {PYTHON_3_11}"
-        elif release < (7, 11) and self.cloudwatch_logs:
+        elif self.cloudwatch_logs and not has(label, "CloudWatch logs"):
             needed = "emr-7.11.0 or later with cloudwatch_logs"
         else:
             return self

@@ -208,7 +208,7 @@ def main(task_uri: str) -> None:
         ):
             program = wire.load(task.program)
             params = wire.decode(wire.annotation_of(program, "params"), task.params)
-            result = wire.dumps(program(spark, params), "result")
+            result = wire.dumps(wire.call(program, spark, params), "result")
             files.write(task.result, f'{{"result": {result}}}'.encode())
     finally:
         spark.stop()

@@ -19,7 +19,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from emr_pipelines.errors import CannotTravel
+from emr_pipelines.errors import CannotTravel, ProgramExited
 
 ALLOWED = "JSON types (text, finite numbers, booleans, none, lists, mappings with text keys) and dataclasses of them"
 ALLOWED_ANNOTATIONS = (
@@ -147,6 +147,18 @@ def load(name: str) -> Program:
         raise CannotTravel(f"The program {name} cannot be loaded: {module_name} has no function {function}.")
     loaded: Program = program
     return loaded
+
+
+def call(program: Program, spark: Any, params: Any) -> Any:
+    """Run a program and return its result. Raises ProgramExited when it calls sys.exit, with whatever code: then it
+    returns nothing."""
+    try:
+        return program(spark, params)
+    except SystemExit as left:
+        raise ProgramExited(
+            f"{_called(program)} called sys.exit({'' if left.code is None else repr(left.code)}) and returned no "
+            "result. Return the result to succeed, and raise an exception to fail."
+        ) from left
 
 
 def _importable_name(module: types.ModuleType, called: str) -> str:

@@ -54,8 +54,7 @@ def _type_of(hint: Any) -> Any:
         return Enum(" | ".join(arguments), {found: found for found in arguments})
     if origin is tuple:
         return GenericAlias(list, (_type_of(arguments[0]),))
-    if origin is dict:
-        return dict[str, Any]
+    # a mapping of any content is Any too: Dagster fails on null within a mapping
     return config_of(hint) if isinstance(hint, type) and issubclass(hint, BaseModel) else Any
 
 

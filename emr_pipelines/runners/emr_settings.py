@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from emr_pipelines.emr.disclosure import REFER, refuse_secrets
 from emr_pipelines.emr.encryption import Encryption
 from emr_pipelines.emr.spec import ClusterSpec, Configuration
+from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.cluster_config import config_of
@@ -137,8 +137,8 @@ class EmrSettings(SparkRunner):
         """The cluster, with the values that its variables have now, and what the environment says of roles and of
         encryption. Raises InvalidValue."""
         roles = {
-            "service_role": os.environ.get("EMR_PIPELINES_SERVICE_ROLE", "").strip(),
-            "instance_profile": os.environ.get("EMR_PIPELINES_INSTANCE_PROFILE", "").strip(),
+            "service_role": setting("EMR_PIPELINES_SERVICE_ROLE"),
+            "instance_profile": setting("EMR_PIPELINES_INSTANCE_PROFILE"),
         }
         told, names = looked_up(plain(self.cluster), "cluster")
         try:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 
@@ -27,26 +27,40 @@ def failures(context: dg.AssetExecutionContext, retries: int, delay_seconds: flo
         if error.retryable and context.retry_number < retries:
             context.log.warning(f"{masked(str(error))}\nThe step is tried again, for this was none of its own.")
             raise dg.RetryRequested(retries, delay_seconds) from error
-        raise failure_of(error) from None
+        raise_failure(error)
 
 
-def failure_of(error: EmrPipelinesError) -> dg.Failure:
-    """The Failure that an error is, to be raised from None: what is behind it, often hundreds of lines of Java, is
-    logged before, so that the cause is the last word.
+class ExplainedFailure(dg.Failure):
+    """A Failure whose description is the whole explanation, and whose text is the first line of it.
 
-    Who has a retry policy means what a program raises, if not mistakes in what it was told.
+    Dagster prints an error's text, its own stack trace, and then the error's cause: with the explanation as the cause,
+    it is the last thing on a terminal.
+    """
+
+    def __str__(self) -> str:
+        return (self.description or "").partition("\n")[0]
+
+
+def raise_failure(error: EmrPipelinesError) -> NoReturn:
+    """Raise an error of this package as a Failure that explains it.
+
+    The whole chain of exceptions, often hundreds of lines of Java, is in the metadata. A retry policy applies to what a
+    program raises and to infrastructure failures, not to mistakes in settings.
     """
     whole = masked("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     shown = (
         whole if len(whole) <= LONGEST_TRACE else f"{whole[: LONGEST_TRACE // 2]}\n...\n{whole[-LONGEST_TRACE // 2 :]}"
     )
-    dg.get_dagster_logger().debug(f"The whole stack trace of the failure that is told below:\n{shown}")
     facts = error.facts if isinstance(error, RunFailed) else {}
-    return dg.Failure(
-        masked(str(error)),
-        metadata={name: _as_metadata(masked(fact)) for name, fact in facts.items() if fact},
+    explanation = masked(str(error))
+    raise ExplainedFailure(
+        explanation,
+        metadata={
+            **{name: _as_metadata(masked(fact)) for name, fact in facts.items() if fact},
+            "stack_trace": dg.MetadataValue.md(f"```text\n{shown}\n```"),  # shown on demand
+        },
         allow_retries=error.retryable or isinstance(error, RunFailed),
-    )
+    ) from EmrPipelinesError(explanation)
 
 
 def explained(error: Exception, program: Callable[..., Any]) -> StepFailed:

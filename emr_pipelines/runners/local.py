@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -10,16 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
-from emr_pipelines.programs import progress
+from emr_pipelines.errors import InvalidValue
+from emr_pipelines.programs import progress, wire
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
-from emr_pipelines.runners.failures import PASSED_ON, explained, failure_of
-from emr_pipelines.runners.java import use_java
+from emr_pipelines.runners.failures import PASSED_ON, explained, raise_failure
+from emr_pipelines.runners.local_spark import program_session, running_session, start
 
 if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark.sql import SparkSession
@@ -27,6 +26,9 @@ if TYPE_CHECKING:  # pyspark takes a second to import
 LINE_END = re.compile(r"[\r\n]+")  # progress bars end their lines with \r
 LONGEST_LINE = 8192  # characters in one event; what is longer is cut into several
 STOP_SECONDS = 30  # a JVM that does not answer by then ends with this process anyway
+ALL_CORES = "local[*]"
+# https://spark.apache.org/docs/latest/submitting-applications.html#master-urls, less Spark Connect's sc://
+MASTER = re.compile(r"local|local\[(\*|\d+)(, *\d+)?\]|local-cluster\[.+\]|yarn|(spark|k8s|mesos)://.+")
 DEFAULT_SPARK_CONFIG = {
     "spark.app.name": "emr_pipelines",
     "spark.ui.enabled": "false",  # it ends with the run, and its port is often taken
@@ -40,7 +42,7 @@ class LocalSparkRunner(SparkRunner):
     stops with the run."""
 
     master: str = Field(
-        default="local[*]", description="Spark's master URL: local[*] is a task at a time per core, local[2] two."
+        default=ALL_CORES, description="Spark's master URL: local[*] is a task at a time per core, local[2] two."
     )
     spark_config: dict[str, str] = Field(
         default={}, description="Spark properties, for instance {'spark.driver.memory': '4g'}."
@@ -48,21 +50,42 @@ class LocalSparkRunner(SparkRunner):
 
     _started: SparkSession | None = PrivateAttr(default=None)
 
+    @field_validator("spark_config")
+    @classmethod
+    def _in_this_process(cls, told: dict[str, str]) -> dict[str, str]:
+        if "spark.remote" in told:
+            allowed = "nothing; programs use the SparkContext, which Spark Connect does not have"
+            raise InvalidValue("spark_config.spark.remote", told["spark.remote"], allowed)
+        return told
+
+    @field_validator("master")
+    @classmethod
+    def _runs_programs(cls, master: str) -> str:
+        if not (isinstance(master, dg.EnvVar) or MASTER.fullmatch(master)):
+            allowed = "local, local[4], local[*], local-cluster[...], spark://host:port, yarn or k8s://..."
+            if master.startswith("sc://"):
+                allowed += "; programs use the SparkContext, which Spark Connect does not have"
+            raise InvalidValue("master", master, allowed)
+        return master
+
     def run(
         self,
         context: dg.AssetExecutionContext,
         program: Callable[[SparkSession, ParamsT], ResultT],
         params: ParamsT,
     ) -> ResultT:
-        spark = self._session(context.log.warning)
+        shared = self._session(context.log.warning)
+        settings = {} if shared is self._started else self._told()
         log = context.log.info
         group = f"{context.run.run_id}:{program.__name__}"
         outcome: Future[ResultT] = Future()
 
         def work() -> None:
             try:
-                spark.sparkContext.setJobGroup(group, program.__name__, interruptOnCancel=True)
-                outcome.set_result(program(spark, params))
+                with program_session(shared, settings, context.log.warning) as spark:
+                    spark.sparkContext.setJobGroup(group, program.__name__, interruptOnCancel=True)
+                    result = wire.call(program, spark, params)
+                outcome.set_result(result)
             except BaseException as error:  # noqa: BLE001 (raised again by the thread that waits)
                 outcome.set_exception(error)
 
@@ -72,9 +95,9 @@ class LocalSparkRunner(SparkRunner):
         with _printed_lines_to(log):
             thread.start()
             try:
-                progress.follow(spark.sparkContext, lambda seconds: bool(wait([outcome], seconds).done), log)
+                progress.follow(shared.sparkContext, lambda seconds: bool(wait([outcome], seconds).done), log)
             except BaseException:
-                _in_own_thread(lambda: spark.sparkContext.cancelJobGroup(group))
+                _in_own_thread(lambda: shared.sparkContext.cancelJobGroup(group))
                 thread.join(STOP_SECONDS)
                 raise
             thread.join()
@@ -83,14 +106,15 @@ class LocalSparkRunner(SparkRunner):
         except PASSED_ON:
             raise
         except Exception as error:  # noqa: BLE001 (a program may raise anything)
-            raise failure_of(explained(error, program)) from None
-        summary = progress.observed(lambda context: progress.summary(context, group), spark.sparkContext)
+            raise_failure(explained(error, program))
+        summary = progress.observed(lambda context: progress.summary(context, group), shared.sparkContext)
         if summary:
             log(summary)
         return result
 
     def session(self) -> SparkSession:
-        """The session that programs get here, for a test or a notebook; runs in this process use it too."""
+        """A session for a test or a notebook. Runs in this process share its context; their programs get sessions of
+        their own."""
         return self._session(print)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
@@ -99,32 +123,18 @@ class LocalSparkRunner(SparkRunner):
             self._started = None
 
     def _session(self, warn: Callable[[str], None]) -> SparkSession:
-        import pyspark  # a second
-        from dagster_pyspark import LazyPySparkResource
-        from pyspark.sql import SparkSession
-
-        if progress.answers(pyspark.SparkContext._active_spark_context):  # noqa: SLF001 (there is no other way to ask)
-            # this run's, or a test's or a notebook's, which is used and not stopped
-            return self._started or SparkSession.builder.getOrCreate()
-        _forget_dead_jvm()
-        use_java(warn)
-        # the Python that runs this, what it can import, and its Spark, whatever another installation has set
-        os.environ |= {
-            "PYSPARK_PYTHON": sys.executable,
-            "PYSPARK_DRIVER_PYTHON": sys.executable,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "SPARK_HOME": str(Path(pyspark.__file__).parent),
-        }
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # a laptop's own name often cannot be looked up
-        if os.environ.get("LC_ALL") in {"C", "POSIX"}:
-            os.environ["LC_ALL"] = "C.UTF-8"  # else Java cannot open a path that is not ASCII
-        settings = {**DEFAULT_SPARK_CONFIG, "spark.master": self.master, **self.spark_config}
+        """The session of the Spark that runs in this process, of whoever started it, or else of a new one."""
+        if running := running_session():
+            return self._started or running
         on_interrupt = signal.getsignal(signal.SIGINT)
-        session: SparkSession = LazyPySparkResource(spark_config=settings).spark_session
-        self._started = session
+        self._started = start({**DEFAULT_SPARK_CONFIG, "spark.master": self.master, **self.spark_config}, warn)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, on_interrupt)  # pyspark puts its own in the place of Dagster's
-        return session
+        return self._started
+
+    def _told(self) -> dict[str, str]:
+        """The properties that this runner was given, as far as they differ from its defaults."""
+        return {**({} if self.master == ALL_CORES else {"spark.master": self.master}), **self.spark_config}
 
 
 def _in_own_thread(action: Callable[[], None]) -> None:
@@ -135,18 +145,17 @@ def _in_own_thread(action: Callable[[], None]) -> None:
     thread.join(STOP_SECONDS)
 
 
-class _LineTee:
-    """A text stream that passes all it gets on to another, and each line to a function; in all else it is the other."""
+class _Lines:
+    """A text stream that passes each line on to a function; in all else it is the stream whose place it takes."""
 
-    def __init__(self, passed_on_to: TextIO, on_line: Callable[[str], None]) -> None:
-        self._passed_on_to = passed_on_to
+    def __init__(self, in_place_of: TextIO, on_line: Callable[[str], None]) -> None:
+        self._in_place_of = in_place_of
         self._on_line = on_line
         self._begun: list[str] = []
         self._begun_characters = 0
         self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
-        self._passed_on_to.write(text)
         with self._lock:
             self._begun.append(text)
             self._begun_characters += len(text)
@@ -164,32 +173,21 @@ class _LineTee:
         self._pass_on("".join(self._begun))
 
     def _pass_on(self, line: str) -> None:
-        for start in range(0, len(line), LONGEST_LINE):
-            if part := line[start : start + LONGEST_LINE].rstrip():
+        for begin in range(0, len(line), LONGEST_LINE):
+            if part := line[begin : begin + LONGEST_LINE].rstrip():
                 self._on_line(part)
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._passed_on_to, name)
+        return getattr(self._in_place_of, name)
 
 
 @contextmanager
 def _printed_lines_to(log: Callable[[str], None]) -> Iterator[None]:
-    """Log each line that is printed meanwhile, when it is printed."""
-    tee = _LineTee(sys.stdout, log)
+    """Log each line that is printed meanwhile, when it is printed. Dagster's console shows what is logged, so the
+    line does not go to stdout as well."""
+    lines = _Lines(sys.stdout, log)
     try:
-        with redirect_stdout(cast("TextIO", tee)):
+        with redirect_stdout(cast("TextIO", lines)):
             yield
     finally:
-        tee.finish()
-
-
-def _forget_dead_jvm() -> None:
-    """Let pyspark start a JVM anew when the one of this process has died; by itself it goes on calling it."""
-    from pyspark import SparkContext
-    from pyspark.sql import SparkSession
-
-    gateway = SparkContext._gateway  # noqa: SLF001 (pyspark has no call for this)
-    if gateway is not None and gateway.proc.poll() is not None:
-        SparkContext._active_spark_context = None  # noqa: SLF001
-        SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
-        SparkSession._instantiatedSession = None  # noqa: SLF001
+        lines.finish()

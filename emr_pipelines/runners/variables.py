@@ -1,7 +1,7 @@
-"""Environment variables within a cluster's description: found when it is told, looked up when a run needs the cluster.
+"""Environment variables within a cluster's description, looked up each time a run needs the cluster.
 
-A variable is `dg.EnvVar("NAME")` in Python and `{env: NAME}` in run config. Dagster looks up some of them when a run
-begins, where its config schema says text or number, and leaves those in mappings of any content to this module.
+A variable is `dg.EnvVar("NAME")` in Python and `{env: NAME}` in run config. Dagster looks up variables only where its
+config schema says text, whole number or boolean, and a description has values that it has no schema for.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def refuse_whole_numbers(told: Any, root: str) -> None:
 
 
 def is_variable(told: object) -> bool:
-    """Whether plain data has a variable here, unless the mapping may have keys of its own."""
+    """Whether a value of plain data is a variable, provided that a mapping here cannot have keys of its own."""
     return isinstance(told, Mapping) and set(told) == {"env"} and isinstance(told["env"], str)
 
 

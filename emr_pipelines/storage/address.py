@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from emr_pipelines.emr.place import BUCKET_NAME, base_uri
+from emr_pipelines.environment import setting, target
 from emr_pipelines.errors import InvalidValue, StorageUnusable
 
 DEFAULT_STORAGE = "data"
@@ -32,7 +33,7 @@ def resolve(configured: str) -> str:
 
     Raises StorageUnusable for an address that is not allowed.
     """
-    address = configured.strip() or os.environ.get("EMR_PIPELINES_STORAGE", "").strip() or _default()
+    address = configured.strip() or setting("EMR_PIPELINES_STORAGE") or _default()
     if any(character in address for character in GLOB_CHARACTERS) or CONTROLS.search(address):
         raise _not_allowed(address)
     if address.startswith("s3://"):
@@ -66,8 +67,11 @@ def _leads_out(part: str) -> bool:
 
 
 def _default() -> str:
-    if os.environ.get("EMR_PIPELINES_TARGET", "").strip() != "emr":
-        return DEFAULT_STORAGE
+    try:
+        if target() != "emr":
+            return DEFAULT_STORAGE
+    except InvalidValue as error:
+        raise StorageUnusable(f"Without EMR_PIPELINES_STORAGE the target decides where assets live: {error}") from error
     try:
         return f"{base_uri()}/{DEFAULT_STORAGE}"
     except InvalidValue as error:

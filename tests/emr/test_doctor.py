@@ -306,3 +306,15 @@ def test_a_storage_that_is_a_file(tmp_path: Path) -> None:
 def test_without_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert "Install it with pip install uv." in str(look(Answers())["uv"])
+
+
+def test_an_unknown_or_invalid_variable_is_wrong() -> None:
+    unknown = look(Answers(), {**ENVIRONMENT, "EMR_PIPELINES_BUKET": "x"})["settings"]
+    assert str(unknown) == (
+        "WRONG      settings: The environment variable EMR_PIPELINES_BUKET is unknown and has no effect; the nearest "
+        "known is EMR_PIPELINES_BUCKET. Correct the name, or unset it."
+    )
+    invalid = look(Answers(), {**ENVIRONMENT, "EMR_PIPELINES_TARGET": "yarn"})["settings"]
+    assert str(invalid) == "WRONG      settings: EMR_PIPELINES_TARGET is 'yarn'; allowed: local or emr."
+    good = look(Answers(), {**ENVIRONMENT, "EMR_PIPELINES_TARGET": "EMR"})
+    assert (good["settings"].verdict, good["storage"].verdict) == (Verdict.OK, Verdict.OK)

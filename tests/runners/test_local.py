@@ -16,10 +16,10 @@ import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-from emr_pipelines.errors import NotText
+from emr_pipelines.errors import InvalidValue, NotText
 from emr_pipelines.programs import progress
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.local import LONGEST_LINE, LocalSparkRunner, _LineTee
+from emr_pipelines.runners.local import LONGEST_LINE, LocalSparkRunner, _Lines
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,22 @@ def logged(instance: dg.DagsterInstance, run_id: str) -> list[str]:
 
 def test_the_result_of_the_program_is_returned(spark: SparkSession, instance: dg.DagsterInstance) -> None:
     def double(session: SparkSession, params: Params) -> int:
-        assert session is spark
+        assert session is not spark
+        assert session.sparkContext is spark.sparkContext
+        assert SparkSession.builder.getOrCreate() is session
+        assert SparkSession.getActiveSession() is session
         return session.range(params.number).count() * 2
 
     result, returned = materialize(double, instance)
     assert result.success
     assert returned == [14]
+    assert SparkSession.builder.getOrCreate() is spark
 
 
-def test_prints_are_log_lines_and_still_printed(
+def test_what_is_printed_is_logged_line_by_line_and_shown_once(
     spark: SparkSession,  # noqa: ARG001
     instance: dg.DagsterInstance,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def talk(session: SparkSession, params: Params) -> None:  # noqa: ARG001
         print("first\nsecond", end="")
@@ -77,7 +81,8 @@ def test_prints_are_log_lines_and_still_printed(
         "second half",
         "unended",
     ]
-    assert "first\nsecond half\n\nunended" in capsys.readouterr().out
+    shown = capfd.readouterr()
+    assert (shown.out + shown.err).count("second half") == 1  # by Dagster's console
 
 
 def test_what_is_printed_is_in_the_event_log_while_the_program_runs(
@@ -148,7 +153,7 @@ def test_a_program_that_ends_spark_has_succeeded_and_the_next_gets_a_new_session
 STOPS = """
 import dagster as dg
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.local import LONGEST_LINE, LocalSparkRunner, _LineTee
+from emr_pipelines.runners.local import LocalSparkRunner
 
 counts = []
 
@@ -183,7 +188,12 @@ print("counts:", counts)
 
 
 def test_another_spark_and_python_in_the_environment_are_not_used() -> None:
-    environ = {**os.environ, "SPARK_HOME": "/nowhere", "PYSPARK_PYTHON": "/bin/false"}
+    environ = {
+        **os.environ,
+        "SPARK_HOME": "/nowhere",
+        "PYSPARK_PYTHON": "/bin/false",
+        "SPARK_REMOTE": "sc://nowhere",
+    }
     script = (
         "from emr_pipelines.runners.local import LocalSparkRunner\n"
         "spark = LocalSparkRunner(master='local[1]')._session(print)\n"
@@ -196,11 +206,11 @@ def test_another_spark_and_python_in_the_environment_are_not_used() -> None:
 
 def test_long_and_endless_lines_are_cut_into_several() -> None:
     lines: list[str] = []
-    tee = _LineTee(io.StringIO(), lines.append)
+    stream = _Lines(io.StringIO(), lines.append)
     for _ in range(1000):
-        tee.write("x" * 50)
-    tee.write("\rstep 1\rstep 2\nend")
-    tee.finish()
+        stream.write("x" * 50)
+    stream.write("\rstep 1\rstep 2\nend")
+    stream.finish()
     assert lines[-3:] == ["step 1", "step 2", "end"]
     assert sum(map(len, lines[:-3])) == 50_000
     assert max(map(len, lines)) <= LONGEST_LINE
@@ -249,9 +259,13 @@ def test_an_exception_of_the_program_is_explained_with_its_own_frames(
         "ZeroDivisionError: the program's own words",
     ]
     assert found.user_failure_data.metadata["kind"].value == "USER_EXCEPTION"
-    assert found.error.cause is None  # nothing comes below it
-    whole = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.DEBUG]
-    assert any("runners/local.py" in message and "ZeroDivisionError" in message for message in whole)
+    assert found.error.message.strip().endswith("The program raised ZeroDivisionError: the program's own words.")
+    printed = found.error.to_string().rstrip()
+    assert printed.endswith(found.user_failure_data.description)  # the explanation is the last thing on a terminal
+    whole = found.user_failure_data.metadata["stack_trace"].value
+    assert "runners/local.py" in whole
+    assert "ZeroDivisionError" in whole
+    assert not [entry for entry in instance.all_logs(result.run_id) if "Traceback" in (entry.user_message or "")]
 
 
 def test_an_error_in_a_worker_is_explained_by_the_line_that_raised(
@@ -297,3 +311,149 @@ def test_a_session_of_somebody_else_is_used_and_not_stopped(spark: SparkSession,
     result, _ = materialize(lambda session, params: session.range(1).count(), instance)  # noqa: ARG005
     assert result.success
     assert spark.range(3).count() == 3
+
+
+def returned_by(program: Program, instance: dg.DagsterInstance, **settings: Any) -> Any:
+    result, returned = materialize(program, instance, LocalSparkRunner(**settings))
+    assert result.success
+    return returned[0]
+
+
+def refused(instance: dg.DagsterInstance, **settings: Any) -> str:
+    result, _ = materialize(lambda session, params: None, instance, LocalSparkRunner(**settings))  # noqa: ARG005
+    return str(failure(result).error.to_string())
+
+
+def leave_things_behind(session: SparkSession, params: Params) -> None:
+    session.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+    numbers = session.range(params.number)
+    numbers.createOrReplaceTempView("mine")
+    numbers.createOrReplaceGlobalTempView("everybodys")
+    session.udf.register("plus_one", lambda number: number + 1, "long")
+
+
+def look_around(session: SparkSession, params: Params) -> dict[str, Any]:  # noqa: ARG001
+    return {
+        "zone": session.conf.get("spark.sql.session.timeZone"),
+        "views": [table.name for table in session.catalog.listTables("global_temp")],
+        "function": session.catalog.functionExists("plus_one"),
+    }
+
+
+def test_a_program_leaves_no_setting_view_or_function_to_the_next(
+    spark: SparkSession, instance: dg.DagsterInstance
+) -> None:
+    returned_by(leave_things_behind, instance)
+    zone = spark.conf.get("spark.sql.session.timeZone")
+    assert zone != "Asia/Tokyo"
+    assert returned_by(look_around, instance) == {"zone": zone, "views": [], "function": False}
+
+
+def test_a_program_does_not_read_what_another_has_cached(
+    spark: SparkSession,  # noqa: ARG001
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+) -> None:
+    table = tmp_path / "table"
+
+    def write_and_cache(session: SparkSession, params: Params) -> int:
+        session.range(params.number).coalesce(1).write.parquet(str(table))
+        return session.read.parquet(str(table)).cache().count()
+
+    def read(session: SparkSession, params: Params) -> int:  # noqa: ARG001
+        return session.read.parquet(str(table)).count()
+
+    assert returned_by(write_and_cache, instance) == 7
+    for file in table.iterdir():  # as another process would
+        file.unlink()
+    table.joinpath("_SUCCESS").touch()
+    one = tmp_path / "one"
+    returned_by(lambda session, params: session.range(1).write.parquet(str(one)), instance)  # noqa: ARG005
+    for file in one.glob("*.parquet"):
+        file.rename(table / file.name)
+    assert returned_by(read, instance) == 1
+
+
+def test_tables_left_in_the_catalog_are_named_in_a_warning(
+    spark: SparkSession, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    def save(session: SparkSession, params: Params) -> None:
+        session.range(params.number).write.option("path", str(tmp_path / "left")).saveAsTable("left_behind")
+
+    result, _ = materialize(save, instance)
+    spark.sql("DROP TABLE left_behind")
+    warned = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+    assert [line for line in warned if "default.left_behind" in line and "without a metastore" in line]
+
+
+def test_a_second_runner_s_dynamic_settings_apply_to_its_programs_alone(
+    spark: SparkSession, instance: dg.DagsterInstance
+) -> None:
+    def partitions(session: SparkSession, params: Params) -> str:  # noqa: ARG001
+        return str(session.conf.get("spark.sql.shuffle.partitions"))
+
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    assert returned_by(partitions, instance, spark_config={"spark.sql.shuffle.partitions": "17"}) == "17"
+    assert returned_by(partitions, instance) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "has"),
+    [
+        ({"spark_config": {"spark.driver.memory": "9g"}}, "spark.driver.memory", "Spark's default"),
+        ({"spark_config": {"spark.hadoop.fs.defaultFS": "hdfs://a"}}, "spark.hadoop.fs.defaultFS", "Spark's default"),
+        ({"spark_config": {"spark.sql.warehouse.dir": "/elsewhere"}}, "spark.sql.warehouse.dir", "file:"),
+        ({"master": "local[3]"}, "spark.master", "'local[2]'"),
+    ],
+)
+def test_a_second_runner_s_other_settings_are_refused_by_name(
+    spark: SparkSession,  # noqa: ARG001
+    instance: dg.DagsterInstance,
+    settings: dict[str, Any],
+    name: str,
+    has: str,
+) -> None:
+    said = refused(instance, **settings)
+    assert f"spark_config.{name} is " in said
+    assert has in said
+    assert "multiprocess executor" in said
+
+
+def test_settings_that_spark_was_started_with_are_no_conflict(
+    spark: SparkSession,  # noqa: ARG001
+    instance: dg.DagsterInstance,
+) -> None:
+    assert returned_by(lambda session, params: params.number, instance, master="local[2]") == 7  # noqa: ARG005
+
+
+@pytest.mark.parametrize("code", [None, 0, 3, "no data"])
+def test_a_program_that_exits_gets_a_sentence(
+    spark: SparkSession,  # noqa: ARG001
+    instance: dg.DagsterInstance,
+    code: int | str | None,
+) -> None:
+    def leave(session: SparkSession, params: Params) -> None:  # noqa: ARG001
+        sys.exit(code)
+
+    said = failure(materialize(leave, instance)[0]).error.to_string()
+    shown = "" if code is None else repr(code)
+    assert f"leave called sys.exit({shown}) and returned no result. Return the result to succeed" in said
+
+
+@pytest.mark.parametrize(
+    "master", ["local", "local[4]", "local[*]", "local[*, 3]", "local-cluster[2,1,1024]", "spark://host:7077", "yarn"]
+)
+def test_masters_that_run_programs(master: str) -> None:
+    assert LocalSparkRunner(master=master).master == master
+
+
+@pytest.mark.parametrize("master", ["sc://localhost", "", "local[]", "locl[2]", "spark://", "local[two]"])
+def test_other_masters_are_refused(master: str) -> None:
+    with pytest.raises(InvalidValue, match=r"^master is .*; allowed: local, local\[4\], ") as refusal:
+        LocalSparkRunner(master=master)
+    assert ("Spark Connect" in str(refusal.value)) is master.startswith("sc:")
+
+
+def test_spark_connect_is_not_used_unasked() -> None:
+    with pytest.raises(InvalidValue, match=r"spark_config\.spark\.remote is 'sc://x'; allowed: nothing"):
+        LocalSparkRunner(spark_config={"spark.remote": "sc://x"})
