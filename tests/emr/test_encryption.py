@@ -11,7 +11,7 @@ from botocore.httpsession import URLLib3Session
 from emr_pipelines.emr.encryption import Encryption
 from emr_pipelines.emr.objects import Objects
 from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.errors import AccessDenied, InvalidValue
+from emr_pipelines.errors import AccessDenied, EmrPipelinesError, InvalidValue
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.emr_settings import encrypted
 from emr_pipelines.runners.target import configured_runner
@@ -95,7 +95,7 @@ def test_what_is_no_encryption_is_refused_when_definitions_are_loaded(
 ) -> None:
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InvalidValue) as refused:
+    with pytest.raises(EmrPipelinesError) as refused:
         configured_runner()
     assert sentence in str(refused.value)
 
