@@ -27,6 +27,9 @@ VARIABLES = {
     "EMR_PIPELINES_BUCKET": "`my-bucket` or `s3://my-bucket/prefix`: code, results and logs of programs on EMR. Needed "
     "there.",
     "EMR_PIPELINES_DEPLOYMENT": "Keeps deployments in one account apart; one for each Dagster instance.",
+    "EMR_PIPELINES_ENCRYPTION": "The encryption that each write to S3 asks for, where the bucket's policy demands it: "
+    "`AES256`, `aws:kms` or `aws:kms:dsse`. Without it the bucket's default decides.",
+    "EMR_PIPELINES_KMS_KEY": "The KMS key for that, by its ARN; alone, it means `aws:kms`.",
     "EMR_PIPELINES_SERVICE_ROLE": "The role that EMR has: its name or ARN.",
     "EMR_PIPELINES_INSTANCE_PROFILE": "The role that the instances have.",
     "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": "When `orphaned_clusters_sensor` ends a cluster whatever its run does.",

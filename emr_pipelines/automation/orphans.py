@@ -62,7 +62,7 @@ def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str
     from emr_pipelines.emr.client import Aws
     from emr_pipelines.emr.cluster import Clusters
     from emr_pipelines.emr.orphans import RunIs, end_orphans, find_orphans
-    from emr_pipelines.emr.session import PRODUCT
+    from emr_pipelines.emr.scope import PRODUCT
 
     aws = Aws(within_seconds=PATIENCE_SECONDS)
     clusters = Clusters(aws)

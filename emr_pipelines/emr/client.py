@@ -23,6 +23,7 @@ from emr_pipelines.emr.aws_errors import NOT_SENT, about, mapped_error, shown
 from emr_pipelines.emr.clock import Clock, SystemClock
 from emr_pipelines.emr.credentials import NOT_RENEWED_CODE, may_be_renewed
 from emr_pipelines.emr.disclosure import masked
+from emr_pipelines.emr.partitions import partition_of
 from emr_pipelines.errors import CredentialsMissing, ResponseLost, Throttled, Unreachable
 
 # Throttling is AWS asking for patience, not a failure; how long an answer is waited for that never comes
@@ -182,9 +183,10 @@ class Aws:
                 )
                 try:
                     self._session = self._session or _session(self._region)
-                    # prices and roles are served from one place
-                    where = {"region_name": "us-east-1"} if service in ("pricing", "iam") else {}
-                    self._clients[key] = self._session.client(service, config=config, **where)
+                    region = self._session.region_name
+                    if service == "pricing":  # which few regions have
+                        region = partition_of(region or "").prices_in or region
+                    self._clients[key] = self._session.client(service, config=config, region_name=region)
                 except Exception as error:
                     mapped = mapped_error(error, f"A client of {service}", {})
                     if mapped is None:

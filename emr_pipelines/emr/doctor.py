@@ -13,13 +13,16 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from emr_pipelines import environment
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.disclosure import masked
+from emr_pipelines.emr.encryption import Encryption
 from emr_pipelines.emr.objects import join, split_uri
+from emr_pipelines.emr.partitions import REGION_FORM, known_regions, partition_of
 from emr_pipelines.emr.place import base_uri
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.spec import ClusterSpec
@@ -149,12 +152,20 @@ def credentials(patient: Patient) -> Finding:
 
 
 def region(patient: Patient) -> Finding:
+    to_do = "Set AWS_REGION, to us-east-1 say, or a region in the AWS profile."
     try:
-        return _ok(patient.aws.region)
+        name = patient.aws.region
     except RequestRefused as error:
         if error.code != NO_REGION:
             raise
-        return _missing("nothing says which", "Set AWS_REGION, to us-east-1 say, or a region in the AWS profile.")
+        return _missing("nothing says which", to_do)
+    known = known_regions()
+    if name in known:
+        return _ok(name)
+    if REGION_FORM.fullmatch(name) and partition_of(name).id:
+        return _unchecked(f"{name} is not a region that the installed botocore knows; it may be a newer one")
+    nearest = " or ".join(get_close_matches(name, known, 2))
+    return _wrong(f"there is no region {name!r}", f"Did you mean {nearest}? {to_do}" if nearest else to_do)
 
 
 def emr(patient: Patient) -> Finding:
@@ -191,6 +202,17 @@ def bucket(patient: Patient) -> Finding:
     if not configured:
         return _missing("EMR_PIPELINES_BUCKET is not set", "Set it to my-bucket, or s3://my-bucket/prefix.")
     return _on_s3(patient, base_uri(environ=patient.environ))
+
+
+def encryption(patient: Patient) -> Finding:
+    """Whether the setting can be taken; `bucket` and `storage` try it."""
+    found = Encryption.configured(patient.environ)
+    if not found.algorithm:
+        return _ok("what the bucket's default says; EMR_PIPELINES_ENCRYPTION asks for more")
+    here = _region(patient.aws)
+    if found.key_region and here and found.key_region != here:
+        return _wrong(f"the key is in {found.key_region}, and EMR is asked in {here}", "Use a key of the same region.")
+    return _ok(f"{found.algorithm}, with {found.key or 'no key of yours'}")
 
 
 def service_role(patient: Patient) -> Finding:
@@ -235,6 +257,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("EMR", emr),
     ("release", release),
     ("bucket", bucket),
+    ("encryption", encryption),
     ("service role", service_role),
     ("instance profile", instance_profile),
     ("storage", storage),
@@ -286,10 +309,15 @@ def _on_s3(patient: Patient, folder: str) -> Finding:
         return _wrong(f"{error}", f"Allow s3:ListBucket on {name} for it, or choose a bucket of this account.")
     in_region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
     try:
-        aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"")
+        asked = Encryption.configured(patient.environ)
+    except InvalidValue:  # another check tells it
+        asked = Encryption()
+    try:
+        aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"", **asked.of_put())
         aws.call("s3", "delete_object", Bucket=name, Key=key)
     except AccessDenied as error:
-        return _wrong(f"{error}", f"Allow s3:PutObject, s3:GetObject and s3:DeleteObject on {name}.")
+        to_do = f"Allow s3:PutObject, s3:GetObject and s3:DeleteObject on {name}. {asked.when_denied()}"
+        return _wrong(f"{error}", to_do)
     if in_region and in_region != _region(aws):
         return _wrong(
             f"{name} is in {in_region}, and EMR is asked in {_region(aws) or 'no region'}",

@@ -64,7 +64,8 @@ MEANINGS = {
     Kind.S3_ACCESS_DENIED: Meaning(
         "S3 denied the program access:",
         "Allow it in the policy of the cluster's EC2 instance profile (on this machine, of your credentials), and in "
-        "the bucket's policy and KMS key, if any.",
+        "the bucket's policy and KMS key, if any. Where the policy demands encryption headers of each write, set "
+        "EMR_PIPELINES_ENCRYPTION, and EMR_PIPELINES_KMS_KEY for a key of yours.",
     ),
     Kind.OUT_OF_MEMORY: Meaning(
         "Memory ran out:",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from emr_pipelines.emr.disclosure import refuse_secret, refuse_secrets
+from emr_pipelines.emr.disclosure import refuse_secrets
 from emr_pipelines.emr.forms import InstanceType, SecurityGroupId, Text, refused
 from emr_pipelines.errors import InvalidValue
 
@@ -253,7 +253,7 @@ class BootstrapAction(Part):
 
     @model_validator(mode="after")
     def _no_secrets(self) -> BootstrapAction:
-        refuse_secret("args", *self.args)
+        refuse_secrets("args", self.args)
         return self
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Literal
 
 from emr_pipelines.emr import links
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
-from emr_pipelines.emr.cost import NOTHING_OBSERVED, Bill, Observed, bill
+from emr_pipelines.emr.cost import Bill, bill
 from emr_pipelines.emr.evidence import ProbableCause
 from emr_pipelines.emr.explanation import Explainer
+from emr_pipelines.emr.held import HeldCluster
 from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.objects import Objects, join
@@ -22,42 +22,24 @@ from emr_pipelines.emr.pool import Pool
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.report import Reporter, no_report, spell
 from emr_pipelines.emr.room import Room
+from emr_pipelines.emr.scope import Scope, name_of
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ENDED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, ClusterState, StepState
 from emr_pipelines.emr.steps import AddedStep, Step, Steps, step_of
 from emr_pipelines.emr.watch import Deadlines, End, Hint, Watch, stop
 from emr_pipelines.errors import AwsError, ClusterFailed, QuotaFull, RequestRefused
 
-PRODUCT = "emr-pipelines"  # with what the names of all our clusters begin
 HURRY_SECONDS = 5.0  # of patience with AWS, for who is about to be killed
 INTERRUPT_SECONDS = 20.0  # how long a step that is asked to stop has for it
 LAUNCHES_PER_STEP = 3  # a cluster may end between being found and being given a step
-
-ScopeKind = Literal["asset", "run", "pool"]
-
-
-def name_of(deployment: str, kind: ScopeKind, key: str) -> str:
-    """The name of a cluster, by which it is found again: neither RunJobFlow nor ListClusters knows another key."""
-    return f"{PRODUCT}/{deployment}/{kind}/{key}"
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Who shares a cluster: the steps of one asset, or run, or whoever comes (`pool`, up to `most` clusters)."""
-
-    kind: ScopeKind
-    key: str
-    most: int = 1
-
-    def keys(self) -> list[str]:
-        return [f"{self.key}-{number}" for number in range(self.most)] if self.kind == "pool" else [self.key]
 
 
 class Session:
     """A cluster for a scope. Nothing is launched before the first step.
 
     base: the folder on S3 for leases and logs. `say` is told what happens, each thing once, and `report` what is waited
-    for.
+    for. held: the cluster, while there is one. owed: the clusters that the caller has to bill, each once; of all the
+    processes that used a cluster, the one that takes its lease away from it owes the bill.
     """
 
     def __init__(
@@ -83,10 +65,9 @@ class Session:
         self._places: dict[str, str] = {}  # the clusters of steps
         self.on_cluster_id: Callable[[str], None] = lambda _: None
         self._key = scope.key
-        self._launched = False
-        self._observed: Observed = NOTHING_OBSERVED
         self._launching = ""  # the name of a cluster whose id is not known yet
-        self.cluster_id: str | None = None
+        self.held: HeldCluster | None = None
+        self.owed: list[HeldCluster] = []
 
     def _cluster_of(self, step_id: str) -> str:
         """The cluster that a step of this session was found on or added to: a later one may go to another."""
@@ -110,24 +91,23 @@ class Session:
     def add(self, step: Step) -> str:
         """Add a step, on another cluster if this one has ended meanwhile, and when there is room for it: EMR takes 256
         that run or wait. Returns its id. Raises TimedOut when there is no room for as long as a step may queue."""
-        ended, full = 0, set[str]()
+        ended, full, elsewhere = 0, set[str](), False
         with closing(Room(self._aws, self._deadlines, self.report, self.say)) as room:
             while ended < LAUNCHES_PER_STEP:
-                cluster_id, _launched = self._acquire()
+                cluster_id, _launched = self._acquire(replace_it=elsewhere)
                 try:
                     added = self._steps.add(cluster_id, step, self._spec.runtime_role or "")
                 except QuotaFull as refused:
-                    others = len(self._scope.keys()) > 1  # one of which may have room, or be launched
-                    if not others or cluster_id in full:
+                    elsewhere = len(self._scope.keys()) > 1  # one of which may have room, or be launched
+                    if not elsewhere or cluster_id in full:
                         room.wait(cluster_id, refused)
                     full.add(cluster_id)
-                    self.cluster_id = None if others else cluster_id
                 except RequestRefused:
                     cluster = self._clusters.describe(cluster_id)
                     if cluster.state in TAKES_STEPS:
                         raise
                     self.say(f"C{str(cluster)[1:]}, and takes no more steps; looking for another.")
-                    self.cluster_id = None
+                    elsewhere = True
                     ended += 1
                 else:
                     self._places[added] = cluster_id
@@ -177,8 +157,9 @@ class Session:
         cluster = end.cluster if end.cluster and end.cluster.state in ENDED else self._clusters.describe(cluster_id)
 
         def end_cluster() -> None:
+            if self.held and self.held.id == cluster_id:
+                self.held.told_to_end(self._aws.now())
             with suppress(AwsError):  # the runner does so again, and says when it cannot
-                self._ends_now()
                 self._clusters.terminate(cluster_id)
 
         explainer = Explainer(
@@ -192,40 +173,46 @@ class Session:
         folder = posixpath.dirname(cause.log_uri)
         if folder.startswith("s3") and (page := links.objects_page(self._aws.region, folder)) != folder:
             pages["Logs in the S3 console"] = page
-        if cause.quota and cause.quota.service:
-            pages["Service Quotas"] = links.quota_page(self._aws.region, cause.quota.service, cause.quota.code)
+        quota = cause.quota
+        if quota and quota.service and (page := links.quota_page(self._aws.region, quota.service, quota.code)):
+            pages["Service Quotas"] = page
         return replace(cause, pages=pages)
 
     def end(self) -> Cluster | None:
         """Terminate the cluster, see that it ended, and forget it; None when there is none. Of another session's too,
         under the same key."""
-        if self.cluster_id is None and self._launching:  # the answer to RunJobFlow was not waited for
-            self.cluster_id = self._clusters.look_for(self._launching, HURRY_SECONDS)
-        if self.cluster_id is None:
+        lost = self._launching if self.held is None else ""  # the answer to RunJobFlow was not waited for
+        if lost and (found := self._clusters.look_for(lost, HURRY_SECONDS)):
+            self._hold(found, launched=True)
+        if self.held is None:
             return None
-        page, cluster_id = self.page, self.cluster_id
-        self._ends_now()
-        self._clusters.terminate(cluster_id)
-        cluster = self._clusters.confirm_ended(cluster_id, report=self.report)
-        self.cluster_id = None
+        page, held = self.page, self.held
+        held.told_to_end(self._aws.now())
+        self._clusters.terminate(held.id)
+        cluster = self._clusters.confirm_ended(held.id, report=self.report)
+        self.held = None
         if cluster.state in ENDED:
-            self._tell(f"end of {cluster_id}", f"Cluster {cluster_id} is {cluster.state}.")
+            self._tell(f"end of {held.id}", f"Cluster {held.id} is {cluster.state}.")
         else:
             self.say(
-                f"Cluster {cluster_id} was told to end and is {cluster.state} still: whether it ends is not sure; "
+                f"Cluster {held.id} was told to end and is {cluster.state} still: whether it ends is not sure; "
                 f"look at {page}"
             )
+        mine = True
         with suppress(AwsError):  # who finds the lease looks at its cluster; and this one's end, and cost, are known
-            self._leases.release(self._key, cluster_id)
+            mine = self._leases.release(held.key, held.id)
+        if mine:
+            self.owed.append(held)
         return cluster
 
-    def bill(self, cluster_id: str, prices: Mapping[str, float]) -> tuple[Bill, dict[str, list[str]]]:
-        """What a cluster cost, and the ids of its steps by the first word of their names, which says whose they are."""
-        found = bill(self._aws, cluster_id, prices, look_up=not prices, observed=self._observed)
-        by_label: dict[str, list[str]] = {}
-        for step_id, name in found.step_names.items():
-            by_label.setdefault(name.partition(" ")[0], []).append(step_id)
-        return found, by_label
+    def bill(self, held: HeldCluster, prices: Mapping[str, float]) -> Bill:
+        """What a cluster cost that this session owes the bill of. One that ended by itself may be ending still."""
+        self._clusters.confirm_ended(held.id, report=self.report)
+        return bill(self._aws, held.id, prices, look_up=not prices, observed=held.observed)
+
+    @property
+    def cluster_id(self) -> str | None:
+        return self.held.id if self.held else None
 
     @property
     def page(self) -> str:
@@ -234,15 +221,18 @@ class Session:
     def logs_of(self, step_id: str) -> str:
         return join(self._logs_folder, self._cluster_of(step_id), "steps", step_id)
 
-    def _known_cluster(self) -> str:
-        if self.cluster_id is None:
+    def _known(self) -> HeldCluster:
+        if self.held is None:
             raise ValueError("There is no cluster yet.")
-        return self.cluster_id
+        return self.held
+
+    def _known_cluster(self) -> str:
+        return self._known().id
 
     @property
     def in_use(self) -> bool:
         """Whether there is a cluster, or may be."""
-        return self.cluster_id is not None or bool(self._launching)
+        return self.held is not None or bool(self._launching)
 
     def what_stays(self) -> str:
         """What becomes of the cluster, and of what runs on it, when AWS accepts no more calls."""
@@ -256,17 +246,38 @@ class Session:
         return any(step.state in (StepState.PENDING, StepState.RUNNING) for step in steps)
 
     def adopt(self, cluster_id: str | None = None) -> bool:
-        """Take over a cluster that another process left, the lease's unless told; whether it still has to be ended."""
-        cluster_id = cluster_id or self._leases.cluster_of(self._key)
-        if cluster_id is None or not self._leases.takes_steps(cluster_id):
+        """Take over a cluster that another process left, the lease's unless told; whether it still has to be ended. One
+        that has ended by itself is owed, if the lease is still about it."""
+        leased = self._leases.cluster_of(self._key)
+        cluster_id = cluster_id or leased
+        if cluster_id is None:
             return False
-        self.cluster_id = cluster_id
-        return True
+        if self._leases.takes_steps(cluster_id):
+            self._hold(cluster_id, launched=False)
+            return True
+        if cluster_id == leased and self._leases.release(self._key, cluster_id):
+            self._owe(cluster_id)
+        return False
 
-    def _acquire(self, key: str = "") -> tuple[str, bool]:
-        """The cluster's id, and whether it was launched just now. In a pool, the one behind this key, if it is told."""
-        if self.cluster_id is not None:
-            return self.cluster_id, False
+    def _hold(self, cluster_id: str, launched: bool) -> None:
+        self.held = HeldCluster(cluster_id, self._key, launched)
+        self._launching = ""
+
+    def _owe(self, cluster_id: str) -> None:
+        """Note a cluster that this session alone has to bill."""
+        if self.held is not None and self.held.id == cluster_id:
+            self.owed.append(self.held)
+            self.held = None
+        else:
+            self.owed.append(HeldCluster(cluster_id, self._key))
+
+    def _acquire(self, key: str = "", replace_it: bool = False) -> tuple[str, bool]:
+        """The cluster's id, and whether it was launched just now. In a pool, the one behind this key, if it is told.
+
+        replace_it: the held cluster takes no more steps, so another is needed.
+        """
+        if self.held is not None and not replace_it:
+            return self.held.id, False
         self._key = key or self._pool.choose()
         name = name_of(self._deployment, self._scope.kind, self._key)
         request = self._spec.request(name, self._logs_folder + "/", self._tags)
@@ -274,15 +285,15 @@ class Session:
         def launch() -> str:
             self._launching = name
             # one attempt: the lease is renewed between them; and its id is known before anything else can go wrong
-            self.cluster_id = self._clusters.launch(request, patience_seconds=0)
-            self._launching = ""
-            self._launched = True
-            return self.cluster_id
+            launched = self._clusters.launch(request, patience_seconds=0)
+            self._hold(launched, launched=True)
+            return launched
 
         what = "Waiting for the cluster to be launched"
         with self.report(what, at_most_seconds=LAUNCHED_WITHIN_SECONDS) as work:
-            leased = self._leases.acquire(self._key, name, launch, work.still)
-        self.cluster_id = leased.cluster_id
+            leased = self._leases.acquire(self._key, name, launch, work.still, self._owe)
+        if self.cluster_id != leased.cluster_id:
+            self._hold(leased.cluster_id, launched=False)
         self.on_cluster_id(leased.cluster_id)
         verb = "Launched" if leased.launched else "Found"
         logs = links.objects_page(self._aws.region, join(self._logs_folder, leased.cluster_id))
@@ -293,13 +304,11 @@ class Session:
         )
         return leased.cluster_id, leased.launched
 
-    def _ends_now(self) -> None:
-        self._observed = replace(self._observed, told_to_end=self._observed.told_to_end or self._aws.now())
-
     def _on_cluster(self, cluster: Cluster) -> None:
-        if cluster.state is ClusterState.BOOTSTRAPPING:
-            self._observed = replace(self._observed, bootstrapping=self._aws.now())
-        if cluster.state in UP and cluster.created and self._launched:  # who found it need not say so again
+        held = self.held if self.cluster_id == cluster.id else None
+        if held and cluster.state is ClusterState.BOOTSTRAPPING:
+            held.is_bootstrapping(self._aws.now())
+        if held and cluster.state in UP and cluster.created and held.launched:  # who found it need not say so again
             ready = cluster.ready or datetime.fromtimestamp(self._aws.clock.now(), timezone.utc)
             seconds = (ready - cluster.created).total_seconds()
             self._tell(f"up {cluster.id}", f"Cluster {cluster.id} was provisioned after {seconds:.0f} s.")

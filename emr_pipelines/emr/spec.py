@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from emr_pipelines.emr.disclosure import refuse_secrets
+from emr_pipelines.emr.disclosure import refuse_secrets, without_secrets
 from emr_pipelines.emr.forms import AmiId, ReleaseLabel, RoleArn, SubnetId, Text
 from emr_pipelines.emr.parts import (
     BootstrapAction,
@@ -122,7 +122,9 @@ class ClusterSpec(Part):
     )
     python: Text = Field(default=PYTHON_3_11, description="The Python on the cluster that runs programs.")
     extra: dict[str, JsonValue] = Field(
-        default={}, description="More of RunJobFlow's request, in AWS's words: mappings are merged, all else replaces."
+        default={},
+        description="More of RunJobFlow's request, in AWS's words: mappings are merged, all else replaces. A secret is "
+        "given by reference: {KerberosAttributes: {KdcAdminPassword: {env: KDC_PASSWORD}}}.",
     )
 
     @classmethod
@@ -159,9 +161,10 @@ class ClusterSpec(Part):
     def digest(self) -> str:
         """12 hexadecimal digits, the same for descriptions whose clusters can stand in for each other.
 
-        The tags are part of it, as they say who pays; the runtime role is not, as each step brings its own.
+        The tags are part of it, as they say who pays; the runtime role is not, as each step brings its own. Neither are
+        secrets, which nobody must be able to guess by it.
         """
-        launched = self.request("any", "s3://any", {})
+        launched = without_secrets(self.request("any", "s3://any", {}))
         return hashlib.sha256(json.dumps(launched, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from emr_pipelines.emr.disclosure import refuse_secrets
-from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.emr.disclosure import REFER, refuse_secrets
+from emr_pipelines.emr.encryption import Encryption
+from emr_pipelines.emr.spec import ClusterSpec, Configuration
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
@@ -126,22 +128,25 @@ class EmrSettings(SparkRunner):
         """Check what was told of the cluster, as far as its variables allow, and keep it as it was told."""
         if not isinstance(told, (Mapping, ClusterSpec)) or is_variable(described := plain(told)):
             raise InvalidValue("cluster", plain(told), "a mapping")
+        refuse_secrets("cluster.extra", described.get("extra"), REFER)
         if isinstance(told, Mapping):
             refuse_whole_numbers(told.get("extra"), "cluster.extra")
         ClusterSpec.check(described, is_variable)
         return described
 
     def spec(self) -> ClusterSpec:
-        """The cluster, with the values that its variables have now. Raises InvalidValue."""
+        """The cluster, with the values that its variables have now, and what the environment says of roles and of
+        encryption. Raises InvalidValue."""
         roles = {
             "service_role": setting("EMR_PIPELINES_SERVICE_ROLE"),
             "instance_profile": setting("EMR_PIPELINES_INSTANCE_PROFILE"),
         }
         told, names = looked_up(plain(self.cluster), "cluster")
         try:
-            return ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **told})
+            spec = ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **told})
         except InvalidValue as mistake:
             raise without_values(mistake, names) from None
+        return encrypted(spec, Encryption.configured())
 
     def submission(self) -> Submission:
         """How programs are submitted. Raises InvalidValue."""
@@ -163,3 +168,15 @@ class EmrSettings(SparkRunner):
         from emr_pipelines.emr.watch import Deadlines
 
         return Deadlines(60 * self.provisioning_minutes, 60 * self.queueing_minutes, 60 * self.running_minutes)
+
+
+def encrypted(spec: ClusterSpec, encryption: Encryption) -> ClusterSpec:
+    """A cluster whose programs, and EMR's own logs, are written so; what the description says itself stands. Raises
+    InvalidValue."""
+    release = tuple(map(int, re.findall(r"\d+", spec.release_label)))
+    told = {found.classification: found for found in spec.configurations}
+    for name, properties in encryption.of_cluster(release).items():
+        before = told.get(name) or Configuration(classification=name)
+        told[name] = before.model_copy(update={"properties": {**properties, **before.properties}})
+    logs = {"LogEncryptionKmsKeyId": encryption.key} if encryption.key else {}
+    return spec.model_copy(update={"configurations": tuple(told.values()), "extra": {**logs, **spec.extra}})

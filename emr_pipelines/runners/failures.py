@@ -19,7 +19,7 @@ from emr_pipelines.emr.modules import Home, find, home_of
 from emr_pipelines.errors import EmrPipelinesError, RunFailed, StepFailed
 
 if TYPE_CHECKING:
-    from emr_pipelines.emr.diagnosis import ProbableCause
+    from emr_pipelines.emr.evidence import ProbableCause
 
 NO_MODULE = re.compile(r"No module named '([\w.]+)'")
 LONGEST_TRACE = 50_000  # characters; Spark puts whole query plans into its errors

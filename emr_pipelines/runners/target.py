@@ -7,6 +7,7 @@ import warnings
 import click
 
 from emr_pipelines import environment
+from emr_pipelines.emr.encryption import Encryption
 from emr_pipelines.emr.place import base_uri, deployment_name
 from emr_pipelines.errors import EmrPipelinesError
 from emr_pipelines.runners.base import SparkRunner
@@ -33,6 +34,7 @@ def configured_runner() -> SparkRunner:
         warnings.warn(sentence, stacklevel=2)
     try:
         environment.check()
+        Encryption.configured()
         deployment_name()
         if environment.setting("EMR_PIPELINES_BUCKET"):
             base_uri()

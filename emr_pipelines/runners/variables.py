@@ -13,7 +13,7 @@ from typing import Any
 from dagster._config.field_utils import IntEnvVar, is_dagster_env_var
 from pydantic import BaseModel
 
-from emr_pipelines.emr.disclosure import HIDDEN
+from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret, refer_to
 from emr_pipelines.errors import InvalidValue
 
 Path = tuple[object, ...]
@@ -60,9 +60,11 @@ def looked_up(told: Any, root: str, environ: Mapping[str, str] = os.environ) -> 
     def resolve(found: Any, path: Path) -> Any:
         if is_variable(found) and not _has_own_keys(path):
             name = found["env"]
+            where = ".".join(map(str, (root, *path)))
             if name not in environ:
-                where = ".".join(map(str, (root, *path)))
                 raise InvalidValue(where, found, f"a variable that is set in the run's environment, and {name} is not")
+            if is_called_secret(where):
+                refer_to(where, name, environ[name])
             names[environ[name]] = name
             return environ[name]
         if isinstance(found, Mapping):

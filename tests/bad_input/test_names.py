@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from emr_pipelines.assets.program import _place
 from emr_pipelines.emr.place import DEPLOYMENT, base_uri, bucket_fault, deployment_name
-from emr_pipelines.emr.session import Scope, name_of
+from emr_pipelines.emr.scope import Scope, name_of
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.steps import MOST_CHARACTERS, Step, spark_submit
 from emr_pipelines.errors import InvalidValue, SourceError, StorageUnusable

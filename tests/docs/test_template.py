@@ -55,6 +55,17 @@ def test_everybody_is_denied_what_is_not_by_tls_1_2() -> None:
     ]  # fmt: skip
 
 
+def test_no_arn_and_no_service_is_of_one_partition_only() -> None:
+    text = TEMPLATE.read_text()
+    assert set(re.findall(r"arn:(?:\$\{[^}]*\}|[^:]*):", text)) == {"arn:${AWS::Partition}:", "arn:aws[a-z-]*:"}
+    assert "amazonaws.com" not in text
+    patterns = {name: properties["AllowedPattern"] for name, properties in template()["Parameters"].items()
+                if "arn:" in properties.get("AllowedPattern", "")}  # fmt: skip
+    for partition in ("aws", "aws-us-gov", "aws-cn"):
+        assert re.fullmatch(patterns["KmsKeyArn"], f"arn:{partition}:kms:cn-north-1:111122223333:key/1234abcd")
+        assert re.fullmatch(patterns["DagsterPrincipal"], f"arn:{partition}:iam::111122223333:role/dagster")
+
+
 def test_what_the_page_says_that_a_rule_deletes_is_what_the_template_deletes() -> None:
     rules = properties("Objects")["LifecycleConfiguration"]["Rules"]
     expiring = {rule["Id"]: rule["Prefix"]["Fn::Sub"] for rule in rules if "ExpirationInDays" in rule}

@@ -19,6 +19,29 @@ def test_clusters_and_logs_are_in_the_console(monkeypatch: pytest.MonkeyPatch, e
     )
 
 
+@pytest.mark.parametrize(
+    ("region", "console"),
+    [
+        ("us-gov-west-1", "https://us-gov-west-1.console.amazonaws-us-gov.com"),
+        ("cn-north-1", "https://cn-north-1.console.amazonaws.cn"),
+        ("eu-central-9", "https://eu-central-9.console.aws.amazon.com"),
+    ],
+)
+def test_each_partition_has_a_console_of_its_own(monkeypatch: pytest.MonkeyPatch, region: str, console: str) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EMR"):
+        monkeypatch.delenv(name, raising=False)
+    assert cluster_page(region, "j-1") == f"{console}/emr/home?region={region}#/clusterDetails/j-1"
+    assert objects_page(region, "s3://b/logs") == f"{console}/s3/buckets/b?region={region}&prefix=logs/"
+
+
+@pytest.mark.parametrize("region", ["us-iso-east-1", "us-isob-east-1", "eusc-de-east-1", "elsewhere"])
+def test_where_no_console_is_known_there_is_no_link(monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EMR"):
+        monkeypatch.delenv(name, raising=False)
+    assert cluster_page(region, "j-1") == f"cluster j-1 in the EMR console of {region}"
+    assert objects_page(region, "s3://b/logs") == "s3://b/logs"
+
+
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EMR"])
 def test_an_emulator_on_this_machine_has_a_page_of_its_own(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "http://127.0.0.1:5566/")

@@ -15,7 +15,7 @@ from dagster_pipes import decode_param
 from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
 from emr_pipelines.emr import client
 from emr_pipelines.emr.objects import Objects
-from emr_pipelines.emr.session import ScopeKind
+from emr_pipelines.emr.scope import ScopeKind
 from emr_pipelines.emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.emulator.faults import KINDS, ExpiredToken
 from emr_pipelines.runners.base import SparkRunner

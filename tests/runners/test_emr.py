@@ -14,7 +14,8 @@ import pytest
 
 from emr_pipelines.emr import client
 from emr_pipelines.emr.cluster import Cluster, Clusters
-from emr_pipelines.emr.diagnosis import Evidence, diagnose
+from emr_pipelines.emr.diagnosis import diagnose
+from emr_pipelines.emr.evidence import Evidence
 from emr_pipelines.emr.kinds import Kind
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.spec import ClusterSpec
@@ -649,7 +650,7 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
     def killed_the_first_time(self: Session, *args: Any) -> Any:
         tries.append(self.cluster_id)
         if len(tries) == 1:
-            self.cluster_id = None  # a process that is gone ends nothing
+            self.held = None  # a process that is gone ends nothing
             raise Killed
         return watch(self, *args)
 
