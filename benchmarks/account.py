@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emr_pipelines.emulator import Emulator
 
 BUCKET = "benchmark"
-ALIVE_SECONDS = 3.0  # between two signs of life of a program, as emr_pipelines.programs.entrypoint gives them
+ALIVE_SECONDS = 3.0  # between two signs of life of a program, as emr_pipelines.programs.driver gives them
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 ENDS_WITHIN_SECONDS = 60.0  # a cluster that a contender has left to end by itself
 STEP_CHANGED = re.compile(r"(j-\w+) .*  (s-\w+) .*  (RUNNING|COMPLETED)\b")

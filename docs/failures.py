@@ -10,9 +10,10 @@ from unittest.mock import patch
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from docs.tables import code, table
-from emr_pipelines.emr.client import mapped_error
+from emr_pipelines.emr.aws_errors import mapped_error
 from emr_pipelines.emr.cluster import ErrorDetail
-from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
+from emr_pipelines.emr.diagnosis import diagnose
+from emr_pipelines.emr.evidence import Evidence, ProbableCause
 from emr_pipelines.emr.kinds import MEANINGS, Kind
 from emr_pipelines.emr.raised import Log
 from emr_pipelines.errors import JavaNotUsable
@@ -56,12 +57,17 @@ def _ended(code: str, message: str, *details: ErrorDetail, **more: Any) -> Evide
     )  # fmt: skip
 
 
-def _late(phase: str, minutes: float) -> Evidence:
-    return Evidence(timed_out_phase=phase, timed_out_seconds=60 * minutes, log_uri=f"{FOLDER}/")
+def _late(phase: str, minutes: float, **more: Any) -> Evidence:
+    return Evidence(timed_out_phase=phase, timed_out_seconds=60 * minutes, log_uri=f"{FOLDER}/", **more)
 
 
 S3 = "com.amazonaws.services.s3.model.AmazonS3Exception: {said} (Service: Amazon S3; Status Code: {code})"
 SLOWER = "Please reduce your request rate."
+POM = "https://repo1.maven.org/maven2/org/example/orders_2.12/1.0/orders_2.12-1.0.pom"
+UNRESOLVED = (
+    'Exception in thread "main" java.lang.RuntimeException: [unresolved dependency: org.example#orders_2.12;1.0'
+)
+VCPUS = "The number of vCPUs for instance type m5.xlarge exceeds the EC2 service quota for that type."
 NO_BUCKET = "The specified bucket does not exist"
 EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
     Kind.USER_EXCEPTION: (_printed("KeyError: 'customer_id'"),),
@@ -75,6 +81,13 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
     Kind.SCHEME_UNKNOWN: (
         _in_the_jvm('org.apache.hadoop.fs.UnsupportedFileSystemException: No FileSystem for scheme "s3"'),
     ),
+    Kind.INPUT_CHANGED: (
+        _printed(
+            "emr_pipelines.errors.SourceChanged: s3://my-bucket/texts/app.log changed while it was read: it had 81,920"
+            " bytes when it was listed and has 98,304 now. Retry when nothing writes to it.",
+            "for block in read_split(split):",
+        ),
+    ),
     Kind.BUCKET_MISSING: (_in_the_jvm(S3.format(said=NO_BUCKET, code="404; Error Code: NoSuchBucket")),),
     Kind.S3_ACCESS_DENIED: (_in_the_jvm(S3.format(said="Access Denied", code="403; Error Code: AccessDenied")),),
     Kind.OUT_OF_MEMORY: (
@@ -84,12 +97,24 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
         ),
     ),
     Kind.SPARK_SUBMIT_USAGE: (_failed(stderr="Error: Unrecognized option: --executor-memroy"),),
+    Kind.PACKAGE_MISSING: (_failed(stderr=f"{UNRESOLVED}: not found]"),),
+    Kind.NETWORK: (
+        _failed(stderr=f"\tHost repo1.maven.org not found. url={POM}\n{UNRESOLVED}: not found]"),
+        _in_the_jvm(
+            "com.amazonaws.SdkClientException: Unable to execute HTTP request: Connect to "
+            "glue.eu-central-1.amazonaws.com:443 failed: connect timed out"
+        ),
+    ),
     Kind.THROTTLED: (_in_the_jvm(S3.format(said=SLOWER, code="503; Error Code: SlowDown")),),
     Kind.CAPACITY: (
         _ended(
             "INTERNAL_ERROR", "",
             ErrorDetail("INTERNAL_ERROR_EC2_INSUFFICIENT_CAPACITY_AZ", "EC2 has no m5.xlarge in eu-central-1a."),
         ),
+    ),
+    Kind.QUOTA: (
+        _ended("INTERNAL_ERROR", VCPUS),
+        _ended("VALIDATION_ERROR", "The subnet is not large enough: available IP address count 3 less than 5"),
     ),
     Kind.SPOT_LOST: (
         _ended("INSTANCE_FAILURE", "All instances in the job flow are terminated", lost_spot_instances=("i-0abc",)),
@@ -112,14 +137,19 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
         ),
     ),
     Kind.INTERNAL: (_ended("INTERNAL_ERROR", "The cluster could not be started"),),
-    Kind.TIMED_OUT: (_late("provisioning", 60), _late("queueing", 1440), _late("running", 120)),
+    Kind.TIMED_OUT: (
+        _late("provisioning", 60, cluster_state="STARTING"),
+        _late("provisioning", 60, cluster_state="BOOTSTRAPPING"),
+        _late("queueing", 1440, steps_before=12),
+        _late("running", 120),
+    ),
     Kind.CANCELLED: (Evidence(step_state="CANCELLED", log_uri=f"{FOLDER}/"), _ended("USER_REQUEST", "")),
     Kind.UNKNOWN: (_failed(),),
 }  # fmt: skip
 
 
 def parts() -> dict[str, Callable[[], str]]:
-    said = {"java": no_java, "credentials": no_credentials, "throttled": throttled}
+    said = {"java": no_java, "credentials": no_credentials, "expired": expired, "throttled": throttled}
     return {
         "kinds": kinds,
         **{f"kind {kind}": _shown(kind) for kind in Kind},
@@ -156,7 +186,8 @@ def _again(found: list[ProbableCause]) -> str:
     answers = dict.fromkeys(cause.retryable for cause in found)
     if len(answers) == 1:
         return "yes" if found[0].retryable else "no"
-    return f"yes, except: {found[-1].message.rstrip('.')}"
+    retried = "; ".join(cause.message.rstrip(".") for cause in found if cause.retryable)
+    return f"no, except: {retried}"
 
 
 def _block(message: Callable[[], str]) -> Callable[[], str]:
@@ -174,6 +205,12 @@ def no_java() -> str:
 
 def no_credentials() -> str:
     return str(mapped_error(NoCredentialsError(), "s3.head_object", {"Bucket": "my-bucket"}))
+
+
+def expired() -> str:
+    said = {"Code": "ExpiredTokenException", "Message": "The security token included in the request is expired"}
+    with patch.dict(os.environ, {"AWS_PROFILE": "my-team"}):
+        return str(mapped_error(ClientError({"Error": said}, "DescribeStep"), "emr.describe_step", {}))
 
 
 def throttled() -> str:

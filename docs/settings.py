@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
-from unittest.mock import patch
 
 import dagster as dg
 from pydantic import BaseModel
 
 import emr_pipelines
 from docs.tables import code, fields, table
-from emr_pipelines.assets.costs import MOST_IDLE_SHARE
+from emr_pipelines import environment
 from emr_pipelines.assets.publication import AssetConfig
 from emr_pipelines.automation.executor import in_process_by_default
-from emr_pipelines.automation.orphans import Settings
 from emr_pipelines.definitions import defs
 from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.java import NEWEST, OLDEST
-from emr_pipelines.runners.target import RUNNERS, configured_runner
+from emr_pipelines.runners.target import RUNNERS
 from emr_pipelines.storage.address import DEFAULT_STORAGE
 
 OWN = re.compile(r"EMR_PIPELINES_[A-Z_]+")
-# a name that is read: environ.get("X"), environ["X"], environ.setdefault("X", ...), _variable("X"), setting("X")
-READ = re.compile(r'(?:environ|environment|_variable|setting)(?:\.get|\.setdefault)?[\[(]"([A-Z][A-Z_]+)"')
+# a name that is read: environ.get("X"), environ["X"], environ.setdefault("X", ...), _number("X", ...), setting("X")
+READ = re.compile(r'(?:environ|environment|_number|setting)(?:\.get|\.setdefault)?[\[(]"([A-Z][A-Z_]+)"')
 
 
 class Variable(NamedTuple):
@@ -36,45 +33,23 @@ class Variable(NamedTuple):
     description: str
 
 
-with patch.dict(os.environ, clear=True):
-    TARGET = next(name for name, runner in RUNNERS.items() if type(configured_runner()) is runner)
-    ORPHANS = Settings.read()
 ROLES = {name: str(ClusterSpec.model_fields[name].default) for name in ("service_role", "instance_profile")}
-
-# what the code reads, and only that: tests/docs holds the names against the code
-VARIABLES = {
-    "EMR_PIPELINES_TARGET": Variable(TARGET, f"Where programs run: {' or '.join(map(code, RUNNERS))}."),
-    "EMR_PIPELINES_SOURCE": Variable(
-        "", "The text that `input_text` takes in and `new_text_sensor` watches; without it, the sample text."
-    ),
-    "EMR_PIPELINES_STORAGE": Variable(
-        DEFAULT_STORAGE,
-        f"Where the assets' data lives: a folder, or `s3://bucket/prefix`. On EMR `<bucket>/<deployment>/"
-        f"{DEFAULT_STORAGE}` without it.",
-    ),
-    "EMR_PIPELINES_BUCKET": Variable(
-        "", "`my-bucket` or `s3://my-bucket/prefix`: code, results and logs of programs on EMR. Needed there."
-    ),
-    "EMR_PIPELINES_DEPLOYMENT": Variable(
-        DEFAULT_DEPLOYMENT, "Keeps deployments in one account apart; one for each Dagster instance."
-    ),
-    "EMR_PIPELINES_SERVICE_ROLE": Variable(ROLES["service_role"], "The role that EMR has: its name or ARN."),
-    "EMR_PIPELINES_INSTANCE_PROFILE": Variable(ROLES["instance_profile"], "The role that the instances have."),
-    "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": Variable(
-        f"{ORPHANS.max_age_seconds / 3600:g}", "When `orphaned_clusters_sensor` ends a cluster whatever its run does."
-    ),
-    "EMR_PIPELINES_ORPHAN_DRY_RUN": Variable(
-        str(ORPHANS.dry_run).lower(), "`orphaned_clusters_sensor` only says what it would end."
-    ),
-    "EMR_PIPELINES_DAILY_BUDGET_USD": Variable(
-        "", "The check `daily_budget` of `cluster_costs` fails above so many USD a day; without it there is no budget."
-    ),
-    "EMR_PIPELINES_MOST_IDLE_SHARE": Variable(
-        f"{MOST_IDLE_SHARE:g}", "The check `idle_share` of `cluster_costs` fails above this share of a day, 0 to 1."
-    ),
+DEFAULTS = {  # of the variables that have one
+    "EMR_PIPELINES_TARGET": environment.target({}),
+    "EMR_PIPELINES_STORAGE": DEFAULT_STORAGE,
+    "EMR_PIPELINES_DEPLOYMENT": DEFAULT_DEPLOYMENT,
+    "EMR_PIPELINES_SERVICE_ROLE": ROLES["service_role"],
+    "EMR_PIPELINES_INSTANCE_PROFILE": ROLES["instance_profile"],
+    "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": f"{environment.orphan_max_age_hours({}):g}",
+    "EMR_PIPELINES_ORPHAN_DRY_RUN": str(environment.orphan_dry_run({})).lower(),
+    "EMR_PIPELINES_MOST_IDLE_SHARE": f"{environment.most_idle_share({}):g}",
 }
+VARIABLES = {name: Variable(DEFAULTS.get(name, ""), about) for name, about in environment.VARIABLES.items()}
 OTHERS = {
     "AWS_REGION": Variable("", "The region; `AWS_DEFAULT_REGION` and the AWS profile's count too, after it."),
+    "AWS_PROFILE": Variable("default", "The profile of the credentials; its files are read again when they expire."),
+    "AWS_DEFAULT_PROFILE": Variable("", "The same, after it."),
+    "AWS_ACCESS_KEY_ID": Variable("", "Credentials without a profile, which a running process does not renew."),
     "AWS_ENDPOINT_URL": Variable("", "Another endpoint than AWS's, such as the emulator's; the AWS SDKs read it."),
     "AWS_ENDPOINT_URL_EMR": Variable("", "The same, for EMR alone."),
     "JAVA_HOME": Variable(
@@ -95,6 +70,9 @@ def read_by_the_package() -> set[str]:
     found: set[str] = set()
     for path in Path(emr_pipelines.__file__).parent.rglob("*.py"):
         text = path.read_text()
+        if path.name == "environment.py":  # it lists them all, read or not
+            found |= set(READ.findall(text))
+            continue
         found |= {*OWN.findall(text), *([] if "emulator" in path.parts else READ.findall(text))}
     return found
 

@@ -146,7 +146,7 @@ def list_clusters(deployment: str, of_all: bool, region: str | None, as_json: bo
         from emr_pipelines.emr.client import Aws
         from emr_pipelines.emr.cluster import Clusters
         from emr_pipelines.emr.orphans import rows
-        from emr_pipelines.emr.session import PRODUCT
+        from emr_pipelines.emr.scope import PRODUCT
 
         aws = Aws(region)
         active = Clusters(aws).active()
@@ -199,7 +199,7 @@ def terminate(
         from emr_pipelines.emr.client import Aws
         from emr_pipelines.emr.cluster import Clusters
         from emr_pipelines.emr.orphans import RunIs, choose, end, find_orphans, rows
-        from emr_pipelines.emr.session import PRODUCT
+        from emr_pipelines.emr.scope import PRODUCT
 
         api = Clusters(aws := Aws(region))
         chosen, refusals = choose(api, ids, force)

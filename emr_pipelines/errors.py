@@ -2,10 +2,13 @@
 
     EmrPipelinesError
     ├── InvalidValue           a parameter or setting has a value that is not allowed
+    ├── InvalidEnvironment     the same of an environment variable, when definitions load (in runners/target.py)
     ├── JavaNotUsable          no Java that Spark can run on
+    ├── RequirementsMissing    a library that a program requires is not installed here, or in another version
     ├── SourceError            something about the input text
     │   ├── SourceNotFound     a source matches no file
     │   ├── SourceUnreadable   the file or bucket is there but cannot be read
+    │   ├── SourceChanged      a file changed while it was read                  (a retry may help)
     │   └── NotText            the bytes are not text, or a compressed file is damaged
     ├── StorageError           something about the place where assets live
     │   ├── StorageUnusable    an address that is not allowed, or it cannot be read or written
@@ -16,10 +19,11 @@
     ├── CannotTravel           a program, its parameters or its result cannot be sent to or from a cluster
     ├── ProgramExited          a program ended its process instead of returning its result
     ├── AwsError               AWS refused a call, or could not be asked
-    │   ├── CredentialsMissing no credentials, or they are not valid any more
+    │   ├── CredentialsMissing no credentials, or AWS refuses them               (a retry may help, when refused)
     │   ├── AccessDenied       the credentials do not allow it
     │   ├── NotFound           a bucket, role, cluster or step that is not there
     │   ├── RequestRefused     AWS calls the request invalid
+    │   ├── QuotaFull          a quota of the account or cluster is full for now (a retry may help)
     │   ├── Throttled          too many calls, for longer than is worth waiting  (a retry may help)
     │   ├── Unreachable        no answer from AWS, or one that says it is ill    (a retry may help)
     │   ├── Changed            an object is not (or is) there any more as a conditional write wanted it
@@ -35,7 +39,9 @@ whether the same again may go well; of a mistake that a person has to mend it do
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LONGEST_VALUE = 1000  # characters of a value in a sentence
@@ -48,16 +54,24 @@ class EmrPipelinesError(Exception):
 
 
 class InvalidValue(EmrPipelinesError, ValueError):
-    """A parameter or setting has a value that is not allowed."""
+    """A parameter or setting has a value that is not allowed. `instead` is the nearest one that is, if there is one."""
 
-    def __init__(self, name: str, value: object, allowed: str) -> None:
-        super().__init__(f"{name} is {_short(value)}; allowed: {allowed}.")
+    def __init__(self, name: str, value: object, allowed: str, instead: str = "") -> None:
+        suggestion = f"did you mean {instead!r}? Allowed" if instead else "allowed"
+        super().__init__(f"{name} is {_short(value)}; {suggestion}: {allowed}.")
         self.name = name
         self.value = value
         self.allowed = allowed
+        self.instead = instead
 
-    def __reduce__(self) -> tuple[type[InvalidValue], tuple[str, object, str]]:
-        return type(self), (self.name, self.value, self.allowed)
+    def __reduce__(self) -> tuple[type[InvalidValue], tuple[str, object, str, str]]:
+        return type(self), (self.name, self.value, self.allowed, self.instead)
+
+    @classmethod
+    def unknown(cls, name: str, value: object, known: Iterable[str]) -> InvalidValue:
+        """For a name that is none of those known."""
+        names = list(known)
+        return cls(name, value, ", ".join(names), nearest(value, names))
 
     @classmethod
     def first_of(cls, found: Sequence[Mapping[str, Any]]) -> InvalidValue:
@@ -67,11 +81,16 @@ class InvalidValue(EmrPipelinesError, ValueError):
         if isinstance(mistake, InvalidValue):
             return mistake
         allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        return cls(".".join(map(str, first["loc"])), first["input"], allowed)
+        instead = nearest(first["input"], quoted(allowed)) if first["type"] == "literal_error" else ""
+        return cls(".".join(map(str, first["loc"])), first["input"], allowed, instead)
 
 
 class JavaNotUsable(EmrPipelinesError):
     """No Java that Spark can run on."""
+
+
+class RequirementsMissing(EmrPipelinesError):
+    """A library that a program requires is not installed here, or in another version."""
 
 
 class SourceError(EmrPipelinesError):
@@ -84,6 +103,12 @@ class SourceNotFound(SourceError):
 
 class SourceUnreadable(SourceError):
     """A file or bucket is there but cannot be read."""
+
+
+class SourceChanged(SourceError):
+    """A file changed, or was removed, after it was listed and before it was read to its end."""
+
+    retryable = True
 
 
 class NotText(SourceError):
@@ -134,7 +159,15 @@ class AwsError(EmrPipelinesError):
 
 
 class CredentialsMissing(AwsError):
-    """There are no credentials, or they are not valid any more."""
+    """There are no credentials, or AWS refuses them.
+
+    Credentials that were refused, or could not be renewed, have a `code`: a retry finds others after a login. A
+    process that has none, and no code, does not get any by waiting.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message, code)
+        self.retryable = bool(code)
 
 
 class AccessDenied(AwsError):
@@ -147,6 +180,12 @@ class NotFound(AwsError):
 
 class RequestRefused(AwsError):
     """AWS calls the request invalid."""
+
+
+class QuotaFull(AwsError):
+    """A quota of the account, the subnet or the cluster is full: other work has to end, or AWS to raise the quota."""
+
+    retryable = True
 
 
 class Throttled(AwsError):
@@ -193,6 +232,18 @@ class StepFailed(RunFailed):
 
 class TimedOut(RunFailed):
     """A deadline passed while the cluster was provisioned, or the step was queued or run."""
+
+
+def nearest(told: object, known: Iterable[str]) -> str:
+    """The known name that resembles this one most, whatever its case; empty if none does."""
+    by_lower = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(str(told).lower(), by_lower, n=1) if isinstance(told, str) else []
+    return by_lower[found[0]] if found else ""
+
+
+def quoted(text: str) -> list[str]:
+    """The names in a text such as pydantic's "'small', 'spot' or 'large'"."""
+    return re.findall(r"'([^']*)'", text)
 
 
 def _short(value: object) -> str:

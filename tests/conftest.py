@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
@@ -33,9 +35,25 @@ os.environ |= {
     "DAGSTER_DISABLE_TELEMETRY": "yes",
 }
 
+# Background jobs of a script ignore SIGINT, and Dagster would then ignore SIGTERM too, as would all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No example of a property test is too slow: the machine may be.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the whole suite, the tests marked `extended` included")
+    browser = parser.getgroup("browser")
+    browser.addoption("--browser-required", action="store_true", help="fail instead of skipping without a browser")
+    browser.addoption("--screenshots", type=Path, metavar="DIR", help="folder for the documentation's pictures")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for the suite. Files that are named run in this one, where their output and a debugger work."""
+    return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 import emr_pipelines
 from emr_pipelines import cli
 from tests.emulator.conftest import UP, EmulatedClock, Rehearsal, rehearsing, until
+from tests.patience import HUNG_SECONDS
 from tests.terminals import Screen
 
 COMMAND = [sys.executable, "-c", "from emr_pipelines.cli import main; main()", "emulator"]
@@ -40,7 +41,14 @@ def emulator(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.extended),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.extended),
+    ],
+)
 def test_from_start_to_end(tmp_path: Path, number: signal.Signals) -> None:
     with emulator(tmp_path, "--bucket", "mine", "--speed", "1000000") as process:
         lines = (tmp_path / "env").read_text().splitlines()
@@ -67,7 +75,7 @@ def test_from_start_to_end(tmp_path: Path, number: signal.Signals) -> None:
         said = process.stdout.read()
         assert "sleeps  RUNNING" in said
         assert "Ending what runs." in said
-        assert process.wait(30) == 0
+        assert process.wait(HUNG_SECONDS) == 0
     assert sleepers(process.pid) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["env"]  # its temporary folder is gone
 

@@ -21,10 +21,10 @@ from emr_pipelines.assets.word_count import input_text
 from emr_pipelines.assets.word_count import word_counts as word_counts_asset
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
+from tests.patience import HUNG_SECONDS
 
 ROOT = Path(__file__).parent.parent
 DAGSTER = [sys.executable, "-m", "dagster"]
-LIMIT_SECONDS = 120
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def dagster(environ: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=LIMIT_SECONDS,
+        timeout=HUNG_SECONDS,
     )
 
 
@@ -87,6 +87,7 @@ def test_dagster_job_execute_without_a_dagster_home_and_in_the_c_locale(
     assert word_counts(environ) == {"two": 2, "one": 1}
 
 
+@pytest.mark.extended
 def test_the_multiprocess_executor_on_request(environ: dict[str, str], tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("execution: {config: {multiprocess: {max_concurrent: 2}}}")
@@ -97,12 +98,14 @@ def test_the_multiprocess_executor_on_request(environ: dict[str, str], tmp_path:
     assert word_counts(environ) == {"two": 2, "one": 1}
 
 
+@pytest.mark.extended
 def test_dagster_definitions_validate(environ: dict[str, str]) -> None:
     answer = dagster(environ, "definitions", "validate")
     assert answer.returncode == 0, answer.stderr
     assert "All code locations passed validation." in answer.stderr + answer.stdout
 
 
+@pytest.mark.extended
 def test_an_unknown_setting_and_a_missing_source_are_said_in_a_sentence(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -136,7 +139,7 @@ def output_of(command: list[str], environ: dict[str, str]) -> Iterator[tuple[sub
         text=True,
         start_new_session=True,
     )
-    watchdog = threading.Timer(LIMIT_SECONDS, lambda: os.killpg(run.pid, signal.SIGKILL))
+    watchdog = threading.Timer(HUNG_SECONDS, lambda: os.killpg(run.pid, signal.SIGKILL))
     watchdog.start()
 
     def wait_for(text: str | None) -> str:
@@ -182,6 +185,7 @@ with dg.DagsterInstance.ephemeral() as instance:
 """
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("spark")
 def test_a_run_that_is_killed_in_the_middle_of_a_write_leaves_the_previous_version(
     environ: dict[str, str], tree: Path, tmp_path: Path
@@ -207,7 +211,14 @@ def test_a_run_that_is_killed_in_the_middle_of_a_write_leaves_the_previous_versi
     assert word_counts(environ) == {"two": 2, "one": 1, "three": 1}
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.extended),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.extended),
+    ],
+)
 def test_an_interrupted_run_says_so_and_leaves_no_process(
     environ: dict[str, str], tmp_path: Path, sent: signal.Signals
 ) -> None:
@@ -225,6 +236,7 @@ def test_an_interrupted_run_says_so_and_leaves_no_process(
         assert "Py4J" not in said
 
 
+@pytest.mark.extended
 def test_dagster_dev_and_its_daemon_run_the_sensor(environ: dict[str, str], unused_tcp_port: int) -> None:
     answer = dagster(environ, "sensor", "start", "new_text_sensor")
     assert answer.returncode == 0, answer.stderr

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.patience import HUNG_SECONDS
+
 ROOT = Path(__file__).parent.parent
-LIMIT_SECONDS = 120
 
 
 def dg(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,16 +26,18 @@ def dg(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ.pop("DAGSTER_HOME", None)
     command = [str(Path(sys.executable).with_name("dg")), *arguments]
     return subprocess.run(
-        command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS
+        command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HUNG_SECONDS
     )
 
 
+@pytest.mark.extended
 def test_check_defs(tmp_path: Path) -> None:
     answer = dg(tmp_path, "check", "defs")
     assert answer.returncode == 0, answer.stderr
     assert "All definitions loaded successfully." in answer.stdout
 
 
+@pytest.mark.extended
 def test_list_defs(tmp_path: Path) -> None:
     answer = dg(tmp_path, "list", "defs", "--json")
     assert answer.returncode == 0, answer.stderr
@@ -46,6 +51,7 @@ def test_list_defs(tmp_path: Path) -> None:
     assert [entry for entry in described if not entry["description"]] == []
 
 
+@pytest.mark.extended
 def test_launch(tmp_path: Path) -> None:
     config = {"ops": {"pi_estimates": {"config": {"samples": [1000], "partitions": 1}}}}
     answer = dg(tmp_path, "launch", "--assets", "pi_estimates", "--config-json", json.dumps(config))

@@ -24,12 +24,14 @@ import pytest
 from emr_pipelines.emulator import Durations, Emulator, find_spark
 from emr_pipelines.runners.java import use_java
 from emr_pipelines.storage import Storage
+from tests.patience import HUNG_SECONDS
+
+pytestmark = pytest.mark.extended
 
 SALES = Path(__file__).parent.parent / "examples" / "sales"
 SAMPLE = SALES / "sales" / "orders"
 REVENUE = dg.AssetKey("daily_revenue")
 MOMENT = Durations(provisioning=1, bootstrapping=0, termination=0, log_push_interval=0.5)
-LIMIT_SECONDS = 300
 
 
 class User:
@@ -52,7 +54,7 @@ class User:
             capture_output=True,
             text=True,
             check=False,
-            timeout=LIMIT_SECONDS,
+            timeout=HUNG_SECONDS,
         )
 
     def metadata(self, asset: str) -> dict[str, dg.MetadataValue]:

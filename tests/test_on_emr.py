@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from emr_pipelines.emulator import Durations, Emulator, find_spark
 from emr_pipelines.runners.java import use_java
 from tests.emulator.conftest import until
+from tests.patience import HUNG_SECONDS
 from tests.test_readme import project_files
 
 BIN = Path(sys.executable).parent
@@ -77,7 +79,7 @@ class OnEmr:
 
     def run(self, *command: str, config: dict[str, Any] | None = None, target: str = "emr") -> None:
         process = self.start(*command, config=config, target=target)
-        assert process.wait(300) == 0, self.log()
+        assert process.wait(HUNG_SECONDS) == 0, self.log()
 
     def job(self, name: str) -> tuple[str, ...]:
         return ("dagster", "job", "execute", "-m", "emr_pipelines.definitions", "-j", name)
@@ -113,9 +115,9 @@ def on_emr(emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest) -
 
 def test_word_count_job_counts_the_same_words_as_here(on_emr: OnEmr) -> None:
     process = on_emr.start(*on_emr.job("word_count_job"), config={"resources": RUNS_HERE})
-    seen = until(lambda: "Counting the words of" in on_emr.log() and [str(step.state) for step in on_emr.steps], 240)
+    seen = until(lambda: "Counting the words of" in on_emr.log() and [str(step.state) for step in on_emr.steps])
     assert seen[-1] == "RUNNING"  # the program's own words came before its step had ended
-    assert process.wait(300) == 0, on_emr.log()
+    assert process.wait(HUNG_SECONDS) == 0, on_emr.log()
     assert [str(cluster.state) for cluster in on_emr.clusters] == ["TERMINATED"]
     assert [str(step.state) for step in on_emr.steps] == ["COMPLETED", "COMPLETED"]
     for once in ("Launched cluster", "was provisioned after", "is TERMINATED"):
@@ -126,6 +128,7 @@ def test_word_count_job_counts_the_same_words_as_here(on_emr: OnEmr) -> None:
     assert counted["times"] == 80
 
 
+@pytest.mark.extended
 def test_all_assets_of_a_run_share_one_cluster_under_the_multiprocess_executor(on_emr: OnEmr) -> None:
     config = {
         "execution": {"config": {"multiprocess": {"max_concurrent": 2}}},
@@ -144,14 +147,15 @@ def test_all_assets_of_a_run_share_one_cluster_under_the_multiprocess_executor(o
     assert (on_emr.objects / "default" / "data" / "pi_estimates" / "latest.json").exists()
 
 
+@pytest.mark.extended
 def test_a_worker_that_is_killed_is_followed_by_one_that_takes_over_its_step(on_emr: OnEmr) -> None:
     """SIGKILL in the middle of a step, then the retry that Dagster's run monitoring or a person starts."""
     killed = on_emr.start(*on_emr.job("pi_job"), config={"resources": RUNS_HERE, "ops": PI})
-    until(lambda: on_emr.steps and str(on_emr.steps[0].state) == "RUNNING", 240)
+    until(lambda: on_emr.steps and str(on_emr.steps[0].state) == "RUNNING")
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     retry = on_emr.start("python", "-c", RETRY)
-    assert retry.wait(300) == 0, on_emr.log()
+    assert retry.wait(HUNG_SECONDS) == 0, on_emr.log()
     assert on_emr.launches() == 1
     assert [str(step.state) for step in on_emr.steps] == ["COMPLETED"]
     assert "watching that one" in on_emr.log() or "An earlier attempt has done this" in on_emr.log()
@@ -178,21 +182,23 @@ with dg.DagsterInstance.get() as instance:
 """
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_its_step_and_its_cluster(on_emr: OnEmr, number: signal.Signals) -> None:
     config = {"resources": RUNS_HERE, "ops": {"pi_estimates": {"config": {"samples": [10**13]}}}}
     process = on_emr.start(*on_emr.job("pi_job"), config=config)
-    until(lambda: "opened dagster pipes" in on_emr.log(), 240)
+    until(lambda: "opened dagster pipes" in on_emr.log())
     process.send_signal(number)
-    assert process.wait(120) != 0
+    assert process.wait(HUNG_SECONDS) != 0
     assert [str(step.state) for step in on_emr.steps] in (["CANCELLED"], ["INTERRUPTED"])
     assert [str(cluster.state) for cluster in on_emr.clusters] == ["TERMINATED"]
 
 
+@pytest.mark.extended
 def test_a_program_s_own_error_is_read_as_it_is(on_emr: OnEmr) -> None:
     (on_emr.text / "b.txt").write_bytes(b"a\0b")
     process = on_emr.start(*on_emr.job("word_count_job"), config={"resources": RUNS_HERE})
-    assert process.wait(300) != 0
+    assert process.wait(HUNG_SECONDS) != 0
     log = on_emr.log()
     assert "is not text: it has a NUL byte at offset 1" in log
     assert "Traceback (most recent call last)" in log
@@ -200,15 +206,17 @@ def test_a_program_s_own_error_is_read_as_it_is(on_emr: OnEmr) -> None:
     assert not (on_emr.objects / "default" / "data" / "input_text" / "latest.json").exists()
 
 
+@pytest.mark.extended
 def test_a_driver_that_is_killed_is_noticed(on_emr: OnEmr) -> None:
     on_emr.emulator.faults.add([{"fault": "step_killed", "step": "pi_estimates*", "after_seconds": 12}])
     config = {"resources": RUNS_HERE, "ops": {"pi_estimates": {"config": {"samples": [10**13]}}}}
     process = on_emr.start(*on_emr.job("pi_job"), config=config)
-    assert process.wait(300) != 0
+    assert process.wait(HUNG_SECONDS) != 0
     assert "Memory ran out" in on_emr.log()
     assert "OUT_OF_MEMORY" in on_emr.log() or "137" in on_emr.log()
 
 
+@pytest.mark.extended
 def test_a_result_and_messages_that_are_seen_late_fail_nothing(on_emr: OnEmr) -> None:
     bucket = on_emr.bucket
     late = [(f"{bucket}/*/attempt-1/1.json", 6), (f"{bucket}/*/result.json", 6)]
@@ -220,6 +228,7 @@ def test_a_result_and_messages_that_are_seen_late_fail_nothing(on_emr: OnEmr) ->
     assert [str(step.state) for step in on_emr.steps] == ["COMPLETED"]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("target", ["local", "emr"])
 def test_the_program_of_the_readme_runs_here_and_there(on_emr: OnEmr, target: str) -> None:
     files = project_files()
@@ -293,6 +302,7 @@ def report(lake: Storage) -> dg.MaterializeResult:
 """
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("deploy_mode", ["client", "cluster"])
 def test_native_packages_travel_to_driver_and_executors(on_emr: OnEmr, deploy_mode: str) -> None:
     (on_emr.folder / "mine").mkdir()
@@ -341,6 +351,64 @@ def numpy_found(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
 
 defs = dg.Definitions(assets=[numpy_found], resources={"spark": EmrSparkRunner(deploy_mode="DEPLOY_MODE")})
 """
+
+
+@pytest.mark.parametrize("deploy_mode", ["client", pytest.param("cluster", marks=pytest.mark.extended)])
+def test_own_code_and_the_files_beside_it_travel_to_driver_and_executors(on_emr: OnEmr, deploy_mode: str) -> None:
+    for path, text in SHARED.items():
+        (on_emr.folder / path).parent.mkdir(exist_ok=True)
+        (on_emr.folder / path).write_text(text.replace("DEPLOY_MODE", deploy_mode))
+    on_emr.run("dagster", "asset", "materialize", "-m", "jobs.defs", "--select", "read_all")
+    with dg.DagsterInstance.from_config(str(on_emr.folder / "home")) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("read_all"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    found = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    assert (found["beside"], found["placed"]) == ('driver {"a": 1}, executor {"a": 1}', "driver 7, executor 7")
+    assert "shipped_code/shared/names.py" in str(found["executor_file"])
+    assert not list(Path(tempfile.gettempdir()).glob("shipped_code-*"))
+
+
+SHARED = {  # a second top-level package, a file beside its code, and one that the setting `files` sends
+    "my.conf": "7",
+    "shared/__init__.py": "",
+    "shared/conf.json": '{"a": 1}',
+    "shared/names.py": """
+from pathlib import Path
+
+def beside():
+    return (Path(__file__).parent / "conf.json").read_text()
+""",
+    "jobs/__init__.py": "",
+    "jobs/read.py": """
+from dataclasses import dataclass
+
+from shared import names
+
+@dataclass(frozen=True)
+class Found:
+    beside: str
+    placed: str
+    executor_file: str
+
+def look():
+    from pyspark import SparkFiles
+    with open(SparkFiles.get("my.conf")) as file:
+        return names.beside(), file.read(), names.__file__
+
+def read_all(spark, params: None) -> Found:
+    here, there = look(), spark.sparkContext.parallelize([1], 1).map(lambda _: look()).first()
+    return Found(*(f"driver {a}, executor {b}" for a, b in zip(here[:2], there)), there[2])
+""",
+    "jobs/defs.py": """
+import dagster as dg
+from emr_pipelines import EmrSparkRunner, program_asset
+from jobs.read import read_all
+
+spark = EmrSparkRunner(deploy_mode="DEPLOY_MODE", files=["my.conf"], ship_dependencies=False)
+defs = dg.Definitions(assets=[program_asset(read_all)], resources={"spark": spark})
+""",
+}
 
 
 def test_boto3_is_not_needed_to_look_at_the_graph() -> None:

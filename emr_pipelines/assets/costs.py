@@ -1,8 +1,6 @@
 """What the clusters cost: a ledger by day, run and asset, kept from day to day, with a budget."""
 
 import math
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from hashlib import blake2b
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from emr_pipelines import charts
+from emr_pipelines import charts, environment
 from emr_pipelines.assets.publication import (
     OWNERS,
     AssetConfig,
@@ -21,7 +19,6 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
-from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
@@ -32,31 +29,26 @@ if TYPE_CHECKING:  # boto3 and pyarrow take half a second each to import
     from emr_pipelines.emr.ledger import Entry
 
 TABLE = "costs.parquet"
-MOST_IDLE_SHARE = 0.5
 SHOWN_ROWS = 50
 SHOWN_DAYS = 30
+HOUR_SECONDS = 3600
 CHECKED_DAYS = 2  # today and yesterday: what is older has been checked
-COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("day", "date", description="The day, in UTC."),
-        dg.TableColumn("cluster_id", "string", description="The EMR cluster."),
-        dg.TableColumn("run_id", "string", description="The Dagster run; empty where no step ran, or it is not known."),
-        dg.TableColumn("job", "string", description="The run's job; empty when the run is not known here."),
-        dg.TableColumn("asset", "string", description="The asset whose steps ran; op:name for an op without one."),
-        dg.TableColumn("instance_seconds", "double", description="Billed, the cluster's idle time included."),
-        dg.TableColumn("usd", "double", description="About what it cost; null where a price is not known."),
-        dg.TableColumn("idle_share", "double", description="Of what was billed; null if the cluster was not up."),
-        dg.TableColumn("final", "boolean", description="The cluster had ended, so this will not change."),
-    ]
-)
-BY_ASSET = dg.TableSchema(
-    columns=[
-        dg.TableColumn("asset", "string", description="The asset; empty for clusters on which no step ran."),
-        dg.TableColumn("runs", "int", description="Runs that used a cluster for it."),
-        dg.TableColumn("instance_seconds", "int", description="Billed, idle time included."),
-        dg.TableColumn("usd", "float", description="About what it cost; null where a price is not known."),
-    ]
-)
+ASSET = dg.TableColumn("asset", "string", description="The asset whose steps ran; op:name for an op without one.")
+USD = dg.TableColumn("usd", "double", description="About what it cost; null where a price is not known.")
+SECONDS = dg.TableColumn("instance_seconds", "double", description="Billed, the cluster's idle time included.")
+HOURS = dg.TableColumn("instance_hours", "double", description="Billed, the cluster's idle time included.")
+IDLE = dg.TableColumn("idle_share", "double", description="Of what was billed; null if the cluster was not up.")
+FACTS = [
+    dg.TableColumn("day", "date", description="The day, in UTC."),
+    dg.TableColumn("job", "string", description="The run's job; empty when the run is not known here."),
+    dg.TableColumn("final", "boolean", description="The cluster had ended, so this will not change."),
+    dg.TableColumn("run_id", "string", description="The Dagster run; empty where no step ran, or it is not known."),
+    dg.TableColumn("cluster_id", "string", description="The EMR cluster."),
+]
+COLUMNS = dg.TableSchema(columns=[ASSET, USD, SECONDS, IDLE, *FACTS])
+LATEST = dg.TableSchema(columns=[ASSET, USD, HOURS, IDLE, *FACTS])
+RUNS = dg.TableColumn("runs", "int", description="Runs that used a cluster for it.")
+BY_ASSET = dg.TableSchema(columns=[ASSET, USD, HOURS, IDLE, RUNS])
 Row = dict[str, Any]
 
 
@@ -83,14 +75,14 @@ class ClusterCostsConfig(AssetConfig):
     kinds={"parquet", "emr"},
     owners=OWNERS,
     tags={"domain": "operations"},
-    code_version=code_version(sys.modules[__name__]),
+    code_version=code_version(__name__),
     description="What this deployment's EMR clusters cost: a row for each day, cluster, run and asset. EMR is asked "
     "for the clusters of the last 30 days, so those of killed runs are in it; older rows are kept from version to "
     "version. An estimate: EBS volumes, S3, traffic and savings plans are not in it.",
     metadata={"dagster/column_schema": COLUMNS},
     check_specs=[
         dg.AssetCheckSpec(
-            "idle_share", asset="cluster_costs", description="Most of what was billed was not for idle clusters."
+            "idle_share", asset="cluster_costs", description="Clusters did not idle for too much of the billed time."
         ),
         dg.AssetCheckSpec("daily_budget", asset="cluster_costs", description="No day cost more than its budget."),
     ],
@@ -102,8 +94,8 @@ def cluster_costs(
         mistakes_as_failures(),
         storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
     ):
-        budget = _or_variable(config.daily_budget_usd, "EMR_PIPELINES_DAILY_BUDGET_USD")
-        most_idle = _or_variable(config.most_idle_share, "EMR_PIPELINES_MOST_IDLE_SHARE", most=1)
+        budget = environment.daily_budget_usd() if config.daily_budget_usd is None else config.daily_budget_usd
+        most_idle = environment.most_idle_share() if config.most_idle_share is None else config.most_idle_share
         before = storage.latest(context.asset_key)
         known = rows_of(storage.read(context.asset_key, before.version, TABLE)) if before else []
         rows = with_jobs(context.instance, spark.ledger(entries_of(known)), known)
@@ -112,7 +104,7 @@ def cluster_costs(
         table = as_bytes(rows)
         storage.write(context.asset_key, version, TABLE, table)
         today = datetime.now(timezone.utc).date()
-        checks = check_cluster_costs(rows, today, budget, MOST_IDLE_SHARE if most_idle is None else most_idle)
+        checks = check_cluster_costs(rows, today, budget, most_idle)
         yield from publish(
             context,
             storage,
@@ -129,27 +121,45 @@ def check_cluster_costs(
     """Did today's and yesterday's clusters work, and within the budget?"""
     days = [today - timedelta(days=back) for back in range(CHECKED_DAYS)]
     of_day = {day: [row for row in rows if row["day"] == day] for day in days}
-    idle = {day: share for day, found in of_day.items() if (share := idle_share(found)) is not None}
-    usd = {day: total_usd(found) for day, found in of_day.items()}
-    return [
-        dg.AssetCheckResult(
-            check_name="idle_share",
-            passed=all(share <= most_idle for share in idle.values()),
-            severity=dg.AssetCheckSeverity.WARN,
-            description=("; ".join(f"{day}: {100 * share:.0f} %" for day, share in idle.items()) or "No cluster was up")
-            + f"; allowed: {100 * most_idle:.0f} %",
-        ),
-        dg.AssetCheckResult(
-            check_name="daily_budget",
-            passed=budget is None or all(cost is not None and cost <= budget for cost in usd.values()),
-            severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(
-                f"{day}: " + ("a price is not known, give `prices`" if cost is None else f"{cost:,.2f} USD")
-                for day, cost in usd.items()
-            )
-            + ("; there is no budget" if budget is None else f"; the budget is {budget:,.2f} USD a day"),
-        ),
-    ]
+    return [_idle_share_check(of_day, most_idle), _daily_budget_check(of_day, budget)]
+
+
+def _idle_share_check(of_day: Mapping[date, Sequence[Row]], most: float) -> dg.AssetCheckResult:
+    """Fails for a day whose clusters were billed and never came up, too: such a day cannot be called a good one."""
+    said, good = [], True
+    for day, rows in of_day.items():
+        share = idle_share(rows)
+        if share is not None:
+            said.append(f"{day}: {100 * share:.0f} %")
+            good = good and share <= most
+        elif any(row["final"] and row["instance_seconds"] for row in rows):
+            said.append(f"{day}: not known, no cluster came up and {_hours(rows):,.1f} instance hours were billed")
+            good = False
+    return _warning("idle_share", good, f"{'; '.join(said) or 'No cluster was up'}; allowed: {100 * most:.0f} %")
+
+
+def _daily_budget_check(of_day: Mapping[date, Sequence[Row]], budget: float | None) -> dg.AssetCheckResult:
+    """Fails for a day with a price that is not known, too, since nobody can say that it kept the budget."""
+    said, good = [], True
+    for day, rows in of_day.items():
+        unknown = sum(row["usd"] is None for row in rows)
+        usd = math.fsum(row["usd"] or 0.0 for row in rows)
+        at_least = f"at least {usd:,.2f} USD, and {unknown} of {len(rows)} rows without a known price"
+        said.append(f"{day}: " + (at_least if unknown else f"{usd:,.2f} USD"))
+        good = good and (budget is None or (usd <= budget and not unknown))
+    unpriced = any(row["usd"] is None for rows in of_day.values() for row in rows)
+    said.append("there is no budget" if budget is None else f"the budget is {budget:,.2f} USD a day")
+    how = ". Give the runner `prices`, for instance {'m5.xlarge': 0.24}, to have all of it judged." if unpriced else ""
+    return _warning("daily_budget", good, "; ".join(said) + how)
+
+
+def _warning(name: str, passed: bool, description: str) -> dg.AssetCheckResult:
+    warn = dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(check_name=name, passed=passed, severity=warn, description=description)
+
+
+def _hours(rows: Sequence[Row]) -> float:
+    return math.fsum(row["instance_seconds"] for row in rows) / HOUR_SECONDS
 
 
 def idle_share(rows: Sequence[Row]) -> float | None:
@@ -192,13 +202,14 @@ def by_asset(rows: Sequence[Row]) -> list[Row]:
     sums: list[Row] = [
         {
             "asset": asset,
+            "usd": _rounded(total_usd(mine), 4),
+            "instance_hours": _rounded(_hours(mine), 2),
+            "idle_share": _rounded(idle_share(mine), 4),
             "runs": len({row["run_id"] for row in mine}),
-            "instance_seconds": round(sum(row["instance_seconds"] for row in mine)),
-            "usd": None if (usd := total_usd(mine)) is None else round(usd, 4),
         }
         for asset, mine in found.items()
     ]
-    return sorted(sums, key=lambda row: (-(row["usd"] or 0), -row["instance_seconds"], row["asset"]))
+    return sorted(sums, key=lambda row: (-(row["usd"] or 0), -row["instance_hours"], row["asset"]))
 
 
 def _metadata(context: dg.AssetExecutionContext, rows: Sequence[Row], today: date) -> dict[str, Any]:
@@ -206,7 +217,7 @@ def _metadata(context: dg.AssetExecutionContext, rows: Sequence[Row], today: dat
     yesterday = [row for row in rows if row["day"] == today - timedelta(days=1)]
     numbers = {
         "yesterday_clusters": len({row["cluster_id"] for row in yesterday}),
-        "yesterday_instance_seconds": sum(row["instance_seconds"] for row in yesterday),
+        "yesterday_instance_hours": round(_hours(yesterday), 2),
         "yesterday_usd": total_usd(yesterday),
         "yesterday_idle_share": idle_share(yesterday),
     }
@@ -214,7 +225,7 @@ def _metadata(context: dg.AssetExecutionContext, rows: Sequence[Row], today: dat
         **(pictures(context, by_day=lambda: charts.daily_costs(*_by_day(shown))) if shown else {}),
         "by_asset": dg.MetadataValue.table([dg.TableRecord(row) for row in by_asset(shown)], schema=BY_ASSET),
         "latest": dg.MetadataValue.table(
-            [dg.TableRecord(_printed(row)) for row in shown[: -SHOWN_ROWS - 1 : -1]], schema=COLUMNS
+            [dg.TableRecord(_printed(row)) for row in shown[: -SHOWN_ROWS - 1 : -1]], schema=LATEST
         ),
         "dagster/row_count": len(rows),
         **{name: number for name, number in numbers.items() if number is not None},
@@ -228,7 +239,7 @@ def _by_day(rows: Sequence[Row]) -> tuple[list[date], list[float], list[float], 
     worked, idle = [], []
     for day in days:
         of_day = [row for row in rows if row["day"] == day]
-        sums = [row["usd"] if priced else row["instance_seconds"] / 3600 for row in of_day]
+        sums = [row["usd"] if priced else _hours([row]) for row in of_day]
         idled = sum((row["idle_share"] or 0) * amount for row, amount in zip(of_day, sums, strict=True))
         worked.append(sum(sums) - idled)
         idle.append(idled)
@@ -236,25 +247,16 @@ def _by_day(rows: Sequence[Row]) -> tuple[list[date], list[float], list[float], 
 
 
 def _printed(row: Row) -> Row:
-    return {name: str(cell) if isinstance(cell, date) else cell for name, cell in row.items()}
+    shown = {**row, "day": str(row["day"]), "instance_hours": _rounded(_hours([row]), 2)}
+    return {column.name: shown[column.name] for column in LATEST.columns}
+
+
+def _rounded(number: float | None, digits: int) -> float | None:
+    return None if number is None else round(number, digits)
 
 
 def _cell(entry: "Entry", column: str, jobs: Mapping[str, str]) -> Any:
     return jobs.get(entry.run_id, "") if column == "job" else getattr(entry, column)
-
-
-def _or_variable(value: float | None, variable: str, most: float = sys.float_info.max) -> float | None:
-    """A setting, or what the environment says. Raises InvalidValue."""
-    told = os.environ.get(variable, "").strip()
-    if value is not None or not told:
-        return value
-    try:
-        found = float(told)
-    except ValueError:
-        found = math.nan
-    if not 0 <= found <= most:
-        raise InvalidValue(variable, told, "a number, 0 to 1" if most == 1 else "a number, 0 or more")
-    return found
 
 
 def _schema() -> "pa.Schema":

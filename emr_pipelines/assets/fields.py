@@ -4,12 +4,13 @@ import dataclasses
 import json
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import dagster as dg
 
 from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs import wire
+from emr_pipelines.programs.annotations import hints_of, resolved
 from emr_pipelines.programs.text import locate
 
 SETTINGS: dict[Any, Any] = {
@@ -45,26 +46,30 @@ def members_of(kind: type[Any]) -> dict[str, Member]:
     """The fields of a dataclass, or none of NoneType, by name. Raises CannotTravel for annotations that say nothing."""
     if kind is type(None):
         return {}
-    try:
-        hints, annotated = get_type_hints(kind), get_type_hints(kind, include_extras=True)
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        raise CannotTravel(
-            f"The annotations of {kind.__name__} cannot be resolved: {error}; import what they name at the top of the "
-            "module, outside of TYPE_CHECKING."
-        ) from error
+    hints, annotated = hints_of(kind), hints_of(kind, with_extras=True)
     return {
         field.name: Member(field, hints[field.name], _text_of(annotated[field.name]))
         for field in dataclasses.fields(kind)
     }
 
 
-def settings_of(kind: type[Any], given: frozenset[str] = frozenset(), path: str = "") -> dict[str, dg.Field]:
+def settings_of(
+    kind: type[Any], given: frozenset[str] = frozenset(), path: str = "", within: tuple[type[Any], ...] = ()
+) -> dict[str, dg.Field]:
     """The fields of parameters, but those `given` otherwise, as settings of an asset: each with its default and its
-    description. What they hold is what `wire.decode` reads. Raises CannotTravel."""
+    description. What they hold is what `wire.decode` reads. Raises CannotTravel.
+
+    within: the dataclasses around this one, which must not contain itself.
+    """
     path = path or kind.__name__
+    if kind in within:
+        raise CannotTravel(
+            f"{path} is a {kind.__name__} within a {kind.__name__}, so its settings would have no end; annotate the "
+            "field as list[Any] or dict[str, Any], or read such data from a file."
+        )
     return {
         name: dg.Field(
-            _setting(member.hint, f"{path}.{name}"),
+            _setting(member.hint, f"{path}.{name}", (*within, kind)),
             description=member.description,
             **_default(member, path),
         )
@@ -137,9 +142,9 @@ def _text_of(annotated: Any) -> str | None:
     return next((text for text in extras if isinstance(text, str)), None)
 
 
-def _setting(hint: Any, path: str) -> Any:
-    while inner := getattr(hint, "__supertype__", None) or getattr(hint, "__value__", None):
-        hint = inner  # a NewType, or the alias of a `type` statement
+def _setting(hint: Any, path: str, within: tuple[type[Any], ...]) -> Any:
+    """Dagster's type for an annotation that travels (`annotations.check_annotation`)."""
+    hint = resolved(hint)
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if hint in SETTINGS:
         return SETTINGS[hint]
@@ -148,20 +153,15 @@ def _setting(hint: Any, path: str) -> Any:
         # named by its choices, for Dagster takes two of one name for the same
         return dg.Enum(" or ".join(map(repr, arguments)), list(map(dg.EnumValue, arguments))) if words else dg.Any
     if origin in (Union, types.UnionType):
-        choices = [_setting(choice, path) for choice in arguments if choice is not type(None)]
+        choices = [_setting(choice, path, within) for choice in arguments if choice is not type(None)]
         one = choices[0] if len(choices) == 1 else dg.Any
         return dg.Noneable(one) if len(choices) < len(arguments) else one
     if origin in (list, tuple):
-        items = [_setting(item, path) for item in arguments if item is not ...]
+        items = [_setting(item, path, within) for item in arguments if item is not ...]
         return dg.Array(items[0] if len(items) == 1 else dg.Any)
-    if origin in (dict, Mapping) and arguments[:1] in ((), (str,)):
-        return dg.Map(str, _setting(arguments[1], path) if arguments else dg.Any)  # type: ignore[no-untyped-call]
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return dg.Shape(settings_of(hint, path=path))  # type: ignore[no-untyped-call]
-    shown = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-    raise CannotTravel(
-        f"{path} is annotated {shown}; allowed: {wire.ALLOWED_ANNOTATIONS}. A date can be text, a choice a Literal."
-    )
+    if origin in (dict, Mapping):
+        return dg.Map(str, _setting(arguments[1], path, within) if arguments else dg.Any)  # type: ignore[no-untyped-call]
+    return dg.Shape(settings_of(hint, path=path, within=within))  # type: ignore[no-untyped-call]
 
 
 def _default(member: Member, path: str) -> dict[str, Any]:

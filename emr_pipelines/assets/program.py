@@ -1,7 +1,7 @@
 """An asset from a program: its settings are the program's parameters, its metadata and checks are of the result."""
 
 import inspect
-import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -22,8 +22,11 @@ from emr_pipelines.assets.publication import (
     resource_of,
 )
 from emr_pipelines.assets.reads import Data, Upstream, find, source_of
+from emr_pipelines.emr.imports import needs_dagster
+from emr_pipelines.emr.modules import module_name
 from emr_pipelines.errors import InvalidValue, NothingWritten
 from emr_pipelines.programs import wire
+from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
 from emr_pipelines.storage.address import refuse_ways_out
@@ -70,16 +73,19 @@ def program_asset(
     has. The fields of the result are metadata: numbers are plotted, tuples of dataclasses are tables, `row_count` and
     the columns of parquet files are Dagster's own. A `digest` in the result is the data version.
 
-    Raises CannotTravel for what is no program, InvalidValue for anything else that cannot be.
+    Warns of a program whose module imports Dagster, which no cluster has. Raises CannotTravel for what is no program,
+    InvalidValue for anything else that cannot be.
     """
     wire.name_of(program)  # it must be found on a cluster, and here it is to be as there
-    params_type, result_type = wire.annotation_of(program, "params"), wire.annotation_of(program, "return")
+    params_type, result_type = annotation_of(program, "params"), annotation_of(program, "return")
     sources = {name: source_of(asset) for name, asset in (reads or {}).items()}
     given = _given(params_type, list(sources), writes, partition)
     _refuse_results(result_type, bool(writes))
     _refuse_options(options, partition, given)
     stored = bool(writes) or any(not source.uri for source in sources.values())
     settings = settings_of(params_type, frozenset(given))
+    if sentence := needs_dagster(program):
+        warnings.warn(sentence, stacklevel=2)
     prefix = dg.AssetKey.from_coercible(options.get("key_prefix") or []).path
     key = dg.AssetKey.from_coercible(options.get("key") or [*prefix, options.get("name") or program.__name__])
     if writes:
@@ -90,7 +96,7 @@ def program_asset(
         **{
             "kinds": {"pyspark"},
             "description": inspect.getdoc(program),
-            "code_version": code_version(sys.modules[program.__module__]),
+            "code_version": code_version(module_name(program)),
             **({} if "key" in options else {"name": program.__name__}),
             **options,
             "deps": [*(source.dep for source in sources.values()), *options.get("deps", [])],

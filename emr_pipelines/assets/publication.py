@@ -1,17 +1,18 @@
 """What all assets share: settings with bounds, errors in a sentence, and checks before anything is published."""
 
-import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
-from types import ModuleType
 from typing import Any, TypeVar
 
 import dagster as dg
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
+from emr_pipelines.emr.imports import walk
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
 from emr_pipelines.programs.progress import many
+from emr_pipelines.resource import Refused, refuse_unknown
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.failures import raise_failure
 from emr_pipelines.runners.lineage import lineage
@@ -34,6 +35,12 @@ class AssetConfig(dg.Config):
             with mistakes_as_failures():
                 raise InvalidValue.first_of(error.errors()) from error
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, settings: Any) -> Any:
+        refuse_unknown(cls, settings)
+        return settings
+
 
 def resource_of(context: dg.AssetExecutionContext, option: str, key: str, kind: type[Any]) -> Any:
     """The resource under a key, which `option` of program_asset names. Raises InvalidValue for one of another kind."""
@@ -45,6 +52,8 @@ def resource_of(context: dg.AssetExecutionContext, option: str, key: str, kind: 
 
 def _refuse_other(context: dg.AssetExecutionContext, key: str, found: object, kind: type[Any], also: str = "") -> None:
     """A project may have another resource of the name. Dagster checks keys when it loads definitions, and no types."""
+    if isinstance(found, Refused):  # its run config is invalid
+        found.refuse()
     if not isinstance(found, kind):
         asset, there = context.asset_key.to_user_string(), f"{type(found).__module__}.{type(found).__qualname__}"
         raise InvalidValue(f"The resource {key!r} of {asset}", there, f"a {kind.__name__}{also}")
@@ -75,12 +84,13 @@ def pictures(context: dg.AssetExecutionContext, **drawn: Callable[[], str]) -> d
     return found
 
 
-def code_version(*modules: ModuleType) -> str:
-    """A version that changes exactly when the source of a program's modules does."""
-    digest = blake2b(digest_size=6)
-    for module in modules:
-        digest.update(inspect.getsource(module).encode())
-    return digest.hexdigest()
+def code_version(module: str) -> str:
+    """A version that changes when the source of a module does, or of the user's own modules that it imports.
+
+    Libraries do not count. Nothing is imported to find out.
+    """
+    sources = {name: found.source.digest for name, found in walk(module).own.items() if found.source}
+    return blake2b(json.dumps(sources, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
-from emr_pipelines.programs import ingest, text, word_count, words
+from emr_pipelines.programs import text
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.word_count import WordCountParams, WordCountResult, count_words
@@ -81,7 +81,7 @@ class WordCountsConfig(AssetConfig):
     kinds={"pyspark", "text"},
     owners=OWNERS,
     tags={"domain": "text"},
-    code_version=code_version(ingest, text),
+    code_version=code_version(ingest_text.__module__),
     description="One clean snapshot of all source text: UTF-8 lines, with a manifest of the files that went in.",
     check_specs=[
         dg.AssetCheckSpec(
@@ -106,7 +106,7 @@ def input_text(
         return IngestParams(readable(), output)
 
     with mistakes_as_failures(), new_version(context, spark, storage, ingest_text, params_at) as version:
-        result = spark.run(context, ingest_text, params_at(version.uri))
+        result = _named_here(spark.run(context, ingest_text, params_at(version.uri)), spark)
         metadata = {
             "sources": dg.MetadataValue.json(list(sources)),
             "dagster/row_count": result.lines,
@@ -128,6 +128,15 @@ def input_text(
 
 def _paths_of(sources: Sequence[str]) -> list[str]:
     return [file.path for file in text.find_text_files(sources)]
+
+
+def _named_here(result: IngestResult, spark: SparkRunner) -> IngestResult:
+    """The result, with files as they are called on this machine where they were copied to a cluster's."""
+    return replace(
+        result,
+        replaced_by_file={spark.named_here(path): count for path, count in result.replaced_by_file.items()},
+        largest_files=tuple(replace(file, path=spark.named_here(file.path)) for file in result.largest_files),
+    )
 
 
 def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
@@ -153,9 +162,10 @@ def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
     kinds={"pyspark", "parquet"},
     owners=OWNERS,
     tags={"domain": "text"},
-    code_version=code_version(word_count, words, text),
-    description="How often each word occurs in input_text, as a parquet table. A word is a run of letters, combining "
-    "marks and digits, with single apostrophes inside, after NFC normalisation and lower-casing.",
+    description="How often each word occurs in input_text, as a parquet table. A word starts with a letter or a number "
+    "and goes on with letters, combining marks and numbers, with single apostrophes inside, after NFC and "
+    "lower-casing. Characters that are never seen, such as soft hyphens, are dropped.",
+    code_version=code_version(count_words.__module__),
     metadata={"dagster/column_schema": dg.TableSchema(columns=WORDS)},
     check_specs=[
         dg.AssetCheckSpec(
@@ -235,8 +245,8 @@ def _not_utf8(result: IngestResult) -> list[str]:
     """A sentence for each of the first files that were not UTF-8, and one for how many more there are."""
     shown = list(result.replaced_by_file.items())[:NAMED_FILES]
     sentences = [
-        f"{path}: bytes that are not UTF-8, and became U+FFFD: {replaced:,}; convert it, as with "
-        "iconv -f LATIN1 -t UTF-8."
+        f"{path}: {many(replaced, 'byte')} not in UTF-8 became U+FFFD. Find out its encoding, as with file -i, "
+        "uchardet or a browser, then convert it: iconv -f THAT -t UTF-8."
         for path, replaced in shown
     ]
     if result.replaced_files > len(shown):

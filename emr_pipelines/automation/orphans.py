@@ -1,7 +1,5 @@
 """The sensor that ends clusters nobody needs: a belt behind runs that end theirs and clusters that end when idle."""
 
-import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from emr_pipelines import environment
 from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT, deployment_name
 from emr_pipelines.errors import AwsError, InvalidValue
 
@@ -34,18 +33,7 @@ class Settings:
     @classmethod
     def read(cls) -> "Settings":
         """Raises InvalidValue."""
-        deployment = deployment_name()
-        hours = _variable("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS") or "48"
-        try:
-            age = float(hours)
-        except ValueError:
-            age = math.nan
-        if not 0 < age < math.inf:
-            raise InvalidValue("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS", hours, "a number of hours above 0, such as 24")
-        dry_run = _variable("EMR_PIPELINES_ORPHAN_DRY_RUN").lower()
-        if dry_run not in ("", "0", "1", "true", "false"):
-            raise InvalidValue("EMR_PIPELINES_ORPHAN_DRY_RUN", dry_run, "1, true, 0, false, or nothing, which is false")
-        return cls(deployment, age * 3600, dry_run in ("1", "true"))
+        return cls(deployment_name(), environment.orphan_max_age_hours() * 3600, environment.orphan_dry_run())
 
 
 @dg.sensor(
@@ -59,10 +47,9 @@ class Settings:
     "are spared until they are too old.",
 )
 def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    target = _variable("EMR_PIPELINES_TARGET")
-    if target != "emr":
-        return dg.SkipReason(f"EMR_PIPELINES_TARGET is {target!r}; only where it is 'emr' are there clusters to end.")
     try:
+        if (target := environment.target()) != "emr":
+            return dg.SkipReason(f"EMR_PIPELINES_TARGET is {target!r}; there are clusters to end only with 'emr'.")
         settings = Settings.read()
         return dg.SkipReason(_end_orphans(context, settings))
     except (AwsError, InvalidValue) as reason:
@@ -75,7 +62,7 @@ def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str
     from emr_pipelines.emr.client import Aws
     from emr_pipelines.emr.cluster import Clusters
     from emr_pipelines.emr.orphans import RunIs, end_orphans, find_orphans
-    from emr_pipelines.emr.session import PRODUCT
+    from emr_pipelines.emr.scope import PRODUCT
 
     aws = Aws(within_seconds=PATIENCE_SECONDS)
     clusters = Clusters(aws)
@@ -133,7 +120,3 @@ def _may_need_it(record: dg.RunRecord, now: float) -> bool:
     if not record.dagster_run.is_finished:
         return True
     return record.end_time is not None and now - record.end_time < SETTLED_SECONDS
-
-
-def _variable(name: str) -> str:
-    return os.environ.get(name, "").strip()

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import stat
-import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import NamedTemporaryFile
-from types import ModuleType
 from typing import Any, Literal
 
+from packaging.utils import canonicalize_name
+
+from emr_pipelines.emr.imports import OwnModule, walk
+from emr_pipelines.emr.modules import SHIPPED_PARTS, THIS_PACKAGE, Home, home_of, is_library
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
+from emr_pipelines.emr.source import Certainty
 from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.programs.wire import name_of
 
 Program = Callable[..., Any]
 
 MOST_BYTES = 100 * 1000**2
-THIS_PACKAGE = "emr_pipelines"
-PARTS_OF_THIS_PACKAGE = ("__init__.py", "errors.py", "programs")  # what a program and its entrypoint import
 PIPES = "dagster_pipes"  # one pure Python package; there is no pip on a cluster that has no way out
 COMPILED = (".so", ".pyd", ".dylib")
 BYTE_CODE = (".pyc", ".pyo")
@@ -104,39 +106,34 @@ class Artifacts:
         return uri
 
 
-def requirements_of(program: Program) -> tuple[str, ...]:
-    """What the module of a program says that a cluster must have, in its REQUIREMENTS; nothing when it has none.
-    Raises InvalidValue, CannotTravel."""
-    module = _module_of(program)
-    found = getattr(module, "REQUIREMENTS", ())
-    if not isinstance(found, (tuple, list)) or not all(isinstance(line, str) for line in found):
-        allowed = "a tuple of requirements, such as ('numpy>=2', 'polars==1.31.0')"
-        raise InvalidValue(f"REQUIREMENTS of {module.__name__}", found, allowed)
-    return tuple(found)
-
-
-def code_archive(programs: Iterable[Program]) -> Archive:
-    """The source of the programs' top-level packages (or modules of one file), of what their entrypoint imports, and of
+def code_archive(program: Program, requirements: Iterable[str] = ()) -> Archive:
+    """The source of a program and of the user's own modules that it imports, of what the entrypoint imports, and of
     dagster_pipes, as one zip for the path of a Python: the same bytes for the same source, on any machine.
 
-    All files of a package travel, but hidden ones and byte code. Of this package only the parts that run on a cluster
-    do. Raises CannotTravel: for compiled parts, for more than 100 MB, and for what is no source file in a folder.
+    Of a package, all files travel, but hidden ones and byte code; of this package, the parts that run on a cluster. A
+    package of one's own that `requirements` name travels with the libraries instead.
+
+    Raises CannotTravel: for compiled parts, for more than 100 MB, and for what is no source file in a folder.
     """
-    here = Path(import_module(THIS_PACKAGE).__path__[0])
-    files = {
-        name: path for part in PARTS_OF_THIS_PACKAGE for name, path in _files(here / part, f"{THIS_PACKAGE}/{part}")
-    }
-    files |= _sources(import_module(PIPES), PIPES)
-    for program in programs:
-        name = name_of(program)
-        module = name.partition(":")[0]
-        ours = module.partition(".")[0] == THIS_PACKAGE
-        if not ours:
-            files |= _sources(_module_of(program), module)
-        if not {f"{module.replace('.', '/')}{end}" for end in (".py", "/__init__.py")} & set(files):
-            origin = getattr(_module_of(program), "__file__", None)
-            allowed = f"{THIS_PACKAGE}.programs, or a package of your own" if ours else "a source file in a folder"
-            raise CannotTravel(f"The program {name} comes from {origin}; allowed: {allowed}.")
+    name = name_of(program)
+    root = name.partition(":")[0]
+    if home_of(root) is Home.DAGSTER:
+        allowed = f"{THIS_PACKAGE}.programs, or a package of your own"
+        raise CannotTravel(f"The program {name} is in a part of {THIS_PACKAGE} that stays here; allowed: {allowed}.")
+    found = walk(root)
+    required = {canonicalize_name(re.split(r"[^\w.-]", line.strip())[0]) for line in requirements}
+    packages: dict[str, list[OwnModule]] = {}
+    for module in found.own.values():
+        top = module.found.top
+        if top != THIS_PACKAGE and (top == root.partition(".")[0] or canonicalize_name(top) not in required):
+            packages.setdefault(top, []).append(module)
+    files = _of_this_package()
+    for top, modules in packages.items():
+        refused = [module for module in modules if not _has_source(module)]
+        if refused and (needed := {module.name for module in refused} & set(walk(root, Certainty.LATER).own)):
+            raise CannotTravel(_not_source(next(module for module in refused if module.name in needed)))
+        folders = [module for module in modules if module not in refused]
+        files |= _sources(top, folders, with_libraries=top in found.named)
     data = _zipped(files)
     return Archive(data, hashlib.sha256(data).hexdigest())
 
@@ -149,38 +146,51 @@ def zip_entry(name: str, mode: int) -> zipfile.ZipInfo:
     return entry
 
 
-def _module_of(program: Program) -> ModuleType:
-    name_of(program)  # raises when it is no function of a module
-    return sys.modules[program.__module__]
+def _of_this_package() -> dict[str, Path]:
+    here = Path(import_module(THIS_PACKAGE).__path__[0])
+    pipes = import_module(PIPES)
+    parts = (part if (here / part).is_dir() else f"{part}.py" for part in ("__init__", *SHIPPED_PARTS))
+    ours = {name: path for part in parts for name, path in _files(here / part, f"{THIS_PACKAGE}/{part}")}
+    return ours | {name: path for folder in pipes.__path__ for name, path in _files(Path(folder), PIPES)}
 
 
-def _sources(module: ModuleType, name: str) -> dict[str, Path]:
-    """The files of the top-level package that a module is in, by their path in an archive.
+def _has_source(module: OwnModule) -> bool:
+    file, folders = module.place
+    if file is None:
+        return any(map(os.path.isdir, folders or ()))
+    return file.endswith(".py") and os.path.isfile(file)  # noqa: PTH113 (a text, as the import system has it)
 
-    A package may lie in several folders, and its parts elsewhere (namespaces, editable installs), so each package on
-    the way to the module is asked for its own folders; what comes first on the path counts.
+
+def _not_source(module: OwnModule) -> str:
+    by = f" ({module.found})" if module.found.file else ""
+    allowed = "a source file in a folder; what is compiled belongs in a package of its own, named in REQUIREMENTS"
+    return f"The module {module.name}{by} comes from {module.place.file}; allowed: {allowed}."
+
+
+def _sources(top: str, modules: Iterable[OwnModule], *, with_libraries: bool) -> dict[str, Path]:
+    """The files of a top-level package, by their path in an archive.
+
+    A package may lie in several folders, and its parts elsewhere (namespaces, editable installs), so each module that
+    is imported is asked for its own folders; what comes first on the path counts.
     """
-    names = name.split(".")
     found: dict[str, Path] = {}
-    for depth in range(1, len(names) + 1):
-        part = module if depth == len(names) else sys.modules[".".join(names[:depth])]
-        base = "/".join(names[:depth])
-        if hasattr(part, "__path__"):
-            inner = [pair for folder in reversed(list(part.__path__)) for pair in _files(Path(folder), base)]
-        else:
-            own = Path(getattr(part, "__file__", None) or "")
-            inner = list(_files(own, f"{base}{own.suffix}")) if own.suffix == ".py" else []
-        found = {**dict(inner), **found}
+    for module in sorted(modules, key=lambda module: module.name.count(".")):
+        base, (file, folders) = module.name.replace(".", "/"), module.place
+        if folders is not None:
+            own = [Path(folder) for folder in folders if with_libraries or not is_library(folder)]
+            found = {**{name: path for folder in reversed(own) for name, path in _files(folder, base)}, **found}
+        elif file:
+            found.setdefault(f"{base}.py", Path(file))
     for path in found.values():
         if path.suffix in COMPILED:
             raise CannotTravel(
-                f"The package {names[0]} has a compiled part, {path}, made for this machine; put what is compiled in a "
+                f"The package {top} has a compiled part, {path}, made for this machine; put what is compiled in a "
                 "package of its own and name that in the program's REQUIREMENTS."
             )
     sizes = {path: path.stat().st_size for path in found.values()}
     if sum(sizes.values()) > MOST_BYTES:
         raise CannotTravel(
-            f"The package {names[0]} has {sum(sizes.values()) / 1e6:,.0f} MB of files, the largest "
+            f"The package {top} has {sum(sizes.values()) / 1e6:,.0f} MB of files, the largest "
             f"{max(sizes, key=lambda path: sizes[path])}; allowed: {MOST_BYTES / 1e6:,.0f} MB; keep data in S3."
         )
     return found
@@ -199,17 +209,12 @@ def _files(path: Path, name: str, above: tuple[Path, ...] = ()) -> Iterator[tupl
 
 
 def _zipped(files: Mapping[str, Path]) -> bytes:
-    # stored, because the same text is compressed to other bytes by another zlib; folders have entries, because Python
-    # before 3.13 finds no namespace package in a zip without
-    folders = {f"{parent}/" for name in files for parent in PurePosixPath(name).parents} - {"./"}
+    # stored, because the same text is compressed to other bytes by another zlib
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted({*files, *folders}):
-            if name in folders:
-                archive.writestr(zip_entry(name, stat.S_IFDIR | 0o755), b"")
-                continue
+        for name in sorted(files):
             try:
                 archive.writestr(zip_entry(name, stat.S_IFREG | 0o644), files[name].read_bytes())
-            except (OSError, UnicodeEncodeError) as error:
+            except (OSError, UnicodeEncodeError) as error:  # noqa: PERF203 (to name the file)
                 raise CannotTravel(f"{str(files[name])!r} cannot be packed: {error}.") from error
     return buffer.getvalue()

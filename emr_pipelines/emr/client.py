@@ -1,11 +1,11 @@
-"""AWS's API: the one place that knows boto3, maps every one of its errors, and tries again what is worth it."""
+"""AWS's API: the one place that calls boto3, and tries again what is worth it."""
 
 from __future__ import annotations
 
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -13,27 +13,18 @@ from functools import cache
 from typing import Any
 
 import boto3
-from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.loaders import JSONFileLoader
-from botocore.parsers import ResponseParserError
 from botocore.session import Session as CoreSession
 from botocore.utils import parse_timestamp
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
+from emr_pipelines.emr.aws_errors import NOT_SENT, about, mapped_error, shown
 from emr_pipelines.emr.clock import Clock, SystemClock
+from emr_pipelines.emr.credentials import NOT_RENEWED_CODE, may_be_renewed
 from emr_pipelines.emr.disclosure import masked
-from emr_pipelines.errors import (
-    AccessDenied,
-    AwsError,
-    Changed,
-    CredentialsMissing,
-    NotFound,
-    RequestRefused,
-    ResponseLost,
-    Throttled,
-    Unreachable,
-)
+from emr_pipelines.emr.partitions import partition_of
+from emr_pipelines.errors import CredentialsMissing, ResponseLost, Throttled, Unreachable
 
 # Throttling is AWS asking for patience, not a failure; how long an answer is waited for that never comes
 THROTTLED_FOR_SECONDS = 4 * 3600.0
@@ -41,50 +32,6 @@ UNREACHABLE_FOR_SECONDS = 900.0
 FIRST_CONTACT_SECONDS = 20.0  # who was never reached will not be: a wrong endpoint, no network
 LONGEST_PAUSE_SECONDS = 60.0
 
-BY_CODE: dict[str, type[AwsError]] = {
-    **dict.fromkeys(
-        (
-            "ThrottlingException", "Throttling", "ThrottledException", "RequestLimitExceeded", "RequestThrottled",
-            "RequestThrottledException", "TooManyRequestsException", "SlowDown", "BandwidthLimitExceeded",
-            "LimitExceededException", "ProvisionedThroughputExceededException", "PriorRequestNotComplete",
-        ),
-        Throttled,
-    ),
-    **dict.fromkeys(
-        ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AllAccessDisabled", "403"), AccessDenied
-    ),
-    **dict.fromkeys(
-        (
-            "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
-            "SignatureDoesNotMatch", "InvalidSignatureException", "UnrecognizedClientException", "AuthFailure",
-            "MissingAuthenticationToken", "MissingAuthenticationTokenException", "IncompleteSignature", "OptInRequired",
-            "RequestExpired", "NotSignedUp",
-        ),
-        CredentialsMissing,
-    ),
-    **dict.fromkeys(("NoSuchBucket", "NoSuchKey", "NoSuchEntity", "NotFoundException", "404"), NotFound),
-    **dict.fromkeys(("PreconditionFailed", "412"), Changed),
-    **dict.fromkeys(
-        ("ConditionalRequestConflict", "RequestTimeout", "InternalError", "InternalFailure", "503", "500"), Unreachable
-    ),
-}  # fmt: skip
-NO_CREDENTIALS = (
-    boto.NoCredentialsError,
-    boto.PartialCredentialsError,
-    boto.CredentialRetrievalError,
-    boto.ProfileNotFound,
-    boto.TokenRetrievalError,
-    boto.SSOError,
-    boto.MetadataRetrievalError,
-)
-NOT_SENT = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
-NO_ANSWER = (
-    boto.HTTPClientError,
-    boto.ConnectionError,
-    boto.ResponseStreamingError,
-    boto.IncompleteReadError,
-    ResponseParserError,  # somebody else answered, such as a proxy
-)
 NOT_FOUND_IN_ANSWER = (LookupError, TypeError, ValueError, AttributeError)
 
 
@@ -103,8 +50,10 @@ class Aws:
         self._deadline = None if within_seconds is None else self.clock.now() + within_seconds
         self._lock = threading.Lock()
         self._session: Any = None
+        self._sessions = 0  # how many there were before: credentials that AWS refuses are read anew by the next
         self._clients: dict[tuple[str, bool], Any] = {}
-        self._answered = False
+        self._answered = False  # AWS has, if only with an error
+        self._accepted = False  # these credentials, or earlier ones
         self._ahead_seconds = 0.0
 
     def now(self) -> float:
@@ -160,7 +109,7 @@ class Aws:
             try:
                 return read(answer)
             except NOT_FOUND_IN_ANSWER as error:
-                odd = f"{service}.{operation}{_about(request)} got an answer that is none: {error!r}"
+                odd = f"{service}.{operation}{about(request)} got an answer that is none: {error!r}"
                 raise (ResponseLost if once else Unreachable)(odd) from error
 
         return attempts(attempt)
@@ -171,13 +120,36 @@ class Aws:
     def _attempt(
         self, service: str, operation: str, positional: tuple[Any, ...], once: bool, request: dict[str, Any]
     ) -> Any:
+        """One call, and one more with credentials read anew when AWS refuses those of this session: a refused call
+        takes no effect."""
+        used = self._sessions
+        try:
+            return self._sent(service, operation, positional, once, request)
+        except CredentialsMissing as refused:
+            if not may_be_renewed(refused.code, str(refused)):
+                raise
+            with self._lock:
+                if self._sessions == used:  # no other thread was quicker
+                    self._session, self._sessions = None, self._sessions + 1
+                    self._clients.clear()  # calls in flight keep the clients that they have
+            try:
+                return self._sent(service, operation, positional, once, request)
+            except CredentialsMissing as again:
+                if again.code or not self._accepted:
+                    raise
+                # there were some, and there are none now, as while a file is written: a retry may find them
+                raise CredentialsMissing(str(again), NOT_RENEWED_CODE) from again.__cause__
+
+    def _sent(
+        self, service: str, operation: str, positional: tuple[Any, ...], once: bool, request: dict[str, Any]
+    ) -> Any:
         try:
             transfer = operation == "upload_file"
             answer = getattr(self._client(service, transfer), operation)(*positional, **request)
             if isinstance(answer, dict) and "Body" in answer:
                 answer["Body"] = answer["Body"].read()
         except NOT_SENT as error:
-            raise Unreachable(masked(f"{service}.{operation} did not reach AWS: {error}")) from _shown(error)
+            raise Unreachable(masked(f"{service}.{operation} did not reach AWS: {error}")) from shown(error)
         except Exception as error:
             mapped = mapped_error(error, f"{service}.{operation}", request)
             if mapped is None:
@@ -185,9 +157,9 @@ class Aws:
             self._answered = self._answered or not isinstance(mapped, Unreachable)
             if once and isinstance(mapped, Unreachable):
                 lost = masked(f"The answer to {service}.{operation} was lost: {error}")
-                raise ResponseLost(lost, mapped.code) from _shown(error)
-            raise mapped from _shown(error)
-        self._answered = True
+                raise ResponseLost(lost, mapped.code) from shown(error)
+            raise mapped from shown(error)
+        self._answered = self._accepted = True
         self._set_clock(answer)
         return answer
 
@@ -211,14 +183,15 @@ class Aws:
                 )
                 try:
                     self._session = self._session or _session(self._region)
-                    # prices and roles are served from one place
-                    where = {"region_name": "us-east-1"} if service in ("pricing", "iam") else {}
-                    self._clients[key] = self._session.client(service, config=config, **where)
+                    region = self._session.region_name
+                    if service == "pricing":  # which few regions have
+                        region = partition_of(region or "").prices_in or region
+                    self._clients[key] = self._session.client(service, config=config, region_name=region)
                 except Exception as error:
                     mapped = mapped_error(error, f"A client of {service}", {})
                     if mapped is None:
                         raise
-                    raise mapped from _shown(error)
+                    raise mapped from shown(error)
             return self._clients[key]
 
 
@@ -280,49 +253,6 @@ def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, An
             return
         if page["Marker"] == marker.get("Marker"):
             raise Unreachable(
-                f"emr.{operation}{_about(request)} goes in circles: page {page['Marker']!r} follows itself."
+                f"emr.{operation}{about(request)} goes in circles: page {page['Marker']!r} follows itself."
             )
         marker = {"Marker": page["Marker"]}
-
-
-def _shown(error: Exception) -> Exception | None:
-    """What Dagster prints as the cause of an error of ours; nothing when there is a secret in it."""
-    return error if masked(str(error)) == str(error) else None
-
-
-def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:
-    """What an exception of boto3 is here, without secrets; None when it is not boto3's."""
-    mapped = _mapped_error(error, what, request)
-    return type(mapped)(masked(str(mapped)), mapped.code) if mapped else None
-
-
-def _mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:  # noqa: PLR0911 (one per kind)
-    if isinstance(error, boto3.exceptions.S3UploadFailedError) and isinstance(error.__context__, boto.ClientError):
-        error = error.__context__
-    about = _about(request)
-    if isinstance(error, boto.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        said = str(error.response.get("Error", {}).get("Message", "")).rstrip(".")
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        kind = BY_CODE.get(code) or (Unreachable if status >= 500 else RequestRefused)  # noqa: PLR2004 (HTTP's)
-        return kind(f"{what}{about} was answered with {code}: {said}.", code)
-    if isinstance(error, NO_CREDENTIALS):
-        return CredentialsMissing(
-            f"{what} needs AWS credentials: {error}. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-            "or run where a role gives them."
-        )
-    if isinstance(error, boto.NoRegionError):
-        return RequestRefused(f"{what} needs an AWS region; set AWS_REGION, to us-east-1 say.", "NoRegion")
-    if isinstance(error, boto.ParamValidationError):
-        return RequestRefused(f"{what}{about} is not a request that AWS takes: {error}", "ParamValidation")
-    if isinstance(error, NO_ANSWER):
-        return Unreachable(f"{what}{about} was not answered: {error}")
-    if isinstance(error, (boto.BotoCoreError, boto3.exceptions.Boto3Error)):
-        return RequestRefused(f"{what}{about} could not be sent: {error}", type(error).__name__)
-    return None
-
-
-def _about(request: Mapping[str, Any]) -> str:
-    """What a call is about, for a sentence."""
-    said = [f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"]
-    return f" ({', '.join(said)})" if said else ""

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from emr_pipelines.emr.client import Aws, call_once, emr_pages, look_for
-from emr_pipelines.emr.disclosure import refuse_known
+from emr_pipelines.emr.disclosure import refuse_known, without_secrets
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.errors import RequestRefused, ResponseLost
@@ -68,7 +68,7 @@ class Clusters:
         therefore be no other's, and launched again only if it is not there, for a quarter of an hour: then it raises
         ResponseLost. Raises CannotTravel for a request with a secret in it.
         """
-        refuse_known(f"The cluster {request['Name']!r}", request)
+        refuse_known(f"The cluster {request['Name']!r}", without_secrets(request))  # those that it must have are AWS's
         name = str(request["Name"])
 
         def call() -> str:

@@ -22,13 +22,12 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from emr_pipelines.emr.artifacts import zip_entry
 from emr_pipelines.emr.disclosure import masked
+from emr_pipelines.emr.index_errors import not_fetched
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
+from emr_pipelines.emr.requirements import BROUGHT_BY_SPARK, normalized
 from emr_pipelines.errors import CannotTravel, InvalidValue
 
 FORMAT = 1  # of the archive; to be raised when the same requirements are to be packed in another way
@@ -37,10 +36,8 @@ PLATFORMS = {  # by EC2's names and by the kernel's
     "arm64": "aarch64-manylinux_2_34",
     "aarch64": "aarch64-manylinux_2_34",
 }
-BROUGHT_BY_SPARK = ("pyspark", "py4j")  # the cluster's own must be used; and PyPI has no wheel of pyspark
 MADE_BY_UV = (".lock", "uv_cache.json")
 LOOK_SECONDS = 1.0  # at uv, while it works
-LONGEST_REASON = 800  # characters of what uv said
 YES = {"1", "true", "yes", "on", "y", "t"}  # as pip has it
 UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
 
@@ -104,28 +101,6 @@ class Dependencies:
         say(f"Built {size / 1e6:,.1f} MB in {built - began:.0f} s and sent it in {time.monotonic() - built:.0f} s.")
 
 
-def normalized(requirements: Iterable[str]) -> list[str]:
-    """Requirements as pip takes them, each written in one way, sorted, without what Spark brings.
-    Raises InvalidValue."""
-    lines = set()
-    for text in requirements:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement as error:
-            allowed = (
-                "a name with versions, extras and markers, such as 'polars[pyarrow]>=1.31,<2'; no paths, no options"
-            )
-            raise InvalidValue("A requirement", masked(text), allowed) from error
-        if requirement.url and requirement.url.startswith("file:"):
-            raise InvalidValue(
-                "A requirement", text, "a package of an index or of the web, for a file can change unseen"
-            )
-        requirement.name = canonicalize_name(requirement.name)
-        if requirement.name not in BROUGHT_BY_SPARK:
-            lines.add(str(requirement))
-    return sorted(lines)
-
-
 def key(requirements: Iterable[str], python_version: str = "3.11", architecture: str = "x86_64") -> str:
     """A hex digest of what an archive is built from. Raises InvalidValue."""
     platform, python_version = _platform(architecture), _python(python_version)
@@ -158,10 +133,7 @@ def build(
     with report(f"Fetching {_listed(lines)} and what that requires") as work:
         returncode, said = _run(command, environment, work.still)
     if returncode != 0:
-        raise CannotTravel(
-            f"The requirements {_listed(lines)} cannot be had as wheels for Python {python_version} on {architecture}: "
-            f"{_reason(said)}"
-        )
+        raise CannotTravel(not_fetched(_listed(lines), said, f"Python {python_version} on {architecture}"))
     archive = scratch / "deps.zip"
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     with report("Packing the packages", total=size) as work:
@@ -291,16 +263,6 @@ def _python(version: str) -> str:
     if not re.fullmatch(r"3\.\d{1,2}", version):
         raise InvalidValue("The cluster's Python version", version, "a version such as 3.11")
     return version
-
-
-def _reason(said: str) -> str:
-    """What uv said from its error on, in one line, without its drawing."""
-    lines = [re.sub(r"^[\s×│├╰─▶]+", "", line) for line in said.splitlines()]
-    error = re.search(r"^[ \t]*(?:error:|×)", said, re.MULTILINE)
-    start = said[: error.start()].count("\n") if error else 0
-    text = " ".join(re.sub(r"^(error|cause|Caused by): ", "", line) for line in lines[start:] if line)
-    text = masked(text)
-    return f"{text[:LONGEST_REASON]}..." if len(text) > LONGEST_REASON else text
 
 
 def _listed(lines: list[str]) -> str:

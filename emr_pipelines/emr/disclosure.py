@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 from emr_pipelines.errors import CannotTravel, InvalidValue
@@ -21,6 +22,7 @@ HIDDEN = "***"
 SHORTEST_SECRET = 12  # characters; what is shorter may be an ordinary word, and stand in a text by chance
 NAMES = r"(?i:secret|passw(?:or)?d|passphrase|token|(?:access|secret|private|api|account)[._-]?key)"
 CALLED_SECRET = re.compile(f"{NAMES}$")  # its end, for a password_file or secret_name is none
+SHORTEST_REFERENCE = 6  # of one that a setting refers to, which is known to be a secret
 HARMLESS = ("", "true", "false")
 # What EMR, or the program where it runs, looks up itself.
 ARN = r"arn:aws[\w-]*:(?:secretsmanager|ssm):[^\s\"'\\]+"
@@ -48,28 +50,58 @@ INSTEAD = (
     "nothing that is called like a secret, for EMR shows it to whoever may describe the cluster; let the program fetch "
     "it where it runs, by its role"
 )
+REFER = "a reference to an environment variable: dg.EnvVar('NAME') in Python, {env: NAME} in run config and YAML"
+_REFERENCES: dict[str, str] = {}  # secrets that settings of this process refer to, each with its variable
 
 
 def is_called_secret(name: str) -> bool:
     return bool(CALLED_SECRET.search(name))
 
 
-def refuse_secrets(name: str, settings: Mapping[str, str]) -> None:
-    """Raise InvalidValue, without the value, for a setting that is called like a secret, or holds one that is."""
-    for key, value in settings.items():
-        refuse_secret(f"{name}.{key}", value)
-        harmless = value.strip().lower() in HARMLESS or REFERENCE.fullmatch(value.strip())
-        if is_called_secret(key) and not harmless:
-            raise InvalidValue(f"{name}.{key}", HIDDEN, INSTEAD)
+def refuse_secrets(name: str, told: object, instead: str = INSTEAD) -> None:
+    """Raise InvalidValue, without the value, for a secret that is written out anywhere in a setting: under a key that
+    is called like one, as `password=...` or `--password ...` in a text or across the texts of a list, or in a URL.
 
-
-def refuse_secret(name: str, *words: str) -> None:
-    """Raise InvalidValue, without the words, for `password=...`, `--password ...` or the like in or across them, or a
-    URL with a password."""
+    This is the rule for all settings. A mapping under such a key is no secret: it refers to one.
+    """
+    if isinstance(told, Mapping):
+        for key, value in told.items():
+            refuse_secrets(f"{name}.{key}", value, instead)
+            if is_called_secret(str(key)) and _is_literal(value):
+                raise InvalidValue(f"{name}.{key}", HIDDEN, instead)
+        return
+    members = list(told) if isinstance(told, (list, tuple)) else [told]
+    words = [member if isinstance(member, str) else "" for member in members]
     for word, following in pairwise((*words, "")):
-        told = any(pattern.search(word) for pattern in (ASSIGNED, OPTION_IN_LINE, PASSWORD_IN_URL))
-        if told or (OPTION_WORD.fullmatch(word) and not NO_SECRET_WORD.match(following)):
-            raise InvalidValue(name, HIDDEN, INSTEAD)
+        found = any(pattern.search(word) for pattern in (ASSIGNED, OPTION_IN_LINE, PASSWORD_IN_URL))
+        if found or (OPTION_WORD.fullmatch(word) and not NO_SECRET_WORD.match(following)):
+            raise InvalidValue(name, HIDDEN, instead)
+    for number, member in enumerate(members):
+        if isinstance(member, (Mapping, list, tuple)):
+            refuse_secrets(f"{name}.{number}", member, instead)
+
+
+def _is_literal(value: object) -> bool:
+    if value is None or isinstance(value, (bool, Mapping)):
+        return False
+    text = str(value).strip()
+    return text.lower() not in HARMLESS and not REFERENCE.fullmatch(text)
+
+
+def without_secrets(values: Any) -> Any:
+    """JSON values without the members that are called like a secret: what can be compared, and shown."""
+    if isinstance(values, Mapping):
+        return {key: without_secrets(value) for key, value in values.items() if not is_called_secret(str(key))}
+    return [without_secrets(value) for value in values] if isinstance(values, (list, tuple)) else values
+
+
+def refer_to(name: str, variable: str, value: str) -> None:
+    """Note that a setting has a secret's value from an environment variable, so that `masked` hides it in all texts and
+    `refuse_known` refuses it elsewhere. Raises InvalidValue for one that is too short to be hidden."""
+    if len(value) < SHORTEST_REFERENCE:
+        allowed = f"a secret of {SHORTEST_REFERENCE} characters or more, as shorter ones cannot be hidden in texts"
+        raise InvalidValue(name, {"env": variable}, allowed)
+    _REFERENCES[value] = variable
 
 
 def refuse_known(what: str, values: object, environ: Mapping[str, str] = os.environ) -> None:
@@ -85,10 +117,13 @@ def refuse_known(what: str, values: object, environ: Mapping[str, str] = os.envi
 
 
 def known_secrets(environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str, str]]:
-    """The environment variables that are called like a secret, by name."""
+    """Secrets with the names of their environment variables: those that are called like one, and those that a setting
+    refers to as one."""
     for name, value in sorted(environ.items()):
-        if is_called_secret(name) and len(value) >= SHORTEST_SECRET:
+        if is_called_secret(name) and len(value) >= SHORTEST_SECRET and value not in _REFERENCES:
             yield name, value
+    for value, variable in list(_REFERENCES.items()):
+        yield variable, value
 
 
 def masked(text: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -16,11 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emr_pipelines import environment
 from emr_pipelines.emr import preflight
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.disclosure import masked
+from emr_pipelines.emr.encryption import Encryption
 from emr_pipelines.emr.objects import join, split_uri
-from emr_pipelines.emr.place import base_uri, target
+from emr_pipelines.emr.partitions import known_regions
+from emr_pipelines.emr.place import base_uri
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ACTIVE, Word
@@ -84,7 +87,7 @@ class Patient:
         return preflight.Settings(self.aws, self.environ)
 
     def setting(self, name: str) -> str:
-        return self.environ.get(name, "").strip()
+        return environment.setting(name, self.environ)
 
 
 Check = Callable[[Patient], Finding]
@@ -119,6 +122,14 @@ def examine(patient: Patient, within_seconds: float = LONGEST_SECONDS, report: R
     ]
 
 
+def settings(patient: Patient) -> Finding:
+    """The variables that can be judged by themselves; bucket and storage have checks of their own."""
+    if unknown := environment.unknown(patient.environ):
+        return _wrong(" ".join(unknown).removesuffix("."), "Correct the name, or unset it.")
+    told = [name for name in environment.VARIABLES if patient.setting(name)]
+    return _ok(", ".join(told) or f"no variable {environment.PREFIX}... is set")
+
+
 def python(patient: Patient) -> Finding:  # noqa: ARG001 (as all checks are)
     here = platform.python_version()
     return _ok(f"{here} here; programs on a cluster run on {CLUSTER_PYTHON}, so write them for that one")
@@ -139,18 +150,15 @@ def credentials(patient: Patient) -> Finding:
     except CredentialsMissing as error:
         if not error.code:
             return _missing(str(error))
-        return _wrong(str(error), "Renew them, with aws sso login say, or set AWS_PROFILE to others.")
+        return _wrong(str(error), "Or set AWS_PROFILE to others.")
     return _ok(f"account {identity['Account']}, {identity['Arn']}")
 
 
-def where(patient: Patient) -> Finding:
-    if target(patient.environ) == "emr":
-        return _ok("emr")
-    return _ok("local: programs run on this machine; set EMR_PIPELINES_TARGET=emr to run them on EMR")
-
-
 def region(patient: Patient) -> Finding:
-    return _ok(patient.aws.region)
+    name = patient.aws.region
+    if name in known_regions():
+        return _ok(name)
+    return _unchecked(f"{name} is not a region that the installed botocore knows; it may be a newer one")
 
 
 def emr(patient: Patient) -> Finding:
@@ -186,6 +194,17 @@ def bucket(patient: Patient) -> Finding:
     return _on_s3(patient, base_uri(environ=patient.environ))
 
 
+def encryption(patient: Patient) -> Finding:
+    """Whether the setting can be taken; `bucket` and `storage` try it."""
+    found = Encryption.configured(patient.environ)
+    if not found.algorithm:
+        return _ok("what the bucket's default says; EMR_PIPELINES_ENCRYPTION asks for more")
+    here = _region(patient.aws)
+    if found.key_region and here and found.key_region != here:
+        return _wrong(f"the key is in {found.key_region}, and EMR is asked in {here}", "Use a key of the same region.")
+    return _ok(f"{found.algorithm}, with {found.key or 'no key of yours'}")
+
+
 def service_role(patient: Patient) -> Finding:
     name = patient.setting("EMR_PIPELINES_SERVICE_ROLE") or ClusterSpec().service_role
     return _in_iam(patient, name, "EMR_PIPELINES_SERVICE_ROLE", "get_role", "RoleName")[0]
@@ -205,7 +224,7 @@ def storage(patient: Patient) -> Finding:
     address = patient.storage()
     if address.startswith("s3://"):
         return _on_s3(patient, address)
-    if target(patient.environ) == "emr":
+    if environment.target(patient.environ) == "emr":
         preflight.check_storage(address)
     there = next(folder for folder in (Path(address), *Path(address).parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -214,14 +233,15 @@ def storage(patient: Patient) -> Finding:
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
+    ("settings", settings),
     ("Python", python),
     ("uv", uv),
-    ("target", where),
     ("credentials", credentials),
     ("region", region),
     ("EMR", emr),
     ("release", release),
     ("bucket", bucket),
+    ("encryption", encryption),
     ("service role", service_role),
     ("instance profile", instance_profile),
     ("storage", storage),
@@ -253,9 +273,9 @@ def _of_setting(name: str, patient: Patient) -> Finding | None:
     except InvalidValue as error:
         return Finding("", Verdict.WRONG if error.value else Verdict.MISSING, str(error))
     except RequestRefused as error:
-        if error.code == NO_REGION:
-            return _missing(str(error))
-        raise
+        if error.code not in {NO_REGION, preflight.UNKNOWN_REGION}:
+            raise
+        return Finding("", Verdict.MISSING if error.code == NO_REGION else Verdict.WRONG, str(error))
     return None
 
 
@@ -288,10 +308,15 @@ def _on_s3(patient: Patient, folder: str) -> Finding:
         return _wrong(f"{error}", f"Allow s3:ListBucket on {name} for it, or choose a bucket of this account.")
     in_region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
     try:
-        aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"")
+        asked = Encryption.configured(patient.environ)
+    except InvalidValue:  # another check tells it
+        asked = Encryption()
+    try:
+        aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"", **asked.of_put())
         aws.call("s3", "delete_object", Bucket=name, Key=key)
     except AccessDenied as error:
-        return _wrong(f"{error}", f"Allow s3:PutObject, s3:GetObject and s3:DeleteObject on {name}.")
+        to_do = f"Allow s3:PutObject, s3:GetObject and s3:DeleteObject on {name}. {asked.when_denied()}"
+        return _wrong(f"{error}", to_do)
     if in_region and in_region != _region(aws):
         return _wrong(
             f"{name} is in {in_region}, and EMR is asked in {_region(aws) or 'no region'}",

@@ -7,13 +7,14 @@ import re
 
 FRAME = re.compile(r'  File "(?P<path>[^"]+)", line \d+')
 OF_FRAME = ("    ", "  [Previous line repeated ")  # how lines below it begin that belong to it
-SHIPPED = re.compile(r'(?<=")[^"]*/[0-9a-f]{64}\.zip/')  # what the code archive is called where programs run
+SHIPPED = re.compile(r'(?<=")[^"]*/shipped_code/')  # where a program's code is unpacked
 # up to the name that is imported
 LIBRARY = re.compile(
-    r".*/(?:(?:site|dist)-packages|lib/python3[^/]*|spark/python|dependencies-[^/]*|(?:pyspark|py4j[^/]*)\.zip)/"
+    r".*/(?:(?:site|dist)-packages|lib/python3[^/]*|spark/python|dependencies(?:-[^/]*)?|(?:pyspark|py4j[^/]*)\.zip)/"
 )
 CONVERTER = "pyspark/errors/exceptions/"  # it raises Java's errors anew, as Python's
-STARTER = re.compile(r"<.*>|.*/[0-9a-f]{64}\.py")  # Python's own, and the entrypoint, which is called by its digest
+# Python's own, the entrypoint, which is called by its digest, and what it calls
+STARTER = re.compile(r"<.*>|.*/[0-9a-f]{64}\.py|.*/shipped_code/emr_pipelines/programs/(?:driver|entrypoint)\.py")
 
 
 def own_frames(text: str, package: str = "") -> str:

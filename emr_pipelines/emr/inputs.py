@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emr_pipelines.emr.report import Reporter
 from emr_pipelines.emr.shipment import DIGEST_CHARACTERS, Place
+from emr_pipelines.errors import SourceChanged
 from emr_pipelines.programs.progress import many
 
 BLOCK_BYTES = 1 << 20
@@ -32,19 +33,35 @@ class Inputs:
 
 def copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], report: Reporter) -> Inputs:
     """Copy the files for which the sources stand, unless they are there, below a folder that is named by all names and
-    contents. Raises the AwsErrors."""
+    contents. Raises the AwsErrors, and SourceChanged for a file that changes meanwhile: the folder of one content never
+    holds another."""
+    try:
+        return _copy_inputs(place, sources, paths, report)
+    except FileNotFoundError as error:
+        raise SourceChanged(f"{error.filename} was removed while it was copied. Retry.") from error
+
+
+def _copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], report: Reporter) -> Inputs:
     paths = [_absolute(path) for path in paths]
+    before = {path: _state(path) for path in paths}
     # not below what the files have in common: folders such as day=2026-01-01 mean something to who reads them
     root = Path(os.path.commonpath([*map(_folder_of, sources), *(path.parent for path in paths)]))
     named = [(str(path.relative_to(root)), path) for path in paths]
     with report(f"Reading {many(len(named), 'file')}", total=_bytes_of(paths)) as work:
         folder = f"{place.of('inputs')}/{_digest(named, work.advance)}"
+    for path in paths:
+        _refuse_changed(path, before[path])
     there = {entry.uri for entry in place.objects.entries(f"{folder}/")}
     missing = [(f"{folder}/{name}", path) for name, path in named if f"{folder}/{name}" not in there]
     total = _bytes_of([path for _, path in missing])
     with report(f"Copying {many(len(missing), 'file')} to S3", total=total) as work:
         for uri, path in missing:
             place.objects.upload(uri, path, work.advance)
+            try:
+                _refuse_changed(path, before[path])
+            except (SourceChanged, FileNotFoundError):
+                place.objects.delete([uri])
+                raise
     return Inputs(root, folder, len(missing))
 
 
@@ -58,6 +75,21 @@ def _folder_of(source: str) -> Path:
 
 def _absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 (Path.resolve would follow links, which have names of their own)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """The size (bytes) and the time of last change (ns) of a file."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _refuse_changed(path: Path, before: tuple[int, int]) -> None:
+    now = _state(path)
+    if now != before:
+        raise SourceChanged(
+            f"{path} changed while it was copied: it had {before[0]:,} bytes and has {now[0]:,} now. Retry when "
+            "nothing writes to it."
+        )
 
 
 def _bytes_of(paths: Sequence[Path]) -> int:

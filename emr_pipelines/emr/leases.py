@@ -28,11 +28,14 @@ LOOK_INTERVAL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Lease:
-    """What the object says: who holds it (nobody: empty), the name of the cluster, and its id once there is one."""
+    """What the object says: who holds it (nobody: empty), the name of the cluster, and its id once there is one.
+    `freed_by` is whoever freed it because the cluster had ended: a process that lost the answer to its write knows its
+    own."""
 
     holder: str
     name: str
     cluster_id: str = ""
+    freed_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,12 @@ class Leases:
         self._folder = folder
 
     def acquire(
-        self, key: str, name: str, launch: Callable[[], str], still: Callable[[], None] = lambda: None
+        self,
+        key: str,
+        name: str,
+        launch: Callable[[], str],
+        still: Callable[[], None] = lambda: None,
+        owe: Callable[[str], None] = lambda _: None,
     ) -> Leased:
         """The cluster for a key: the one there is if it takes steps, else the one whose id `launch` returns. It must be
         called `name`.
@@ -61,10 +69,12 @@ class Leases:
         Of several callers one launches. A cluster that was launched by a process that died before it could say so is
         found by its name. What `launch` raises is raised, and frees the lease; but one that is Throttled, or finds EMR
         Unreachable, should say so at once, and is tried again for as long as other calls are. `still` is called each
-        second while another launches.
+        second while another launches. `owe` is told the id of each cluster that this caller alone has to bill: the one
+        whose lease it took because it had ended, and one that it launched in vain.
         """
         uri = self._uri(key)
         mine = Lease(uuid.uuid4().hex, name)
+        replaced = ""
         waited_for: str | None = None
         waited_since = 0.0
         while True:
@@ -75,8 +85,11 @@ class Leases:
                     self._objects.create(uri, _text(mine))
                 continue  # and see who it was: the answer to a write that took effect may have been lost
             if lease is not None and lease.holder == mine.holder:
+                if replaced:
+                    owe(replaced)
+                    replaced = ""
                 with suppress(Changed):  # it was held up for so long that another has the lease
-                    return self._launch(uri, mine, found, launch)
+                    return self._launch(uri, mine, found, launch, owe)
                 continue
             if lease is not None and lease.cluster_id:
                 if self.takes_steps(lease.cluster_id):
@@ -88,6 +101,7 @@ class Leases:
                     still()
                     self._clock.pause(LOOK_INTERVAL_SECONDS)
                     continue
+            replaced = lease.cluster_id if lease is not None else ""
             with suppress(Changed):
                 self._objects.write(uri, _text(mine), replacing=found)
 
@@ -100,13 +114,22 @@ class Leases:
         lease = self.look(key)
         return (lease.cluster_id or None) if lease is not None else None
 
-    def release(self, key: str, cluster_id: str) -> None:
-        """Forget a lease, if it is still about this cluster."""
+    def release(self, key: str, cluster_id: str) -> bool:
+        """Forget a lease, if it is still about this cluster. Returns False when another process has freed or taken it,
+        and so owes the cluster's bill."""
         uri = self._uri(key)
         found = self._objects.read_tagged(uri)
         lease = _parse(found)
-        if found is not None and lease is not None and lease.cluster_id == cluster_id:
-            self._free(uri, lease, found)
+        if found is None or lease is None:
+            return True
+        if lease.cluster_id != cluster_id:
+            return not lease.cluster_id and not lease.freed_by  # a launch that was interrupted wrote down no id
+        freed = Lease("", lease.name, freed_by=uuid.uuid4().hex)
+        try:
+            self._objects.write(uri, _text(freed), replacing=found)
+        except Changed:  # another was first, or the answer to the first write was lost
+            return self._lease(uri) == freed
+        return True
 
     def takes_steps(self, cluster_id: str) -> bool:
         """Whether a cluster that a lease names is there and takes steps."""
@@ -116,7 +139,9 @@ class Leases:
             return False
         return cluster.state in TAKES_STEPS
 
-    def _launch(self, uri: str, mine: Lease, held: Content, launch: Callable[[], str]) -> Leased:
+    def _launch(
+        self, uri: str, mine: Lease, held: Content, launch: Callable[[], str], owe: Callable[[str], None]
+    ) -> Leased:
         """Raises Changed, before anything is launched, when another has the lease."""
         began = renewed = self._clock.now()
 
@@ -149,7 +174,7 @@ class Leases:
         try:
             self._objects.write(uri, _text(Lease(mine.holder, mine.name, leased.cluster_id)), replacing=held)
         except Changed:  # this took so long that somebody else took over, or the answer to a first write was lost
-            return self._settled(uri, leased)
+            return self._settled(uri, leased, owe)
         return leased
 
     def _renewed(self, uri: str, mine: Lease, held: Content) -> tuple[Lease, Content]:
@@ -162,13 +187,14 @@ class Leases:
             raise Changed(f"The lease {uri} is another's.", "PreconditionFailed")
         return new, found
 
-    def _settled(self, uri: str, leased: Leased) -> Leased:
+    def _settled(self, uri: str, leased: Leased, owe: Callable[[str], None]) -> Leased:
         """The cluster that the lease is about in the end; one that was launched beside it is ended."""
         until = self._clock.now() + LAUNCHED_WITHIN_SECONDS
         while (lease := self._lease(uri)) is not None and lease.cluster_id != leased.cluster_id:
             if lease.cluster_id:
                 if leased.launched:
                     self._clusters.terminate(leased.cluster_id)
+                    owe(leased.cluster_id)
                 return Leased(lease.cluster_id, launched=False)
             if self._clock.now() >= until:
                 break

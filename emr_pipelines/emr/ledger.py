@@ -12,7 +12,7 @@ from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Clusters
 from emr_pipelines.emr.cost import Rates, bill_of, listed_prices, rates_of
 from emr_pipelines.emr.life import Life, life_of
-from emr_pipelines.emr.session import PRODUCT
+from emr_pipelines.emr.scope import PRODUCT
 from emr_pipelines.errors import AccessDenied, NotFound, RequestRefused
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -7,15 +7,20 @@ import re
 from urllib.parse import quote
 
 from emr_pipelines.emr.objects import split_uri
+from emr_pipelines.emr.partitions import partition_of
 
 ON_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost)(:\d+)?")
 
 
 def cluster_page(region: str, cluster_id: str) -> str:
-    """The cluster in the EMR console: its steps, its instances, and the Spark history server under Applications."""
+    """The cluster in the EMR console: its steps, its instances, and the Spark history server under Applications. In
+    words where the region's console is not known."""
     if emulator := _emulator():
         return f"{emulator}/_emulator/clusters/{cluster_id}"
-    return f"https://{region}.console.aws.amazon.com/emr/home?region={region}#/clusterDetails/{cluster_id}"
+    console = _console(region)
+    if not console:
+        return f"cluster {cluster_id} in the EMR console of {region}"
+    return f"{console}/emr/home?region={region}#/clusterDetails/{cluster_id}"
 
 
 def cluster_page_has() -> str:
@@ -24,11 +29,25 @@ def cluster_page_has() -> str:
 
 
 def objects_page(region: str, uri: str) -> str:
-    """A folder in the S3 console. An emulator has no such page, so there it is the folder's URI."""
-    if _emulator():
+    """A folder in the S3 console. It is the folder's URI where there is no such page: in an emulator, and where the
+    region's console is not known."""
+    console = _console(region)
+    if _emulator() or not console:
         return uri
     bucket, key = split_uri(uri.rstrip("/") + "/")
-    return f"https://{region}.console.aws.amazon.com/s3/buckets/{bucket}?region={region}&prefix={quote(key)}"
+    return f"{console}/s3/buckets/{bucket}?region={region}&prefix={quote(key)}"
+
+
+def quota_page(region: str, service: str, code: str = "") -> str:
+    """A quota in the Service Quotas console, or those of a service; empty where the region's console is not known."""
+    path = f"servicequotas/home/services/{service}/quotas" + (f"/{code}" if code else "")
+    console = _console(region)
+    return console and f"{console}/{path}?region={region}"
+
+
+def _console(region: str) -> str:
+    domain = partition_of(region).console
+    return domain and f"https://{region}.{domain}"
 
 
 def _emulator() -> str:

@@ -7,6 +7,7 @@ absent and no error: losing logs never hides what went wrong first.
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 import zlib
@@ -54,6 +55,7 @@ class Logs:
         still: Callable[[], None] = lambda: None,
     ) -> None:
         """still: called each time that there is more to wait for."""
+        self.left: Callable[[], float] = lambda: math.inf  # how many seconds longer logs can come
         self._objects = objects
         self._clock = clock
         self._still = still
@@ -109,7 +111,7 @@ class Logs:
         before: list[Entry] | None = None
         while True:
             found = self._list(folder)
-            left = until - self._clock.now()
+            left = min(until - self._clock.now(), self.left())
             if left <= 0 or (there(found) and found == before):
                 return found
             before = found

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emr_pipelines.emr.encryption import Encryption
 from emr_pipelines.errors import AccessDenied, Changed, InvalidValue, NotFound, RequestRefused, Unreachable
 
 if TYPE_CHECKING:
@@ -55,10 +56,12 @@ class Objects:
     Unreachable, RequestRefused.
     """
 
-    def __init__(self, aws: Aws, patience_seconds: float | None = None) -> None:
-        """patience_seconds: how long a call is tried again; as long as `Aws.call` has it unless told."""
+    def __init__(self, aws: Aws, patience_seconds: float | None = None, encryption: Encryption | None = None) -> None:
+        """patience_seconds: how long a call is tried again; as long as `Aws.call` has it unless told. encryption: what
+        each write asks for; what the environment says unless told. Raises InvalidValue."""
         self._aws = aws
         self._patience = patience_seconds
+        self._encryption = Encryption.configured() if encryption is None else encryption
 
     def read(self, uri: str, last_bytes: int | None = None) -> bytes | None:
         """The bytes of an object, or its last ones; None when there is none."""
@@ -91,7 +94,7 @@ class Objects:
         """Write an object from a file of any size. `advance` is told, from several threads, how many bytes more were
         sent."""
         bucket, key = split_uri(uri)
-        self._call("upload_file", str(path), bucket, key, Callback=advance)
+        self._write("upload_file", str(path), bucket, key, Callback=advance, ExtraArgs=self._encryption.of_put())
 
     def exists(self, uri: str) -> bool:
         bucket, key = split_uri(uri)
@@ -163,4 +166,10 @@ class Objects:
         return Content(found["Body"], found["ETag"])
 
     def _put(self, **request: Any) -> None:
-        self._call("put_object", **request)
+        self._write("put_object", **request, **self._encryption.of_put())
+
+    def _write(self, operation: str, /, *positional: Any, **request: Any) -> None:
+        try:
+            self._call(operation, *positional, **request)
+        except AccessDenied as error:
+            raise AccessDenied(f"{error} {self._encryption.when_denied()}", error.code) from error

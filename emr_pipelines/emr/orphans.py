@@ -11,7 +11,7 @@ from typing import Any, Literal, cast, get_args
 
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.report import Reporter, no_report
-from emr_pipelines.emr.session import PRODUCT
+from emr_pipelines.emr.scope import PRODUCT
 from emr_pipelines.emr.states import ENDED, TAKES_STEPS
 from emr_pipelines.errors import AwsError
 

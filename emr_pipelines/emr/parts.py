@@ -1,40 +1,18 @@
-"""The parts of a cluster's description, and the texts that have a form: each refuses what EMR would refuse of it."""
+"""The parts of a cluster's description; each refuses what EMR would refuse."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from emr_pipelines.emr.disclosure import refuse_secret, refuse_secrets
+from emr_pipelines.emr.disclosure import refuse_secrets
+from emr_pipelines.emr.forms import InstanceType, SecurityGroupId, Text, refused
 from emr_pipelines.errors import InvalidValue
 
 MOST_TYPES, MOST_TYPES_WITH_STRATEGY = 5, 30
-
-
-def _refused(allowed: str, **found: Any) -> PydanticCustomError:
-    return PydanticCustomError("not_allowed", "allowed: {allowed}", {"allowed": allowed, **found})
-
-
-def _matching(pattern: str, allowed: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise _refused(allowed)
-        return text
-
-    return AfterValidator(check)
-
-
-Text = Annotated[str, Field(min_length=1)]
-InstanceType = Annotated[str, _matching(r"[a-z][a-z0-9-]*\.[a-z0-9-]+", "family.size, for instance m5.xlarge")]
-ReleaseLabel = Annotated[str, _matching(r"emr-\d{1,3}(\.\d{1,3}){2}", "emr-x.y.z, for instance emr-7.10.0")]
-SubnetId = Annotated[str, _matching(r"subnet-\w+", "a subnet's id, subnet-...")]
-SecurityGroupId = Annotated[str, _matching(r"sg-\w+", "a security group's id, sg-...")]
-RoleArn = Annotated[str, _matching(r"arn:aws[\w-]*:iam::\d{12}:role/\S+", "arn:aws:iam::<account>:role/<name>")]
-AmiId = Annotated[str, _matching(r"ami-\w+", "an image's id, ami-...")]
 
 
 class Part(BaseModel):
@@ -47,13 +25,27 @@ class Part(BaseModel):
     def _known_fields(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        for name in data:
+        for name, value in data.items():
             if name not in cls.model_fields:
-                fields = ", ".join(cls.model_fields)
+                fields = list(cls.model_fields)
                 raise PydanticCustomError(
-                    "unknown_field", "there is no field {field}; allowed: {allowed}", {"field": name, "allowed": fields}
+                    "unknown_field", "there is no field {field}; allowed: {fields}", {"field": name, "fields": fields}
+                )
+            if variable := _variable_in(value):
+                raise refused(
+                    "a value; a variable is looked up in a mapping only, as in EmrSparkRunner(cluster={...})",
+                    value={"env": variable},
                 )
         return dict(data)
+
+
+def _variable_in(value: Any) -> str:
+    """The name of the first `dagster.EnvVar` in a value. It is a text or a number, and would be taken as one."""
+    if isinstance(value, (list, tuple)):
+        return next(filter(None, map(_variable_in, value)), "")
+    if isinstance(value, Mapping):
+        return _variable_in(list(value.values()))
+    return str(getattr(value, "env_var_name", ""))
 
 
 class Volume(Part):
@@ -95,6 +87,11 @@ class FleetType(Part):
 
     type: InstanceType = Field(description="EC2's instance type, for instance m5.xlarge.")
     weight: int = Field(default=1, ge=1, description="How many units of capacity such an instance counts.")
+    priority: float | None = Field(
+        default=None,
+        ge=0,
+        description="Its rank where the strategy is a prioritized one; 0 is the highest, and none is the lowest.",
+    )
     volumes: tuple[Volume, ...] = Field(default=(), description="EBS volumes; by default EMR's choice for the type.")
 
 
@@ -117,20 +114,45 @@ class Fleet(Part):
         default="SWITCH_TO_ON_DEMAND", description="What a launch does when no spot instances have come by then."
     )
     allocation_strategy: (
-        Literal["price-capacity-optimized", "capacity-optimized", "lowest-price", "diversified"] | None
-    ) = Field(
-        default="price-capacity-optimized",
-        description="How spot instances are chosen (those on demand by lowest price); null leaves both to EMR.",
+        Literal[
+            "price-capacity-optimized",
+            "capacity-optimized",
+            "capacity-optimized-prioritized",
+            "lowest-price",
+            "diversified",
+        ]
+        | None
+    ) = Field(default="price-capacity-optimized", description="How spot instances are chosen; null leaves it to EMR.")
+    on_demand_strategy: Literal["lowest-price", "prioritized"] | None = Field(
+        default="lowest-price", description="How instances on demand are chosen; null leaves it to EMR."
     )
 
     @model_validator(mode="after")
     def _capacity(self) -> Fleet:
         if self.on_demand + self.spot == 0:
             raise InvalidValue("capacity", 0, "1 or more, of on_demand and spot together")
-        most = MOST_TYPES_WITH_STRATEGY if self.allocation_strategy else MOST_TYPES
+        left_to_emr = [
+            name
+            for name, units in (("allocation_strategy", self.spot), ("on_demand_strategy", self.on_demand))
+            if units and getattr(self, name) is None
+        ]
+        most = MOST_TYPES if left_to_emr else MOST_TYPES_WITH_STRATEGY
         if len(self.types) > most:
-            with_strategy = "" if self.allocation_strategy else ", or 30 with an allocation_strategy"
+            with_strategy = f", or {MOST_TYPES_WITH_STRATEGY} with an {left_to_emr[0]}" if left_to_emr else ""
             raise InvalidValue("types", [found.type for found in self.types], f"{most} or fewer{with_strategy}")
+        names = [found.type for found in self.types]
+        if len(set(names)) < len(names):
+            raise InvalidValue("types", names, "each instance type once")
+        return self
+
+    @model_validator(mode="after")
+    def _priorities(self) -> Fleet:
+        spot = self.spot and self.allocation_strategy == "capacity-optimized-prioritized"
+        on_demand = self.on_demand and self.on_demand_strategy == "prioritized"
+        given = [found.priority for found in self.types if found.priority is not None]
+        if given and not spot and not on_demand:
+            allowed = "nothing but with capacity-optimized-prioritized for spot, or prioritized for on demand"
+            raise InvalidValue("types.priority", given[0], allowed)
         return self
 
 
@@ -198,7 +220,7 @@ def _short_form(name: Any, content: Any) -> dict[str, Any]:
 def _each_once(configurations: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
     names = [found.classification for found in configurations]
     if len(set(names)) < len(names):
-        raise _refused("each classification once", value=names)
+        raise refused("each classification once", value=names)
     return configurations
 
 
@@ -231,7 +253,7 @@ class BootstrapAction(Part):
 
     @model_validator(mode="after")
     def _no_secrets(self) -> BootstrapAction:
-        refuse_secret("args", *self.args)
+        refuse_secrets("args", self.args)
         return self
 
 

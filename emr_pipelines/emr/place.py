@@ -1,5 +1,4 @@
-"""Where programs run, where a deployment has its place on S3, and what it is called: EMR_PIPELINES_TARGET,
-EMR_PIPELINES_BUCKET and EMR_PIPELINES_DEPLOYMENT."""
+"""Where a deployment has its place on S3, and what it is called: EMR_PIPELINES_BUCKET and EMR_PIPELINES_DEPLOYMENT."""
 
 from __future__ import annotations
 
@@ -7,14 +6,15 @@ import os
 import re
 from collections.abc import Mapping
 
+from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 
-TARGETS = ("local", "emr")  # the first where nothing is set
 DEFAULT_DEPLOYMENT = "default"
 LONGEST_DEPLOYMENT = 64
-BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
+LONGEST_BUCKET, SHORTEST_BUCKET = 63, 3
+HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 # both are parts of URIs that Spark reads, which has its own ideas of commas, spaces and #
-BUCKET = re.compile(rf"(?:s3://)?({BUCKET_NAME}(?:/(?!\.{{1,2}}(?:/|$))[A-Za-z0-9._=@+-]+)*)/*")
+BUCKET = re.compile(r"(?:s3://)?(([a-z0-9._-]+)(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._=@+-]+)*)/*")
 DEPLOYMENT = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._-]{{1,{LONGEST_DEPLOYMENT}}}")
 # what is in a deployment's folder, and so what its roles may read and write there: another deployment must not be below
 FOLDERS = ("clusters", "code", "data", "deps", "files", "inputs", "jars", "logs", "steps")
@@ -22,17 +22,9 @@ RESERVED = re.compile(rf"{'|'.join(FOLDERS)}|doctor-.*")
 NOT_RESERVED = f"none of a deployment's own folders: {', '.join(FOLDERS)}, doctor-..."
 
 
-def target(environ: Mapping[str, str] = os.environ) -> str:
-    """Where programs run: one of TARGETS. Raises InvalidValue."""
-    told = environ.get("EMR_PIPELINES_TARGET", "").strip() or TARGETS[0]
-    if told not in TARGETS:
-        raise InvalidValue("EMR_PIPELINES_TARGET", told, " or ".join(TARGETS))
-    return told
-
-
 def deployment_name(configured: str = "", environ: Mapping[str, str] = os.environ) -> str:
     """What keeps one deployment's clusters and data apart from another's in the same account. Raises InvalidValue."""
-    name = configured.strip() or environ.get("EMR_PIPELINES_DEPLOYMENT", "").strip() or DEFAULT_DEPLOYMENT
+    name = configured.strip() or setting("EMR_PIPELINES_DEPLOYMENT", environ) or DEFAULT_DEPLOYMENT
     if not DEPLOYMENT.fullmatch(name):
         allowed = f"1 to {LONGEST_DEPLOYMENT} letters, digits, dots, hyphens and underscores"
         raise InvalidValue("EMR_PIPELINES_DEPLOYMENT", name, allowed)
@@ -41,15 +33,41 @@ def deployment_name(configured: str = "", environ: Mapping[str, str] = os.enviro
     return name
 
 
+def bucket_fault(name: str) -> str | None:
+    """Why Spark cannot use a bucket of this name, as the end of a sentence about it; None if it can.
+
+    S3 itself would allow some of these. But Hadoop's S3A, through which Spark reads and writes from emr-7.10 on, takes
+    a bucket for the host of a URI and fails where java.net.URI finds none (HADOOP-17241). Aliases of access points
+    (`...-s3alias`) can stand for buckets, and are allowed.
+    """
+    if not SHORTEST_BUCKET <= len(name) <= LONGEST_BUCKET:
+        return f"a bucket's name has {SHORTEST_BUCKET} to {LONGEST_BUCKET} characters"
+    if "_" in name:
+        return "Spark cannot read a bucket with an underscore in its name"
+    if not re.fullmatch(rf"{HOST_LABEL}(?:\.{HOST_LABEL})*", name):
+        return (
+            "a bucket's name has small letters, digits, hyphens and dots, and a letter or digit at its ends and beside "
+            "each dot"
+        )
+    if re.fullmatch(r"\d+(?:\.\d+){3}", name) or name.startswith("xn--"):
+        return "S3 has no bucket whose name is an IP address or begins with xn--"
+    *_, last = name.split(".")
+    if last != name and last[0].isdigit():
+        return f"Spark cannot read a bucket whose name has a digit after its last dot, as {last!r} has"
+    return None
+
+
 def base_uri(bucket: str = "", deployment: str = "", environ: Mapping[str, str] = os.environ) -> str:
     """The folder of a deployment, `s3://bucket/prefix/<deployment>`, without a slash at its end.
 
     bucket: my-bucket, my-bucket/prefix or s3://my-bucket/prefix. Raises InvalidValue.
     """
-    address = bucket.strip() or environ.get("EMR_PIPELINES_BUCKET", "").strip()
+    address = bucket.strip() or setting("EMR_PIPELINES_BUCKET", environ)
     found = BUCKET.fullmatch(address)
     if not found:
         raise InvalidValue("EMR_PIPELINES_BUCKET", address, "a bucket: my-bucket, or s3://my-bucket/prefix")
+    if fault := bucket_fault(found.group(2)):
+        raise InvalidValue("EMR_PIPELINES_BUCKET", address, f"a bucket that Spark can use; {fault}")
     # its first part can be called so, since in another deployment's folder that deployment's name would stand before it
     if any(RESERVED.fullmatch(part) for part in found.group(1).split("/")[2:]):
         raise InvalidValue("EMR_PIPELINES_BUCKET", address, f"a prefix whose parts after the first are {NOT_RESERVED}")

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from emr_pipelines.emr.place import base_uri, target
-from emr_pipelines.errors import StorageUnusable
+from emr_pipelines import environment
+from emr_pipelines.emr.encryption import Encryption
+from emr_pipelines.emr.partitions import REGION_FORM, known_regions, partition_of
+from emr_pipelines.emr.place import base_uri
+from emr_pipelines.errors import RequestRefused, StorageUnusable
 
 if TYPE_CHECKING:
     from emr_pipelines.emr.client import Aws
+
+UNKNOWN_REGION = "UnknownRegion"
 
 
 @dataclass(frozen=True)
@@ -26,18 +32,15 @@ class Settings:
     bucket: str = ""
 
 
-# by the names that the doctor gives them
-CHECKS: dict[str, Callable[[Settings], object]] = {
-    "target": lambda settings: target(settings.environ),
-    "bucket": lambda settings: base_uri(settings.bucket, environ=settings.environ),
-    "region": lambda settings: settings.aws.region,
-}
-
-
-def refuse_mistakes(settings: Settings) -> None:
-    """Raise the first mistake: InvalidValue, or RequestRefused where nothing says which region."""
-    for check in CHECKS.values():
-        check(settings)
+def check_region(name: str) -> None:
+    """Raise RequestRefused for a region that botocore does not know and that does not look like a newer one."""
+    known = known_regions()
+    if name in known or (REGION_FORM.fullmatch(name) and partition_of(name).id):
+        return
+    nearest = " or ".join(get_close_matches(name, known, 2))
+    meant = f" Did you mean {nearest}?" if nearest else ""
+    to_do = "Set AWS_REGION, to us-east-1 say, or a region in the AWS profile."
+    raise RequestRefused(f"There is no region {name!r}.{meant} {to_do}", UNKNOWN_REGION)
 
 
 def check_storage(address: str) -> None:
@@ -48,3 +51,18 @@ def check_storage(address: str) -> None:
             "EMR_PIPELINES_STORAGE, or the uri of the Storage resource, to s3://bucket/prefix. With neither set, and "
             "with EMR_PIPELINES_TARGET=emr, assets live in EMR_PIPELINES_BUCKET."
         )
+
+
+# by the names that the doctor gives them
+CHECKS: dict[str, Callable[[Settings], object]] = {
+    "settings": lambda settings: environment.check(settings.environ),
+    "bucket": lambda settings: base_uri(settings.bucket, environ=settings.environ),
+    "encryption": lambda settings: Encryption.configured(settings.environ),
+    "region": lambda settings: check_region(settings.aws.region),
+}
+
+
+def refuse_mistakes(settings: Settings) -> None:
+    """Raise the first mistake: InvalidValue, or RequestRefused for a region that is not set or does not exist."""
+    for check in CHECKS.values():
+        check(settings)

@@ -21,7 +21,13 @@ class Preset:
     members: dict[str, Any]
 
 
+DEFAULT_PRESET = "standard"
 PRESETS = {
+    DEFAULT_PRESET: Preset(
+        "a primary and two core m5.xlarge on demand (12 vCPU, 48 GiB), which end after 15 idle minutes; the same as no "
+        "preset.",
+        {},
+    ),
     "small": Preset(
         "one m5.xlarge on demand (4 vCPU, 16 GiB) that does everything and ends after 5 idle minutes. For trying "
         "things, and for a few GB. The driver and its executors share the machine, and nothing stands in for it.",

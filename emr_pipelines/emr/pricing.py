@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.partitions import partition_of
 from emr_pipelines.errors import AwsError
 
 PRICES_WITHIN_SECONDS = 10.0
@@ -26,7 +27,7 @@ EMR_PRODUCT = {"productFamily": "Elastic Map Reduce Instance", "softwareType": "
 
 class PriceList:
     """USD per instance and hour in a region: EC2's price, on demand or spot, and EMR's on top of it, which is the same
-    for both. None where AWS has no price, or does not give it.
+    for both. None where AWS has no price, does not give it, or lists none in USD, as in China and GovCloud.
 
     Once a service has refused, or not answered, it is not asked again.
     """
@@ -79,7 +80,7 @@ class PriceList:
         return max(prices, default=None)
 
     def _pages(self, service: str, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
-        if service in self._silent:
+        if service in self._silent or not partition_of(self._region()).prices_in:
             return
         token: dict[str, Any] = {}
         try:

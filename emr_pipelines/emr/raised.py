@@ -31,6 +31,9 @@ USAGE = re.compile(
     r"Error: (?P<said>(?:Unrecognized option|Missing |Failed to load|Cannot load|Invalid |Could not |No main class).*)"
     r"|\S*python[\d.]*: (?P<file>can't open file .*)"
 )
+# Ivy's words: spark.jars.packages that were not found, and the reason why a repository did not answer
+UNRESOLVED = re.compile(r"\[(?:unresolved dependency|download failed): ")
+UNREACHED = re.compile(r"\s*(Server access error at url .*|Host \S+ not found\. url=.*)")
 LAST_RESORT = tuple(  # what the JVM's log says when nothing says more: an error's name, and the line
     (name, re.compile(pattern))
     for name, pattern in (
@@ -209,10 +212,20 @@ def _in_main(log: Log, number: int) -> Raised:
     block = [lines[0], *takewhile(lambda line: JAVA_FRAME.match(line) or JAVA_ERROR.match(line), lines[1:])]
     shown = [line for line in block if not JAVA_FRAME.match(line)]
     errors = [_error(found) for line in shown if (found := IN_MAIN.fullmatch(line) or JAVA_ERROR.fullmatch(line))]
+    if UNRESOLVED.match(errors[0].message):
+        return _unresolved(log, number, errors[0].message)
     raised = Raised(tuple(errors), "\n".join(shown), log.uri)
     if raised.verdict[0] in (Kind.USER_EXCEPTION, Kind.INPUT_MISSING) and any(map(BEFORE_MAIN.match, block)):
         return replace(raised, kind=Kind.SPARK_SUBMIT_USAGE)  # what is missing is the program
     return raised
+
+
+def _unresolved(log: Log, number: int, message: str) -> Raised:
+    """Packages that Ivy did not find. Where a repository could not be asked, nobody knows whether it has them."""
+    unreached = next((found[1] for line in log.lines[:number] if (found := UNREACHED.fullmatch(line))), "")
+    said = f"{unreached.strip()} {message}" if unreached else message
+    kind = Kind.NETWORK if unreached else Kind.PACKAGE_MISSING
+    return Raised((Error("", said),), log.lines[number], log.uri, kind=kind)
 
 
 def raised_remotely(exception: RemoteException) -> Raised:

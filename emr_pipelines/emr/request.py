@@ -6,6 +6,7 @@ Source of every name: Amazon EMR API Reference, RunJobFlow.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ MOST_NAME_CHARACTERS = 256
 MOST_NUMBER = 2**63
 MOST_TAGS = 50
 MOST_KEY_CHARACTERS, MOST_VALUE_CHARACTERS = 128, 256
+TAG_TEXT = re.compile(r"[\w\s.:/=+@-]*")  # EMR Management Guide, "Restrictions that apply to tagging resources"
 CLOUDWATCH_AGENT = "AmazonCloudWatchAgent"  # it carries the logs, and EMR installs it only when asked
 
 # what a description's `extra` must leave alone, and why
@@ -95,6 +97,12 @@ def instance_types(spec: ClusterSpec) -> list[str]:
     return sorted(set(_values("InstanceType", merged(_instances(spec), _extra_instances(spec)))))
 
 
+def tag_value(text: str) -> str:
+    """A text as a tag can have it: cut, and with a space for what EMR does not allow, as between the keys of assets."""
+    allowed = "".join(letter if TAG_TEXT.fullmatch(letter) else " " for letter in text)
+    return allowed[:MOST_VALUE_CHARACTERS]
+
+
 def check_tags(tags: Mapping[str, str], most: int) -> None:
     """Raises InvalidValue where EC2 would refuse."""
     if len(tags) > most:
@@ -106,6 +114,12 @@ def check_tags(tags: Mapping[str, str], most: int) -> None:
             raise InvalidValue("A tag's key", key, "those that do not begin with aws:, which is AWS's own")
         if len(value) > MOST_VALUE_CHARACTERS:
             raise InvalidValue(f"The value of tag {key}", value, f"{MOST_VALUE_CHARACTERS} characters or fewer")
+        if value.lower().startswith("aws:"):
+            raise InvalidValue(
+                f"The value of tag {key}", value, "those that do not begin with aws:, which is AWS's own"
+            )
+        if not (TAG_TEXT.fullmatch(key) and TAG_TEXT.fullmatch(value)):
+            raise InvalidValue(f"Tag {key}", value, "letters, digits, spaces and _ . : / = + - @, in key and value")
 
 
 def check_extra(spec: ClusterSpec) -> None:
@@ -192,15 +206,14 @@ def _group(role: str, group: Group) -> dict[str, Any]:
 
 def _fleet(role: str, fleet: Fleet) -> dict[str, Any]:
     launch: dict[str, Any] = {}
-    strategy = fleet.allocation_strategy
     if fleet.spot:
         launch["SpotSpecification"] = {
             "TimeoutDurationMinutes": fleet.spot_timeout_minutes,
             "TimeoutAction": fleet.spot_timeout_action,
-            **_given(AllocationStrategy=strategy),
+            **_given(AllocationStrategy=fleet.allocation_strategy),
         }
-    if fleet.on_demand and strategy:
-        launch["OnDemandSpecification"] = {"AllocationStrategy": "lowest-price"}
+    if fleet.on_demand and fleet.on_demand_strategy:
+        launch["OnDemandSpecification"] = {"AllocationStrategy": fleet.on_demand_strategy}
     return {
         "Name": role,
         "InstanceFleetType": ROLES[role],
@@ -210,7 +223,7 @@ def _fleet(role: str, fleet: Fleet) -> dict[str, Any]:
             {
                 "InstanceType": found.type,
                 "WeightedCapacity": found.weight,
-                **_given(EbsConfiguration=_ebs(found.volumes)),
+                **_given(Priority=found.priority, EbsConfiguration=_ebs(found.volumes)),
             }
             for found in fleet.types
         ],

@@ -5,27 +5,31 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from types import ModuleType
 from typing import Any
 
-from emr_pipelines.emr.artifacts import Artifacts, code_archive, requirements_of
+from emr_pipelines.emr.artifacts import Artifacts, code_archive
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.dependencies import Dependencies
 from emr_pipelines.emr.disclosure import refuse_known
+from emr_pipelines.emr.imports import needs_dagster, walk, without_files
+from emr_pipelines.emr.modules import module_name
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
+from emr_pipelines.emr.requirements import requirements_of, undeclared
+from emr_pipelines.emr.source import Certainty
 from emr_pipelines.emr.steps import DeployMode, Step, spark_submit
 from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs import entrypoint, wire
-from emr_pipelines.programs.entrypoint import UNPACKED, Task
+from emr_pipelines.programs.annotations import annotation_of
+from emr_pipelines.programs.entrypoint import CODE, LIBRARIES, Task
 
 DIGEST_CHARACTERS = 20
 DAGSTER = re.compile(r"dagster\b(?!-)")  # and not dagster-pipes, which every step has
 LONGEST_RUN_ID, LONGEST_PIPES = "-" * 36, "-" * 1000  # a UUID; Dagster Pipes' arguments, which hold two URIs
+ARCHIVES = ("spark.archives", "spark.yarn.dist.archives")
 ONE_ATTEMPT = {"spark.yarn.maxAppAttempts": "1"}  # else YARN runs a driver that failed a second time
 
 
@@ -83,10 +87,9 @@ class Shipment:
     folder: str
     task: Task
     entrypoint: str
-    code: str
     how: Submission
     jars: tuple[str, ...]
-    files: tuple[str, ...]
+    warnings: tuple[str, ...] = ()  # what a person should know before it is paid for
 
     @property
     def result(self) -> str:
@@ -110,6 +113,9 @@ class Shipment:
     def step(self, attempt: int, run_id: str, arguments: Mapping[str, str]) -> Step:
         """The step that runs it, for a run of Dagster's, which its name tells a person who looks at the cluster;
         `arguments` are Dagster Pipes'."""
+        conf = dict(self.how.conf)
+        theirs = [conf.pop(name) for name in ARCHIVES if name in conf]  # spark-submit's option overrules them
+        ours = [f"{self.task.code}#{CODE}", *([f"{self.task.archive}#{LIBRARIES}"] if self.task.archive else [])]
         return spark_submit(
             f"{self.prefix}{attempt} {run_id}",
             self.entrypoint,
@@ -117,11 +123,10 @@ class Shipment:
             *(word for pair in arguments.items() for word in pair),
             deploy_mode=self.how.deploy_mode,
             queue=self.how.queue,
-            conf={**ONE_ATTEMPT, **self.how.conf} if self.how.deploy_mode == "cluster" else self.how.conf,
-            py_files=(self.code,),
+            conf={**ONE_ATTEMPT, **conf} if self.how.deploy_mode == "cluster" else conf,
             jars=self.jars,
-            files=self.files,
-            archives=(f"{self.task.archive}#{UNPACKED}",) if self.task.archive else (),
+            files=self.task.files,
+            archives=(*ours, *filter(None, theirs)),
         )
 
     @property
@@ -161,20 +166,24 @@ def pack(
     which EMR would take no step, before anything is paid for, and the AwsErrors.
     """
     name = wire.name_of(program)
-    takes = wire.annotation_of(program, "params")
-    wire.annotation_of(program, "return")
+    takes = annotation_of(program, "params")
+    annotation_of(program, "return")
     wire.round_trip(takes, params)
     encoded = wire.encode(params)
     refuse_known(f"The parameters of {name}", encoded)
     refuse_known(f"The submission of {name}", [dict(how.conf), how.jars, how.files, how.queue])
-    requirements = requirements_of(program) if how.ship_dependencies else ()
+    requirements = requirements_of(program)
+    reached = walk(module_name(program), Certainty.LATER)
+    warnings = without_files(reached)
     if how.ship_dependencies:
-        _refuse_dagster(program, requirements)
-    code = place.artifacts.put(".zip", code_archive([program]).data, report)
+        if not any(map(DAGSTER.match, requirements)) and (sentence := needs_dagster(program)):
+            raise CannotTravel(sentence)
+        warnings += undeclared(reached, requirements)
+    code = place.artifacts.put(".zip", code_archive(program, requirements).data, report)
     main = place.artifacts.put(".py", inspect.getsource(entrypoint).encode())
     archive = (
         place.dependencies.archive(requirements, how.architecture, how.python_version, say, report)
-        if requirements
+        if requirements and how.ship_dependencies
         else None
     )
     jars = tuple(place.artifacts.put_file("jars", jar, report) for jar in how.jars)
@@ -186,27 +195,22 @@ def pack(
         label=label,
         digest=digest,
         folder=folder,
-        task=Task(name, encoded, join(folder, "result.json"), archive or "", how.python_version if archive else ""),
+        task=Task(
+            name,
+            encoded,
+            join(folder, "result.json"),
+            code,
+            archive or "",
+            how.python_version if archive else "",
+            files,
+        ),
         entrypoint=main,
-        code=code,
         how=how,
         jars=jars,
-        files=files,
+        warnings=tuple(warnings),
     )
     shipment.step(1, LONGEST_RUN_ID, {"--pipes": LONGEST_PIPES})  # raises what no cluster need be launched for
     return shipment
-
-
-def _refuse_dagster(program: Callable[..., Any], requirements: Sequence[str]) -> None:
-    """A module that imports Dagster can be imported on no cluster, which would be launched to say so."""
-    of_module = vars(sys.modules[program.__module__]).values()
-    imported = {member.__name__ for member in of_module if isinstance(member, ModuleType)}
-    imported |= {str(getattr(member, "__module__", "")) for member in of_module}
-    if "dagster" in {name.partition(".")[0] for name in imported} and not any(map(DAGSTER.match, requirements)):
-        raise CannotTravel(
-            f"{program.__module__} imports dagster, and clusters have none: move {program.__name__} to a module of its "
-            "own, without it."
-        )
 
 
 def digest_of(identity: object) -> str:

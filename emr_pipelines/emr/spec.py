@@ -10,15 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from emr_pipelines.emr.disclosure import refuse_secrets
+from emr_pipelines.emr.disclosure import refuse_secrets, without_secrets
+from emr_pipelines.emr.forms import AmiId, ReleaseLabel, RoleArn, SubnetId, Text
 from emr_pipelines.emr.parts import (
-    AmiId,
     BootstrapAction,
     CloudWatchLogs,
     Configuration,
@@ -29,16 +29,13 @@ from emr_pipelines.emr.parts import (
     Group,
     ManagedScaling,
     Part,
-    ReleaseLabel,
-    RoleArn,
     SecurityGroups,
-    SubnetId,
-    Text,
     Volume,
 )
 from emr_pipelines.emr.presets import PRESETS
+from emr_pipelines.emr.releases import has
 from emr_pipelines.emr.request import MOST_TAGS, check_extra, check_tags, instance_types, merged, render
-from emr_pipelines.errors import InvalidValue
+from emr_pipelines.errors import InvalidValue, nearest, quoted
 
 __all__ = [  # what a description is written with in Python
     "BootstrapAction",
@@ -73,9 +70,9 @@ class ClusterSpec(Part):
     ValidationError, or InvalidValue from `parse`.
     """
 
-    preset: Literal["small", "spot", "large"] | None = Field(
+    preset: Literal["standard", "small", "spot", "large"] | None = Field(
         default=None,
-        description="What to start from: small, spot or large; what is told besides goes over it, member by member. "
+        description="What to start from: standard, small, spot or large; other fields override it, member by member. "
         + " ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()),
     )
     release_label: ReleaseLabel = Field(default="emr-7.10.0", description="EMR's release, for instance emr-7.10.0.")
@@ -125,7 +122,9 @@ class ClusterSpec(Part):
     )
     python: Text = Field(default=PYTHON_3_11, description="The Python on the cluster that runs programs.")
     extra: dict[str, JsonValue] = Field(
-        default={}, description="More of RunJobFlow's request, in AWS's words: mappings are merged, all else replaces."
+        default={},
+        description="More of RunJobFlow's request, in AWS's words: mappings are merged, all else replaces. A secret is "
+        "given by reference: {KerberosAttributes: {KdcAdminPassword: {env: KDC_PASSWORD}}}.",
     )
 
     @classmethod
@@ -135,6 +134,21 @@ class ClusterSpec(Part):
             return cls.model_validate(data)
         except ValidationError as error:
             raise _as_sentence(error.errors()[0]) from None  # pydantic's shows what was told, secrets too
+
+    @classmethod
+    def check(cls, data: Mapping[str, Any], is_open: Callable[[object], bool]) -> None:
+        """Raise InvalidValue for the first mistake that shows before some of the values are known.
+
+        is_open: whether a value stands for one that is known later. It cannot stand for one of a few choices.
+        """
+        try:
+            cls.model_validate(data)
+        except ValidationError as error:
+            for found in error.errors():
+                kind, told = found["type"], found["input"]
+                opened = any(map(is_open, told)) if kind == "too_short" else is_open(told)  # pydantic counts the valid
+                if not opened or kind == "literal_error":
+                    raise _as_sentence(found) from None
 
     def request(self, name: str, log_uri: str, tags: Mapping[str, str]) -> dict[str, Any]:
         """What RunJobFlow is asked, new each time and without steps: `boto3.client("emr").run_job_flow(**request)`.
@@ -147,9 +161,10 @@ class ClusterSpec(Part):
     def digest(self) -> str:
         """12 hexadecimal digits, the same for descriptions whose clusters can stand in for each other.
 
-        The tags are part of it, as they say who pays; the runtime role is not, as each step brings its own.
+        The tags are part of it, as they say who pays; the runtime role is not, as each step brings its own. Neither are
+        secrets, which nobody must be able to guess by it.
         """
-        launched = self.request("any", "s3://any", {})
+        launched = without_secrets(self.request("any", "s3://any", {}))
         return hashlib.sha256(json.dumps(launched, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -194,14 +209,14 @@ class ClusterSpec(Part):
 
     @model_validator(mode="after")
     def _release(self) -> ClusterSpec:
-        release = tuple(map(int, re.findall(r"\d+", self.release_label)))
-        if release < (5, 30) or (6, 0) <= release < (6, 1):
+        label = self.release_label
+        if not has(label, "auto-termination"):
             needed = "emr-5.30.0, emr-6.1.0 or later: those before cannot end themselves when idle"
-        elif release < (6, 7) and self.runtime_role:
+        elif self.runtime_role and not has(label, "runtime roles"):
             needed = "emr-6.7.0 or later with runtime_role"
-        elif release < (7, 0) and self.python == PYTHON_3_11:
+        elif self.python == PYTHON_3_11 and not has(label, "python3.11"):
             needed = f"emr-7.0.0 or later, or another python: those before have no {PYTHON_3_11}"
-        elif release < (7, 11) and self.cloudwatch_logs:
+        elif self.cloudwatch_logs and not has(label, "CloudWatch logs"):
             needed = "emr-7.11.0 or later with cloudwatch_logs"
         else:
             return self
@@ -253,8 +268,9 @@ def _as_sentence(error: ErrorDetails) -> InvalidValue:
         name = f"{mistake.name} of {path}" if " " in mistake.name else f"{path}.{mistake.name}"
         return InvalidValue(name, mistake.value, mistake.allowed)
     if kind == "unknown_field":
-        return InvalidValue(f"A field of {path}", context["field"], context["allowed"])
+        return InvalidValue.unknown(f"A field of {path}", context["field"], context["fields"])
     value = context.get("value", None if kind == "missing" else error["input"])
     if kind in LIMITS:
-        return InvalidValue(path, value, LIMITS[kind].format(**context))
+        instead = nearest(value, quoted(context["expected"])) if kind == "literal_error" else ""
+        return InvalidValue(path, value, LIMITS[kind].format(**context), instead)
     return InvalidValue(path, value, EXPECTED.get(kind) or EXPECTED.get(kind.split("_")[0]) or error["msg"])

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from emr_pipelines.emr.client import Aws, call_once, emr_pages, look_for
-from emr_pipelines.emr.disclosure import refuse_known, refuse_secret, refuse_secrets
+from emr_pipelines.emr.disclosure import refuse_known, refuse_secrets
 from emr_pipelines.emr.states import STEP_UNFINISHED, StepState
 from emr_pipelines.errors import InvalidValue
 
@@ -39,7 +39,7 @@ class Step:
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > LONGEST_NAME:
             raise InvalidValue("The name of a step", self.name, f"1 to {LONGEST_NAME} characters")
-        refuse_secret(f"An argument of the step {self.name!r}", *self.args)
+        refuse_secrets(f"An argument of the step {self.name!r}", self.args)
         refuse_secrets(f"The properties of the step {self.name!r}", self.properties)
         strings = [self.jar, self.main_class, *self.args, *self.properties, *self.properties.values()]
         for text in (self.name, *strings):

@@ -1,6 +1,6 @@
 """S3 whose objects are files: moto answers, and each object's bytes are a file in a folder per bucket.
 
-So Spark, which is given the folders (see commands.s3_settings), and clients of the endpoint see the same objects.
+So Spark, which is given the folders (see filesystem.py), and clients of the endpoint see the same objects.
 Before moto answers a request, what has changed in the folders is made known to it; after it has, what it took in is
 written to its file. An object that cannot be a file (its key has an empty or `..` part, ends with a slash, or names a
 folder) is moto's alone, and Spark does not see it.
@@ -28,18 +28,20 @@ from moto.s3.exceptions import BucketAlreadyExists
 from moto.s3.models import FakeBucket, FakeKey, s3_backends
 from werkzeug.wrappers import Request, Response
 
-from emr_pipelines.emulator.faults import Faults, ObjectsLate, S3Error
+from emr_pipelines.emulator.faults import ExpiredToken, Faults, ObjectsLate, S3Error
 from emr_pipelines.emulator.files import (
     FileContent,
     Signature,
     files_below,
     new_file,
     path_below,
+    remove_bare_folders,
     remove_empty_folders,
     signature_of,
 )
 from emr_pipelines.emulator.s3 import (
     BLOCK_BYTES,
+    access_key_of,
     answer,
     error_response,
     not_emulated,
@@ -49,7 +51,11 @@ from emr_pipelines.emulator.s3 import (
 )
 
 SERVICES = ("s3", "sts")
-BUCKET_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# S3 User Guide, "General purpose bucket naming rules"
+BUCKET_NAME = re.compile(
+    r"(?!.*\.\.)(?!\d+(\.\d+){3}$)(?!xn--|sthree-|amzn-s3-demo-)(?!.*(-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$)"
+    r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+)
 
 
 class InvalidBucket(ValueError):
@@ -93,7 +99,8 @@ class Buckets:
     def create(self, name: str) -> None:
         if not BUCKET_NAME.fullmatch(name):
             raise InvalidBucket(
-                f"A bucket cannot be called {name!r}: 3 to 63 small letters, digits, dots and hyphens are allowed."
+                f"A bucket cannot be called {name!r}: 3 to 63 small letters, digits, dots and hyphens are allowed, "
+                "within S3's naming rules."
             )
         with self._lock:
             if name not in self._backend.buckets:
@@ -137,10 +144,10 @@ class Buckets:
         if service != "s3" or not bucket:
             return answer(self._moto, environ)
         operation = operation_of(request, key)
+        refused = self._refusal(request, operation, bucket, key)
+        if refused is not None:
+            return error_response(refused, request)
         body = request.get_data() if request.method in ("PUT", "POST") else b""
-        fault = self._faults.strike(S3Error, operation=(operation,), key=(f"{bucket}/{key}",))
-        if fault is not None:
-            return error_response(fault.code, request)
         with self._lock:
             try:
                 touched = self._touched(request, key, body)
@@ -154,6 +161,21 @@ class Buckets:
         if response.mimetype == "text/html" and response.status_code >= 500:  # noqa: PLR2004 (HTTP)
             return error_response("InternalError", request)  # moto could make nothing of it
         return response
+
+    def _refusal(self, request: Request, operation: str, bucket: str, key: str) -> str | None:
+        """The code of an error that moto knows nothing of."""
+        fault = self._faults.strike(S3Error, operation=(operation,), key=(f"{bucket}/{key}",))
+        if fault is not None:
+            return fault.code
+        signed_with = (access_key_of(request),)
+        asked = {"operation": (operation,), "key": (f"{bucket}/{key}",)}
+        if self._faults.strike(ExpiredToken, access_key=signed_with, **asked):
+            return "ExpiredToken"
+        if operation == "CreateBucket" and not request.args:
+            return None if BUCKET_NAME.fullmatch(bucket) else "InvalidBucketName"
+        source = unquote(request.headers.get("x-amz-copy-source", "")).lstrip("/").partition("/")[0]
+        foreign = any(name in s3_backends.bucket_accounts for name in {bucket, source} - set(self._backend.buckets))
+        return "AccessDenied" if foreign else None  # another account's, without a policy that allows it
 
     def _respond(self, environ: dict[str, Any], bucket: str, key: str, operation: str, body: bytes) -> Response:
         if operation == "GetObject" and bucket in self._backend.buckets:
@@ -303,8 +325,8 @@ class Buckets:
                 self._known.get(bucket, {}).pop(name, None)
                 if signature_of(path) is not None:
                     path.unlink()
-                    if not self._activity.busy():  # a step may have made a folder to write to
-                        remove_empty_folders(path.parent, root)
+                    remove = remove_bare_folders if self._activity.busy() else remove_empty_folders
+                    remove(path.parent, root)
 
     def _write(self, folder: FakeBucket, key: str, found: FakeKey, path: Path) -> None:
         content = _content_of(found)

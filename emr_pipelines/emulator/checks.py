@@ -68,23 +68,6 @@ def checked_idle_timeout(cluster: Cluster, policy: Params) -> int:
     return timeout
 
 
-def checked_scaling(policy: Params | None) -> Params | None:
-    limits = (policy or {}).get("ComputeLimits", {})
-    if limits and limits["MinimumCapacityUnits"] > limits["MaximumCapacityUnits"]:
-        raise validation_error(
-            f"MinimumCapacityUnits ({limits['MinimumCapacityUnits']}) must not be above MaximumCapacityUnits "
-            f"({limits['MaximumCapacityUnits']})."
-        )
-    return policy
-
-
-def checked_tags(tags: list[Params], error: Callable[[str], ServiceError] = validation_error) -> dict[str, str]:
-    for tag in tags:
-        if not tag.get("Key") or len(tag["Key"]) > 128 or len(tag.get("Value", "")) > 256:  # noqa: PLR2004 (EC2's limits)
-            raise error(f"A tag needs a Key of 1 to 128 characters and a Value of up to 256; this is {tag}.")
-    return {tag["Key"]: tag.get("Value", "") for tag in tags}
-
-
 def release_token(token: str | None, labels: list[str]) -> int:
     if token is None:
         return 0

@@ -8,8 +8,6 @@ from emr_pipelines.emulator.checks import (
     check_release,
     checked_concurrency,
     checked_idle_timeout,
-    checked_scaling,
-    checked_tags,
     find_cluster,
     find_living,
     page,
@@ -20,6 +18,7 @@ from emr_pipelines.emulator.instances import is_multi_primary, make_groups, make
 from emr_pipelines.emulator.lifecycle import Lifecycle
 from emr_pipelines.emulator.protocol import invalid_request, validation_error
 from emr_pipelines.emulator.records import ENDED_CLUSTER, ENDING_CLUSTER, Cluster, ReasonCode, new_id
+from emr_pipelines.emulator.request_checks import check_request, check_scaling, checked_tags
 from emr_pipelines.emulator.step_operations import StepOperations
 
 MAX_JOB_FLOW_IDS = 10
@@ -39,6 +38,7 @@ class ClusterOperations:
         asked = params["Instances"]
         multi_primary = is_multi_primary(groups)
         check_release(params)
+        check_request(params)
         for role in ("ServiceRole", "JobFlowRole"):
             if role not in params:
                 what = "InstanceProfile" if role == "JobFlowRole" else role
@@ -60,7 +60,7 @@ class ClusterOperations:
             keep_alive=asked.get("KeepJobFlowAliveWhenNoSteps", False) or multi_primary,
             protected=asked.get("TerminationProtected", False) or multi_primary,
             concurrency=concurrency,
-            scaling=checked_scaling(params.get("ManagedScalingPolicy")),
+            scaling=params.get("ManagedScalingPolicy"),
         )
         if "AutoTerminationPolicy" in params:
             cluster.idle_timeout = checked_idle_timeout(cluster, params["AutoTerminationPolicy"])
@@ -123,12 +123,12 @@ class ClusterOperations:
         return {"StepConcurrencyLevel": cluster.concurrency, "ExtendedSupport": params.get("ExtendedSupport")}
 
     def add_tags(self, params: Params) -> Params:
-        cluster = find_cluster(self._clusters, {"ClusterId": params["ResourceId"]})
-        cluster.tags.update(checked_tags(params["Tags"], invalid_request))
+        cluster = self._taggable(params)
+        cluster.tags = checked_tags(params["Tags"], invalid_request, cluster.tags)
         return {}
 
     def remove_tags(self, params: Params) -> Params:
-        cluster = find_cluster(self._clusters, {"ClusterId": params["ResourceId"]})
+        cluster = self._taggable(params)
         for key in params["TagKeys"]:
             cluster.tags.pop(key, None)
         return {}
@@ -141,6 +141,13 @@ class ClusterOperations:
                 {"Name": name, "ScriptPath": script["Path"], "Args": script.get("Args", [])} for name, script in scripts
             ]
         }
+
+    def _taggable(self, params: Params) -> Cluster:
+        """EMR Management Guide, "Restrictions that apply to tagging resources"."""
+        cluster = find_cluster(self._clusters, {"ClusterId": params["ResourceId"]})
+        if cluster.state in ENDED_CLUSTER:
+            raise invalid_request(f"Tags of the terminated cluster {cluster.id} cannot be changed.")
+        return cluster
 
     def _job_flows(self, params: Params) -> list[Cluster]:
         ids = params["JobFlowIds"]
@@ -179,7 +186,9 @@ class PolicyOperations:
         return {}
 
     def put_managed_scaling_policy(self, params: Params) -> Params:
-        find_living(self._clusters, params).scaling = checked_scaling(params["ManagedScalingPolicy"])
+        cluster = find_living(self._clusters, params)
+        check_scaling(params["ManagedScalingPolicy"], cluster.groups[0].fleet)
+        cluster.scaling = params["ManagedScalingPolicy"]
         return {}
 
     def get_managed_scaling_policy(self, params: Params) -> Params:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emr_pipelines.emulator import filesystem
+from emr_pipelines.emulator.files import path_below
+from emr_pipelines.emulator.memory import container_mib, heap_mib
 from emr_pipelines.emulator.records import Cluster, Step
 
 ON_CLUSTER_SPARK = "/usr/lib/spark/"  # where EMR has Spark
@@ -30,11 +33,11 @@ PLACED = ("--archives", "--files")
 EXECUTOR_JAVA_OPTIONS = "spark.executor.extraJavaOptions"
 APP_MASTER_ENV = "spark.yarn.appMasterEnv."
 EXECUTOR_ENV = "spark.executorEnv."
-PYTHON_NAMES = ("spark.pyspark.python", "spark.pyspark.driver.python", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+PYTHON, DRIVER_PYTHON = "spark.pyspark.python", "spark.pyspark.driver.python"
+PYTHON_NAMES = (PYTHON, DRIVER_PYTHON, "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
 BARE_PYTHON = re.compile(r"python(\d(\.\d+)?)?")
 LOCAL_CLUSTER = re.compile(r"local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*(\d+)\s*\]")
-FILES = "rawfile"
-S3_SCHEMES = ("s3", "s3a", "s3n")
+WORKER_PYTHON = "executor-python"  # beside a step's Spark: starts Python workers where their executor's files are
 
 
 class CannotRun(Exception):
@@ -43,12 +46,13 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True)
 class Spark:
-    """The Spark that steps run on: pyspark's folder, its Java, the Python of programs, and the master."""
+    """The Spark that steps run on: pyspark's folder, its Java, the Python of programs, the master, its version."""
 
     home: Path
     java_home: str | None
     python: str
     master: str
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,14 @@ class Command:
     cluster_mode: bool = False
     java_options: str = ""  # of spark-submit
     defaults: dict[str, str] = field(default_factory=dict)  # for spark-defaults.conf
-    archives: list[str] = field(default_factory=list)  # to unpack where a driver in cluster mode runs
+    archives: list[str] = field(default_factory=list)  # to unpack in the working directory of YARN's containers
     files: list[str] = field(default_factory=list)  # to copy there
+    worker_python: str = ""  # what WORKER_PYTHON starts, where executors share the driver's process
+    executor_mib: int | None = None  # the memory of an executor's container, where the step or its cluster sets it
 
 
-def command_of(cluster: Cluster, step: Step, spark: Spark, spark_home: Path, buckets: Mapping[str, Path]) -> Command:
-    """The command for a step, with Spark's files at `spark_home` and S3's in the folders of `buckets`.
+def command_of(cluster: Cluster, step: Step, spark: Spark, spark_home: Path, buckets: Path) -> Command:
+    """The command for a step, with Spark's files at `spark_home` and a folder per bucket of S3 in `buckets`.
 
     Raises CannotRun.
     """
@@ -87,43 +93,48 @@ def command_of(cluster: Cluster, step: Step, spark: Spark, spark_home: Path, buc
     raise CannotRun(f"The emulator cannot run {step.command!r}; it runs {RUNNABLE}.")
 
 
-def local_path(uri: str, buckets: Mapping[str, Path]) -> Path:
+def local_path(uri: str, buckets: Path) -> Path:
     """The file of an S3 object. Raises CannotRun when there is none."""
     bucket, _, key = uri.partition("://")[2].partition("/")
-    folder = buckets.get(bucket)
-    path = None if folder is None else (folder / key).resolve()
-    if path is None or folder is None or not path.is_relative_to(folder.resolve()) or not path.is_file():
+    if not (bucket and path_below(buckets, bucket) and (buckets / bucket).is_dir()):
+        raise CannotRun(f"There is no object {uri!r}: the specified bucket does not exist.")
+    path = path_below(buckets / bucket, key)
+    if path is None or not path.resolve().is_relative_to((buckets / bucket).resolve()) or not path.is_file():
         raise CannotRun(f"There is no object {uri!r}.")
     return path
 
 
-def _spark_submit(
-    cluster: Cluster, arguments: list[str], spark: Spark, spark_home: Path, buckets: Mapping[str, Path]
-) -> Command:
+def _spark_submit(cluster: Cluster, arguments: list[str], spark: Spark, spark_home: Path, buckets: Path) -> Command:
     options, program = split_options(arguments)
     settings = _settings(value for name, value in options if name in ("--conf", "-c"))
     defaults = cluster_settings(cluster, "spark-defaults")
-    deploy_mode = dict(options).get("--deploy-mode") or settings.get(
-        "spark.submit.deployMode", defaults.get("spark.submit.deployMode", "client")
-    )
-    cluster_mode = deploy_mode == "cluster"
+    told = {**defaults, **settings}
+    if memory := dict(options).get("--executor-memory"):
+        told["spark.executor.memory"] = memory
+    cluster_mode = (dict(options).get("--deploy-mode") or told.get("spark.submit.deployMode", "client")) == "cluster"
     environment = cluster_environment(cluster, spark)
     if cluster_mode:
-        for name, value in {**defaults, **settings}.items():
+        for name, value in told.items():
             if name.startswith(APP_MASTER_ENV):
                 environment[name.removeprefix(APP_MASTER_ENV)] = value
     environment = {name: _usable_python(name, value, spark) for name, value in environment.items()}
-    places = {option: _places(option, options, settings, defaults) for option in PLACED}
+    # YARN places these where containers run; Spark itself would give them to the driver (SPARK-21859, SPARK-36088)
+    archives, files = (_places(option, options, settings, defaults) for option in PLACED)
     argv = [str(spark_home / "bin" / "spark-submit")]
     for option, given in options:
         if option not in YARN_OPTIONS and option not in PLACED and option not in ("--conf", "-c"):
             argv += [option] if given is None else [option, given]
-    for option, uris in places.items():
-        argv += [option, ",".join(uris)] if uris else []
     temporary = f'"-Djava.io.tmpdir={spark_home.parent / "tmp"}"'
-    executors = settings.get(EXECUTOR_JAVA_OPTIONS, defaults.get(EXECUTOR_JAVA_OPTIONS, ""))
-    ours = {**_local_settings(settings, spark), **s3_settings(buckets), **_master_settings(spark.master)}
-    ours[EXECUTOR_JAVA_OPTIONS] = f"{executors} {temporary}".strip()
+    ours = {
+        **_local_settings(settings, spark),
+        **filesystem.settings(buckets),
+        **_master_settings(spark.master, told),
+        EXECUTOR_JAVA_OPTIONS: f"{told.get(EXECUTOR_JAVA_OPTIONS, '')} {temporary}".strip(),
+    }
+    worker_python = ""
+    if archives + files and not LOCAL_CLUSTER.fullmatch(spark.master):
+        driver, worker_python = _pythons(_local_settings(told, spark), environment, spark)
+        ours |= {DRIVER_PYTHON: driver, PYTHON: str(spark_home.parent / WORKER_PYTHON)}
     for name, value in ours.items():
         argv += ["--conf", f"{name}={value}"]
     argv += ["--master", spark.master]
@@ -135,9 +146,18 @@ def _spark_submit(
         cluster_mode=cluster_mode,
         java_options=temporary,
         defaults={"spark.ui.enabled": "false", **_local_settings(defaults, spark)},
-        archives=places["--archives"],
-        files=places["--files"],
+        archives=archives,
+        files=files,
+        worker_python=worker_python,
+        executor_mib=container_mib(told),
     )
+
+
+def _pythons(settings: Mapping[str, str], environment: Mapping[str, str], spark: Spark) -> tuple[str, str]:
+    """The driver's Python and the workers', in the order in which Spark looks for them."""
+    worker = settings.get(PYTHON) or environment.get("PYSPARK_PYTHON") or spark.python
+    driver = settings.get(DRIVER_PYTHON) or settings.get(PYTHON) or environment.get("PYSPARK_DRIVER_PYTHON") or worker
+    return driver, worker
 
 
 def _places(
@@ -166,27 +186,6 @@ def split_options(arguments: list[str]) -> tuple[list[tuple[str, str | None]], l
         else:
             options.append((word, None))  # spark-submit will say what is missing
     return options, rest
-
-
-def s3_settings(buckets: Mapping[str, Path]) -> dict[str, str]:
-    """Hadoop's settings that make `s3://bucket/` the bucket's folder, with nothing but what pyspark brings."""
-    # The links lead to a scheme of their own, not to file:, whose class leaves a .crc file beside each object and
-    # cannot be another, for SparkContext.textFile wants that one.
-    settings = {f"spark.hadoop.fs.{FILES}.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
-    for scheme in S3_SCHEMES:
-        settings[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
-        target = f"spark.hadoop.fs.viewfs.overload.scheme.target.{scheme}.impl"
-        settings[target] = "org.apache.hadoop.fs.RawLocalFileSystem"
-    for name, folder in mountable(buckets).items():
-        settings[f"spark.hadoop.fs.viewfs.mounttable.{name}.linkFallback"] = folder.as_uri().replace(
-            "file:", f"{FILES}:"
-        )
-    return settings
-
-
-def mountable(buckets: Mapping[str, Path]) -> dict[str, Path]:
-    """The buckets that Hadoop can mount side by side: it would take a bucket `a.b` for a setting of a bucket `a`."""
-    return {name: folder for name, folder in buckets.items() if not any(name.startswith(f"{a}.") for a in buckets)}
 
 
 def cluster_settings(cluster: Cluster, classification: str) -> dict[str, str]:
@@ -223,10 +222,12 @@ def _local_settings(settings: Mapping[str, Any], spark: Spark) -> dict[str, str]
     }
 
 
-def _master_settings(master: str) -> dict[str, str]:
-    """An executor of a local cluster can be as large as its worker, and no larger."""
+def _master_settings(master: str, told: Mapping[str, str]) -> dict[str, str]:
+    """An executor of a local cluster has the memory that was asked for, or its worker's if that is less."""
     found = LOCAL_CLUSTER.fullmatch(master)
-    return {"spark.executor.memory": f"{found.group(1)}m"} if found else {}
+    if found is None:
+        return {}
+    return {"spark.executor.memory": f"{min(heap_mib(told) or int(found.group(1)), int(found.group(1)))}m"}
 
 
 def _usable_python(name: str, value: str, spark: Spark) -> str:

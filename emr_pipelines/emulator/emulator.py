@@ -75,7 +75,9 @@ def find_spark(master: str, java_home: str | None = None, python: str | None = N
             raise SparkUnusable(f"{python} cannot be run as a Python: {error}.") from error
     # the path as it was given, but for where steps work: a virtual environment is known by its link
     absolute = os.path.abspath(python) if python else sys.executable  # noqa: PTH100
-    return Spark(Path(found.submodule_search_locations[0]), java_home, absolute, master)
+    home = Path(found.submodule_search_locations[0])
+    version = re.search(r"""__version__[^=]*= *['"]([^'"]+)""", (home / "version.py").read_text())
+    return Spark(home, java_home, absolute, master, version.group(1) if version else "")
 
 
 class Emulator:
@@ -137,12 +139,11 @@ class Emulator:
                 self.faults,
                 spark,
                 scripted or {},
-                self._buckets.folders,
+                self.root / "buckets",
                 lambda: self.environment,
             )
             self._lifecycle = Lifecycle(self._agenda, durations, self.faults, self._steps, logs, self._tell)
-            about = f"Steps run on Spark's {spark.master}." if spark else "Steps are scripted."
-            page = Page(self._lifecycle.clusters, self.root / "logs", self.faults, self._agenda, about)
+            page = Page(self._lifecycle.clusters, self.root / "logs", self.faults, self._agenda, spark)
             operations = Operations(self._lifecycle, self._agenda, account)
             self._server = Server(
                 Application(operations, self._buckets, self.faults, page, self._report, self._agenda.now), port

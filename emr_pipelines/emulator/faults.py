@@ -71,10 +71,20 @@ class LostResponse(CallFault):
     fault: Literal["lost_response"] = "lost_response"
 
 
+class ExpiredToken(CallFault):
+    """A call to EMR or S3 is refused with ExpiredToken, if it is signed with this access key. `key` is matched against
+    `bucket/key` of calls to S3."""
+
+    fault: Literal["expired_token"] = "expired_token"
+    access_key: str = "*"
+    key: str = "*"
+
+
 class ProvisioningHangs(ClusterFault):
-    """A cluster stays STARTING until somebody terminates it."""
+    """A cluster stays in a state until somebody terminates it."""
 
     fault: Literal["provisioning_hangs"] = "provisioning_hangs"
+    state: Literal["STARTING", "BOOTSTRAPPING"] = "STARTING"
 
 
 CLUSTER_FAILURES = {
@@ -174,6 +184,7 @@ ALL: tuple[type[Fault], ...] = (
     Throttle,
     ServerError,
     LostResponse,
+    ExpiredToken,
     ProvisioningHangs,
     ClusterFails,
     BootstrapFails,

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MAX_NAME_BYTES = 255  # of a file
@@ -93,6 +93,14 @@ def remove_empty_folders(folder: Path, root: Path) -> None:
     while folder != root and folder.is_dir() and not _has_files(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder = folder.parent
+
+
+def remove_bare_folders(folder: Path, root: Path) -> None:
+    """The same while a step may have made a folder to write to: only those with nothing in them go."""
+    with suppress(OSError):  # one that is not empty, or is gone
+        while folder != root:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _has_files(folder: str | Path) -> bool:

@@ -39,6 +39,11 @@ def make_groups(request: dict[str, Any]) -> list[InstanceGroup]:
             raise validation_error(f"There can be only one instance {_kind(groups[0])} of type {role}.")
     if not any(group.role is Role.MASTER for group in groups):
         raise validation_error(f"A master instance {_kind(groups[0])} is required.")
+    roles = {group.role for group in groups}
+    if Role.TASK in roles and Role.CORE not in roles:
+        raise validation_error(f"A core instance {_kind(groups[0])} is required where there is a task one.")
+    if "ManagedScalingPolicy" in request and Role.CORE not in roles:  # it is about core and task nodes alone
+        raise validation_error(f"Managed scaling needs a core instance {_kind(groups[0])}.")
     if sum(group.on_demand + group.spot for group in groups) > MAX_INSTANCES:
         raise validation_error(f"There can be at most {MAX_INSTANCES} instances.")
     if sum(group.role is Role.TASK for group in groups) > MAX_TASK_GROUPS:
@@ -112,6 +117,8 @@ def _group(spec: dict[str, Any]) -> InstanceGroup:
         raise validation_error(f"The master instance group must have 1 or 3 instances, not {count}.")
     if count < 0:
         raise validation_error(f"InstanceCount must not be negative; it is {count}.")
+    if "BidPrice" in spec and spec.get("Market") == "ON_DEMAND":
+        raise validation_error(f"BidPrice is for SPOT instances; the {role} group is ON_DEMAND.")
     spot = spec.get("Market", "SPOT" if "BidPrice" in spec else "ON_DEMAND") == "SPOT"
     return InstanceGroup(new_id("ig-"), role, spec, False, 0 if spot else count, count if spot else 0)
 
@@ -132,6 +139,16 @@ def _fleet(spec: dict[str, Any]) -> InstanceGroup:
             f"The {role} fleet has {len(configs)} instance types; allowed are 1 to {TYPES_PER_FLEET}, or up to "
             f"{TYPES_PER_FLEET_WITH_STRATEGY} with an AllocationStrategy."
         )
+    types = [config["InstanceType"] for config in configs]
+    if len(set(types)) < len(types):
+        twice = sorted({name for name in types if types.count(name) > 1})
+        raise validation_error(
+            f"The instance fleet: {spec.get('Name', role)} contains duplicate instance types {twice}."
+        )
+    weights = [config.get("WeightedCapacity", 1) for config in configs]
+    if min(weights) < 1 or (role is Role.MASTER and max(weights) > 1):
+        allowed = "1" if role is Role.MASTER else "1 or more"
+        raise validation_error(f"WeightedCapacity of the {role} fleet must be {allowed}; given: {weights}.")
     if "SpotSpecification" in launch:
         minutes, (least, longest) = launch["SpotSpecification"]["TimeoutDurationMinutes"], SPOT_TIMEOUT_MINUTES
         if not least <= minutes <= longest:

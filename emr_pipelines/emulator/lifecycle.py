@@ -109,7 +109,7 @@ class Lifecycle:
         if cluster.request.get("BootstrapActions"):
             self._say(cluster, f"its {len(cluster.request['BootstrapActions'])} bootstrap actions are not run here")
         self._logs.open(cluster)
-        if self._faults.strike(ProvisioningHangs, cluster=_names(cluster)):
+        if self._faults.strike(ProvisioningHangs, cluster=_names(cluster), state=("STARTING",)):
             for instance in cluster.instances:
                 instance.state = InstanceState.AWAITING_FULFILLMENT
             return
@@ -127,6 +127,8 @@ class Lifecycle:
         self._set_state(cluster, ClusterState.BOOTSTRAPPING)
         for instance in cluster.instances:
             instance.state = InstanceState.BOOTSTRAPPING
+        if self._faults.strike(ProvisioningHangs, cluster=_names(cluster), state=("BOOTSTRAPPING",)):
+            return
         self._agenda.after(self._durations.bootstrapping, lambda: self._bootstrapped(cluster))
 
     def _bootstrapped(self, cluster: Cluster) -> None:

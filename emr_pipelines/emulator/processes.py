@@ -20,13 +20,21 @@ KILLED = 137  # 128 + SIGKILL, as a shell reports it
 class Supervised:
     """A command under a supervisor, which ends all its processes when the command ends or the emulator does.
 
-    Its output is added to the files `stdout` and `stderr` of a folder.
+    Its output is added to the files `stdout` and `stderr` of a folder. `executor_mib` is the memory that each Spark
+    executor may have with all that it starts; unlimited unless told.
     """
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], work: Path, output: Path) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        work: Path,
+        output: Path,
+        executor_mib: int | None = None,
+    ) -> None:
         with (output / "stdout").open("ab") as stdout, (output / "stderr").open("ab") as stderr:
             self._process = subprocess.Popen(  # noqa: S603 (what the user asked to be run)
-                [sys.executable, "-I", "-S", supervise.__file__, *argv],
+                [sys.executable, "-I", "-S", supervise.__file__, str(executor_mib or 0), *argv],
                 stdin=subprocess.PIPE,
                 stdout=stdout,
                 stderr=stderr,

@@ -12,7 +12,11 @@ from xml.sax.saxutils import escape
 from werkzeug.wrappers import Request, Response
 
 BLOCK_BYTES = 1 << 20
-STATUS_OF_ERROR = {"SlowDown": 503, "AccessDenied": 403, "InternalError": 500, "MalformedXML": 400}
+STATUS_OF_ERROR = {
+    "SlowDown": 503, "AccessDenied": 403, "InternalError": 500, "MalformedXML": 400, "InvalidBucketName": 400,
+    "ExpiredToken": 400,
+}  # fmt: skip
+MESSAGE_OF_ERROR = {"InvalidBucketName": "The specified bucket is not valid.", "AccessDenied": "Access Denied"}
 
 
 # arguments that sign a request or shape its answer
@@ -76,7 +80,8 @@ def _blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
 
 
 def error_response(code: str, request: Request) -> Response:
-    text = f"<Error><Code>{code}</Code><Message>The emulator answers so.</Message></Error>"
+    message = MESSAGE_OF_ERROR.get(code, "The emulator answers so.")
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     return Response("" if request.method == "HEAD" else text, STATUS_OF_ERROR[code], content_type="application/xml")
 
 
@@ -84,6 +89,12 @@ def service_of(request: Request) -> str:
     """The service that a request was signed for; one that is not signed is S3's."""
     scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", request.headers.get("Authorization", ""))
     return scope.group(1).lower() if scope else "s3"
+
+
+def access_key_of(request: Request) -> str:
+    """The access key that a request is signed with; empty when it is not signed."""
+    signed = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
+    return signed.group(1) if signed else ""
 
 
 def not_emulated(request: Request, service: str) -> Response:

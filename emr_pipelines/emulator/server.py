@@ -18,11 +18,19 @@ from werkzeug.wrappers import Request, Response
 
 from emr_pipelines.emulator import protocol
 from emr_pipelines.emulator.buckets import Buckets
-from emr_pipelines.emulator.faults import Faults, InvalidFault, LostResponse, ServerError, Throttle, read_faults
+from emr_pipelines.emulator.faults import (
+    ExpiredToken,
+    Faults,
+    InvalidFault,
+    LostResponse,
+    ServerError,
+    Throttle,
+    read_faults,
+)
 from emr_pipelines.emulator.operations import Operations
 from emr_pipelines.emulator.page import Page
 from emr_pipelines.emulator.protocol import ServiceError
-from emr_pipelines.emulator.s3 import operation_of
+from emr_pipelines.emulator.s3 import access_key_of, operation_of
 
 POLL_SECONDS = 0.05  # how soon it sees that it is to stop
 HOST = "127.0.0.1"  # no other machine may run programs here
@@ -87,7 +95,7 @@ class Application:
         region = REGION.search(request.headers.get("Authorization", ""))
         try:
             operation, params = protocol.read_request(request.headers["X-Amz-Target"], request.get_data())
-            self._strike_call(operation.name)
+            self._strike_call(operation.name, request)
             answer = self._operations.call(operation.name, params, region.group(1) if region else "us-east-1")
             response = Response(protocol.write_answer(answer), 200)
             self._maybe_lose_response(operation.name, request)
@@ -102,7 +110,9 @@ class Application:
         response.headers["x-amzn-RequestId"] = secrets.token_hex(16)
         return response
 
-    def _strike_call(self, operation: str) -> None:
+    def _strike_call(self, operation: str, request: Request) -> None:
+        if self._faults.strike(ExpiredToken, operation=(operation,), key=("",), access_key=(access_key_of(request),)):
+            raise ServiceError("ExpiredTokenException", "The security token included in the request is expired")
         if self._faults.strike(Throttle, operation=(operation,)):
             raise ServiceError("ThrottlingException", "Rate exceeded")
         if self._faults.strike(ServerError, operation=(operation,)):

@@ -8,6 +8,7 @@ from emr_pipelines.emulator.clock import Agenda
 from emr_pipelines.emulator.lifecycle import Lifecycle
 from emr_pipelines.emulator.protocol import invalid_request, validation_error
 from emr_pipelines.emulator.records import ENDING_CLUSTER, Cluster, Step, new_id
+from emr_pipelines.emulator.request_checks import check_runtime_role
 
 MAX_STEP_IDS = 10
 MAX_ACTIVE_STEPS = 256
@@ -62,11 +63,11 @@ class StepOperations:
 
     def new_steps(self, cluster: Cluster, configs: list[Params], execution_role: str | None) -> list[Step]:
         """Steps of a request, checked, and not yet the cluster's."""
+        check_runtime_role(execution_role, cluster.request.get("SecurityConfiguration"), cluster.release)
         active = len(cluster.pending) + len(cluster.active)
         if active + len(configs) > MAX_ACTIVE_STEPS:
             raise validation_error(
-                f"A cluster can have {MAX_ACTIVE_STEPS} active steps (PENDING, RUNNING or CANCEL_PENDING); "
-                f"{active} are active and {len(configs)} more were given."
+                "Maximum number of active steps(State = 'Running', 'Pending' or 'Cancel_Pending') for cluster exceeded."
             )
         return [self._new_step(cluster, config, execution_role) for config in configs]
 

@@ -43,7 +43,7 @@ class Steps:
         faults: Faults,
         spark: Spark | None,
         scripted: Mapping[str, Scripted],
-        buckets: Callable[[], dict[str, Path]],
+        buckets: Path,
         environment: Callable[[], dict[str, str]],
     ) -> None:
         self._root = root
@@ -108,15 +108,14 @@ class Steps:
         """Prepare, run and tidy up; without the agenda's lock, for this may take long."""
         if self._spark is None:
             raise CannotRun("There is no Spark.")
-        buckets = self._buckets()
         with Workplace(self._root / step.id, self._logs, cluster, step) as workplace:
-            command = command_of(cluster, step, self._spark, workplace.spark_home, buckets)
+            command = command_of(cluster, step, self._spark, workplace.spark_home, self._buckets)
             environment = self._environment() | {"EMR_STEP_ID": step.id, "EMR_CLUSTER_ID": cluster.id}
             if command.spark:
                 with self._agenda.lock:
                     step.application_id = cluster.next_application_id()
-            environment = workplace.prepare(command, self._spark, buckets, environment)
-            process = Supervised(command.argv, environment, workplace.work, workplace.output)
+            environment = workplace.prepare(command, self._spark, self._buckets, environment)
+            process = Supervised(command.argv, environment, workplace.work, workplace.output, command.executor_mib)
             return workplace.judge(command, real.wait_for(process))
 
 

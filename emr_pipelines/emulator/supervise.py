@@ -1,10 +1,11 @@
 """Runs one command and ends everything it started: when it ends, when told to, and when the emulator is gone.
 
-    python -I -S supervise.py COMMAND [ARGUMENT ...]
+    python -I -S supervise.py MIB COMMAND [ARGUMENT ...]
 
-Lines on standard input: `interrupt` asks the command and all that it started to end (SIGTERM), `kill` ends them
-(SIGKILL), `kill NAME` ends one whose command line has NAME. When standard input ends, all is killed. The exit code is
-the command's, or 128 and the number of its signal.
+MIB is the memory that each Spark executor may have with all that it starts, or 0 for any: one that has more is killed,
+as YARN kills its container. Lines on standard input: `interrupt` asks the command and all that it started to end
+(SIGTERM), `kill` ends them (SIGKILL), `kill NAME` ends one whose command line has NAME. When standard input ends, all
+is killed. The exit code is the command's, or 128 and the number of its signal.
 """
 
 import ctypes
@@ -20,21 +21,30 @@ from pathlib import Path
 GRACE_SECONDS = 3.0
 GIVE_UP_SECONDS = 10.0  # of what may not be killed
 LOOK_SECONDS = 0.05
+MEMORY_SECONDS = 0.5  # between looks at the memory of executors; YARN looks every 3
+GIB = 1 << 30
+EXECUTOR_CLASS = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphans among the descendants become children of this process, not of init
 
 
-def descendants(of: "set[int]") -> "list[int]":
-    """The living processes that these started, and that those started, and so on."""
-    parents = {}
+def parents() -> "dict[int, int]":
+    """The parent of every living process."""
+    found = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 (names are all that is wanted)
         if name.isdigit():
             with suppress(ProcessLookupError, FileNotFoundError):
                 # pid (name, which may hold anything) state parent ...
                 state, parent = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()[:2]
                 if state != b"Z":
-                    parents[int(name)] = int(parent)
+                    found[int(name)] = int(parent)
+    return found
+
+
+def descendants(of: "set[int]", among: "dict[int, int] | None" = None) -> "list[int]":
+    """The living processes that these started, and that those started, and so on."""
+    among = parents() if among is None else among
     found = set(of)
-    while more := {pid for pid, parent in parents.items() if parent in found and pid not in found}:
+    while more := {pid for pid, parent in among.items() if parent in found and pid not in found}:
         found |= more
     return sorted(found - of)
 
@@ -49,12 +59,50 @@ def send(number: int) -> None:
         kill(pid, number)
 
 
+def words_of(pid: int) -> "list[str]":
+    """A process's command line."""
+    with suppress(ProcessLookupError, FileNotFoundError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    return []
+
+
 def kill_one(name: str) -> None:
     for pid in descendants({os.getpid()}):
-        with suppress(ProcessLookupError, FileNotFoundError):
-            if name in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
-                kill(pid, signal.SIGKILL)
-                return
+        if name in "\0".join(words_of(pid)):
+            kill(pid, signal.SIGKILL)
+            return
+
+
+def resident_bytes(pid: int) -> int:
+    with suppress(ProcessLookupError, FileNotFoundError):
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def enforce(limit_bytes: int) -> None:
+    """Kill each executor whose processes have more memory than this, and say so in YARN's words.
+
+    As YARN does, the resident memory of an executor's processes is added up, whatever they share.
+    """
+    among = parents()
+    for pid in descendants({os.getpid()}, among):
+        words = words_of(pid)
+        if EXECUTOR_CLASS not in words:
+            continue
+        family = [pid, *descendants({pid}, among)]
+        used = sum(map(resident_bytes, family))
+        if used > limit_bytes:
+            for member in reversed(family):
+                kill(member, signal.SIGKILL)
+            number = words[words.index("--executor-id") + 1] if "--executor-id" in words else "?"
+            had, allowed = f"{used / GIB:.1f}", f"{limit_bytes / GIB:.1f}"
+            print(
+                f"{time.strftime('%y/%m/%d %H:%M:%S')} ERROR YarnScheduler: Lost executor {number}: Container killed "
+                f"by YARN for exceeding physical memory limits. {had} GB of {allowed} GB physical memory used. "
+                "Consider boosting spark.executor.memoryOverhead.",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def end_all(grace_seconds: float) -> None:
@@ -70,13 +118,23 @@ def end_all(grace_seconds: float) -> None:
         time.sleep(LOOK_SECONDS)
 
 
+def heed_signals() -> None:
+    """Undo what a command would inherit: background jobs of a script ignore SIGINT, and Dagster then SIGTERM too."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def main() -> int:
+    limit_bytes = int(sys.argv[1]) << 20
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)  # noqa: S603 (the user's own program)
+    # the user's own program; this process has no threads that preexec_fn could disturb
+    command = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, preexec_fn=heed_signals)  # noqa: S603, PLW1509
     ended = os.pidfd_open(command.pid)
     told = b""
     while command.poll() is None:
-        ready, _, _ = select.select([0, ended], [], [])
+        ready, _, _ = select.select([0, ended], [], [], MEMORY_SECONDS if limit_bytes else None)
+        if limit_bytes:
+            enforce(limit_bytes)
         if 0 not in ready:
             continue
         some = os.read(0, 4096)

@@ -9,9 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emr_pipelines.emulator.commands import Command, Spark, local_path
+from emr_pipelines.emulator import filesystem, releases
+from emr_pipelines.emulator.commands import WORKER_PYTHON, Command, Spark
 from emr_pipelines.emulator.lifecycle import Exit
 from emr_pipelines.emulator.logs import Logs
+from emr_pipelines.emulator.placement import link_all, make_java_home, make_worker_python, place
 from emr_pipelines.emulator.records import Cluster, Failure, Step
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Workplace:
         self.spark_home = folder / "spark"
         self.work = folder / "work"
         self._temporary = folder / "tmp"
+        self._placed = folder / "placed"  # what YARN would link into the working directory of every container
         self._folder = folder
         self._all_logs, self._cluster, self._step = logs, cluster, step
         self._logs = self.output = logs.of_step(cluster, step)
@@ -46,18 +49,11 @@ class Workplace:
             _append(self._logs / "stderr", f"{error}\n")
             _append(self._logs / "controller", f"WARN Step failed: {error}\n")
 
-    def prepare(
-        self, command: Command, spark: Spark, buckets: Mapping[str, Path], environment: Mapping[str, str]
-    ) -> dict[str, str]:
-        """Place what the command needs; returns its whole environment."""
+    def prepare(self, command: Command, spark: Spark, buckets: Path, environment: Mapping[str, str]) -> dict[str, str]:
+        """Place what the command needs; returns its whole environment. Raises CannotRun."""
         whole = {name: os.environ[name] for name in INHERITED if name in os.environ}
         whole |= {**environment, "TMPDIR": str(self._temporary), **command.environment}
         if command.spark:
-            if command.cluster_mode:
-                self.output = self._container(1)
-                self.output.mkdir(parents=True)
-                for uri in command.archives + command.files:
-                    _place(uri, self.work, buckets, unpack=uri in command.archives)
             self._make_spark_home(spark, command)
             whole |= {
                 "SPARK_HOME": str(self.spark_home),
@@ -68,13 +64,32 @@ class Workplace:
                 "PYSPARK_PYTHON": command.environment.get("PYSPARK_PYTHON", spark.python),
             }
             whole |= {"JAVA_HOME": spark.java_home} if spark.java_home else {}
+            if command.cluster_mode:
+                self.output = self._container(1)
+                self.output.mkdir(parents=True)
+            if command.archives + command.files:
+                self._place(command, buckets)
+                if not command.worker_python:
+                    whole["JAVA_HOME"] = str(make_java_home(self._folder / "java", spark.java_home, self._placed))
             _append(
                 self._logs / "stderr", _line("YarnClientImpl", f"Submitted application {self._step.application_id}")
             )
         text = f"INFO startExec 'hadoop jar {self._step.jar} {' '.join(self._step.args)}'\n"
         text += f"INFO the emulator runs {' '.join(command.argv)}\nINFO working dir {self.work}\n"
+        if command.spark and (other := releases.stand_in(self._cluster.release, spark.version)):
+            text += f"WARN {other}\n"
         _append(self._logs / "controller", text)
         return whole
+
+    def _place(self, command: Command, buckets: Path) -> None:
+        """Do what YARN does: executors, and a driver in cluster mode, find files and archives where they start."""
+        self._placed.mkdir()
+        for uri in command.archives + command.files:
+            place(uri, self._placed, buckets, unpack=uri in command.archives)
+        if command.cluster_mode:
+            link_all(self._placed, self.work)
+        if command.worker_python:
+            make_worker_python(self._folder / WORKER_PYTHON, command.worker_python, self._placed)
 
     def judge(self, command: Command, code: int) -> Exit:
         """Write the last lines of the logs, and say what EMR would of the exit code."""
@@ -96,8 +111,11 @@ class Workplace:
         """A Spark home of the step's own, so that what Spark writes beside itself is the step's too."""
         self.spark_home.mkdir()
         for entry in spark.home.iterdir():
-            if entry.name not in ("conf", "work", "logs"):
+            if entry.name not in ("conf", "work", "logs", "jars"):
                 (self.spark_home / entry.name).symlink_to(entry)
+        (self.spark_home / "jars").mkdir()
+        for jar in [*(spark.home / "jars").iterdir(), filesystem.JAR]:
+            (self.spark_home / "jars" / jar.name).symlink_to(jar)
         (self.spark_home / "conf").mkdir()
         lines = [f"{name} {value}\n" for name, value in command.defaults.items()]
         (self.spark_home / "conf" / "spark-defaults.conf").write_text("".join(lines))
@@ -140,19 +158,6 @@ def _has_started(executor: Path) -> bool:
         return False
     with stderr.open(errors="replace") as lines:
         return any(" INFO " in line for line in lines)
-
-
-def _place(uri: str, work: Path, buckets: Mapping[str, Path], unpack: bool) -> None:
-    """What YARN does for a driver in cluster mode: archives unpacked, files copied, to where the driver starts."""
-    address, _, name = uri.partition("#")
-    source = local_path(address, buckets) if "://" in address else Path(address)
-    target = work / (name or source.name)
-    if unpack:
-        shutil.unpack_archive(source, target)
-        for binary in target.glob("bin/*"):  # zip files lose the permission to execute
-            binary.chmod(binary.stat().st_mode | 0o111)
-    else:
-        shutil.copyfile(source, target)
 
 
 def _line(logger: str, message: str, level: str = "INFO") -> str:

@@ -1,10 +1,9 @@
-"""What is spark-submitted: it finds a program, runs it, and leaves its result as the last thing it does.
+"""What is spark-submitted: it makes a program's code importable, on the driver and the executors, and starts it.
 
     spark-submit ... entrypoint.py s3://.../task.json --dagster-pipes-context ... --dagster-pipes-messages ...
 
-Everything that it reads and writes goes through Hadoop's FileSystem, so it needs no AWS library, and s3:, hdfs: and
-file: are the same to it. While the program runs, what it prints and how far Spark is are sent to Dagster by way of
-Pipes messages: files of JSON lines in a folder, numbered from 1. Losing them loses nothing but the news.
+It stands alone: the rest of this package comes with the code. All that it reads and writes goes through Hadoop's
+FileSystem, so it needs no AWS library, and s3:, hdfs: and file: are the same to it.
 """
 
 from __future__ import annotations
@@ -13,56 +12,43 @@ import json
 import os
 import sys
 import tempfile
-import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from io import TextIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
-
-from dagster_pipes import (
-    PipesCliArgsParamsLoader,
-    PipesContext,
-    PipesContextData,
-    PipesContextLoader,
-    PipesMessage,
-    PipesMessageWriter,
-    PipesMessageWriterChannel,
-    PipesParams,
-    open_dagster_pipes,
-)
-
-from emr_pipelines.programs import progress, wire
-from emr_pipelines.programs.outbox import Outbox
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-FEED_SECONDS = 1.5  # between two files of messages
-ALIVE_SECONDS = 3.0  # between two signs of life, when there is nothing to say
-LAST_LOOK_SECONDS = 5.0  # how long to wait, at the end, for a look at Spark's progress that is under way
-LAST_WORDS_SECONDS = 30.0  # how long to wait, at the end, until the last messages are written
-ALIVE = "alive"  # the file of the sign of life
-UNPACKED = "dependencies"  # the folder of the executors where YARN unpacks the archive of that name
+CODE = "shipped_code"  # the folders where YARN unpacks the archives of these names, for the executors
+LIBRARIES = "dependencies"
 
 
 @dataclass(frozen=True)
 class Task:
     """What is to run: `program` is `package.module:function`, `params` what `wire.encode` made of its parameters.
 
-    `result` is where the result goes. `archive` is a zip of packages for Python `python` (3.11, say), or empty.
+    `result` is where the result goes. `code` is a zip of source, `archive` a zip of packages for Python `python` (3.11,
+    say), or empty; `files` are for the program to read.
     """
 
     program: str
     params: Any
     result: str
+    code: str = ""
     archive: str = ""
     python: str = ""
+    files: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Task:
+        told = json.loads(data)
+        return cls(**{**told, "files": tuple(told["files"])})
 
 
 class Files:
@@ -98,100 +84,6 @@ class Files:
         return path, path.getFileSystem(self._configuration)
 
 
-class ContextFile(PipesContextLoader):
-    """Reads the context that Dagster left in a file."""
-
-    def __init__(self, files: Files) -> None:
-        self._files = files
-
-    @contextmanager
-    def load_context(self, params: PipesParams) -> Iterator[PipesContextData]:
-        yield json.loads(self._files.read(params["uri"]))
-
-
-class Feed(PipesMessageWriter["Channel"]):
-    """Writes messages to files in a folder."""
-
-    def __init__(self, files: Files) -> None:
-        self._files = files
-
-    @contextmanager
-    def open(self, params: PipesParams) -> Iterator[Channel]:
-        channel = Channel(self._files, params["folder"])
-        with channel.writing():
-            yield channel
-
-
-class Channel(PipesMessageWriterChannel):
-    """A folder of files of messages, and the thread that writes them."""
-
-    def __init__(self, files: Files, folder: str) -> None:
-        self._files = files
-        self._folder = folder
-        self._outbox = Outbox()
-        self._unsent: list[PipesMessage] = []
-        self._over = threading.Event()
-        self._written = 0
-        self._beats = 0
-        self._quiet_seconds = 0.0
-
-    def write_message(self, message: PipesMessage) -> None:
-        self._outbox.put(message)
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._write_until_over, name="feed", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join(LAST_WORDS_SECONDS)
-
-    def _write_until_over(self) -> None:
-        while not self._over.wait(FEED_SECONDS):
-            self._write()
-        self._write()
-
-    def _write(self) -> None:
-        """Write what waits, in files of a bounded size; when nothing does, a sign of life now and then. What could not
-        be written is tried again the next time."""
-        try:
-            self._quiet_seconds += FEED_SECONDS
-            while messages := self._unsent or self._outbox.take():
-                self._unsent = messages
-                lines = "\n".join(map(json.dumps, messages))
-                self._files.write(f"{self._folder}/{self._written + 1}.json", lines.encode())
-                self._written += 1
-                self._unsent = []
-                self._quiet_seconds = 0.0
-            if self._quiet_seconds >= ALIVE_SECONDS:
-                self._beats += 1
-                self._quiet_seconds = 0.0
-                self._files.write(f"{self._folder}/{ALIVE}", str(self._beats).encode())
-        except Exception as error:  # noqa: BLE001 (news that cannot be sent must not stop the program)
-            print(f"Messages for Dagster could not be written: {error}", file=sys.__stderr__)
-
-
-class Tee(TextIOBase):
-    """A text stream whose text goes to another as well as to Dagster."""
-
-    def __init__(self, stream: TextIO, name: str, pipes: PipesContext) -> None:
-        self._stream, self._name, self._pipes = stream, name, pipes
-
-    def write(self, text: str) -> int:
-        self._stream.write(text)
-        if text:
-            self._pipes.log_external_stream(self._name, text)
-        return len(text)
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 def main(task_uri: str) -> None:
     """Run the task that a file describes."""
     from pyspark.sql import SparkSession
@@ -199,87 +91,41 @@ def main(task_uri: str) -> None:
     spark = SparkSession.builder.getOrCreate()
     try:
         files = Files(spark)
-        task = Task(**json.loads(files.read(task_uri)))
-        with (
-            _opened_pipes(files) as pipes,
-            _printing_to(pipes),
-            _dependencies(spark, files, task),
-            _reporting(spark, pipes, task.program),
-        ):
-            program = wire.load(task.program)
-            params = wire.decode(wire.annotation_of(program, "params"), task.params)
-            result = wire.dumps(wire.call(program, spark, params), "result")
-            files.write(task.result, f'{{"result": {result}}}'.encode())
+        task = Task.from_json(files.read(task_uri))
+        with importable(spark, files, CODE, task.code):
+            from emr_pipelines.programs import driver
+
+            driver.run(spark, files, task)
     finally:
         spark.stop()
 
 
-def _opened_pipes(files: Files) -> PipesContext:
-    loader = PipesCliArgsParamsLoader()  # type: ignore[no-untyped-call]
-    return open_dagster_pipes(context_loader=ContextFile(files), message_writer=Feed(files), params_loader=loader)
-
-
 @contextmanager
-def _printing_to(pipes: PipesContext) -> Iterator[None]:
-    """Send what is printed to Dagster too."""
-    before = sys.stdout, sys.stderr
-    sys.stdout = cast("TextIO", Tee(sys.stdout, "stdout", pipes))
-    sys.stderr = cast("TextIO", Tee(sys.stderr, "stderr", pipes))
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+def importable(spark: SparkSession, files: Files, name: str, archive: str, before: int = 0) -> Iterator[None]:
+    """Unpack an archive of Python modules for this driver, and put it on the path of driver and executors.
 
+    YARN unpacks it for the executors, into the folder `name` where they work, but in client mode not for the driver
+    (SPARK-36088). Modules are unpacked because a program may read files beside its code.
 
-@contextmanager
-def _dependencies(spark: SparkSession, files: Files, task: Task) -> Iterator[None]:
-    """Make the packages of the archive importable: YARN unpacks it for the executors, but in client mode not for the
-    driver (SPARK-36088)."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if not task.archive:
-        yield
-        return
-    if task.python != version:
-        print(f"The packages in {task.archive} are for Python {task.python}; this is {version}, and uses its own.")
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="dependencies-") as folder:
-        archive = Path(folder) / "archive.zip"
-        files.fetch(task.archive, archive)
-        unpacked = Path(folder) / UNPACKED
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(unpacked)
-        archive.unlink()
-        sys.path.insert(0, str(unpacked))
+    before: how many archives come before this one on the path.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
+        packed, unpacked = Path(folder) / "archive.zip", Path(folder) / name
+        files.fetch(archive, packed)
+        with zipfile.ZipFile(packed) as opened:
+            opened.extractall(unpacked)
+        packed.unlink()
+        sys.path.insert(before, str(unpacked))
         # of the executors: what YARN unpacked where they work; this folder where they are in this process
         environment = spark.sparkContext.environment
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [UNPACKED, str(unpacked), *filter(None, [environment.get("PYTHONPATH")])]
-        )
+        paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+        paths[2 * before : 2 * before] = [name, str(unpacked)]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         try:
             yield
         finally:
-            sys.path.remove(str(unpacked))
-
-
-@contextmanager
-def _reporting(spark: SparkSession, pipes: PipesContext, group: str) -> Iterator[None]:
-    """Log how far Spark is, while it runs and in the end."""
-    over = threading.Event()
-    context = spark.sparkContext
-    context.setJobGroup(group, group, interruptOnCancel=True)
-
-    follow = threading.Thread(
-        target=progress.follow, args=(context, over.wait, pipes.log.info), name="progress", daemon=True
-    )
-    follow.start()
-    try:
-        yield
-    finally:
-        over.set()
-        follow.join(LAST_LOOK_SECONDS)
-    with suppress(Exception):  # the result is there already
-        pipes.log.info(progress.observed(lambda spark: progress.summary(spark, group), context))
+            if str(unpacked) in sys.path:  # a program may have changed it
+                sys.path.remove(str(unpacked))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from emr_pipelines.errors import EmrPipelinesError, InvalidValue, SourceError, StorageUnusable
+from emr_pipelines.programs.content import refuse_binary
 from emr_pipelines.programs.progress import many
+from emr_pipelines.programs.reading import read_split, refuse_changed_empty
 from emr_pipelines.programs.text import (
     ALLOWED_SOURCES,
     Split,
@@ -21,8 +23,6 @@ from emr_pipelines.programs.text import (
     find_text_files,
     open_output,
     plan_tasks,
-    read_split,
-    refuse_binary,
     refuse_other_sources,
     refuse_sources_in,
 )
@@ -138,8 +138,9 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
     tried again writes the same bytes to the same place. Part files and a manifest that are there already, as a step
     that was killed leaves them, are deleted first; nothing else is.
 
-    Raises SourceNotFound, SourceUnreadable, NotText for the first file that is not text, InvalidValue when a source
-    lies in the output, and StorageUnusable when that cannot be written.
+    Raises SourceNotFound, SourceUnreadable, NotText for the first file that is not text, SourceChanged for one that
+    changed after it was listed, InvalidValue when a source lies in the output, and StorageUnusable when that cannot be
+    written.
     """
     began = time.monotonic()
     files = find_text_files(params.sources)
@@ -163,6 +164,7 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
     for split in copied:
         if split.problem:
             raise split.problem
+    refuse_changed_empty(files)
 
     manifest = {file.path: FileEntry(file.path, file.bytes) for file in files}
     digest = blake2b(digest_size=16)
@@ -205,7 +207,7 @@ def _copy_task(task: tuple[Split, ...], part: str) -> list[_Copied]:
                 for block in cleaner.clean(_text_blocks(split)):
                     digest.update(block)
                     stream.write(block)
-                copied.append(_Copied(split.path, cleaner.lines, cleaner.replaced_bytes, digest.hexdigest()))
+                copied.append(_Copied(split.file.path, cleaner.lines, cleaner.replaced_bytes, digest.hexdigest()))
     except SourceError as error:
         return [_Copied(part, problem=error)]
     except OSError as error:
@@ -217,5 +219,5 @@ def _text_blocks(split: Split) -> Iterator[bytes]:
     """What `read_split` gives, unless the file is binary, which its beginning tells."""
     for number, block in enumerate(read_split(split)):
         if number == 0 and split.start == 0:
-            refuse_binary(split.path, block)
+            refuse_binary(split.file.path, block, unpacked=split.file.compressed)
         yield block

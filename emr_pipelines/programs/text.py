@@ -1,4 +1,4 @@
-"""Text files wherever they are: find them, share them out at line ends, read them in blocks.
+"""Text files wherever they are: find them, and share them out among tasks (`reading.py` reads them).
 
 Local paths and s3:// go through pyarrow's file systems, so the same code runs in a Spark task, in a test and in a
 sensor, with no Hadoop jar and no AWS library.
@@ -6,67 +6,59 @@ sensor, with no Hadoop jar and no AWS library.
 
 from __future__ import annotations
 
-import bz2
-import codecs
-import gzip
 import itertools
 import os
 import posixpath
 import re
 import stat
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, partial
-from typing import Any, BinaryIO
+from typing import Any
 
-from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, SourceUnreadable
+from emr_pipelines.errors import InvalidValue, SourceNotFound, SourceUnreadable
 
 REQUIREMENTS = ("pyarrow>=17,<27", "numpy>=2,<3")  # what a cluster must have
 
-BLOCK_BYTES = 1 << 20
 SPLIT_BYTES = 8 << 20  # fixed, so that the splits, and digests over them, do not depend on the number of cores
 TASK_BYTES = 256 << 20  # a few seconds of work, which is what a lost executor loses
 OPEN_COST_BYTES = 256 << 10  # what opening one more file costs, in bytes read meanwhile (cf. Spark's openCostInBytes)
-UNPACKED_BYTES = 1 << 30  # of a compressed file, whatever its size; more of it must not be too much more than it is
-MOST_TIMES_UNPACKED = 200  # text shrinks about four times, logs twenty; bombs of gzip a thousand times, of bzip2 more
 COMPRESSED_COST = 4  # text shrinks about four times under gzip and bzip2
-SNIFFED_BYTES = 8000  # where Git looks for a NUL byte to call a file binary
 
 S3_SCHEMES = ("s3", "s3a", "s3n")
 HIDDEN = (".", "_")  # as Hadoop and Spark have it
 STORAGE_MARK = ".emr_pipelines_storage"  # an empty file in the folder, or below the prefix, that holds the assets
 GLOB = re.compile(r"[*?\[]")
 
-BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
-    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
-    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
-}
 ALLOWED_SOURCES = "a file, a folder or a glob on this machine, or s3://bucket/prefix"
-ALLOWED_CONTENT = "UTF-8 text, plain or in .gz or .bz2"
-DECOMPRESSORS: dict[str, Callable[[BinaryIO], Any]] = {".gz": gzip.open, ".bz2": bz2.open}
+COMPRESSED = (".gz", ".bz2")
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file that was found: its path (or s3:// URI), size in bytes, and time of last change in nanoseconds."""
+    """A file as it was listed: its path (or s3:// URI), size in bytes, and time of last change in nanoseconds, 0 where
+    that is not known."""
 
     path: str
     bytes: int
     modified_ns: int = 0
 
     @property
+    def suffix(self) -> str:
+        return posixpath.splitext(self.path)[1].lower()
+
+    @property
     def compressed(self) -> bool:
-        return _suffix(self.path) in DECOMPRESSORS
+        return self.suffix in COMPRESSED
 
 
 @dataclass(frozen=True)
 class Split:
     """The lines of one file that begin in the bytes [start, end); a compressed file is always one split."""
 
-    path: str
+    file: TextFile
     start: int
     end: int
 
@@ -78,8 +70,8 @@ def find_text_files(sources: Sequence[str]) -> list[TextFile]:
     folders) or an s3:// prefix; a glob there, or a prefix that ends within a name, costs a listing of its folder.
     A folder that links lead to more than once is taken once. A folder where assets live is passed over.
 
-    Raises SourceNotFound for a source that matches no file, SourceUnreadable for one that cannot be listed, and
-    InvalidValue for one that is none of these.
+    Raises SourceNotFound for a source that matches no file, SourceUnreadable for one that cannot be listed or that
+    holds a link to nothing, and InvalidValue for one that is none of these.
     """
     found: dict[str, TextFile] = {}
     for source in sources:
@@ -108,7 +100,7 @@ def plan_tasks(files: Iterable[TextFile], parallelism: int, split_bytes: int = S
         step = max(file.bytes, 1) if file.compressed else split_bytes
         for start in range(0, file.bytes, step):
             end = min(start + step, file.bytes)
-            splits.append(Split(file.path, start, end))
+            splits.append(Split(file, start, end))
             costs.append((end - start) * (COMPRESSED_COST if file.compressed else 1) + OPEN_COST_BYTES)
     rounds = -(-sum(costs) // (TASK_BYTES * parallelism))
     share = sum(costs) / (rounds * parallelism or 1)
@@ -116,43 +108,6 @@ def plan_tasks(files: Iterable[TextFile], parallelism: int, split_bytes: int = S
     dealt = zip(splits, costs, behind, strict=True)
     middle_in_task = itertools.groupby(dealt, key=lambda entry: int((entry[2] - entry[1] / 2) / share))
     return [tuple(split for split, _, _ in task) for _, task in middle_in_task]
-
-
-def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The bytes of the lines that begin in the split, in blocks of at most `block_bytes`, decompressed, without a byte
-    order mark. A block ends anywhere; memory does not grow with the file or with the length of a line.
-
-    Raises NotText for a compressed file that is damaged, or a bomb: it has more than 1 GiB of text, and more than 200
-    times its own bytes. Raises SourceUnreadable for one that cannot be read at all.
-    """
-    decompress = DECOMPRESSORS.get(_suffix(split.path))
-    try:
-        with _open(split.path) as raw:
-            if decompress is None:
-                blocks = _read_lines(raw, split.start, split.end, block_bytes)
-            else:
-                blocks = _unpacked(decompress(raw), split, block_bytes)
-            for number, block in enumerate(blocks):
-                yield block.removeprefix(codecs.BOM_UTF8) if number == 0 and split.start == 0 else block
-    except (EOFError, zlib.error, OSError) as error:
-        # gzip and bz2 report bad data as an OSError without a number; a real failure to read has one, or is AWS's
-        real = isinstance(error, OSError) and (error.errno is not None or "AWS Error" in str(error))
-        if real or decompress is None:
-            raise SourceUnreadable(f"{split.path} cannot be read: {error}") from error
-        raise NotText(f"{split.path} is a damaged compressed file ({error}); compress it again.") from error
-
-
-def refuse_binary(path: str, first_block: bytes) -> None:
-    """Raise NotText when a file that begins with these bytes cannot be UTF-8 text."""
-    for encoding, marks in BYTE_ORDER_MARKS.items():
-        if first_block.startswith(marks):
-            raise NotText(f"{path} is {encoding}; allowed: {ALLOWED_CONTENT}. Try iconv -f {encoding} -t UTF-8.")
-    nul = first_block.find(b"\0", 0, SNIFFED_BYTES)
-    if nul >= 0:
-        raise NotText(
-            f"{path} is not text: it has a NUL byte at offset {nul}; allowed: {ALLOWED_CONTENT}. Move it away, begin "
-            "its name with _, or name the files that are meant, as in folder/*.txt."
-        )
 
 
 def refuse_sources_in(output: str, files: Iterable[TextFile]) -> None:
@@ -237,6 +192,8 @@ def _find(source: str) -> Iterator[TextFile]:
             yield TextFile(prefix + info.path, info.size, info.mtime_ns or 0)
         elif info.type == FileType.Directory:
             yield from below(path, ["**"])
+        elif not prefix and os.path.islink(path):  # noqa: PTH114
+            _refuse_dangling_link(path)
         elif GLOB.search(path):
             base = "/".join(itertools.takewhile(lambda name: not GLOB.search(name), path.split("/")))
             yield from below(base or "/", path[len(base) :].strip("/").split("/"))
@@ -245,7 +202,7 @@ def _find(source: str) -> Iterator[TextFile]:
             for file in below(base, ["**"]):
                 if file.path.startswith(f"{prefix}{base}/{beginning}"):
                     yield file
-    except (OSError, ValueError) as error:  # ValueError: a name that is not UTF-8, or has a NUL character
+    except (OSError, ValueError) as error:  # ValueError: a link to nothing, or a name not in UTF-8 or with a NUL
         raise SourceUnreadable(f"The source {source!r} cannot be listed: {error}") from error
 
 
@@ -290,9 +247,26 @@ def _files_below(base: str, pattern: list[str]) -> Iterator[TextFile]:
             path = posixpath.join(folder, name)
             if not _is_utf8(path):
                 raise ValueError(f"the name {os.fsencode(path)!r} is not UTF-8; rename it")
-            status = os.stat(path)  # noqa: PTH116
-            if stat.S_ISREG(status.st_mode):
-                yield TextFile(path, status.st_size, status.st_mtime_ns)
+            if file := _regular_file(path):
+                yield file
+
+
+def _regular_file(path: str) -> TextFile | None:
+    """A file below a folder; None for a device, say, or a file that is gone again. Raises ValueError for a link to
+    nothing."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        _refuse_dangling_link(path)
+        return None
+    return TextFile(path, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def _refuse_dangling_link(path: str) -> None:
+    """Raise ValueError when a local path is a link to nothing."""
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
+        target = os.readlink(path)  # noqa: PTH115
+        raise ValueError(f"{path} is a link to {target!r}, which is not there; mend the link or remove it")
 
 
 def _raise_unless_gone(error: OSError) -> None:
@@ -325,52 +299,3 @@ def _can_hold(folder: list[str], pattern: list[str]) -> bool:
         if part is None or not fnmatchcase(name, part):
             return False
     return len(pattern) > len(folder)
-
-
-def _open(path: str) -> AbstractContextManager[Any]:
-    filesystem, inner = locate(path)
-    stream: AbstractContextManager[Any] = filesystem.open_input_file(inner)
-    return stream
-
-
-def _read_lines(raw: Any, start: int, end: int, block_bytes: int) -> Iterator[bytes]:
-    """The lines that begin in [start, end): from behind the first line end at or after start - 1, to the first line
-    end at or after end - 1. Two neighbours thus never share a line and never lose one."""
-    position = max(start - 1, 0)
-    raw.seek(position)
-    begun = start == 0
-    while block := raw.read(block_bytes):
-        if not begun:
-            line_end = block.find(b"\n")
-            if line_end < 0 or position + line_end + 1 >= end:
-                position += len(block)
-                if line_end >= 0 or position >= end:
-                    return
-                continue
-            begun = True
-            block = block[line_end + 1 :]
-            position += line_end + 1
-        last = block.find(b"\n", max(0, end - 1 - position)) if position + len(block) >= end else -1
-        if last >= 0:
-            yield block[: last + 1]
-            return
-        position += len(block)
-        if block:
-            yield block
-
-
-def _unpacked(stream: BinaryIO, split: Split, block_bytes: int) -> Iterator[bytes]:
-    most = max(UNPACKED_BYTES, MOST_TIMES_UNPACKED * (split.end - split.start))
-    unpacked = 0
-    while block := stream.read(block_bytes):
-        unpacked += len(block)
-        if unpacked > most:
-            raise NotText(
-                f"{split.path} unpacks to more than {most:,} bytes, over {MOST_TIMES_UNPACKED} times its own, as text "
-                "does not; if it is text, unpack it before."
-            )
-        yield block
-
-
-def _suffix(path: str) -> str:
-    return posixpath.splitext(path)[1].lower()

@@ -1,7 +1,7 @@
 """What travels: a program as a name, its parameters and its result as JSON and back.
 
-Parameters go to the cluster and a result comes back as JSON, so that they can be read by people and by another version
-of Python. What JSON would change on the way is refused before anything is started, with the path of the field.
+Parameters go to the cluster and a result comes back as JSON, so that people and another version of Python can read
+them. Annotations and parameters that JSON would change are refused before anything starts, with the path of the field.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ import types
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from emr_pipelines.errors import CannotTravel, ProgramExited
-
-ALLOWED = "JSON types (text, finite numbers, booleans, none, lists, mappings with text keys) and dataclasses of them"
-ALLOWED_ANNOTATIONS = (
-    "str, int, float, bool, None, list[...], tuple[...], dict[str, ...], Literal, Any, unions of these, "
-    "and dataclasses of them"
+from emr_pipelines.programs.annotations import (
+    ALLOWED,
+    called_by,
+    hints_of,
+    instead_of,
+    refused_annotation,
+    resolved,
+    shown,
+    travelling,
 )
+
 MOST_BYTES = 64 << 20  # as JSON; who waits for it holds it several times over
 DEEPEST = 100  # levels; a structure that contains itself has no end
 
@@ -77,45 +82,12 @@ def round_trip(annotation: Any, value: object, name: str = "params") -> Any:
     return arrived
 
 
-def annotation_of(program: Program, what: Literal["params", "return"]) -> Any:
-    """What a program says it takes or returns: a dataclass, or NoneType. Raises CannotTravel.
-
-    The other annotations are left alone: SparkSession is often imported for type checkers only.
-    """
-    called = _called(program)
-    if what == "return":
-        verb, found = "returns", inspect.signature(program).return_annotation
-    else:
-        signature = inspect.signature(program)
-        try:
-            bound = signature.bind(None, None)
-        except TypeError as error:
-            raise CannotTravel(f"{called} cannot be called with (spark, params): {error}.") from error
-        parameters = [signature.parameters[parameter] for parameter in bound.arguments]
-        verb, found = "takes", parameters[-1].annotation
-    if found is inspect.Signature.empty:
-        raise CannotTravel(f"{called} says nothing of what it {verb}; annotate it with a dataclass, or None.")
-    inner = inspect.unwrap(program)
-    try:
-        annotation = get_type_hints(
-            types.SimpleNamespace(__annotations__={"it": found}), globalns=getattr(inner, "__globals__", {})
-        )["it"]
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        raise CannotTravel(
-            f"{called} {verb} {_shown(found)}, which its module cannot resolve: {error}; import it at the top of the "
-            "module, outside of TYPE_CHECKING."
-        ) from error
-    if annotation is not type(None) and not (isinstance(annotation, type) and dataclasses.is_dataclass(annotation)):
-        raise CannotTravel(f"{called} {verb} {_shown(annotation)}; allowed: a dataclass of {ALLOWED}, or None.")
-    return annotation
-
-
 def name_of(program: Program) -> str:
     """`package.module:function`, by which `load` finds the program on a cluster. Raises CannotTravel.
 
     A function of a script that was started as such has the script's name for its module.
     """
-    called = _called(program)
+    called = called_by(program)
     function = getattr(program, "__qualname__", "")
     module = sys.modules.get(getattr(program, "__module__", None) or "")
     if not inspect.isroutine(program) or module is None:
@@ -156,7 +128,7 @@ def call(program: Program, spark: Any, params: Any) -> Any:
         return program(spark, params)
     except SystemExit as left:
         raise ProgramExited(
-            f"{_called(program)} called sys.exit({'' if left.code is None else repr(left.code)}) and returned no "
+            f"{called_by(program)} called sys.exit({'' if left.code is None else repr(left.code)}) and returned no "
             "result. Return the result to succeed, and raise an exception to fail."
         ) from left
 
@@ -175,7 +147,9 @@ def _importable_name(module: types.ModuleType, called: str) -> str:
 def _encoded(value: object, path: str, depth: int) -> Any:
     if depth > DEEPEST:
         raise CannotTravel(f"{path[:80]}... is nested more than {DEEPEST} levels deep, or contains itself.")
-    if isinstance(value, Enum):  # some are int or str besides, and would arrive as that
+    value = _plain(value)
+    # an Enum may be an int or str besides, and would arrive as that; Spark's Row is a tuple, and would lose its names
+    if isinstance(value, Enum) or (isinstance(value, tuple) and hasattr(value, "__fields__")):
         raise _refused(path, value, ALLOWED)
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -197,13 +171,13 @@ def _encoded(value: object, path: str, depth: int) -> Any:
     if _is_instance_of_dataclass(value):
         return {
             field.name: _encoded(getattr(value, field.name), f"{path}.{field.name}", depth + 1)
-            for field in _travelling(value)
+            for field in travelling(value)
         }
     raise _refused(path, value, ALLOWED)
 
 
 def _decoded(annotation: Any, data: object, path: str) -> Any:  # noqa: PLR0911 (a table: one line for a kind)
-    annotation = _resolved(annotation)
+    annotation = resolved(annotation)
     origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
     if annotation is Any or annotation is object:
         return data
@@ -217,18 +191,18 @@ def _decoded(annotation: Any, data: object, path: str) -> Any:  # noqa: PLR0911 
         data = float(data)
     if annotation in (None, type(None), bool, int, float, str):
         if type(data) is not (annotation or type(None)) or (isinstance(data, float) and not math.isfinite(data)):
-            raise _refused(path, data, _shown(annotation))
+            raise _refused(path, data, shown(annotation))
         return data
     if origin in (list, tuple):
         return _decoded_sequence(origin, arguments, data, path)
     if origin in (dict, Mapping):
-        if not isinstance(data, dict) or (arguments and _resolved(arguments[0]) is not str):
+        if not isinstance(data, dict) or (arguments and resolved(arguments[0]) is not str):
             raise _refused(path, data, "a mapping with text keys, annotated as dict[str, ...]")
         values = arguments[1] if arguments else Any
         return {key: _decoded(values, item, f"{path}[{key!r}]") for key, item in data.items()}
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return _decoded_dataclass(annotation, data, path)
-    raise CannotTravel(f"{path} is annotated {_shown(annotation)}; allowed: {ALLOWED_ANNOTATIONS}.")
+    raise refused_annotation(annotation, path)
 
 
 def _decoded_union(annotation: Any, members: tuple[Any, ...], data: object, path: str) -> Any:
@@ -241,7 +215,7 @@ def _decoded_union(annotation: Any, members: tuple[Any, ...], data: object, path
     problems.pop(type(None), None)
     if len(problems) == 1 and data is not None:
         raise problems.popitem()[1]  # of X | None, what X says is the better sentence
-    raise _refused(path, data, _shown(annotation))
+    raise _refused(path, data, shown(annotation))
 
 
 def _decoded_sequence(kind: type, arguments: tuple[Any, ...], data: object, path: str) -> Any:
@@ -262,14 +236,8 @@ def _decoded_sequence(kind: type, arguments: tuple[Any, ...], data: object, path
 def _decoded_dataclass(kind: type, data: object, path: str) -> Any:
     if not isinstance(data, dict):
         raise _refused(path, data, f"the members of {kind.__name__}")
-    try:
-        hints = get_type_hints(kind)
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        raise CannotTravel(
-            f"{path} is a {kind.__name__}, whose annotations cannot be resolved: {error}; import what they name at the "
-            "top of the module, outside of TYPE_CHECKING."
-        ) from error
-    names = [field.name for field in _travelling(kind)]
+    hints = hints_of(kind)
+    names = [field.name for field in travelling(kind)]
     for name in names:
         if name not in data:
             raise CannotTravel(f"{path}.{name} is missing; {kind.__name__} has {', '.join(names)}.")
@@ -286,8 +254,9 @@ def _decoded_dataclass(kind: type, data: object, path: str) -> Any:
 def _first_difference(sent: Any, arrived: Any, path: str) -> tuple[str, object, object] | None:
     """Where two values differ. A list is no tuple and True is not 1; a whole number may have become a float."""
     inner: list[tuple[str, Any, Any]] = []
+    sent = _plain(sent)
     if _is_instance_of_dataclass(sent) and type(sent) is type(arrived):
-        names = [field.name for field in _travelling(sent)]
+        names = [field.name for field in travelling(sent)]
         inner = [(f"{path}.{name}", getattr(sent, name), getattr(arrived, name)) for name in names]
     elif any(isinstance(sent, kind) and isinstance(arrived, kind) for kind in (list, tuple)):
         inner = [(f"{path}[{i}]", *pair) for i, pair in enumerate(zip(sent, arrived, strict=True))]
@@ -298,34 +267,21 @@ def _first_difference(sent: Any, arrived: Any, path: str) -> tuple[str, object, 
     return next((found for at, one, other in inner if (found := _first_difference(one, other, at))), None)
 
 
-def _travelling(kind: Any) -> list[dataclasses.Field[Any]]:
-    """The fields that the constructor takes; the others follow from them."""
-    return [field for field in dataclasses.fields(kind) if field.init]
+def _plain(value: Any) -> Any:
+    """NumPy's whole numbers, floats and booleans as Python's, which hold the same; any other value as it is."""
+    if any(base.__module__ == "numpy" and base.__name__ == "generic" for base in type(value).__mro__):
+        item = value.item()
+        return item if type(item) in (bool, int, float) else value
+    return value
 
 
 def _is_instance_of_dataclass(value: object) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
-def _resolved(annotation: Any) -> Any:
-    """What a NewType, or a `type` statement's alias, stands for."""
-    while inner := getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None):
-        annotation = inner
-    return annotation
-
-
 def _refused(path: str, value: object, allowed: str) -> CannotTravel:
-    return CannotTravel(f"{path} is {_short(value)}; allowed: {allowed}.")
-
-
-def _called(program: object) -> str:
-    return getattr(program, "__qualname__", None) or _short(program)
-
-
-def _shown(annotation: Any) -> str:
-    if isinstance(annotation, type) and not get_args(annotation):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
+    instead = instead_of(type(value)) if allowed == ALLOWED else ""
+    return CannotTravel(f"{path} is {_short(value)}; allowed: {allowed}. {instead}".rstrip())
 
 
 def _short(value: object) -> str:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from emr_pipelines.errors import InvalidValue, NotText, SourceError, StorageUnusable
+from emr_pipelines.errors import InvalidValue, SourceError, StorageUnusable
 from emr_pipelines.programs.progress import many
+from emr_pipelines.programs.reading import read_split, refuse_changed_empty
 from emr_pipelines.programs.text import REQUIREMENTS as TEXT_REQUIREMENTS
 from emr_pipelines.programs.text import (
     Split,
@@ -24,7 +25,6 @@ from emr_pipelines.programs.text import (
     locate,
     open_output,
     plan_tasks,
-    read_split,
     refuse_sources_in,
 )
 from emr_pipelines.programs.words import add_up, count_pieces, hashes, safe_end, words_in
@@ -38,7 +38,6 @@ REQUIREMENTS = TEXT_REQUIREMENTS
 RANKS = 100  # in a result
 MOST_SHARES = 1000  # files of the table; each is small in memory, and they are read by as many tasks later
 PART = re.compile(r"part-.*\.parquet")
-LONGEST_PIECE_BYTES = 16 << 20  # text has spaces; what has none would have to be held whole
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,9 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     share of all words, and write them, sorted, as one file. What is in a file depends on the input and the number of
     tasks alone, so that a task that is tried again writes the same bytes to the same place.
 
-    Raises SourceNotFound when there is no text, SourceUnreadable or NotText when it cannot be counted, InvalidValue
-    when it lies in the output, and StorageUnusable when that cannot be written.
+    Raises SourceNotFound when there is no text, SourceUnreadable or NotText when it cannot be counted, SourceChanged
+    when it changed after it was listed, InvalidValue when it lies in the output, and StorageUnusable when that cannot
+    be written.
     """
     began = time.monotonic()
     files = find_text_files([params.text])
@@ -123,6 +123,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     for totals in written:
         if totals.problem:
             raise totals.problem
+    refuse_changed_empty(files)
 
     parts = list_folder(output, PART)
     read = context.parallelize(parts, len(parts)).map(partial(_read_part, top=params.top)).collect()
@@ -179,7 +180,7 @@ def _count_task(task: tuple[Split, ...], shares: int, case_sensitive: bool) -> I
     def texts() -> Iterator[bytes]:
         for split in task:
             last = b"\n"
-            for text in _whole_words(split.path, read_split(split)):
+            for text in _whole_words(read_split(split)):
                 totals.lines += text.count(b"\n")
                 last = text[-1:]
                 yield text
@@ -265,22 +266,15 @@ def _rank_counts(words_by_count: Mapping[int, int]) -> Iterator[tuple[int, int]]
             shown = rank * step
 
 
-def _whole_words(path: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in blocks that end where neither a word, nor a character, nor the context that NFC and
-    lower-casing look at can be cut. Raises NotText when there is no such place for too long."""
+def _whole_words(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in blocks that end where neither a word nor a character can be cut. It holds what comes before
+    such a place, which `read_split` bounds."""
     begun: list[bytes] = []
-    begun_bytes = 0
     for block in blocks:
         end = safe_end(block)
         if end:
             yield b"".join([*begun, block[:end]])
-            begun, begun_bytes = [], 0
+            begun = []
         begun.append(block[end:])
-        begun_bytes += len(block) - end
-        if begun_bytes > LONGEST_PIECE_BYTES:
-            raise NotText(
-                f"{path} has no space or punctuation mark for {begun_bytes:,} bytes; allowed: words of up to "
-                f"{LONGEST_PIECE_BYTES:,} bytes."
-            )
     if any(begun):
         yield b"".join(begun)

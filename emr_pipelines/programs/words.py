@@ -1,14 +1,22 @@
-"""What a word is, and how words are counted in bulk.
+"""The word rule, and counting words in bulk.
 
-A word is a maximal run of Unicode letters, combining marks and digits, in which single apostrophes (' or U+2019, which
-is folded to ') may stand between two such runs:
+docs/word_count.md states the rule; in short:
 
-    [\\p{L}\\p{M}\\p{N}]+(?:['’][\\p{L}\\p{M}\\p{N}]+)*
+1. Drop what is never seen: default-ignorable characters (soft hyphen, variation selectors, direction marks, word
+   joiner, byte order mark) and enclosing marks. The zero width space stays and separates words. The zero width joiners
+   stay between letters, marks and numbers, where Persian and Indic scripts spell with them.
+2. Normalise to NFC. A word starts with a letter or a number and goes on with letters, marks, numbers and joiners;
+   single apostrophes (' or U+2019, which is folded to ') may stand between two such runs:
 
-after NFC normalisation and Unicode lower-casing of the text. The Unicode tables are those of the Python that runs.
+       [\\p{L}\\p{N}][\\p{L}\\p{M}\\p{N}\\u200C\\u200D]*(?:['’][\\p{L}\\p{N}][\\p{L}\\p{M}\\p{N}\\u200C\\u200D]*)*
 
-Text repeats itself, so `count_pieces` does not apply the rule to the text. It cuts the text at characters that separate
-words whatever stands around them, lets Arrow count the distinct pieces, and applies the rule to each of those once.
+3. Lower-case each word by itself, drop the dot above an i (İ lower-cases to i with that dot), and normalise again.
+
+This follows UAX #29 (Unicode text segmentation) in what extends a word. The Unicode tables are those of the Python that
+runs. The rule applied to a word gives that word, and canonically equal texts have the same words.
+
+Text repeats itself, so `count_pieces` does not apply the rule to the whole text. It cuts the text at characters that
+always separate words, lets Arrow count the distinct pieces, and applies the rule once to each of those.
 """
 
 from __future__ import annotations
@@ -19,7 +27,7 @@ import string
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,13 +38,18 @@ if TYPE_CHECKING:
 TOGETHER_BYTES = 32 << 20
 ROWS_BYTES = 128 << 20
 ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
-# Not these: <, =, > and ` can join a mark that follows (NFC), and around ' . : ^ ` lower-casing looks for a Greek
-# word's end
-UNSAFE = b"'.:^`<=>"
-SAFE = bytes(byte for byte in range(128) if byte not in ALPHANUMERIC + UNSAFE)
-WIDE_SAFE = tuple(mark.encode() for mark in "\u3000。、，")  # for scripts that do without spaces
+SAFE = bytes(byte for byte in range(128) if byte not in ALPHANUMERIC + b"'")
+WIDE_SAFE = tuple(mark.encode() for mark in "\u3000。、，\ufffd")  # for scripts without spaces, and replaced bytes
 
-WITH_MARKS = (range(0x20000), range(0xE0000, 0xE1000))  # where marks are; to look at every character takes a while
+WITH_MARKS = (range(0x20000), range(0xE0000, 0xE1000))  # all marks are here; looking at every character takes a while
+BELOW_OTHERS = range(1, 230)  # combining classes that canonical order puts before a dot above, which is of class 230
+JOINERS = "\u200c\u200d"
+# Unicode's Default_Ignorable_Code_Point, which Python has no table of, without U+200B and the joiners
+INVISIBLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+DOT_ABOVE = "\u0307"
 
 SPACE = ord(" ")
 APOSTROPHE = ord("'")
@@ -46,14 +59,14 @@ LOWER = KEEP_CASE.lower()
 
 
 def words_in(text: str, case_sensitive: bool = False) -> list[str]:
-    """The words of a text, in order. The text must not begin or end within a word."""
-    found = _word_pattern().findall(_normalized(text, case_sensitive))
-    return [word.replace("\u2019", "'") for word in found]
+    """Return the words of a text, in order. The text must not begin or end within a word."""
+    found = _patterns().word.findall(_prepared(text))
+    return _spelled(" ".join(found), case_sensitive).split(" ") if found else []
 
 
 def safe_end(text: bytes) -> int:
-    """Where to cut a text of which more may follow: behind the last character that separates words whatever stands
-    around it; 0 when there is none."""
+    """Return where to cut a text of which more may follow: behind the last character that always separates words, or 0
+    when there is none."""
     return (
         max(text.rfind(b" "), text.rfind(b"\n")) + 1  # nearly always, and quick
         or text.translate(TO_SPACE).rfind(b" ") + 1
@@ -189,13 +202,12 @@ def _words_of_unicode(
 ) -> tuple[pa.BinaryArray, NDArray[np.int64]]:
     """The same by the rule's own regular expression."""
     import numpy as np
-    import pyarrow as pa
 
     text = b"\n".join(pieces.to_pylist()).decode("utf-8", errors="replace")  # no piece has a line end
-    found = map(_word_pattern().findall, _normalized(text, case_sensitive).split("\n"))
-    each = [[word.replace("\u2019", "'") + " " for word in words] for words in found] if len(pieces) else []
-    words = pa.array([word.encode() for words in each for word in words], pa.binary())
-    return words, np.repeat(counts, [len(words) for words in each])
+    lines = _prepared(text).split("\n") if len(pieces) else []
+    found = list(map(_patterns().word.findall, lines))
+    words = _spelled("".join(f"{word} " for word in itertools.chain(*found)), case_sensitive)
+    return _pieces(np.frombuffer(words.encode(), np.uint8)), np.repeat(counts, list(map(len, found)))
 
 
 def _parts(pieces: pa.BinaryArray) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
@@ -215,17 +227,46 @@ def _piece_at(offsets: NDArray[np.int32], positions: NDArray[Any]) -> NDArray[np
     return found
 
 
-def _normalized(text: str, case_sensitive: bool) -> str:
-    text = unicodedata.normalize("NFC", text).replace("_", " ")  # Python's \w has the underscore
-    return text if case_sensitive else text.lower()
+def _prepared(text: str) -> str:
+    """The text in which the word pattern finds words: steps 1 and 2 of the rule."""
+    text = unicodedata.normalize("NFC", _patterns().unseen.sub("", text)).replace("_", " ")  # \w has the underscore
+    if any(joiner in text for joiner in JOINERS):
+        text = _patterns().stray_joiners.sub("", text)
+    return text
+
+
+def _spelled(words: str, case_sensitive: bool) -> str:
+    """Words with spaces between them, each as the table has it: step 3 of the rule."""
+    words = words.replace("\u2019", "'")
+    if case_sensitive:
+        return words
+    words = words.lower()  # a space ends the context in which Python looks for the end of a Greek word
+    if DOT_ABOVE in words:
+        words = _patterns().dotted_i.sub(r"\1", unicodedata.normalize("NFD", words))
+    return unicodedata.normalize("NFC", words)
+
+
+class _Patterns(NamedTuple):
+    word: re.Pattern[str]
+    unseen: re.Pattern[str]
+    stray_joiners: re.Pattern[str]
+    dotted_i: re.Pattern[str]
 
 
 @cache
-def _word_pattern() -> re.Pattern[str]:
+def _patterns() -> _Patterns:
     # Python's re has no \p{L}: its \w is exactly the letters, the numbers and the underscore; marks must be listed
-    marks = [point for point in itertools.chain(*WITH_MARKS) if unicodedata.category(chr(point)).startswith("M")]
-    run = f"[\\w{_ranges(marks)}]+"
-    return re.compile(f"{run}(?:['\u2019]{run})*")
+    points = list(itertools.chain(*WITH_MARKS))
+    marks = _ranges(point for point in points if unicodedata.category(chr(point)).startswith("M"))
+    enclosing = _ranges(point for point in points if unicodedata.category(chr(point)) == "Me")
+    below = _ranges(point for point in points if unicodedata.combining(chr(point)) in BELOW_OTHERS)
+    run = rf"\w[\w{marks}{JOINERS}]*"
+    return _Patterns(
+        word=re.compile(f"{run}(?:['\u2019]{run})*"),
+        unseen=re.compile(f"[{INVISIBLE}{enclosing}]+"),
+        stray_joiners=re.compile(rf"(?<![\w{marks}{JOINERS}])[{JOINERS}]+|[{JOINERS}]+(?![\w{marks}{JOINERS}])"),
+        dotted_i=re.compile(f"(i[{below}]*){DOT_ABOVE}+"),
+    )
 
 
 def _ranges(points: Iterable[int]) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
 
+from emr_pipelines.resource import StrictResource
+
 if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark.sql import SparkSession
 
@@ -17,7 +19,7 @@ ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
 
 
-class SparkRunner(dg.ConfigurableResource[None], ABC):
+class SparkRunner(StrictResource, ABC):
     """Runs programs. Entering the resource does nothing; what a program needs is started when the first one runs."""
 
     @abstractmethod
@@ -57,6 +59,10 @@ class SparkRunner(dg.ConfigurableResource[None], ABC):
         """The sources as programs can read them. Spark in this process reads what this process reads; a runner
         elsewhere copies the files of this machine that `find` says they stand for."""
         return list(sources)
+
+    def named_here(self, text: str) -> str:
+        """A text that names files that `bring` copied, with the names that they have on this machine."""
+        return text
 
     def ledger(self, known: Sequence[Entry]) -> list[Entry]:
         """What clusters cost, by day: the entries that are known, brought up to date. Spark in this process has no

@@ -28,70 +28,85 @@ def label_of(context: dg.AssetExecutionContext) -> str:
     return keys if len(keys) <= LONGEST_LABEL else f"{OP}{context.op_execution_context.op.name}"
 
 
-def partition_of(context: dg.AssetExecutionContext) -> str | None:
-    """The partition that a step makes of its assets; None of assets without any, which a run with a partition may
-    have."""
-    partitioned = context.has_assets_def and context.assets_def.partitions_def is not None
-    return str(context.partition_key) if partitioned and context.has_partition_key else None
-
-
 def end_and_bill(
-    session: Session,
-    prices: Mapping[str, float],
-    instance: dg.DagsterInstance | None,
-    log: logging.Logger,
-    partitions: Mapping[str, str | None],
+    session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
 ) -> None:
-    """End a cluster, and say what it cost, all in all and for each asset. Raises nothing: what the steps came to
-    stands, and what went wrong first is what has to be heard.
-
-    partitions: by label, the one that a step of this process made.
-    """
+    """End the session's cluster, and bill all that it owes. Raises nothing: what the steps came to stands, and what
+    went wrong first is what has to be heard."""
     try:
-        cluster = session.end()
+        session.end()
     except EmrPipelinesError as error:
         log.error(f"It is not sure that the cluster has ended ({error}); look at {session.page}")  # noqa: TRY400
-        return
-    if cluster is None:
-        return
-    try:
-        bill, steps = session.bill(cluster.id, prices)
-    except EmrPipelinesError as error:  # what it cost is worth no failure
-        log.warning(f"What cluster {cluster.id} cost could not be found out: {error}")
-        return
-    log.info(f"Cluster {cluster.id} had {bill.sentence()}")
-    try:
-        if instance is not None:
-            _observe(bill, steps, instance, _timeline(bill, log), partitions)
-    except Exception as error:  # noqa: BLE001 (whatever the event log raises)
-        log.warning(f"What cluster {cluster.id} cost could not be noted on its assets: {error}")
+    bill_owed(session, prices, instance, log)
 
 
-def _observe(
-    bill: Bill,
-    steps: Mapping[str, list[str]],
-    instance: dg.DagsterInstance,
-    picture: Mapping[str, Any],
-    partitions: Mapping[str, str | None],
+def bill_owed(
+    session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
 ) -> None:
-    for label, ids in steps.items():
-        assets = [] if label.startswith(OP) else label.split(",")
+    """Say what each cluster cost that the session owes the bill of, all in all and for each asset. Raises nothing."""
+    while session.owed:
+        held = session.owed.pop(0)
+        try:
+            bill = session.bill(held, prices)
+        except EmrPipelinesError as error:  # what it cost is worth no failure
+            log.warning(f"What cluster {held.id} cost could not be found out: {error}")
+            continue
+        log.info(f"Cluster {held.id} had {bill.sentence()}")
+        try:
+            if instance is not None:
+                _observe(bill, instance, _timeline(bill, log))
+        except Exception as error:  # noqa: BLE001 (whatever the event log raises)
+            log.warning(f"What cluster {held.id} cost could not be noted on its assets: {error}")
+
+
+def _observe(bill: Bill, instance: dg.DagsterInstance, picture: Mapping[str, Any]) -> None:
+    """An observation of each asset, and each of its partitions, whose steps ran on the cluster."""
+    for (key, partition), share in _shares(bill, instance).items():
+        cost: dict[str, Any] = {
+            **picture,
+            "cluster": dg.MetadataValue.json(bill.metadata()),
+            "cost_share": round(share, 4),
+            "billed_instance_seconds": round(share * sum(usage.seconds for usage in bill.usages), 3),
+        }
+        if bill.usd is not None:
+            cost["cost_usd"] = round(bill.usd * share, 4)
+        if bill.idle_share is not None:
+            cost["idle_share"] = round(bill.idle_share, 4)
+        description = f"On EMR: {bill.sentence()}"
+        instance.report_runless_asset_event(
+            dg.AssetObservation(key, description=description, metadata=cost, partition=partition)
+        )
+
+
+def _shares(bill: Bill, instance: dg.DagsterInstance) -> dict[tuple[dg.AssetKey, str | None], float]:
+    """Which share of a cluster each asset, or partition of one, has to bear. Steps of other processes, and in a pool of
+    other runs, have theirs."""
+    from emr_pipelines.emr.ledger import assets_of, run_of
+
+    partitions: dict[str, dict[dg.AssetKey, str]] = {}
+    shares: dict[tuple[dg.AssetKey, str | None], float] = {}
+    for step_id, name in bill.step_names.items():
+        assets = [dg.AssetKey.from_user_string(asset) for asset in assets_of(name) if not asset.startswith(OP)]
+        run_id = run_of(name)
+        if run_id not in partitions:
+            partitions[run_id] = _partitions_of(instance, run_id)
         for asset in assets:
-            share = bill.share_of(ids) / len(assets)
-            cost: dict[str, Any] = {
-                **picture,
-                "cluster": dg.MetadataValue.json(bill.metadata()),
-                "cost_share": round(share, 4),
-                "billed_instance_seconds": round(share * sum(usage.seconds for usage in bill.usages), 3),
-            }
-            if bill.usd is not None:
-                cost["cost_usd"] = round(bill.usd * share, 4)
-            if bill.idle_share is not None:
-                cost["idle_share"] = round(bill.idle_share, 4)
-            key, description = dg.AssetKey.from_user_string(asset), f"On EMR: {bill.sentence()}"
-            instance.report_runless_asset_event(
-                dg.AssetObservation(key, description=description, metadata=cost, partition=partitions.get(label))
-            )
+            owner = asset, partitions[run_id].get(asset)
+            shares[owner] = shares.get(owner, 0.0) + bill.share_of([step_id]) / len(assets)
+    return shares
+
+
+def _partitions_of(instance: dg.DagsterInstance, run_id: str) -> dict[dg.AssetKey, str]:
+    """The partition of each asset that a run makes; none of an asset without partitions, or with several in the run."""
+    if not run_id:
+        return {}
+    found: dict[dg.AssetKey, list[str]] = {}
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED):
+        planned = entry.dagster_event.asset_materialization_planned_data if entry.dagster_event else None
+        if planned is not None:
+            several = planned.partitions_subset.get_partition_keys() if planned.partitions_subset else []
+            found.setdefault(planned.asset_key, []).extend([planned.partition] if planned.partition else several)
+    return {asset: keys[0] for asset, keys in found.items() if len(set(keys)) == 1}
 
 
 def _timeline(bill: Bill, log: logging.Logger) -> dict[str, Any]:

@@ -1,4 +1,9 @@
-"""A cluster's description as Dagster's run config knows it: made from ClusterSpec, so that nothing is written twice."""
+"""A cluster's description as Dagster's run config knows it, derived from ClusterSpec.
+
+The Launchpad completes the names of fields and the choices, and shows their descriptions. Dagster itself checks only
+choices, lists and mappings: its answer to an unknown field would be the type of the whole description, and its types
+know neither a variable nor every form of a value that ClusterSpec accepts. ClusterSpec checks the rest, in sentences.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,11 @@ import dagster as dg
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
+from emr_pipelines.emr.presets import DEFAULT_PRESET
 
-class Described(dg.Config):
-    """What is made here is read by Dagster, and never filled: pydantic need not prepare for it."""
+
+class Described(dg.PermissiveConfig):
+    """A config class that Dagster reads and nobody fills, so pydantic need not prepare to validate it."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -23,31 +30,32 @@ class Described(dg.Config):
 def config_of(part: type[BaseModel]) -> type[dg.Config]:
     """A config class with a part's fields and their descriptions, with parts and choices within.
 
-    Nothing in it has a default, and nothing is required: Dagster would fill defaults in, and then nobody could tell
-    what was told, which goes over a preset, from what was not. So they are said in words, and null can be said.
+    No field but `preset` has a default, because Dagster fills defaults in: what was told, which goes over the preset,
+    could then not be told from what was not. The descriptions say the defaults instead. Every field may be null.
     """
-    fields: dict[str, Any] = {
-        name: (_type_of(field.rebuild_annotation(), f"{part.__name__}.{name}") | None, Field(description=_said(field)))
-        for name, field in part.model_fields.items()
-    }
+    fields: dict[str, Any] = {}
+    for name, field in part.model_fields.items():
+        hint, said = _type_of(field.rebuild_annotation()) | None, _said(field)
+        known = Field(DEFAULT_PRESET, description=said) if name == "preset" else Field(description=said)
+        fields[name] = (hint, known)
     found: type[dg.Config] = create_model(part.__name__, __base__=Described, __doc__=part.__doc__, **fields)
     return found
 
 
-def _type_of(hint: Any, name: str) -> Any:
-    """What Dagster's config has in place of a type; Any for what can be written in several ways."""
+def _type_of(hint: Any) -> Any:
+    """What stands for a type in Dagster's config schema."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated and any(isinstance(found, BeforeValidator) for found in arguments[1:]):
         return Any
     if origin in (Annotated, Union, UnionType):
-        return _type_of(arguments[0], name)  # what else a union has here is None
+        return _type_of(arguments[0])  # the only other member of a union here is None
     if origin is Literal:
-        return Enum(name, {found: found for found in arguments})  # in a list or beside null, Dagster knows no Literal
+        # Dagster knows no Literal in a list or beside null, and names the Enum in its error message
+        return Enum(" | ".join(arguments), {found: found for found in arguments})
     if origin is tuple:
-        return GenericAlias(list, (_type_of(arguments[0], name),))
-    if origin is dict:
-        return dict[str, str] if arguments[1] is str else dict[str, Any]
-    return config_of(hint) if isinstance(hint, type) and issubclass(hint, BaseModel) else hint
+        return GenericAlias(list, (_type_of(arguments[0]),))
+    # a mapping of any content is Any too: Dagster fails on null within a mapping
+    return config_of(hint) if isinstance(hint, type) and issubclass(hint, BaseModel) else Any
 
 
 def _said(field: FieldInfo) -> str:

@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 from pydantic import PrivateAttr
 
-from emr_pipelines.emr.disclosure import refuse_known
+from emr_pipelines.emr.disclosure import masked, refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
-from emr_pipelines.errors import EmrPipelinesError, StepFailed, TimedOut
+from emr_pipelines.errors import CredentialsMissing, EmrPipelinesError, StepFailed, TimedOut
 from emr_pipelines.programs import wire
+from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.progress import many
 from emr_pipelines.runners.base import ParamsT, ResultT
-from emr_pipelines.runners.billing import end_and_bill, label_of, partition_of
+from emr_pipelines.runners.billing import bill_owed, end_and_bill, label_of
 from emr_pipelines.runners.companions import Companions
 from emr_pipelines.runners.emr_settings import EmrSettings
-from emr_pipelines.runners.failures import failures
+from emr_pipelines.runners.failures import advised, failures
 from emr_pipelines.runners.lineage import first_attempt, first_attempt_of, lineage
 from emr_pipelines.runners.locations import check_locations
 
@@ -40,7 +41,8 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.emr.ledger import Entry
     from emr_pipelines.emr.raised import RemoteException
     from emr_pipelines.emr.report import Reporter
-    from emr_pipelines.emr.session import ScopeKind, Session
+    from emr_pipelines.emr.scope import ScopeKind
+    from emr_pipelines.emr.session import Session
     from emr_pipelines.emr.shipment import Place, Shipment
     from emr_pipelines.emr.steps import AddedStep, Step
     from emr_pipelines.emr.watch import End, Hint
@@ -60,7 +62,6 @@ class EmrSparkRunner(EmrSettings):
     _companions: Companions | None = PrivateAttr(default=None)
     _bars: Bars | None = PrivateAttr(default=None)
     _inputs: list[Inputs] = PrivateAttr(default_factory=list)
-    _partitions: dict[str, str | None] = PrivateAttr(default_factory=dict)
     _sharing: Any = PrivateAttr(default_factory=threading.Lock)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
@@ -80,6 +81,8 @@ class EmrSparkRunner(EmrSettings):
             self._forget_what_was_taken(context, shipment)
             result = self._result_of(shipment)
             if result is None:
+                for warning in shipment.warnings:
+                    context.log.warning(warning)
                 self._work(context, shipment)
                 result = self._result_of(shipment, within_seconds=RESULT_SECONDS)
             else:
@@ -89,7 +92,7 @@ class EmrSparkRunner(EmrSettings):
                     f"The step completed and left no result in {shipment.result}; a program must not end the process "
                     "itself (sys.exit, os._exit)."
                 )
-            answer = wire.decode(wire.annotation_of(program, "return"), result["result"], "result")
+            answer = wire.decode(annotation_of(program, "return"), result["result"], "result")
             self._place().objects.write(shipment.taken, _attempt(context))
             return cast("ResultT", answer)
 
@@ -148,6 +151,11 @@ class EmrSparkRunner(EmrSettings):
             )
             return [inputs.folder, *(source for source in sources if source not in here)]
 
+    def named_here(self, text: str) -> str:
+        for inputs in self._inputs:
+            text = inputs.named_here(text)
+        return text
+
     def ledger(self, known: Sequence[Entry]) -> list[Entry]:
         from emr_pipelines.emr.ledger import ledger
 
@@ -159,22 +167,28 @@ class EmrSparkRunner(EmrSettings):
             session, companions = self._shared, self._companions
             if session is None:
                 session, companions = self._left_behind(context)
-            if session is None or not session.in_use:
+            if session is None:
                 return
-            session.say, session.report = log.info, self._reporter(log)
-            if self.scope == "pool":
+            session.say, session.report = _say(log), self._reporter(log)
+            if not session.in_use:
+                pass
+            elif self.scope == "pool":
                 log.info(f"Cluster {session.cluster_id} stays in its pool until it has been idle for long enough.")
             elif companions is not None and companions.may_come():
                 log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
             elif companions is not None and companions.given_up() and session.cluster_id and session.busy():
                 log.info(f"Cluster {session.cluster_id} stays for the steps that run on it; this run was given up.")
             else:
-                end_and_bill(session, self.prices, context.instance, log, self._partitions)
+                end_and_bill(session, self.prices, context.instance, log)
+                # another process may have put one in the place of this one and left
+                if self.scope == "run" and not session.in_use and session.adopt():
+                    end_and_bill(session, self.prices, context.instance, log)
+            bill_owed(session, self.prices, context.instance, log)
         except Exception as error:  # noqa: BLE001 (what the steps came to stands; the idle timeout is behind this)
             log.warning(f"The run's cluster, if it has one, ends when it is idle: {error}")
         finally:
             self._shared = self._companions = self._built = None
-            self._inputs, self._partitions = [], {}
+            self._inputs = []
             if self._bars is not None:
                 self._bars.close()
                 self._bars = None
@@ -195,7 +209,8 @@ class EmrSparkRunner(EmrSettings):
         if cluster_id is None and chain == run.run_id:
             return None, None
         session = self._session_for("run", self._run_key(chain), {})
-        return (session, Companions.of_run(context.instance, run)) if session.adopt(cluster_id) else (None, None)
+        left = session.adopt(cluster_id) or session.owed
+        return (session, Companions.of_run(context.instance, run)) if left else (None, None)
 
     def _pack(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Shipment:
         from emr_pipelines.emr.shipment import pack
@@ -264,9 +279,10 @@ class EmrSparkRunner(EmrSettings):
         try:
             end = session.watch(step_id, hint, finished, speaks)
         except BaseException as error:
-            with suppress(EmrPipelinesError):  # what went wrong first is what has to be heard
-                # an interrupted process may be killed soon: it had better end the cluster than wait for the step
-                self._cancel(session, step_id, wait=isinstance(error, Exception) or self.scope == "pool")
+            if not isinstance(error, CredentialsMissing):  # then it cannot, and the retry finds the step
+                with suppress(EmrPipelinesError):  # what went wrong first is what has to be heard
+                    # an interrupted process may be killed soon: it had better end the cluster than wait for the step
+                    self._cancel(session, step_id, wait=isinstance(error, Exception) or self.scope == "pool")
             raise
         if end.step.state not in STEP_ENDED:
             self._cancel(session, step_id, wait=True)
@@ -290,15 +306,12 @@ class EmrSparkRunner(EmrSettings):
             return
         companions = self._companions
         alone = self.scope == "asset" or (self.scope == "run" and companions is not None and companions.alone)
-        cause = session.explain(end, exception, self.log_wait_seconds, package, terminate=alone)
+        cause = advised(session.explain(end, exception, self.log_wait_seconds, package, terminate=alone))
         if end.timed_out is Phase.PROVISIONING:
             session.end()  # what did not come up will not, and must not be found again
         kind = TimedOut if end.timed_out else StepFailed
         facts = {"kind": str(cause.kind), "hint": cause.hint, "logs": cause.log_uri, **cause.pages}
-        text = str(cause)
-        for inputs in self._inputs:
-            text = inputs.named_here(text)
-        raise kind(text, cause.retryable, facts)
+        raise kind(self.named_here(str(cause)), cause.retryable, facts)
 
     @contextmanager
     def _session(self, context: dg.AssetExecutionContext, digest: str) -> Iterator[Session]:
@@ -307,8 +320,7 @@ class EmrSparkRunner(EmrSettings):
             session = self._shared or self._new_session(context, digest)
             if self.scope != "asset":
                 self._shared = session
-        session.say, session.report = context.log.info, self._reporter(context.log)
-        self._partitions[label_of(context)] = partition_of(context)
+        session.say, session.report = _say(context.log), self._reporter(context.log)
         if self.scope != "asset":
             self._companions = Companions.of(context, EmrSparkRunner)
             if self.scope == "run":
@@ -317,17 +329,23 @@ class EmrSparkRunner(EmrSettings):
                 )
         try:
             yield session
+        except CredentialsMissing as error:
+            if session.cluster_id is None:
+                raise
+            raise CredentialsMissing(f"{error}\n{session.what_stays()}", error.code) from error
         finally:
             if self.scope == "asset":
-                end_and_bill(session, self.prices, context.instance, context.log, self._partitions)
+                end_and_bill(session, self.prices, context.instance, context.log)
 
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
+        from emr_pipelines.emr.request import tag_value
+
         chain = first_attempt(context)
         keys = {"asset": f"{chain}-{digest}", "run": self._run_key(chain), "pool": self.spec().digest}
         tags = {
             "emr_pipelines:run_id": context.run.run_id,
-            "emr_pipelines:job": context.run.job_name[:256],
-            "emr_pipelines:asset": label_of(context)[:256],
+            "emr_pipelines:job": tag_value(context.run.job_name),
+            "emr_pipelines:asset": tag_value(label_of(context)),
         }
         return self._session_for(self.scope, keys[self.scope], tags)
 
@@ -336,7 +354,8 @@ class EmrSparkRunner(EmrSettings):
         return f"{chain}-{self.spec().digest}"
 
     def _session_for(self, kind: ScopeKind, key: str, tags: Mapping[str, str]) -> Session:
-        from emr_pipelines.emr.session import Scope, Session
+        from emr_pipelines.emr.scope import Scope
+        from emr_pipelines.emr.session import Session
 
         place, spec = self._place(), self.spec()
         return Session(
@@ -373,6 +392,10 @@ class EmrSparkRunner(EmrSettings):
             refuse_mistakes(Settings(aws, os.environ, self.bucket))
             self._built = Place.at(aws, base_uri(self.bucket))
         return self._built
+
+
+def _say(log: logging.Logger) -> Callable[[str], None]:
+    return lambda text: log.info(masked(text))
 
 
 def _read_result(data: bytes, uri: str) -> dict[str, Any]:

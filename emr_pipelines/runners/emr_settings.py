@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret, refuse_secrets
-from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.emr.disclosure import REFER, refuse_secrets
+from emr_pipelines.emr.encryption import Encryption
+from emr_pipelines.emr.spec import ClusterSpec, Configuration
+from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.cluster_config import config_of
+from emr_pipelines.runners.variables import is_variable, looked_up, plain, refuse_whole_numbers, without_values
 
 LONGEST_WAIT = 10_000_000  # minutes or seconds: far longer than anybody means, and still a date
 
@@ -62,7 +65,8 @@ class EmrSettings(SparkRunner):
     )
     files: list[str] = Field(
         default=[],
-        description="Files to place where programs run: of this machine, or s3:// URIs, as in [my.conf].",
+        description="Files for programs, which read them at SparkFiles.get('my.conf') on driver and executors: of this "
+        "machine, or s3:// URIs, as in [my.conf].",
     )
     ship_dependencies: bool = Field(
         default=True,
@@ -80,7 +84,7 @@ class EmrSettings(SparkRunner):
         default=330,
         ge=0,
         description="How long to wait for the logs of a failed step when nothing else says why it failed; EMR pushes "
-        "them every 300 seconds. 0: not at all.",
+        "them every 300 seconds, and for the last time when the cluster ends. 0: not at all.",
     )
     retries: int = Field(
         default=2, ge=0, description="How often a step is tried again that AWS, not the program, made fail; 0 or more."
@@ -93,26 +97,6 @@ class EmrSettings(SparkRunner):
         description="USD per instance and hour, EMR's share included, by instance type, or type and market: "
         "{'m5.xlarge': 0.24, 'm5.xlarge spot': 0.12}. Empty: AWS's price list, where it can be read.",
     )
-
-    def __init__(self, **settings: Any) -> None:
-        """Raises InvalidValue."""
-        try:
-            super().__init__(**settings)
-        except ValidationError as error:
-            first = error.errors()[0]
-            mistake = first.get("ctx", {}).get("error")
-            if not isinstance(mistake, InvalidValue) and is_called_secret(".".join(map(str, first["loc"]))):
-                first["input"] = HIDDEN
-            raise InvalidValue.first_of([first]) from None  # pydantic's shows what was told, secrets too
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, settings: Any) -> Any:
-        unknown = set(settings) - set(cls.model_fields) if isinstance(settings, Mapping) else set()
-        if unknown:
-            allowed = ", ".join(cls.model_fields)
-            raise InvalidValue("A setting of EmrSparkRunner", ", ".join(sorted(unknown)), allowed)
-        return settings
 
     @field_validator("spark_config")
     @classmethod
@@ -140,19 +124,29 @@ class EmrSettings(SparkRunner):
 
     @field_validator("cluster", mode="plain")
     @classmethod
-    def _as_data(cls, told: Any) -> Any:
-        """What was told of the cluster, checked, and as plain values however it was told."""
-        spec = told if isinstance(told, ClusterSpec) else ClusterSpec.parse(told)
-        return spec.model_dump(mode="json", exclude_unset=True)
+    def _checked(cls, told: Any) -> Any:
+        """Check what was told of the cluster, as far as its variables allow, and keep it as it was told."""
+        if not isinstance(told, (Mapping, ClusterSpec)) or is_variable(described := plain(told)):
+            raise InvalidValue("cluster", plain(told), "a mapping")
+        refuse_secrets("cluster.extra", described.get("extra"), REFER)
+        if isinstance(told, Mapping):
+            refuse_whole_numbers(told.get("extra"), "cluster.extra")
+        ClusterSpec.check(described, is_variable)
+        return described
 
     def spec(self) -> ClusterSpec:
-        """The cluster. Raises InvalidValue."""
+        """The cluster, with the values that its variables have now, and what the environment says of roles and of
+        encryption. Raises InvalidValue."""
         roles = {
-            "service_role": os.environ.get("EMR_PIPELINES_SERVICE_ROLE", "").strip(),
-            "instance_profile": os.environ.get("EMR_PIPELINES_INSTANCE_PROFILE", "").strip(),
+            "service_role": setting("EMR_PIPELINES_SERVICE_ROLE"),
+            "instance_profile": setting("EMR_PIPELINES_INSTANCE_PROFILE"),
         }
-        told = cast("dict[str, Any]", self.cluster)
-        return ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **told})
+        told, names = looked_up(plain(self.cluster), "cluster")
+        try:
+            spec = ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **told})
+        except InvalidValue as mistake:
+            raise without_values(mistake, names) from None
+        return encrypted(spec, Encryption.configured())
 
     def submission(self) -> Submission:
         """How programs are submitted. Raises InvalidValue."""
@@ -174,3 +168,15 @@ class EmrSettings(SparkRunner):
         from emr_pipelines.emr.watch import Deadlines
 
         return Deadlines(60 * self.provisioning_minutes, 60 * self.queueing_minutes, 60 * self.running_minutes)
+
+
+def encrypted(spec: ClusterSpec, encryption: Encryption) -> ClusterSpec:
+    """A cluster whose programs, and EMR's own logs, are written so; what the description says itself stands. Raises
+    InvalidValue."""
+    release = tuple(map(int, re.findall(r"\d+", spec.release_label)))
+    told = {found.classification: found for found in spec.configurations}
+    for name, properties in encryption.of_cluster(release).items():
+        before = told.get(name) or Configuration(classification=name)
+        told[name] = before.model_copy(update={"properties": {**properties, **before.properties}})
+    logs = {"LogEncryptionKmsKeyId": encryption.key} if encryption.key else {}
+    return spec.model_copy(update={"configurations": tuple(told.values()), "extra": {**logs, **spec.extra}})

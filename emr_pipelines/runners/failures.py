@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib import metadata
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import dagster as dg
 
 from emr_pipelines.emr.disclosure import masked
+from emr_pipelines.emr.modules import Home, find, home_of
 from emr_pipelines.errors import EmrPipelinesError, RunFailed, StepFailed
 
+if TYPE_CHECKING:
+    from emr_pipelines.emr.evidence import ProbableCause
+
+NO_MODULE = re.compile(r"No module named '([\w.]+)'")
 LONGEST_TRACE = 50_000  # characters; Spark puts whole query plans into its errors
 PASSED_ON = (EmrPipelinesError, dg.Failure, dg.RetryRequested)  # they say what they mean
 
@@ -65,17 +73,49 @@ def raise_failure(error: EmrPipelinesError) -> NoReturn:
 
 def explained(error: Exception, program: Callable[..., Any]) -> StepFailed:
     """What a program raised in this process, explained as it would be on a cluster."""
-    from emr_pipelines.emr.diagnosis import Evidence, diagnose  # it brings boto3, which takes half a second
+    from emr_pipelines.emr.diagnosis import diagnose  # it brings boto3, which takes half a second
+    from emr_pipelines.emr.evidence import Evidence
 
     whole = error.__traceback__
     evidence = Evidence(
         exception=_as_remote(error.with_traceback(_of_program(whole, program))), package=package_of(program)
     )
     error.__traceback__ = whole
-    cause = diagnose(evidence)
+    cause = advised(diagnose(evidence))
     failed = StepFailed(str(cause), cause.retryable, {"kind": str(cause.kind), "hint": cause.hint})
     failed.__cause__ = error
     return failed
+
+
+def advised(cause: ProbableCause) -> ProbableCause:
+    """A cause with a better hint, where this machine knows the module that is missing elsewhere.
+
+    The name of one's own module must not be declared as a requirement: the package index may have a stranger's project
+    of that name.
+    """
+    missing = NO_MODULE.search(cause.message) if cause.kind == "MODULE_MISSING" else None
+    if missing is None:
+        return cause
+    name, top = missing[1], missing[1].partition(".")[0]
+    home = home_of(top)
+    if home is Home.OWN and find(name) is None:
+        hint = f"{top} is your own code, and it has no module {name} on this machine either: check the name."
+    elif home is Home.OWN:
+        hint = (
+            f"{top} is your own code on this machine, and no import statement that the program reaches names it. Write "
+            f'PACKAGES = ("{top}",) in the program\'s module, so that it travels. It is no library: do not name it in '
+            "REQUIREMENTS."
+        )
+    elif home is Home.LIBRARY and (projects := metadata.packages_distributions().get(top)):
+        hint = (
+            f"On this machine {top} belongs to the project {projects[0]}: name that in REQUIREMENTS of the module that "
+            "imports it, so that it travels."
+        )
+    elif home is Home.DAGSTER:
+        hint = "Clusters have no Dagster: keep the program, and what its module imports, in modules without it."
+    else:
+        return cause
+    return replace(cause, hint=hint)
 
 
 def _of_program(trace: TracebackType | None, program: Callable[..., Any]) -> TracebackType | None:

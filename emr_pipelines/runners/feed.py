@@ -17,7 +17,7 @@ from emr_pipelines.emr.pace import PACE
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.watch import Hint
 from emr_pipelines.errors import AwsError
-from emr_pipelines.programs.entrypoint import ALIVE, ALIVE_SECONDS
+from emr_pipelines.programs.driver import ALIVE, ALIVE_SECONDS
 
 if TYPE_CHECKING:
     from dagster._core.pipes.context import PipesMessageHandler

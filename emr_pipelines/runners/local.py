@@ -9,13 +9,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
+from emr_pipelines.emr.requirements import refuse_missing
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.programs import progress, wire
+from emr_pipelines.programs.annotations import refuse_unfinished
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.failures import PASSED_ON, explained, raise_failure
 from emr_pipelines.runners.local_spark import program_session, running_session, start
@@ -50,13 +52,6 @@ class LocalSparkRunner(SparkRunner):
 
     _started: SparkSession | None = PrivateAttr(default=None)
 
-    def __init__(self, **settings: Any) -> None:
-        """Raises InvalidValue."""
-        try:
-            super().__init__(**settings)
-        except ValidationError as error:
-            raise InvalidValue.first_of(error.errors()) from error
-
     @field_validator("spark_config")
     @classmethod
     def _in_this_process(cls, told: dict[str, str]) -> dict[str, str]:
@@ -81,6 +76,8 @@ class LocalSparkRunner(SparkRunner):
         program: Callable[[SparkSession, ParamsT], ResultT],
         params: ParamsT,
     ) -> ResultT:
+        refuse_unfinished(program)
+        refuse_missing(program)
         shared = self._session(context.log.warning)
         settings = {} if shared is self._started else self._told()
         log = context.log.info

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from emr_pipelines.emr.place import BUCKET_NAME, base_uri, target
+from emr_pipelines.emr.place import base_uri, bucket_fault
+from emr_pipelines.environment import setting, target
 from emr_pipelines.errors import InvalidValue, StorageUnusable
 
 DEFAULT_STORAGE = "data"
@@ -38,7 +39,7 @@ def resolve(configured: str) -> str:
 
     Raises StorageUnusable for an address that is not allowed.
     """
-    address = configured.strip() or os.environ.get("EMR_PIPELINES_STORAGE", "").strip() or _default()
+    address = configured.strip() or setting("EMR_PIPELINES_STORAGE") or _default()
     if any(character in address for character in GLOB_CHARACTERS) or CONTROLS.search(address):
         raise _not_allowed(address)
     if address.startswith("s3://"):
@@ -97,8 +98,11 @@ def _leads_out(part: str) -> bool:
 
 
 def _default() -> str:
-    if target() != "emr":
-        return DEFAULT_STORAGE
+    try:
+        if target() != "emr":
+            return DEFAULT_STORAGE
+    except InvalidValue as error:
+        raise StorageUnusable(f"Without EMR_PIPELINES_STORAGE the target decides where assets live: {error}") from error
     try:
         return f"{base_uri()}/{DEFAULT_STORAGE}"
     except InvalidValue as error:
@@ -110,8 +114,10 @@ def _default() -> str:
 def _on_s3(address: str) -> str:
     bucket, *names = address.removeprefix("s3://").rstrip("/").split("/")
     # Hadoop would read s3://bucket/a//b and s3://bucket/a/../b as other keys than S3 does
-    if not re.fullmatch(BUCKET_NAME, bucket) or any(name in {"", ".", ".."} for name in names):
+    if any(name in {"", ".", ".."} for name in names):
         raise _not_allowed(address)
+    if fault := bucket_fault(bucket):
+        raise StorageUnusable(f"The storage {address!r} is not allowed: {fault}.")
     return "/".join(["s3:/", bucket, *names])
 
 

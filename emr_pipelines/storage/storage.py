@@ -19,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr
 
 from emr_pipelines.errors import InvalidValue, NothingWritten, NotMaterialized, StorageUnusable, Superseded
+from emr_pipelines.resource import StrictResource
 from emr_pipelines.storage.address import named, partition_folder, refuse_ways_out, refuse_ways_out_by, resolve
 from emr_pipelines.storage.attempts import abandoned, begin, discard, in_hand, latest, published_first, resume
 from emr_pipelines.storage.folder import PUBLISHED, Folder
@@ -49,7 +50,7 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-class Storage(dg.ConfigurableResource[None]):
+class Storage(StrictResource):
     """The place where all assets live; see the package's docstring for its layout.
 
     Each partition of an asset has versions and a pointer of its own; `partition` is its key.
@@ -66,13 +67,6 @@ class Storage(dg.ConfigurableResource[None]):
     )
 
     _objects: Objects | None = PrivateAttr(default=None)
-
-    def __init__(self, **settings: Any) -> None:
-        """Raises InvalidValue."""
-        try:
-            super().__init__(**settings)
-        except ValidationError as error:
-            raise InvalidValue.first_of(error.errors()) from error
 
     @property
     def root(self) -> str:

@@ -79,10 +79,32 @@ def test_entries_become_rows(storage: Storage, instance: dg.DagsterInstance) -> 
     assert found["yesterday_usd"] == 2.5
     assert found["yesterday_idle_share"] == 0.25
     assert found["by_day"].startswith("![USD a day](data:image/png;base64,")
-    assert found["by_asset"].records[0].data == {
-        "asset": "word_counts", "runs": 1, "instance_seconds": 7200, "usd": 2.5,
-    }  # fmt: skip
-    assert [record.data["day"] for record in found["latest"].records] == [str(YESTERDAY)]
+    assert found["yesterday_instance_hours"] == 2
+    assert list(found["by_asset"].records[0].data.items()) == [
+        ("asset", "word_counts"), ("usd", 2.5), ("instance_hours", 2.0), ("idle_share", 0.25), ("runs", 1)
+    ]  # fmt: skip
+    assert list(found["latest"].records[0].data.items()) == [
+        ("asset", "word_counts"), ("usd", 2.5), ("instance_hours", 2.0), ("idle_share", 0.25), ("day", str(YESTERDAY)),
+        ("job", ""), ("final", True), ("run_id", RUN), ("cluster_id", "j-1"),
+    ]  # fmt: skip
+
+
+def test_every_table_begins_with_what_people_look_for_and_ends_with_ids(
+    storage: Storage, instance: dg.DagsterInstance
+) -> None:
+    LEDGERS["now"] = lambda _: [ENTRY]
+    result = materialize(storage, instance, Told())
+    found = metadata(result)
+    first, last = ["asset", "usd", "instance_hours", "idle_share"], ["run_id", "cluster_id"]
+    for name in ("by_asset", "latest"):
+        assert [column.name for column in found[name].schema.columns][:4] == first
+    assert [column.name for column in found["latest"].schema.columns][-2:] == last
+    assert result.asset_materializations_for_node("cluster_costs")
+    columns = [
+        column.name for column in cluster_costs.metadata_by_key[cluster_costs.key]["dagster/column_schema"].columns
+    ]
+    assert columns == list(table(storage)[0])
+    assert (columns[:4], columns[-2:]) == (["asset", "usd", "instance_seconds", "idle_share"], last)
 
 
 def test_what_was_known_is_handed_on_and_kept(storage: Storage, instance: dg.DagsterInstance) -> None:
@@ -142,10 +164,37 @@ def test_the_budget_is_a_day_s() -> None:
     assert checked(*[replace(entry, day=TODAY - timedelta(days=2)) for entry in dear], budget=1)["daily_budget"][0]
 
 
-def test_a_budget_cannot_be_kept_when_a_price_is_not_known() -> None:
-    passed, said = checked(replace(ENTRY, usd=None), budget=10)["daily_budget"]
+@pytest.mark.parametrize(
+    ("usd", "budget", "passes"),
+    [
+        ((None,), 10, False),
+        ((None, 4.0), 10, False),  # within the budget as far as it is known, which nobody knows
+        ((None, 11.0), 10, False),
+        ((4.0,), 10, True),
+        ((None, 4.0), None, True),  # there is nothing to keep
+    ],
+)
+def test_a_budget_cannot_be_kept_when_a_price_is_not_known(
+    usd: tuple[float | None, ...], budget: float | None, passes: bool
+) -> None:
+    passed, said = checked(*[replace(ENTRY, usd=each) for each in usd], budget=budget)["daily_budget"]
+    assert passed is passes
+    known = sum(each or 0 for each in usd)
+    assert (f"at least {known:.2f} USD, and 1 of {len(usd)} rows without a known price" in said) is (None in usd)
+    assert ("Give the runner `prices`" in said) is (None in usd)
+
+
+def test_a_day_on_which_clusters_were_billed_and_none_came_up_does_not_pass_as_one_without_idleness() -> None:
+    never = replace(ENTRY, idle_share=None)
+    passed, said = checked(never)["idle_share"]
     assert not passed
-    assert "a price is not known" in said
+    assert said == f"{YESTERDAY}: not known, no cluster came up and 2.0 instance hours were billed; allowed: 50 %"
+    assert checked(replace(never, final=False))["idle_share"] == (
+        True,
+        "No cluster was up; allowed: 50 %",
+    )  # it may yet
+    assert checked(replace(never, instance_seconds=0.0))["idle_share"][0]
+    assert checked()["idle_share"][0]
 
 
 def test_idleness_is_weighed_by_what_it_cost() -> None:
@@ -155,7 +204,6 @@ def test_idleness_is_weighed_by_what_it_cost() -> None:
     )  # 1800 / 9600
     assert checked(ENTRY, idle)["idle_share"] == (True, f"{YESTERDAY}: 44 %; allowed: 50 %")  # (1800 + 2400) / 9600
     assert not checked(ENTRY, idle, most_idle=0.4)["idle_share"][0]
-    assert checked(replace(ENTRY, idle_share=None))["idle_share"][0]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, cast
 
@@ -14,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emr_pipelines.assets.program import program_asset
+from emr_pipelines.emr.imports import walk
 from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
@@ -383,7 +387,7 @@ COLOURS = dg.StaticPartitionsDefinition(["red", "a/b:c"])
         (lambda spark, params: None, {}, "is a lambda, a method or a function within another"),  # noqa: ARG005
         (Holder.method, {}, "is a lambda, a method or a function within another"),
         (thawed, {}, r"parameters, Thawed, is 'not frozen'; allowed: @dataclass\(frozen=True\)"),
-        (dated, {}, r"Dated.day is annotated Decimal; allowed: str, int, .* A date can be text, a choice a Literal"),
+        (dated, {}, r"Dated.day is annotated Decimal; allowed: str, int, .* Write a Decimal as text: str\(value\)"),
         (disagrees, {}, "Disagrees.upto is 'three'; allowed: int"),
         (unknown, {}, "annotations of Unknown cannot be resolved: name 'Nowhere' is not defined; import"),
         (nothing, {"writes": "output"}, "writes is 'output'; allowed: a parameter of NoneType: it has none"),
@@ -590,6 +594,101 @@ def test_a_retry_policy_is_dagster_s(dagster: dg.DagsterInstance) -> None:
     (event,) = run([asset], dagster).asset_materializations_for_node("fails_once")
     assert event.metadata["total"].value == 4.0
     assert ATTEMPTS == ["brought:s3://a/b"] * 2
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], None]]:
+    """Write modules into a folder of the path, and forget them afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(files: dict[str, str]) -> None:
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        invalidate_caches()
+
+    yield write
+    for name in [name for name in set(sys.modules) - before if name.startswith("versioned")]:
+        del sys.modules[name]
+
+
+PROGRAM = "def run(spark, params: None) -> None: ...\n"
+
+
+def test_a_code_version_changes_with_what_the_program_imports(write: Callable[[dict[str, str]], None]) -> None:
+    write({
+        "versioned/__init__.py": "",
+        "versioned/job.py": f"from versioned import near\nimport dagster_pipes\n{PROGRAM}",
+        "versioned/near.py": "def f():\n    import versioned_far\n",
+        "versioned/other.py": "",
+        "versioned_far.py": "",
+    })  # fmt: skip
+    program = import_module("versioned.job").run
+
+    def version() -> str:
+        (spec,) = program_asset(program).specs
+        return str(spec.code_version)
+
+    first = version()
+    assert first == version()
+    write({"versioned/other.py": "# of no concern\n"})
+    assert version() == first
+    seen = {first}
+    for name in ("versioned_far.py", "versioned/near.py", "versioned/__init__.py", "versioned/job.py"):
+        write({name: f"{PROGRAM}# changed\n" if name.endswith("job.py") else "# changed, and longer\n"})
+        seen.add(version())
+        if name == "versioned/near.py":
+            write({name: "import versioned_far\n"})
+    assert len(seen) == 5
+    assert "versioned_far" not in sys.modules
+
+
+def test_the_assets_of_this_package_are_versioned_by_all_that_their_programs_import() -> None:
+    reached = set(walk("emr_pipelines.programs.word_count").own)
+    assert {f"emr_pipelines.programs.{name}" for name in ("word_count", "words", "text", "progress")} <= reached
+    reached = set(walk("emr_pipelines.assets.costs").own)  # no program: its own source counts
+    assert reached >= {"emr_pipelines.assets.costs"}
+    assert "emr_pipelines.runners.base" not in reached
+
+
+def test_a_program_that_no_cluster_can_import_is_warned_of(write: Callable[[dict[str, str]], None]) -> None:
+    write({
+        "versioned/__init__.py": "import dagster\n",
+        "versioned/job.py": PROGRAM,
+        "versioned_alone.py": PROGRAM,
+    })  # fmt: skip
+    with pytest.warns(
+        UserWarning, match=r"versioned\.job:run cannot run on a cluster: .*__init__\.py, line 1, imports d"
+    ) as all_told:
+        program_asset(import_module("versioned.job").run)
+    assert [Path(told.filename).name for told in all_told] == [Path(__file__).name]  # where the asset is made
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program_asset(import_module("versioned_alone").run)
+
+
+@dataclass(frozen=True)
+class Node:
+    children: tuple[Node, ...] = ()
+
+
+def tree(spark: Any, params: Node) -> None: ...
+def grows(spark: Any, params: None) -> Node: ...  # type: ignore[empty-body]
+def dates(spark: Any, params: None) -> Dated: ...  # type: ignore[empty-body]
+async def later(spark: Any, params: None) -> None: ...
+
+
+def test_what_a_program_returns_is_judged_at_load() -> None:
+    with pytest.raises(CannotTravel, match=r"Dated\.day is annotated Decimal; allowed: .* Write a Decimal as text"):
+        program_asset(dates)
+    with pytest.raises(CannotTravel, match=r"later is a coroutine function \(async def\)"):
+        program_asset(later)
+    with pytest.raises(
+        CannotTravel, match=r"Node\.children is a Node within a Node, so its settings would have no end"
+    ):
+        program_asset(tree)
+    program_asset(grows)
 
 
 def test_what_could_not_come_from_a_cluster_is_refused_here(dagster: dg.DagsterInstance) -> None:

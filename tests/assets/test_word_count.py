@@ -11,12 +11,13 @@ import pytest
 
 from emr_pipelines.assets.word_count import (
     InputTextConfig,
+    _named_here,
     check_input_text,
     check_word_counts,
     input_text,
     word_counts,
 )
-from emr_pipelines.programs.ingest import IngestResult
+from emr_pipelines.programs.ingest import FileEntry, IngestResult
 from emr_pipelines.programs.word_count import WordCountResult
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Published, Storage
@@ -148,7 +149,8 @@ def test_latin1_is_counted_shown_and_said_but_stops_nothing(pipeline: Pipeline, 
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     sentence = (
-        f"{tree}/old.txt: bytes that are not UTF-8, and became U+FFFD: 1; convert it, as with iconv -f LATIN1 -t UTF-8."
+        f"{tree}/old.txt: 1 byte not in UTF-8 became U+FFFD. Find out its encoding, as with file -i, uchardet or a "
+        "browser, then convert it: iconv -f THAT -t UTF-8."
     )
     assert check.description == sentence
     assert sentence in [entry.user_message for entry in pipeline.instance.all_logs(result.run_id)]
@@ -166,7 +168,7 @@ def published(pipeline: Pipeline, tree: Path) -> Published:
     ("file", "content", "says"),
     [
         ("empty.txt", b"", "input_text was not published because it failed: not_empty: 0 lines in 1 file."),
-        ("photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", "photo.jpg is not text: it has a NUL byte at offset 4"),
+        ("photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", "photo.jpg is a JPEG picture; allowed: UTF-8 text"),
         ("cut.gz", b"\x1f\x8b\x08\0", "cut.gz is a damaged compressed file"),
         ("*.csv", None, "*.csv' matches no file; a source is a file, a folder or a glob on this machine"),
     ],
@@ -251,6 +253,21 @@ def test_the_snapshot_can_be_on_s3(instance: dg.DagsterInstance, s3: Any, tree: 
 def test_an_unknown_setting_is_named(pipeline: Pipeline) -> None:
     with pytest.raises(dg.DagsterInvalidConfigError, match='unexpected config entry "sauces"'):
         pipeline.materialize(input_text={"sauces": []})
+
+
+def test_files_that_were_copied_to_a_cluster_are_named_as_they_are_here() -> None:
+    class Elsewhere(LocalSparkRunner):
+        def named_here(self, text: str) -> str:
+            return text.replace("s3://bucket/inputs/0123", "/home/me")
+
+    copied = replace(
+        GOOD_INGEST,
+        replaced_by_file={"s3://bucket/inputs/0123/old.txt": 3, "s3://theirs/b.txt": 1},
+        largest_files=(FileEntry("s3://bucket/inputs/0123/old.txt", 10),),
+    )
+    result = _named_here(copied, Elsewhere())
+    assert result.replaced_by_file == {"/home/me/old.txt": 3, "s3://theirs/b.txt": 1}
+    assert result.largest_files == (FileEntry("/home/me/old.txt", 10),)
 
 
 def test_many_files_that_are_not_utf8_are_summed_up() -> None:

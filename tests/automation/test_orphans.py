@@ -190,7 +190,7 @@ def test_without_emr_there_is_nothing_to_end(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     monkeypatch.setenv("EMR_PIPELINES_TARGET", target)
-    assert tick(instance) == f"EMR_PIPELINES_TARGET is {target!r}; only where it is 'emr' are there clusters to end."
+    assert tick(instance) == "EMR_PIPELINES_TARGET is 'local'; there are clusters to end only with 'emr'."
 
 
 @pytest.mark.parametrize(

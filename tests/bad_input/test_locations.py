@@ -70,8 +70,8 @@ def _linked_in_a_circle(folder: Path) -> None:
 
 
 FOLDERS: list[tuple[Callable[[Path], None], str, type[EmrPipelinesError], str]] = [
-    (_dangling, "", SourceUnreadable, "No such file or directory"),
-    (_dangling, "/a.txt", SourceNotFound, "matches no file"),
+    (_dangling, "", SourceUnreadable, "nowhere', which is not there; mend the link or remove it"),
+    (_dangling, "/a.txt", SourceUnreadable, "a.txt is a link to '"),
     (_device, "", SourceNotFound, "matches no file"),
     (_device, "/zero.txt", SourceNotFound, "matches no file"),
     (_folder_by_a_file_s_name, "", SourceNotFound, "matches no file"),

@@ -3,7 +3,6 @@ that are missing or unknown. What may travel at all is in tests/programs/test_wi
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -67,5 +66,7 @@ def test_names_of_programs(name: str) -> None:
 
 
 def test_a_task_says_what_it_was_told_whatever_that_is() -> None:
-    odd = Task("m:f", {"a": ["\ud800", "\0", '"', 1e-300, 10**400, None]}, "s3://b/$(x) `y`\n*.json")
-    assert Task(**json.loads(odd.to_json())) == odd
+    odd = Task(
+        "m:f", {"a": ["\ud800", "\0", '"', 1e-300, 10**400, None]}, "s3://b/$(x) `y`\n*.json", files=("s3://b/a b#c",)
+    )
+    assert Task.from_json(odd.to_json()) == odd

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,10 +17,11 @@ from emr_pipelines.assets.costs import cluster_costs
 from emr_pipelines.assets.pi import pi_estimates
 from emr_pipelines.assets.word_count import input_text, word_counts
 from emr_pipelines.emr.place import base_uri, deployment_name
+from emr_pipelines.environment import target
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
-from emr_pipelines.runners.target import configured_runner
+from emr_pipelines.runners.target import InvalidEnvironment, configured_runner
 from emr_pipelines.storage import Storage
 from tests.bad_input.conftest import Shelf, refuse_as_a_sentence
 from tests.runners.bed import Bed, Failed
@@ -111,6 +116,9 @@ IN_PYTHON: list[tuple[type[Any], dict[str, Any], str]] = [
     (EmrSparkRunner, {"jars": "a.jar"}, "jars is 'a.jar'; allowed: a valid list."),
     (EmrSparkRunner, {"cluster": None}, "cluster is None; allowed: a mapping."),
     (EmrSparkRunner, {"bucket": None}, "bucket is None; allowed: a valid string."),
+    (EmrSparkRunner, {"retrys": 1}, "A setting of EmrSparkRunner is 'retrys'; did you mean 'retries'? Allowed: bucket"),
+    (LocalSparkRunner, {"mastr": "local"}, "A setting of LocalSparkRunner is 'mastr'; did you mean 'master'? Allowed:"),
+    (Storage, {"url": "data"}, "A setting of Storage is 'url'; did you mean 'uri'? Allowed: uri, keep_versions."),
 ]  # fmt: skip
 
 
@@ -171,8 +179,9 @@ def test_environment_of_assets(
 
 # what orphaned_clusters_sensor reads is in tests/automation/test_orphans.py, and addresses are in test_locations.py
 OF_PLACES: list[tuple[dict[str, str], Callable[[], Any], str]] = [
-    ({"EMR_PIPELINES_TARGET": "EMR"}, configured_runner, "EMR_PIPELINES_TARGET is 'EMR'; allowed: local or emr."),
-    ({"EMR_PIPELINES_TARGET": "local,emr"}, configured_runner, "EMR_PIPELINES_TARGET is 'local,emr'; allowed: local"),
+    ({"EMR_PIPELINES_TARGET": "local,emr"}, target,
+     "EMR_PIPELINES_TARGET is 'local,emr'; did you mean 'local'? Allowed: local or emr."),
+    ({"EMR_PIPELINES_TARGET": "yarn"}, target, "EMR_PIPELINES_TARGET is 'yarn'; allowed: local or emr."),
     ({"EMR_PIPELINES_DEPLOYMENT": ".."}, deployment_name, "EMR_PIPELINES_DEPLOYMENT is '..'; allowed: 1 to 64 letters"),
     ({"EMR_PIPELINES_DEPLOYMENT": "data"}, deployment_name,
      "EMR_PIPELINES_DEPLOYMENT is 'data'; allowed: a name that is none of"),
@@ -209,3 +218,39 @@ def test_environment_of_roles(bed: Bed, monkeypatch: pytest.MonkeyPatch, variabl
     assert "emr.run_job_flow" in str(failed.value)
     assert "pattern" in str(failed.value)  # EMR's own word for it
     assert bed.account.emulator.clusters() == []
+
+
+AT_LOAD: list[tuple[dict[str, str], str]] = [
+    ({"EMR_PIPELINES_TARGET": "emmr"}, "EMR_PIPELINES_TARGET is 'emmr'; did you mean 'emr'? Allowed: local or emr."),
+    ({"EMR_PIPELINES_BUCKET": "My-Bucket"}, "EMR_PIPELINES_BUCKET is 'My-Bucket'; allowed: a bucket"),
+    ({"EMR_PIPELINES_DEPLOYMENT": "a/b"}, "EMR_PIPELINES_DEPLOYMENT is 'a/b'; allowed: 1 to 64 letters"),
+    ({"EMR_PIPELINES_STORAGE": "gs://bucket"}, "The storage 'gs://bucket' is not allowed; allowed: a folder"),
+    ({"EMR_PIPELINES_DAILY_BUDGET_USD": "12,50"}, "EMR_PIPELINES_DAILY_BUDGET_USD is '12,50'; allowed: a number"),
+    ({"EMR_PIPELINES_MOST_IDLE_SHARE": "50"}, "EMR_PIPELINES_MOST_IDLE_SHARE is '50'; allowed: a number, 0 to 1."),
+    ({"EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": "0"}, "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS is '0'; allowed: a number of"),
+    ({"EMR_PIPELINES_ORPHAN_DRY_RUN": "maybe"}, "EMR_PIPELINES_ORPHAN_DRY_RUN is 'maybe'; allowed: 1, true, 0,"),
+]
+
+
+@pytest.mark.parametrize(("variables", "says"), AT_LOAD, ids=[says[:60] for _, says in AT_LOAD])
+@pytest.mark.parametrize("where", ["local", "emr"])
+def test_environment_is_judged_when_definitions_load(
+    monkeypatch: pytest.MonkeyPatch, where: str, variables: dict[str, str], says: str
+) -> None:
+    for name, value in {"EMR_PIPELINES_TARGET": where, **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidEnvironment) as caught:
+        configured_runner()
+    refuse_as_a_sentence(str(caught.value), says)
+    assert caught.value.format_message() == str(caught.value)  # what Dagster's commands print
+
+
+def test_a_command_of_dagster_prints_a_sentence_and_no_stack_trace(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "emr_pipelines.definitions", "-j", "pi_job"]
+    environment = {**os.environ, "EMR_PIPELINES_TARGET": "emmr", "DAGSTER_HOME": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "Error: EMR_PIPELINES_TARGET is 'emmr'; did you mean 'emr'? Allowed: local or emr."
+    )
+    assert "Traceback" not in done.stderr

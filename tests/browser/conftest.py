@@ -20,6 +20,7 @@ import pytest
 from emr_pipelines.emulator.processes import Supervised
 from tests.browser.visitor import Visitor
 from tests.emulator.conftest import SESSION, until
+from tests.patience import HUNG_SECONDS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ViewportSize
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 BUCKET = "my-bucket"
-READY_SECONDS = 180.0  # for a process to answer, on a machine that is busy
 ENDING_SECONDS = 5.0  # then it is killed; `dagster dev` would take longer
 WINDOW: ViewportSize = {"width": 1440, "height": 900}
 FLAGS = (
@@ -36,18 +36,6 @@ FLAGS = (
     "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
 )  # fmt: skip
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("browser")
-    group.addoption("--browser-required", action="store_true", help="Fail where there is no browser, and do not skip.")
-    group.addoption(
-        "--screenshots", type=Path, metavar="DIR", help="Where to leave the pictures that the documentation shows."
-    )
-
-
-def _option(config: pytest.Config, name: str) -> Any:
-    return config.getoption(name, default=None)  # unknown where all tests are run, for then this file is read late
 
 
 @dataclass(frozen=True)
@@ -61,7 +49,7 @@ class House:
     def plan(self, **fault: str) -> None:
         """What is to go wrong once in the emulated account."""
         url = f"{self.emr.meta.endpoint_url}/_emulator/faults"
-        with urllib.request.urlopen(url, json.dumps(fault).encode(), timeout=60):  # noqa: S310 (its own address)
+        with urllib.request.urlopen(url, json.dumps(fault).encode(), timeout=HUNG_SECONDS):  # noqa: S310 (its own address)
             pass
 
     def clusters(self) -> dict[str, str]:
@@ -105,7 +93,7 @@ def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     dagster = ("dagster", "dev", "-h", "127.0.0.1", "-p", str(port := _free_port()))
     soon = ("--speed", "120", "--spark-master", "local[2]")
     with _running(root / "emulator", {}, *emulator, *soon, "--root", str(root / "account")):
-        until(account.exists, READY_SECONDS)
+        until(account.exists)
         exports = [line.removeprefix("export ").partition("=") for line in account.read_text().splitlines()]
         environment = {
             **{name: value for name, _, value in exports},
@@ -116,7 +104,7 @@ def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         }
         with _running(root / "dagster", environment, *dagster):
             url = f"http://127.0.0.1:{port}"
-            until(lambda: _answers(f"{url}/server_info"), READY_SECONDS)
+            until(lambda: _answers(f"{url}/server_info"))
             _welcome(chromium, url)
             emr = SESSION.client("emr", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="us-east-1")
             yield House(url, emr, root / "text")
@@ -127,7 +115,7 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
     """Debian's, or another that is called so; Playwright brings none."""
 
     def missing(what: str) -> NoReturn:
-        if _option(request.config, "--browser-required"):
+        if request.config.getoption("--browser-required"):
             pytest.fail(what)
         pytest.skip(what)
 
@@ -136,7 +124,7 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
     except ModuleNotFoundError:
         missing("Playwright is not installed; the extra 'browser' has it.")
     path = shutil.which("chromium") or missing("There is no chromium on the PATH; apt-get install chromium.")
-    expect.set_options(timeout=60_000)
+    expect.set_options(timeout=1000 * HUNG_SECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
@@ -147,8 +135,8 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
 def visitor(house: House, chromium: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Visitor]:
     """Leaves a picture of what was seen last in the test's temporary folder."""
     page = chromium.new_page(viewport=WINDOW, locale="en-GB", timezone_id="UTC")
-    page.set_default_timeout(60_000)
-    pictures = _option(request.config, "--screenshots") or tmp_path
+    page.set_default_timeout(1000 * HUNG_SECONDS)
+    pictures = request.config.getoption("--screenshots") or tmp_path
     pictures.mkdir(parents=True, exist_ok=True)
     yield Visitor(page, house.url, pictures)
     page.screenshot(path=tmp_path / "last.png")
@@ -159,7 +147,7 @@ def _welcome(chromium: Browser, url: str) -> None:
     """Dagster greets once, and asks for an address."""
     page = chromium.new_page(viewport=WINDOW)
     page.goto(url)
-    page.get_by_text("Skip", exact=True).click(timeout=1000 * READY_SECONDS)
+    page.get_by_text("Skip", exact=True).click(timeout=1000 * HUNG_SECONDS)
     page.close()
 
 

@@ -7,11 +7,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from tests.patience import HUNG_SECONDS
+
 if TYPE_CHECKING:  # Playwright comes with an extra
     from playwright.sync_api import Locator, Page
 
-RUN_SECONDS = 400.0  # a run takes some 30 on a machine that does nothing else
-TICK_SECONDS = 180.0  # a tick comes within seconds, on such a machine
 LOCATION = "emr_pipelines.definitions"
 LARGEST_PICTURE_BYTES = 150_000
 
@@ -33,11 +33,11 @@ class Visitor:
         """What has this text, the whole of it where it is no pattern."""
         return self.page.get_by_text(text, exact=isinstance(text, str)).filter(visible=True)
 
-    def sees(self, what: str | re.Pattern[str] | Locator, seconds: float = 60) -> Locator:
+    def sees(self, what: str | re.Pattern[str] | Locator) -> Locator:
         from playwright.sync_api import expect
 
         found = (self.finds(what) if isinstance(what, (str, re.Pattern)) else what).first
-        expect(found).to_be_visible(timeout=1000 * seconds)
+        expect(found).to_be_visible(timeout=1000 * HUNG_SECONDS)
         return found
 
     def picture(self, name: str, folder: Path | None = None) -> None:
@@ -87,7 +87,7 @@ class Visitor:
     def sees_the_run(self, status: Literal["Started", "Success", "Failure", "Canceled"]) -> None:
         from playwright.sync_api import expect
 
-        self.sees(status, RUN_SECONDS)
+        self.sees(status)
         expect(self.page.get_by_role("button", name="Terminate")).to_have_count(1 if status == "Started" else 0)
 
     def terminates_the_run(self) -> None:
@@ -100,7 +100,7 @@ class Visitor:
         the run's page takes: the page shows only the last events, and goes on to newer ones."""
         box = self.page.get_by_placeholder("Filter…")
         box.fill(event)
-        said: str = self.sees(re.compile(re.escape(text)), RUN_SECONDS).inner_text()
+        said: str = self.sees(re.compile(re.escape(text))).inner_text()
         box.fill("")
         box.blur()
         return said
@@ -142,4 +142,4 @@ class Visitor:
     def sees_tick(self, what_came: str) -> Locator:
         """The row of a tick of the sensor before which we are."""
         ticks = self.page.get_by_role("table").filter(has_text="Duration")
-        return self.sees(ticks.get_by_role("row").filter(has_text=what_came), TICK_SECONDS)
+        return self.sees(ticks.get_by_role("row").filter(has_text=what_came))

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 ACCOUNT = "111122223333"
+KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def names(deployment: str, prefix: str = "", bucket: str = "my-bucket") -> dict[
     profile = {"InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/{deployment}-InstanceRole"}
     return {
         "BucketName": bucket, "Prefix": prefix, "Deployment": deployment, "AWS::Partition": "aws",
-        "AWS::AccountId": ACCOUNT, "AWS::URLSuffix": "amazonaws.com",
+        "AWS::AccountId": ACCOUNT, "AWS::URLSuffix": "amazonaws.com", "KmsKeyArn": KEY,
         **{f"{name}.Arn": arn for name, arn in {**roles, **profile}.items()},
     }  # fmt: skip
 

@@ -23,7 +23,7 @@ from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.steps import Step
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.storage import Storage
-from tests.docs.policies import ACCOUNT, Wish, names
+from tests.docs.policies import ACCOUNT, KEY, Wish, names
 from tests.emr.conftest import BUCKET
 from tests.runners.bed import PARAMS, Bed, Failed, made
 from tests.runners.programs import add_up
@@ -139,6 +139,7 @@ def record(folder: Path) -> Recorded:
         for name, value in {
             "TARGET": "emr", "BUCKET": f"{BUCKET}/team", "DEPLOYMENT": DEPLOYMENT,
             "SERVICE_ROLE": _name("ServiceRole"), "INSTANCE_PROFILE": _name("InstanceProfile"),
+            "KMS_KEY": KEY,
         }.items():  # fmt: skip
             monkeypatch.setenv(f"EMR_PIPELINES_{name}", value)
         bed.settings = {"bucket": ""}

@@ -52,7 +52,9 @@ def refused(config: Mapping[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("config", RUN_CONFIGS)
-def test_run_config(config: dict[str, Any]) -> None:
+def test_run_config(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY_PAIR", "pair")
+    monkeypatch.setenv("MY_EXECUTOR_MEMORY", "9g")
     assert refused(config) == []
     spark = config.get("resources", {}).get("spark", {}).get("config", {})
     if "cluster" in spark:
@@ -67,9 +69,13 @@ def test_run_config_that_is_none_is_noticed() -> None:
 
 def test_the_examples_show_what_they_say() -> None:
     clusters = [config["resources"]["spark"]["config"]["cluster"] for config in RUN_CONFIGS if "core" in str(config)]
-    graviton, fleets = (EmrSparkRunner(cluster=cluster).spec().request("n", "s3://b/l/", {}) for cluster in clusters)
+    graviton, fleets, ranked = (
+        EmrSparkRunner(cluster=cluster).spec().request("n", "s3://b/l/", {}) for cluster in clusters
+    )
     assert {group["InstanceType"] for group in graviton["Instances"]["InstanceGroups"]} == {"m6g.xlarge"}
     assert [fleet["InstanceFleetType"] for fleet in fleets["Instances"]["InstanceFleets"]] == ["MASTER", "CORE", "TASK"]
+    types = ranked["Instances"]["InstanceFleets"][1]["InstanceTypeConfigs"]
+    assert {found["InstanceType"]: found["Priority"] for found in types} == {"m6i.2xlarge": 0, "m5.2xlarge": 1}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from docs.permissions import DAGSTER, INSTANCES, statements, template
 from emr_pipelines.emr.place import FOLDERS, base_uri
 from emr_pipelines.errors import InvalidValue
 from tests.docs.blocks import page
-from tests.docs.policies import Wish, allowed, idle, loose, names, reached
+from tests.docs.policies import KEY, Wish, allowed, idle, loose, names, reached
 from tests.docs.recording import (
     DEPLOYMENT,
     NAMES,
@@ -80,6 +80,33 @@ def test_nothing_of_one_deployment_is_allowed_to_another_s_role(recorded: Record
 def _of_a_new_cluster(wish: Wish) -> bool:
     """Of one that has no tag yet, as the role's own when it is launched."""
     return wish.action.startswith("elasticmapreduce:Put") and not wish.context
+
+
+def test_every_write_asks_for_the_encryption_that_is_set_and_the_roles_may_use_the_key(recorded: Recorded) -> None:
+    """Of everything that the Dagster process writes: code, tasks, leases, assets, inputs, and the doctor's object."""
+    asked: dict[str, set[tuple[str, str]]] = {}
+    for call in recorded.calls:
+        if call.operation in ("put_object", "upload_file"):
+            key = call.request.get("Key") or call.positional[2]
+            headers = call.request.get("ExtraArgs", call.request)
+            folder = key.removeprefix(f"{PREFIX}{DEPLOYMENT}/").split("/")[0].partition("-")[0]
+            asked.setdefault(folder, set()).add((headers["ServerSideEncryption"], headers["SSEKMSKeyId"]))
+    assert asked.keys() == {*FOLDERS, "doctor"} - {"logs"}  # which EMR writes
+    assert {how for found in asked.values() for how in found} == {("aws:kms", KEY)}
+    launches = [call.request for call in recorded.calls if call.operation == "run_job_flow"]
+    by_runner = [request for request in launches if not request["Name"].endswith("/run/a")]
+    assert by_runner
+    for request in by_runner:
+        properties = {found["Classification"]: found["Properties"] for found in request["Configurations"]}
+        assert properties["core-site"] == {
+            "fs.s3a.encryption.algorithm": "SSE-KMS", "fs.s3a.encryption.key": KEY
+        }  # fmt: skip
+        assert request["LogEncryptionKmsKeyId"] == KEY
+    for policy in ("DagsterKeyPolicy", "InstanceKeyPolicy"):
+        for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+            wish = Wish(action, KEY, {"kms:ViaService": "s3.us-east-1.amazonaws.com"})
+            assert allowed(statements([policy], NAMES), wish)
+            assert not allowed(statements([policy], NAMES), Wish(action, KEY, {"kms:ViaService": "ec2.amazonaws.com"}))
 
 
 def of_a_step(recorded: Recorded) -> list[Wish]:

@@ -7,16 +7,20 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from docs.permissions import DAGSTER, INSTANCES, TEMPLATE, template
 from emr_pipelines.emr.place import base_uri
 from tests.docs.blocks import commands, page
+from tests.patience import HUNG_SECONDS
 
 
+@pytest.mark.extended
 def test_cfn_lint_has_nothing_to_say() -> None:
     """Not even a warning, or a remark."""
     linted = subprocess.run(
         [f"{sys.prefix}/bin/cfn-lint", "--include-checks", "I", "--format", "parseable", "--", str(TEMPLATE)],
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=HUNG_SECONDS,
     )  # fmt: skip
     assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
 
@@ -49,6 +53,17 @@ def test_everybody_is_denied_what_is_not_by_tls_1_2() -> None:
             "ByAnOldProtocol": {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
         }.items()
     ]  # fmt: skip
+
+
+def test_no_arn_and_no_service_is_of_one_partition_only() -> None:
+    text = TEMPLATE.read_text()
+    assert set(re.findall(r"arn:(?:\$\{[^}]*\}|[^:]*):", text)) == {"arn:${AWS::Partition}:", "arn:aws[a-z-]*:"}
+    assert "amazonaws.com" not in text
+    patterns = {name: properties["AllowedPattern"] for name, properties in template()["Parameters"].items()
+                if "arn:" in properties.get("AllowedPattern", "")}  # fmt: skip
+    for partition in ("aws", "aws-us-gov", "aws-cn"):
+        assert re.fullmatch(patterns["KmsKeyArn"], f"arn:{partition}:kms:cn-north-1:111122223333:key/1234abcd")
+        assert re.fullmatch(patterns["DagsterPrincipal"], f"arn:{partition}:iam::111122223333:role/dagster")
 
 
 def test_what_the_page_says_that_a_rule_deletes_is_what_the_template_deletes() -> None:

@@ -1,4 +1,6 @@
-"""Artifacts: the same source is the same archive, a cluster's Python can import it, and nothing is sent twice."""
+"""Artifacts: the same source is the same archive, a cluster's Python can import it, and nothing is sent twice.
+
+Which modules a program reaches is in test_imports.py."""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from typing import Any
 import pytest
 
 from emr_pipelines.emr import artifacts
-from emr_pipelines.emr.artifacts import Archive, Artifacts, code_archive, requirements_of
+from emr_pipelines.emr.artifacts import Archive, Artifacts, code_archive
 from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.objects import Objects
 from emr_pipelines.errors import CannotTravel, InvalidValue
@@ -25,6 +27,7 @@ from emr_pipelines.programs.pi import estimate_pi
 from emr_pipelines.programs.word_count import count_words
 from emr_pipelines.runners.java import use_java
 from tests.emr.conftest import Ledger
+from tests.patience import HUNG_SECONDS
 
 PROGRAM = "def run(spark, params):\n    return params\n"
 
@@ -85,21 +88,24 @@ def own_names_in(archive: Archive) -> list[str]:
 
 def loaded_from(archive: Archive, program: str, tmp_path: Path) -> str:
     """What a Python that has nothing but the archive says of where it found the program."""
-    path = tmp_path / archive.name
-    path.write_bytes(archive.data)
+    path = tmp_path / "unpacked"
+    with zipfile.ZipFile(io.BytesIO(archive.data)) as packed:
+        packed.extractall(path)
     code = (
         "import dagster_pipes; from emr_pipelines.programs.wire import load; "
         f"print(load({program!r}).__code__.co_filename)"
     )
     environment = {**os.environ, "PYTHONPATH": str(path)}
     bare = [sys.executable, "-S", "-c", code]
-    ended = subprocess.run(bare, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(
+        bare, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=HUNG_SECONDS
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip().removeprefix(f"{path}/")
 
 
 def test_programs_of_this_package_take_only_what_runs_on_a_cluster(tmp_path: Path) -> None:
-    archive = code_archive([count_words, estimate_pi])
+    archive = code_archive(count_words)
     assert archive.sha256 == hashlib.sha256(archive.data).hexdigest()
     assert archive.name == f"{archive.sha256}.zip"
     assert {name.rpartition("/")[0] for name in names_in(archive)} == {
@@ -109,7 +115,7 @@ def test_programs_of_this_package_take_only_what_runs_on_a_cluster(tmp_path: Pat
     }
     ours = [name for name in names_in(archive) if name.count("/") == 1 and name.startswith("emr_pipelines")]
     assert ours == ["emr_pipelines/__init__.py", "emr_pipelines/errors.py"]
-    assert archive == code_archive([estimate_pi])
+    assert archive == code_archive(estimate_pi)
     found = loaded_from(archive, "emr_pipelines.programs.word_count:count_words", tmp_path)
     assert found == "emr_pipelines/programs/word_count.py"
 
@@ -117,7 +123,7 @@ def test_programs_of_this_package_take_only_what_runs_on_a_cluster(tmp_path: Pat
 def test_the_same_source_is_the_same_archive(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     source = {"shop/__init__.py": "", "shop/jobs.py": PROGRAM, "shop/queries/top.sql": "select 1\n"}
     first = write(source, "one")
-    archive = code_archive([import_module("shop.jobs").run])
+    archive = code_archive(import_module("shop.jobs").run)
     assert own_names_in(archive) == ["shop/__init__.py", "shop/jobs.py", "shop/queries/top.sql"]
 
     monkeypatch.undo()
@@ -129,39 +135,33 @@ def test_the_same_source_is_the_same_archive(write: Any, monkeypatch: pytest.Mon
     (second / "shop" / "jobs.py").chmod(0o755)
     program = import_module("shop.jobs").run
     assert program.__code__.co_filename == str(second / "shop" / "jobs.py") != str(first / "shop" / "jobs.py")
-    assert code_archive([program]) == archive
+    assert code_archive(program) == archive
 
     (second / "shop" / "queries" / "top.sql").write_text("select 2\n")
-    assert code_archive([program]).sha256 != archive.sha256
+    assert code_archive(program).sha256 != archive.sha256
 
 
 def test_the_same_source_is_the_same_archive_for_another_python() -> None:
     """Modes, times, the system and the order of names are as written here, whatever this Python's defaults are."""
-    with zipfile.ZipFile(io.BytesIO(code_archive([count_words]).data)) as opened:
+    with zipfile.ZipFile(io.BytesIO(code_archive(count_words).data)) as opened:
         entries = opened.infolist()
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
     assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
-    assert {entry.external_attr >> 16 for entry in entries} == {0o100644, 0o040755}
+    assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
     assert {(entry.create_system, entry.compress_type, entry.flag_bits) for entry in entries} == {(3, 0, 0)}
 
 
 def test_a_module_of_one_file(write: Any, tmp_path: Path) -> None:
     write({"night_job.py": PROGRAM, "unrelated.py": ""})
-    archive = code_archive([import_module("night_job").run])
+    archive = code_archive(import_module("night_job").run)
     assert own_names_in(archive) == ["night_job.py"]
     assert loaded_from(archive, "night_job:run", tmp_path) == "night_job.py"
-
-
-def test_several_programs_share_an_archive(write: Any) -> None:
-    write({"a_shop/__init__.py": "", "a_shop/jobs.py": PROGRAM, "night_job.py": PROGRAM})
-    archive = code_archive([import_module("a_shop.jobs").run, count_words, import_module("night_job").run])
-    assert own_names_in(archive) == ["a_shop/__init__.py", "a_shop/jobs.py", "night_job.py"]
 
 
 def test_a_namespace_package_that_lies_in_two_folders(write: Any, tmp_path: Path) -> None:
     write({"acme/etl/jobs.py": PROGRAM, "acme/same.py": "here = 2\n"}, "two")
     write({"acme/common/names.py": "", "acme/same.py": "here = 1\n"}, "one")
-    archive = code_archive([import_module("acme.etl.jobs").run])
+    archive = code_archive(import_module("acme.etl.jobs").run)
     assert own_names_in(archive) == ["acme/common/names.py", "acme/etl/jobs.py", "acme/same.py"]
     with zipfile.ZipFile(io.BytesIO(archive.data)) as opened:
         assert opened.read("acme/same.py") == b"here = 1\n"
@@ -181,7 +181,7 @@ def test_a_part_that_an_editable_install_maps_elsewhere(write: Any, tmp_path: Pa
     )
     sys.modules["acme2.etl"] = import_module("importlib.util").module_from_spec(spec)
     spec.loader.exec_module(sys.modules["acme2.etl"])
-    archive = code_archive([import_module("acme2.etl.jobs").run])
+    archive = code_archive(import_module("acme2.etl.jobs").run)
     assert own_names_in(archive) == ["acme2/common.py", "acme2/etl/__init__.py", "acme2/etl/jobs.py"]
 
 
@@ -191,7 +191,7 @@ def test_links_are_followed_but_not_in_circles(write: Any) -> None:
     (root / "linked" / "other").symlink_to(root / "shared")
     (root / "linked" / "circle").symlink_to(root / "linked")
     (root / "linked" / "gone.py").symlink_to(root / "nowhere.py")
-    archive = code_archive([import_module("linked.jobs").run])
+    archive = code_archive(import_module("linked.jobs").run)
     assert own_names_in(archive) == [
         "linked/__init__.py",
         "linked/jobs.py",
@@ -206,11 +206,11 @@ def test_a_script_that_was_started_as_such(tmp_path: Path) -> None:
         "from emr_pipelines.emr.artifacts import code_archive\n"
         f"{PROGRAM}\n"
         "import io, zipfile\n"
-        "print(*zipfile.ZipFile(io.BytesIO(code_archive([run]).data)).namelist())\n"
+        "print(*zipfile.ZipFile(io.BytesIO(code_archive(run).data)).namelist())\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(artifacts.__file__).parents[2])}
     command = [sys.executable, str(script)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=HUNG_SECONDS)
     assert "script_job.py" in ended.stdout.split()
 
 
@@ -218,7 +218,7 @@ def test_compiled_parts_are_refused(write: Any) -> None:
     root = write({"fast/__init__.py": "", "fast/jobs.py": PROGRAM})
     (root / "fast" / "_speedups.cpython-311-darwin.so").write_bytes(b"")
     with pytest.raises(CannotTravel, match=r"fast has a compiled part, .*_speedups.*\.so, .* REQUIREMENTS"):
-        code_archive([import_module("fast.jobs").run])
+        code_archive(import_module("fast.jobs").run)
 
 
 def test_a_package_full_of_data_is_refused(write: Any) -> None:
@@ -227,7 +227,7 @@ def test_a_package_full_of_data_is_refused(write: Any) -> None:
         stream.truncate(artifacts.MOST_BYTES + 50_000_000)  # takes no room on the disk
     program = import_module("heavy.jobs").run
     with pytest.raises(CannotTravel, match=r"heavy has 150 MB of files, the largest .*model\.bin; allowed: 100 MB"):
-        code_archive([program])
+        code_archive(program)
 
 
 def test_what_is_no_source_file_of_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,28 +235,68 @@ def test_what_is_no_source_file_of_a_folder_is_refused(tmp_path: Path, monkeypat
         packed.writestr("zipped_job.py", PROGRAM)
     monkeypatch.syspath_prepend(str(tmp_path / "zipped.zip"))
     with pytest.raises(
-        CannotTravel, match=r"zipped_job:run comes from .*zipped\.zip.*; allowed: a source file in a folder"
+        CannotTravel, match=r"module zipped_job comes from .*zipped\.zip.*; allowed: a source file in a folder"
     ):
-        code_archive([import_module("zipped_job").run])
-    with pytest.raises(CannotTravel, match=r"use_java comes from .*; allowed: emr_pipelines\.programs, or a package"):
-        code_archive([use_java])
+        code_archive(import_module("zipped_job").run)
+    with pytest.raises(CannotTravel, match=r"use_java is in a part .*; allowed: emr_pipelines\.programs, or a package"):
+        code_archive(use_java)
     with pytest.raises(CannotTravel, match="is a lambda"):
-        code_archive([lambda _spark, _params: None])
+        code_archive(lambda _spark, _params: None)
 
 
-def test_requirements_are_those_of_the_module(write: Any) -> None:
+def test_own_modules_that_a_program_imports_travel_too(write: Any, tmp_path: Path) -> None:
+    """Whole packages, so that files beside the code are there, with what they import in turn."""
+    write({"sibling_helper.py": "import shared_by_jobs.io\n", "unrelated_helper.py": ""}, "one")
+    write({"shared_by_jobs/__init__.py": "", "shared_by_jobs/io.py": "", "shared_by_jobs/conf.json": "{}"}, "two")
+    write({"sibling_job.py": f"import sibling_helper\ndef f():\n    import numpy\n{PROGRAM}"}, "three")
+    archive = code_archive(import_module("sibling_job").run)
+    assert own_names_in(archive) == [
+        "shared_by_jobs/__init__.py",
+        "shared_by_jobs/conf.json",
+        "shared_by_jobs/io.py",
+        "sibling_helper.py",
+        "sibling_job.py",
+    ]
+    assert loaded_from(archive, "sibling_job:run", tmp_path) == "sibling_job.py"
+
+
+def test_packages_name_what_no_import_statement_does(write: Any) -> None:
     write({
-        "with_some.py": f"REQUIREMENTS = ('numpy>=2', 'polars')\n{PROGRAM}",
-        "with_none.py": PROGRAM,
-        "with_text.py": f"REQUIREMENTS = 'numpy'\n{PROGRAM}",
-        "with_numbers.py": f"REQUIREMENTS = (1,)\n{PROGRAM}",
+        "dynamic_job.py": f"PACKAGES = ('dynamic_plugins',)\n{PROGRAM}",
+        "dynamic_plugins/__init__.py": "",
+        "dynamic_plugins/csv.py": "",
     })  # fmt: skip
-    assert requirements_of(import_module("with_some").run) == ("numpy>=2", "polars")
-    assert requirements_of(import_module("with_none").run) == ()
-    with pytest.raises(InvalidValue, match="REQUIREMENTS of with_text is 'numpy'; allowed: a tuple"):
-        requirements_of(import_module("with_text").run)
-    with pytest.raises(InvalidValue, match=r"REQUIREMENTS of with_numbers is \(1,\); allowed: a tuple"):
-        requirements_of(import_module("with_numbers").run)
+    archive = code_archive(import_module("dynamic_job").run)
+    assert own_names_in(archive) == ["dynamic_job.py", "dynamic_plugins/__init__.py", "dynamic_plugins/csv.py"]
+
+
+def test_own_code_that_is_required_as_a_library_travels_with_the_libraries(write: Any) -> None:
+    write({"priv_job.py": f"import acme_private\n{PROGRAM}", "acme_private/__init__.py": ""})
+    program = import_module("priv_job").run
+    assert own_names_in(code_archive(program)) == ["acme_private/__init__.py", "priv_job.py"]
+    assert own_names_in(code_archive(program, ["acme-private>=1"])) == ["priv_job.py"]
+
+
+def test_imported_code_that_cannot_travel_is_refused_by_name(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write({
+        "odd_job.py": f"def f():\n    import odd_helper\n{PROGRAM}",
+        "lenient_job.py": f"try:\n    import odd_helper\nexcept ImportError:\n    pass\n{PROGRAM}",
+        "fast_job.py": f"def f():\n    import quick\n{PROGRAM}",
+        "quick/__init__.py": "",
+    })  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as packed:
+        packed.writestr("odd_helper.py", "")
+    monkeypatch.syspath_prepend(str(tmp_path / "odd.zip"))
+    with pytest.raises(
+        CannotTravel, match=r"odd_helper \(.*odd_job\.py, line 2, imports odd_helper\) comes from .*zip"
+    ):
+        code_archive(import_module("odd_job").run)
+    assert own_names_in(code_archive(import_module("lenient_job").run)) == ["lenient_job.py"]
+    (root / "quick" / "_speedups.so").write_bytes(b"")
+    with pytest.raises(CannotTravel, match="package quick has a compiled part"):
+        code_archive(import_module("fast_job").run)
 
 
 def test_nothing_is_sent_twice(folder: str) -> None:
@@ -279,7 +319,7 @@ def test_nothing_is_sent_twice(folder: str) -> None:
 def test_whoever_comes_second_is_content(folder: str) -> None:
     objects = CountingObjects()
     together = threading.Barrier(2)
-    objects.before_upload = lambda: (together.wait(30), None)[1]
+    objects.before_upload = lambda: (together.wait(HUNG_SECONDS), None)[1]
     uris: list[str] = []
     threads = [
         threading.Thread(target=lambda: uris.append(Artifacts(objects, folder).put(".zip", b"code"))) for _ in range(2)
@@ -287,7 +327,7 @@ def test_whoever_comes_second_is_content(folder: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(HUNG_SECONDS)
     assert len(uris) == 2
     assert len(set(uris)) == 1
     assert objects.read(uris[0]) == b"code"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 import boto3
@@ -13,7 +16,9 @@ from botocore.loaders import JSONFileLoader
 from botocore.response import StreamingBody
 
 from emr_pipelines import errors
-from emr_pipelines.emr.client import FIRST_CONTACT_SECONDS, UNREACHABLE_FOR_SECONDS, Aws, mapped_error
+from emr_pipelines.emr import client
+from emr_pipelines.emr.aws_errors import mapped_error
+from emr_pipelines.emr.client import FIRST_CONTACT_SECONDS, UNREACHABLE_FOR_SECONDS, Aws
 from emr_pipelines.emr.clock import SystemClock
 from emr_pipelines.errors import (
     AccessDenied,
@@ -21,6 +26,7 @@ from emr_pipelines.errors import (
     Changed,
     CredentialsMissing,
     NotFound,
+    QuotaFull,
     RequestRefused,
     ResponseLost,
     Throttled,
@@ -52,13 +58,210 @@ def client_error(code: str, status: int) -> botocore.exceptions.ClientError:
         ("InternalServerException", 500, Unreachable),
         ("SomethingNew", 502, Unreachable),
         ("SomethingNew", 418, RequestRefused),
+        ("LimitExceededException", 400, QuotaFull),
+        ("ServiceQuotaExceededException", 402, QuotaFull),
+        ("RequestTimeTooSkewed", 403, CredentialsMissing),
+        ("400", 400, CredentialsMissing),  # HEAD: S3 may not say ExpiredToken
     ],
 )
 def test_codes(code: str, status: int, kind: type[AwsError]) -> None:
     error = mapped_error(client_error(code, status), "s3.head_object", {"Bucket": "b", "Body": b"no text"})
     assert type(error) is kind
     assert error.code == code
-    assert str(error) == f"s3.head_object (Bucket 'b') was answered with {code}: so it is."
+    said = f"s3.head_object (Bucket 'b') was answered with {code}: so it is."
+    assert str(error).startswith(said)
+    assert (str(error) == said) is (kind is not CredentialsMissing)  # those have a hint
+
+
+QUOTA_MESSAGES = [
+    (
+        "ValidationException",
+        "Maximum number of active steps(State = 'Running', 'Pending' or 'Cancel_Pending') for cluster exceeded.",
+        "Try again when steps of the cluster have ended: it takes 256 that run or wait.",
+    ),
+    (
+        "ValidationException",
+        "The number of vCPUs for instance type m5.xlarge exceeds the EC2 service quota for that type.",
+        '"Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances" (L-1216C47A) in Service Quotas.',
+    ),
+    (
+        "InvalidRequestException",
+        "The EBS volume limit was exceeded",
+        '"Storage for General Purpose SSD (gp3) volumes, in TiB" (L-7A658B76) in Service Quotas.',
+    ),
+    ("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded", "(L-34B43A08) in Service Quotas."),
+    (
+        "ValidationException",
+        "The subnet is not large enough: available IP address count 3 less than requested: 5.",
+        "Try again when other instances in the subnet have ended, or name more or larger subnets.",
+    ),
+    ("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet 'subnet-1'.", "Try again"),
+    ("ServiceQuotaExceededException", "Concurrent vCPUs: 16.", "Concurrent vCPUs: 16."),
+]
+
+
+@pytest.mark.parametrize(("code", "message", "advice"), QUOTA_MESSAGES)
+def test_a_full_quota_is_no_mistake_in_the_request(code: str, message: str, advice: str) -> None:
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    refused = botocore.exceptions.ClientError(answer, "RunJobFlow")  # type: ignore[arg-type, unused-ignore]
+    error = mapped_error(refused, "emr.run_job_flow", {})
+    assert type(error) is QuotaFull
+    assert error.retryable
+    assert advice in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        ("LimitExceededException", "Rate exceeded", Throttled),
+        ("LimitExceededException", "Too many requests", Throttled),
+        ("ValidationException", "Maximum number of tags exceeded.", RequestRefused),
+        ("ValidationException", "Total length of step arguments exceeds the limit of 10240.", RequestRefused),
+    ],
+)
+def test_not_every_limit_is_a_quota(code: str, message: str, kind: type[AwsError]) -> None:
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    refused = botocore.exceptions.ClientError(answer, "RunJobFlow")  # type: ignore[arg-type, unused-ignore]
+    assert type(mapped_error(refused, "emr.run_job_flow", {})) is kind
+
+
+class Profile:
+    """A file of credentials that the SDKs read, in place of those in the environment."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file = folder / "credentials"
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(self.file))
+        self.rotate("OLD")
+
+    def rotate(self, access_key: str) -> None:
+        self.access_key = access_key
+        self.file.write_text(f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = any\n")
+
+
+@pytest.fixture
+def profile(account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:  # noqa: ARG001 (before it)
+    return Profile(tmp_path, monkeypatch)
+
+
+def test_credentials_that_were_rotated_are_read_anew(account: Account, profile: Profile, tmp_path: Path) -> None:
+    for access_key in ("NEW", "NEWER"):  # each time that they expire, and not once in the life of a process
+        account.aws.call("emr", "list_clusters")
+        account.fault("expired_token", access_key=profile.access_key, times=None)
+        profile.rotate(access_key)
+        assert account.aws.call("emr", "list_clusters")["Clusters"] == []
+        account.objects.write(f"s3://{BUCKET}/x", access_key.encode())
+        assert account.objects.exists(f"s3://{BUCKET}/x")  # S3 answers a HEAD without saying why it refuses
+        file = tmp_path / "sent"
+        file.write_bytes(b"sent")
+        account.objects.upload(f"s3://{BUCKET}/sent", file)
+        assert account.objects.read(f"s3://{BUCKET}/x") == access_key.encode()
+    assert account.clock.pauses == []
+
+
+@pytest.mark.parametrize("first", ["head", "upload"])
+def test_whichever_call_meets_the_rotation_first_renews(
+    account: Account, profile: Profile, tmp_path: Path, first: str
+) -> None:
+    account.objects.write(f"s3://{BUCKET}/x", b"x")
+    account.fault("expired_token", access_key="OLD", times=None)
+    profile.rotate("NEW")
+    if first == "head":
+        assert account.objects.exists(f"s3://{BUCKET}/x")
+    else:
+        (tmp_path / "sent").write_bytes(b"sent")
+        account.objects.upload(f"s3://{BUCKET}/sent", tmp_path / "sent")
+        assert account.objects.read(f"s3://{BUCKET}/sent") == b"sent"
+
+
+def test_a_launch_that_was_refused_is_made_once_with_new_credentials(account: Account, profile: Profile) -> None:
+    account.fault("expired_token", operation="RunJobFlow", access_key="OLD", times=None)
+    profile.rotate("NEW")
+    account.launch()
+    assert len(account.emulator.clusters()) == 1
+
+
+def test_threads_that_meet_an_expiry_together_make_one_new_session(
+    account: Account, profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.aws.call("emr", "list_clusters")
+    account.fault("expired_token", access_key="OLD", times=None)
+    profile.rotate("NEW")
+    made: list[str | None] = []
+    real = client._session
+
+    def counted(region: str | None) -> Any:
+        made.append(region)
+        return real(region)
+
+    monkeypatch.setattr(client, "_session", counted)
+    together = threading.Barrier(4)
+    sent = Aws._sent
+
+    def at_once(self: Aws, *asked: Any) -> Any:
+        try:
+            return sent(self, *asked)
+        except CredentialsMissing:
+            together.wait(60)
+            raise
+
+    monkeypatch.setattr(Aws, "_sent", at_once)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: account.aws.call("emr", "list_clusters")["Clusters"], range(4)))
+    assert answers == [[], [], [], []]
+    assert len(made) == 1
+
+
+def test_credentials_that_stay_expired_are_said_with_what_to_do(account: Account, profile: Profile) -> None:
+    account.fault("expired_token", access_key="OLD", times=None)
+    with pytest.raises(CredentialsMissing, match=r"profile 'default'.*aws sso login") as raised:
+        account.aws.call("emr", "list_clusters")
+    assert raised.value.retryable
+    assert account.emulator.faults.struck("expired_token") == 2  # with the first session, and a new one
+    profile.file.write_text("")  # it is being written
+
+
+def test_a_file_that_is_being_written_is_read_again(account: Account, profile: Profile) -> None:
+    account.aws.call("emr", "list_clusters")
+    account.fault("expired_token", access_key="OLD", times=None)
+    for written in ("", "[default]\naws_access_key_id = NEW\n", "[defau"):
+        profile.file.write_text(written)
+        with pytest.raises(CredentialsMissing) as raised:
+            account.aws.call("emr", "list_clusters")
+        assert raised.value.retryable, written
+    profile.rotate("NEW")
+    assert account.aws.call("emr", "list_clusters")["Clusters"] == []
+
+
+def test_an_environment_does_not_change(account: Account) -> None:
+    account.fault("expired_token", times=None)
+    with pytest.raises(CredentialsMissing, match="environment of a running process does not change"):
+        account.aws.call("emr", "list_clusters")
+
+
+def test_a_clock_that_is_off_is_no_reason_for_a_new_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def refused(self: Aws, *_: Any) -> Any:  # noqa: ARG001 (a method)
+        calls.append("emr")
+        said = "Signature expired: 20261126T010000Z is now earlier than 20261126T012000Z"
+        answer = {"Error": {"Code": "InvalidSignatureException", "Message": said}}
+        raise mapped_error(botocore.exceptions.ClientError(answer, "ListClusters"), "emr.list_clusters", {}) or KeyError
+
+    monkeypatch.setattr(Aws, "_sent", refused)
+    with pytest.raises(CredentialsMissing, match="clock of this machine is off"):
+        Aws("us-east-1").call("emr", "list_clusters")
+    assert len(calls) == 1
+
+
+def test_none_at_all_is_not_worth_a_retry_and_a_login_that_ran_out_is() -> None:
+    none = mapped_error(botocore.exceptions.NoCredentialsError(), "emr.list_clusters", {})
+    login = mapped_error(botocore.exceptions.UnauthorizedSSOTokenError(), "emr.list_clusters", {})
+    assert none is not None
+    assert login is not None
+    assert (none.retryable, login.retryable) == (False, True)
+    assert "aws sso login" in str(login)
 
 
 def test_every_exception_of_boto3_is_mapped() -> None:
@@ -81,7 +284,7 @@ def test_an_exception_of_somebody_else_is_not() -> None:
 
 def test_every_aws_error_says_whether_to_try_again() -> None:
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AwsError)}
-    assert {kind for kind in kinds if kind.retryable} == {Throttled, Unreachable, ResponseLost}
+    assert {kind for kind in kinds if kind.retryable} == {Throttled, Unreachable, ResponseLost, QuotaFull}
 
 
 def test_throttles_and_5xx_are_tried_again_with_pauses_that_differ(account: Account) -> None:

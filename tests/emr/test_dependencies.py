@@ -18,11 +18,13 @@ import pytest
 
 from emr_pipelines.emr import dependencies
 from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.dependencies import Dependencies, build, key, normalized, pip_settings, uv_settings
+from emr_pipelines.emr.dependencies import Dependencies, build, key, pip_settings, uv_settings
 from emr_pipelines.emr.objects import Objects
+from emr_pipelines.emr.requirements import normalized
 from emr_pipelines.errors import CannotTravel, InvalidValue
 from emr_pipelines.runners.java import use_java
 from tests.emr.conftest import Ledger
+from tests.patience import HUNG_SECONDS
 
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 THIS_ARCHITECTURE = platform.machine()
@@ -205,7 +207,7 @@ def test_passwords_of_an_index_are_not_told(tmp_path: Path, monkeypatch: pytest.
         build(["plain"], tmp_path / "one")
     assert "secret" not in str(refused.value)
     with pytest.raises(
-        CannotTravel, match=r"requirements x @ http://\*\*\*@127\.0\.0\.1:1/x-1-py3-none-any\.whl can"
+        CannotTravel, match=r"requirements x @ http://\*\*\*@127\.0\.0\.1:1/x-1-py3-none-any\.whl could"
     ) as refused:
         build(["x @ http://me:secret@127.0.0.1:1/x-1-py3-none-any.whl"], tmp_path / "other")
     assert "secret" not in str(refused.value)
@@ -282,7 +284,7 @@ def test_two_that_build_the_same_do_no_harm(folder: str, monkeypatch: pytest.Mon
     together = threading.Barrier(2)
 
     def build_together(_lines: list[str], scratch: Path, *_for: object) -> Path:
-        together.wait(30)
+        together.wait(HUNG_SECONDS)
         (scratch / "deps.zip").write_bytes(b"zip")
         return scratch / "deps.zip"
 
@@ -295,7 +297,7 @@ def test_two_that_build_the_same_do_no_harm(folder: str, monkeypatch: pytest.Mon
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(HUNG_SECONDS)
     assert len(uris) == 2
     assert len(set(uris)) == 1
     assert [entry.uri for entry in objects.entries(folder)] == uris[:1]
@@ -347,6 +349,7 @@ def test_wheels_are_those_of_the_cluster(tmp_path: Path) -> None:
     assert compiled == ["markupsafe/_speedups.cpython-311-aarch64-linux-gnu.so"]
 
 
+@pytest.mark.extended
 def test_an_archive_on_the_path_is_what_python_imports(numpy_archive: Path, tmp_path: Path) -> None:
     _unpack(numpy_archive, tmp_path)
     code = "import numpy; print(numpy.__file__, numpy.linalg.det(numpy.eye(3)))"
@@ -374,6 +377,7 @@ spark.stop()
 """
 
 
+@pytest.mark.extended
 def test_executors_import_from_an_archive(numpy_archive: Path, tmp_path: Path) -> None:
     """A Python without NumPy, in executors that are processes of their own."""
     import pyspark
@@ -405,7 +409,7 @@ def test_executors_import_from_an_archive(numpy_archive: Path, tmp_path: Path) -
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=HUNG_SECONDS,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     found = [line.split()[1:] for line in ended.stdout.splitlines() if line.startswith("FOUND")]

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from emr_pipelines.emr.cluster import ErrorDetail
-from emr_pipelines.emr.diagnosis import Evidence, ProbableCause, diagnose
-from emr_pipelines.emr.kinds import MEANINGS, Kind
+from emr_pipelines.emr.diagnosis import diagnose
+from emr_pipelines.emr.evidence import Evidence, ProbableCause
+from emr_pipelines.emr.kinds import HINTS_BY_CODE, MEANINGS, NOT_PROVISIONED, Kind
+from emr_pipelines.emr.quotas import QUOTAS
 from emr_pipelines.emr.raised import Log, RemoteException
 
 FOLDER = "s3://b/logs/j-1/steps/s-1"
@@ -184,6 +186,11 @@ def ended(code: str, message: str = "", *details: ErrorDetail, **more: Any) -> E
             "SCHEME_UNKNOWN",
             "this kind of place: UnsupportedFileSystemException: No FileSystem for scheme",
         ),
+        (
+            USER_ERROR.replace("ValueError: no", "emr_pipelines.errors.SourceChanged: no"),
+            "INPUT_CHANGED",
+            "The program's input changed: SourceChanged: no",
+        ),
         (py4j(NO_BUCKET), "BUCKET_MISSING", "There is no such bucket: AmazonS3Exception: The specified bucket"),
         (
             py4j("java.io.IOException: x", f"Caused by: {S3_DENIED}"),
@@ -247,7 +254,7 @@ def test_what_a_python_driver_prints(stdout: str, kind: str, said: str) -> None:
     assert cause.kind == kind
     assert said in cause.message
     assert cause.log_uri == f"{FOLDER}/stdout.gz"
-    assert cause.retryable is (kind in ("THROTTLED", "INSTANCE_LOST"))
+    assert cause.retryable is (kind in ("THROTTLED", "INSTANCE_LOST", "INPUT_CHANGED"))
     assert "\tat " not in cause.traceback
 
 
@@ -364,8 +371,221 @@ def test_what_emr_says_by_its_codes(evidence: Evidence, kind: str, said: str) ->
     cause = diagnose(evidence)
     assert cause.kind == kind
     assert said in cause.message
-    retried = {"CAPACITY", "SPOT_LOST", "INSTANCE_LOST", "INTERNAL", "BOOTSTRAP"}
-    assert cause.retryable is (kind in retried or (kind == "TIMED_OUT" and evidence.timed_out_phase != "running"))
+    assert cause.retryable is cause.hint.startswith("Try again")
+    retried = {"CAPACITY", "SPOT_LOST", "INSTANCE_LOST", "INTERNAL", "QUOTA"}
+    assert cause.retryable is (kind in retried or evidence.timed_out_phase == "provisioning")
+
+
+VCPUS = (
+    "The request to create the EMR cluster or add EC2 instances to it failed. The number of vCPUs for instance type "
+    "m5.xlarge exceeds the EC2 service quota for that type."
+)
+SUBNET = "The subnet is not large enough: the default subnet in your VPC is not large enough."
+
+
+@pytest.mark.parametrize(
+    ("evidence", "code", "hint"),
+    [
+        (ended("INTERNAL_ERROR", VCPUS), "L-1216C47A", "ask AWS for more"),
+        (ended("VALIDATION_ERROR", "The EBS volume limit was exceeded"), "L-7A658B76", "(gp3) volumes"),
+        (ended("VALIDATION_ERROR", SUBNET), "", "larger subnets"),
+        (ended("VALIDATION_ERROR", "", ErrorDetail("VcpuLimitExceeded", "")), "L-1216C47A", "Running On-Demand"),
+        (ended("INTERNAL_ERROR", "", ErrorDetail("MaxSpotInstanceCountExceeded", "")), "L-34B43A08", "Spot"),
+        (ended("VALIDATION_ERROR", "", ErrorDetail("VALIDATION_ERROR_VOLUME_LIMIT_EXCEEDED", "")), "", "ask AWS"),
+        (ended("VALIDATION_ERROR", "", ErrorDetail("InsufficientFreeAddressesInSubnet", "")), "", "larger subnets"),
+    ],
+)
+def test_a_full_quota_is_no_mistake_in_the_description(evidence: Evidence, code: str, hint: str) -> None:
+    cause = diagnose(evidence)
+    assert cause.kind is Kind.QUOTA
+    assert cause.retryable
+    assert hint in cause.hint
+    assert (cause.quota.code if cause.quota else "") == code
+    assert "description" not in str(cause)
+
+
+def test_a_lack_of_capacity_for_which_emr_gives_no_code() -> None:
+    said = "EC2 is out of capacity for r5.24xlarge in availability zone us-east-1a."
+    assert diagnose(ended("INTERNAL_ERROR", said)).kind is Kind.CAPACITY
+
+
+PROVISIONING = "On the master instance (i-1), application provisioning failed"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "retryable", "hint"),
+    [
+        (ended("BOOTSTRAP_FAILURE", "", NON_ZERO), False, "Mend the bootstrap action's script"),
+        (ended("BOOTSTRAP_FAILURE", "On the master instance (i-1), bootstrap action 1 failed"), False, "Mend"),
+        (ended("BOOTSTRAP_FAILURE", PROVISIONING), True, "check the configurations"),
+        (ended("BOOTSTRAP_FAILURE", "It failed.", has_bootstrap_actions=False), True, "check the configurations"),
+        *(
+            (ended("BOOTSTRAP_FAILURE", "", ErrorDetail(f"BOOTSTRAP_FAILURE_{code}", "It failed.")), False, hint)
+            for code, hint in (
+                ("FILE_NOT_FOUND_PRIMARY", "Check the paths of"),
+                ("BA_DOWNLOAD_FAILED_PRIMARY", "the instance profile may read it"),
+                ("INSUFFICIENT_DISK_SPACE_WORKER", "larger root volume"),
+                ("HIVE_METASTORE_CONNECTION_ERROR_PRIMARY", "network and password of the metastore"),
+            )
+        ),
+    ],
+)
+def test_what_the_user_has_to_mend_is_not_tried_again(evidence: Evidence, retryable: bool, hint: str) -> None:
+    cause = diagnose(evidence)
+    assert cause.kind is Kind.BOOTSTRAP
+    assert cause.retryable is retryable
+    assert hint in cause.hint
+
+
+def test_retries_agree_with_hints_in_the_whole_table() -> None:
+    """Who has to act: time and AWS where a hint begins with "Try again", and there alone; else a person."""
+    for meaning in (*MEANINGS.values(), NOT_PROVISIONED):
+        assert meaning.retryable is meaning.hint.startswith("Try again"), meaning.hint
+    assert not any(hint.startswith("Try again") for hint in HINTS_BY_CODE.values())  # of kinds that are not retried
+    for code in HINTS_BY_CODE:
+        assert not diagnose(ended("X", "", ErrorDetail(code, ""))).retryable
+    assert all("Try again" in quota.hint for quota in QUOTAS)
+
+
+def late(phase: str, **more: Any) -> Evidence:
+    return Evidence(timed_out_phase=phase, timed_out_seconds=3600, **more)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "retryable", "said", "hint"),
+    [
+        (late("provisioning", cluster_state="STARTING"), True, "it was still STARTING", "more instance types"),
+        (late("provisioning", cluster_state="BOOTSTRAPPING"), False, "a bootstrap action may hang", "Mend the boot"),
+        (
+            late("provisioning", cluster_state="BOOTSTRAPPING", has_bootstrap_actions=False),
+            True,
+            "EMR was installing its applications",
+            "check the configurations",
+        ),
+        (late("queueing", steps_before=12), False, "12 unfinished steps were before it.", "step_concurrency"),
+        (late("queueing", steps_before=1), False, "1 unfinished step was before it.", "queueing_minutes"),
+        (late("queueing", steps_before=0), True, "no other was before it.", "the cluster's page"),
+        (late("running"), False, "not done after 60 minutes.", "running_minutes"),
+    ],
+)
+def test_a_deadline_names_what_was_waited_for(evidence: Evidence, retryable: bool, said: str, hint: str) -> None:
+    cause = diagnose(evidence)
+    assert cause.kind is Kind.TIMED_OUT
+    assert said in cause.message
+    assert hint in cause.hint
+    assert cause.retryable is retryable is cause.hint.startswith("Try again")
+
+
+def test_a_bootstrap_action_that_hangs_or_fails_without_a_network() -> None:
+    folder = "s3://b/logs/j-1/node/i-1/bootstrap-actions/1"
+    logs = (log("stderr", "curl: (6) Could not resolve host: example.org\n", folder),)
+    for evidence in (
+        late("provisioning", cluster_state="BOOTSTRAPPING", bootstrap=logs),
+        ended("BOOTSTRAP_FAILURE", "", NON_ZERO, bootstrap=logs),
+    ):
+        cause = diagnose(evidence)
+        assert "NAT gateway" in cause.hint
+        assert cause.last_lines == ("curl: (6) Could not resolve host: example.org",)
+        assert cause.log_uri == f"{folder}/stderr.gz"
+
+
+# what spark-submit 3.5.9 prints with --packages com.example:missing:1.0, without a network and with a repository
+IVY = """com.example#missing added as a dependency
+You probably access the destination server through a proxy server that is not well configured.
+:: problems summary ::
+:::: WARNINGS
+{warning}
+\t\tmodule not found: com.example#missing;1.0
+
+\t==== central: tried
+
+\t  https://repo1.maven.org/maven2/com/example/missing/1.0/missing-1.0.pom
+
+\t\t::          UNRESOLVED DEPENDENCIES         ::
+{error}
+:: USE VERBOSE OR DEBUG MESSAGE LEVEL FOR MORE DETAILS
+Exception in thread "main" java.lang.RuntimeException: [unresolved dependency: com.example#missing;1.0: not found]
+\tat org.apache.spark.deploy.SparkSubmitUtils$.resolveMavenCoordinates(SparkSubmit.scala:1613)
+\tat org.apache.spark.deploy.SparkSubmit.prepareSubmitEnvironment(SparkSubmit.scala:339)
+"""
+NO_HOST = "\tHost repo1.maven.org not found. url=https://repo1.maven.org/maven2/com/example/missing/1.0/missing-1.0.pom"
+NO_SERVER = (
+    "\tServer access error at url https://repo1.maven.org/maven2/com/example/missing/1.0/missing-1.0.pom "
+    "(java.net.ConnectException: Connection timed out)"
+)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind", "said", "hint"),
+    [
+        (IVY.format(warning="", error=""), "PACKAGE_MISSING", "in no repository: [unresolved", "Scala version"),
+        (IVY.format(warning=NO_HOST, error=""), "NETWORK", "Host repo1.maven.org not found", "NAT gateway"),
+        (IVY.format(warning="", error=NO_SERVER), "NETWORK", "Connection timed out", "NAT gateway"),
+    ],
+)
+def test_a_package_that_is_missing_and_a_repository_that_is_not_reached(
+    stderr: str, kind: str, said: str, hint: str
+) -> None:
+    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stderr", stderr),)))
+    assert cause.kind == kind
+    assert said in cause.message
+    assert hint in cause.hint
+    assert not cause.retryable
+
+
+def java(error: str) -> str:
+    return f"py4j.protocol.Py4JJavaError: An error occurred while calling o1.sql.\n: {error}"
+
+
+TO = "Unable to execute HTTP request: Connect to"
+UNREACHED = {
+    "S3": java(f"com.amazonaws.SdkClientException: {TO} b.s3.eu-central-1.amazonaws.com:443 failed: connect timed out"),
+    "Glue": java(f"com.amazonaws.SdkClientException: {TO} glue.us-east-1.amazonaws.com:443 failed: connect timed out"),
+    "KMS": java(
+        "software.amazon.awssdk.core.exception.SdkClientException: Unable to execute HTTP request: Connect to "
+        "kms.us-east-1.amazonaws.com:443 [kms.us-east-1.amazonaws.com/10.0.0.1] failed: Connect timed out"
+    ),
+    "STS": 'botocore.exceptions.ConnectTimeoutError: Connect timeout on endpoint URL: "https://sts.amazonaws.com/"',
+    "S3 in Python": 'botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL: "https://b.s3"',
+    "metastore": java(
+        "org.apache.hadoop.hive.metastore.api.MetaException: Could not connect to meta store using any of the URIs "
+        "provided. Most recent failure: java.net.ConnectException: Connection timed out"
+    ),
+    "host": java("java.net.UnknownHostException: db.example.org"),
+    "index": "urllib.error.URLError: <urlopen error [Errno -2] Name or service not known>",
+    "requests": (
+        "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='pypi.org', port=443): Max retries exceeded "
+        "with url: / (Caused by NewConnectionError(': Failed to establish a new connection: [Errno 110] Timed out'))"
+    ),
+    "task": java(
+        "org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 1.0 failed 4 times, most "
+        "recent failure: Lost task 0.3 in stage 1.0 (TID 3) (ip-10-0-0-7 executor 2): java.net.UnknownHostException: x"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNREACHED)
+def test_what_is_not_reached_from_a_private_subnet(what: str) -> None:
+    stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{UNREACHED[what]}\n'
+    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    assert cause.kind is Kind.NETWORK, cause.message
+    assert "VPC endpoint" in cause.hint
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "TimeoutError: the lock was not free",
+        "OSError: [Errno 28] No space left on device",
+        java(
+            "org.apache.spark.SparkException: Job aborted due to stage failure: FetchFailed(BlockManagerId(1, ip-10, "
+            "7337, None), message= java.io.IOException: Failed to connect to ip-10: Connection timed out"
+        ),
+    ],
+)
+def test_what_is_no_matter_of_the_network(error: str) -> None:
+    stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{error}\n'
+    assert diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),))).kind is Kind.USER_EXCEPTION
 
 
 def test_messages_of_emr_decide_nothing() -> None:
@@ -507,7 +727,7 @@ def test_the_log_of_a_bootstrap_action_says_which_one_failed() -> None:
     )
     assert str(diagnose(ended("BOOTSTRAP_FAILURE", "Failed.", bootstrap=logs))) == (
         "The cluster could not be set up: bootstrap action 2 ended with exit code 7 (BOOTSTRAP_FAILURE).\n"
-        "Look at the bootstrap action's log, and mend its script.\n"
+        "Mend the bootstrap action's script; its log says what went wrong. Let it repeat downloads that may fail.\n"
         "\n"
         "pip: no such package\n"
         "\n"

@@ -21,7 +21,6 @@ from emr_pipelines.emr.disclosure import (
     is_called_secret,
     masked,
     refuse_known,
-    refuse_secret,
     refuse_secrets,
 )
 from emr_pipelines.emr.spec import ClusterSpec
@@ -101,7 +100,7 @@ def test_what_is_called_otherwise_or_only_refers_to_one(name: str, value: str) -
 )  # fmt: skip
 def test_secrets_within_a_text(text: str) -> None:
     for make in (
-        lambda: refuse_secret("It", text),
+        lambda: refuse_secrets("It", text),
         lambda: refuse_secrets("spark_config", {"spark.x": text}),
         lambda: shell_command("load", text),
         lambda: spark_submit("job", "s3://b/x.py", text),
@@ -125,7 +124,7 @@ def test_secrets_within_a_text(text: str) -> None:
 )  # fmt: skip
 def test_secrets_as_words_of_their_own(words: tuple[str, ...]) -> None:
     for make in (
-        lambda: refuse_secret("It", *words),
+        lambda: refuse_secrets("It", words),
         lambda: Step("load", words),
         lambda: spark_submit("job", "s3://b/x.py", *words),
         lambda: ClusterSpec.parse({"bootstrap_actions": [{"name": "a", "path": "s3://b/a.sh", "args": words}]}),
@@ -167,7 +166,7 @@ def test_words_that_only_refer_to_one(words: tuple[str, ...]) -> None:
     ],
 )  # fmt: skip
 def test_texts_that_only_refer_to_one(text: str) -> None:
-    refuse_secret("It", text)
+    refuse_secrets("It", text)
 
 
 def test_what_a_shell_fills_in_where_it_runs_is_no_secret() -> None:

@@ -165,7 +165,7 @@ def test_the_folder_is_that_of_the_deployment() -> None:
         ("get_instance_profile", NotFound("?"), "instance profile", "MISSING", "there is no EMR_EC2_DefaultRole."),
         ("get_instance_profile", {"InstanceProfile": {"Roles": []}}, "instance profile", "WRONG", "has no role in it"),
         ("get_caller_identity", CredentialsMissing("it needs AWS credentials."), "credentials", "MISSING", "it needs"),
-        ("get_caller_identity", CredentialsMissing("old.", "ExpiredToken"), "credentials", "WRONG", "old. Renew them"),
+        ("get_caller_identity", CredentialsMissing("old.", "ExpiredToken"), "credentials", "WRONG", "old. Or set"),
         ("get_caller_identity", Unreachable("gone."), "credentials", "WRONG", "gone. Look at the network"),
         ("get_caller_identity", RequestRefused("?", "NoRegion"), "credentials", "UNCHECKED", "without a region"),
     ],
@@ -210,6 +210,54 @@ def test_without_a_region_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert found["region"].verdict is Verdict.MISSING
     assert "set AWS_REGION, to us-east-1 say" in found["region"].found
     assert found["EMR"].found == "it cannot be checked without a region"
+
+
+@pytest.mark.parametrize(
+    ("region", "verdict", "says"),
+    [
+        ("us-gov-west-1", "OK", "us-gov-west-1"),
+        ("eu-central-9", "UNCHECKED", "eu-central-9 is not a region that the installed botocore knows; it may be"),
+        ("us-est-1", "WRONG", "There is no region 'us-est-1'. Did you mean us-west-1 or us-east-1? Set AWS_REGION"),
+        ("eu-cental-1", "WRONG", "There is no region 'eu-cental-1'. Did you mean eu-central-1 or "),
+        ("somewhere", "WRONG", "There is no region 'somewhere'. Set AWS_REGION"),
+        ("us-east-1a", "WRONG", "There is no region 'us-east-1a'. Did you mean us-east-1 or "),  # a zone
+    ],
+)
+def test_a_region_that_does_not_exist_is_wrong_and_one_that_may_be_new_is_not(
+    region: str, verdict: str, says: str
+) -> None:
+    answers = Answers()
+    answers.region = region
+    found = look(answers)["region"]
+    assert (str(found.verdict), says in str(found)) == (verdict, True)
+
+
+KEY = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong", "says"),
+    [
+        ({}, [], "what the bucket's default says"),
+        ({"EMR_PIPELINES_KMS_KEY": KEY}, [], f"aws:kms, with {KEY}"),
+        ({"EMR_PIPELINES_ENCRYPTION": "AES256"}, [], "AES256, with no key of yours"),
+        ({"EMR_PIPELINES_ENCRYPTION": "SSE"}, ["encryption"], "EMR_PIPELINES_ENCRYPTION is 'SSE'; allowed: AES256"),
+        (
+            {"EMR_PIPELINES_KMS_KEY": KEY.replace("eu-west-1", "eu-west-2")},
+            ["encryption"],
+            "the key is in eu-west-2, and EMR is asked in eu-west-1",
+        ),
+    ],
+)
+def test_the_encryption_is_checked_and_tried(told: dict[str, str], wrong: list[str], says: str) -> None:
+    answers = Answers()
+    found = look(answers, {**ENVIRONMENT, **told})
+    assert bad(found) == wrong
+    assert says in found["encryption"].found
+    written = answers.asked["put_object"]
+    assert written.get("SSEKMSKeyId") == told.get("EMR_PIPELINES_KMS_KEY")
+    denied = look(Answers(put_object=AccessDenied("no", "AccessDenied")), {**ENVIRONMENT, **told})["bucket"]
+    assert ("EMR_PIPELINES_ENCRYPTION" in denied.to_do) is (not told or "SSE" in told.values())
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
@@ -258,3 +306,15 @@ def test_a_storage_that_is_a_file(tmp_path: Path) -> None:
 def test_without_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert "Install it with pip install uv." in str(look(Answers())["uv"])
+
+
+def test_an_unknown_or_invalid_variable_is_wrong() -> None:
+    unknown = look(Answers(), {**ENVIRONMENT, "EMR_PIPELINES_BUKET": "x"})["settings"]
+    assert str(unknown) == (
+        "WRONG      settings: The environment variable EMR_PIPELINES_BUKET is unknown and has no effect; the nearest "
+        "known is EMR_PIPELINES_BUCKET. Correct the name, or unset it."
+    )
+    invalid = look(Answers(), {**ENVIRONMENT, "EMR_PIPELINES_TARGET": "yarn"})["settings"]
+    assert str(invalid) == "WRONG      settings: EMR_PIPELINES_TARGET is 'yarn'; allowed: local or emr."
+    good = look(Answers(), {**ENVIRONMENT, "EMR_PIPELINES_TARGET": "EMR"})
+    assert (good["settings"].verdict, good["storage"].verdict) == (Verdict.OK, Verdict.OK)

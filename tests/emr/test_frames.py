@@ -4,7 +4,7 @@ import pytest
 
 from emr_pipelines.emr.frames import own_frames
 
-CODE = "/mnt/tmp/spark-1/userFiles-2/" + "0a" * 32 + ".zip"
+CODE = "/mnt/tmp/shipped_code-x1/shipped_code"
 ENTRYPOINT = "/mnt/tmp/spark-1/" + "1b" * 32 + ".py"
 ON_THE_CLUSTER = f'''Traceback (most recent call last):
   File "{ENTRYPOINT}", line 105, in main
@@ -47,12 +47,15 @@ def test_the_program_s_own_lines_stay_with_the_innermost_and_the_others_are_coun
         ("/usr/lib/spark/python/pyspark/worker.py", False),
         ("<frozen runpy>", False),
         (f"{CODE}/sales/revenue.py", True),
+        ("/mnt/yarn/appcache/application_1/container_2/shipped_code/sales/revenue.py", True),
+        ("/mnt/yarn/appcache/application_1/container_2/dependencies/pandas/io.py", False),
+        (f"{CODE}/emr_pipelines/programs/driver.py", False),
         (ENTRYPOINT, False),
     ],
 )
 def test_whose_a_frame_is(path: str, stays: bool) -> None:
     text = f'Traceback (most recent call last):\n  File "{path}", line 1, in f\n  File "/x.py", line 2, in g\nE: no'
-    shown = path.removeprefix(f"{CODE}/")
+    shown = path.rpartition("/shipped_code/")[2]
     assert (shown in own_frames(text, "sales")) is stays
 
 

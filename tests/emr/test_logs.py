@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 import pytest
 
 from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.diagnosis import Evidence, diagnose
+from emr_pipelines.emr.diagnosis import diagnose
+from emr_pipelines.emr.evidence import Evidence
 from emr_pipelines.emr.kinds import Kind
 from emr_pipelines.emr.logs import KEPT_BYTES, KEPT_LINES, MOST_COMPRESSED_BYTES, Logs, last_lines
 from emr_pipelines.emr.objects import Entry, Objects
@@ -350,6 +351,7 @@ spark.read.text("s3://real/nothing").count()
 """
 
 
+@pytest.mark.extended
 def test_what_spark_really_leaves_is_understood(with_spark: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     for name, value in with_spark.emulator.environment.items():
         monkeypatch.setenv(name, value)

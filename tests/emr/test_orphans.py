@@ -22,7 +22,7 @@ from emr_pipelines.emr.orphans import (
     owner_of,
     rows,
 )
-from emr_pipelines.emr.session import ScopeKind, name_of
+from emr_pipelines.emr.scope import ScopeKind, name_of
 from emr_pipelines.emr.states import ClusterState
 from emr_pipelines.errors import AccessDenied
 from tests.emulator.conftest import DURATIONS, EmulatedClock, Rehearsal, rehearsing

@@ -89,7 +89,7 @@ def test_a_preset_is_what_it_stands_for(preset: Any) -> None:
     assert spec == ClusterSpec.parse(PRESETS[preset].members)
     assert spec == ClusterSpec.parse(spec.model_dump(mode="json"))
     assert spec == ClusterSpec.parse(spec.model_dump(mode="json", exclude_unset=True))
-    assert spec != ClusterSpec()
+    assert (spec == ClusterSpec()) == (preset == "standard")
     assert spec.architecture == "x86_64"
 
 
@@ -118,8 +118,8 @@ def test_in_python_parts_go_over_it_too() -> None:
 @pytest.mark.parametrize(
     ("description", "sentence"),
     [
-        ({"preset": "big"}, "cluster.preset is 'big'; allowed: 'small', 'spot' or 'large'."),
-        ({"preset": ["small"]}, "cluster.preset is ['small']; allowed: 'small', 'spot' or 'large'."),
+        ({"preset": "big"}, "cluster.preset is 'big'; allowed: 'standard', 'small', 'spot' or 'large'."),
+        ({"preset": ["small"]}, "cluster.preset is ['small']; allowed: 'standard', 'small', 'spot' or 'large'."),
         ({"preset": "small", "core": {"count": 2}}, "cluster.core.type is None; allowed: a value; it has no default."),
         (
             {"preset": "spot", "core": {"type": "m5.xlarge"}},

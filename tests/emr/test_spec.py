@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import botocore.session
+import dagster as dg
 import pytest
 from botocore.validate import ParamValidator
 from hypothesis import given
@@ -558,11 +559,14 @@ REFUSED: list[tuple[Any, str]] = [
     ({"core": {"type": "M5.big"}}, "cluster.core.type is 'M5.big'; allowed: family.size, for instance m5.xlarge."),
     (
         {"core": {"type": "m5.xlarge", "cuont": 2}},
-        "A field of cluster.core is 'cuont'; allowed: type, count, market, bid_price_usd, volumes.",
+        (
+            "A field of cluster.core is 'cuont'; did you mean 'count'? "
+            "Allowed: type, count, market, bid_price_usd, volumes."
+        ),
     ),
     (
         {"core": {"type": "m5.xlarge", "market": "SPOT"}},
-        "cluster.core.market is 'SPOT'; allowed: 'on_demand' or 'spot'.",
+        "cluster.core.market is 'SPOT'; did you mean 'spot'? Allowed: 'on_demand' or 'spot'.",
     ),
     (
         {"core": {"type": "m5.xlarge", "market": "spot", "bid_price_usd": 0}},
@@ -580,7 +584,10 @@ REFUSED: list[tuple[Any, str]] = [
         {"core": {"type": "m5.xlarge", "volumes": [{"size_gib": 9, "type": "gp2", "throughput_mib_s": 125}]}},
         "cluster.core.volumes[0].throughput_mib_s is 125; allowed: nothing but with type gp3.",
     ),
-    ({"release_label": "7.10.0"}, "cluster.release_label is '7.10.0'; allowed: emr-x.y.z, for instance emr-7.10.0."),
+    (
+        {"release_label": "7.10.0"},
+        "cluster.release_label is '7.10.0'; allowed: emr-x.y.z or emr-spark-x.y.z, for instance emr-7.10.0.",
+    ),
     ({"idle_timeout_seconds": 59}, "cluster.idle_timeout_seconds is 59; allowed: 60 or more."),
     ({"idle_timeout_seconds": 604801}, "cluster.idle_timeout_seconds is 604801; allowed: 604800 or less."),
     ({"step_concurrency": 0}, "cluster.step_concurrency is 0; allowed: 1 or more."),
@@ -759,7 +766,10 @@ REFUSED: list[tuple[Any, str]] = [
     ),
     (
         {"configurations": [{"Classification": "a", "Property": {}}]},
-        "A field of cluster.configurations[0] is 'Property'; allowed: classification, properties, configurations.",
+        (
+            "A field of cluster.configurations[0] is 'Property'; did you mean 'properties'? Allowed: classification, "
+            "properties, configurations."
+        ),
     ),
     (
         {"configurations": [{"Properties": {}}]},
@@ -873,3 +883,61 @@ def test_merging(base: dict[str, Any], more: dict[str, Any]) -> None:
             assert value == (more if key in more else base)[key]
     spoil(both)
     assert (base, more) == before
+
+
+def strategies(shape: str) -> list[str]:
+    """The values that botocore's model of EMR knows."""
+    return list(botocore.session.get_session().get_service_model("emr").shape_for(shape).enum)
+
+
+@pytest.mark.parametrize("strategy", strategies("SpotProvisioningAllocationStrategy"))
+def test_every_strategy_for_spot_can_be_told(strategy: str) -> None:
+    fleet = {"types": ["m5.xlarge"], "spot": 1, "allocation_strategy": strategy}
+    launched = asked({"fleets": {"primary": fleet}})["Instances"]["InstanceFleets"][0]["LaunchSpecifications"]
+    assert launched["SpotSpecification"]["AllocationStrategy"] == strategy
+    assert "OnDemandSpecification" not in launched
+
+
+@pytest.mark.parametrize("strategy", strategies("OnDemandProvisioningAllocationStrategy"))
+def test_every_strategy_for_on_demand_can_be_told(strategy: str) -> None:
+    fleet = {"types": ["m5.xlarge"], "on_demand": 2, "spot": 3, "on_demand_strategy": strategy}
+    fleets = {"primary": {"types": ["m5.xlarge"], "on_demand": 1}, "core": fleet}
+    launched = asked({"fleets": fleets})["Instances"]["InstanceFleets"][1]["LaunchSpecifications"]
+    assert launched["OnDemandSpecification"] == {"AllocationStrategy": strategy}
+    assert launched["SpotSpecification"]["AllocationStrategy"] == "price-capacity-optimized"
+
+
+def test_priorities_are_taken_by_boto3_and_refused_where_nothing_reads_them() -> None:
+    types = [{"type": "m5.xlarge", "priority": 0}, {"type": "m5a.xlarge", "priority": 1}]
+    fleet = {"types": types, "on_demand": 1}
+    made = asked({"fleets": {"primary": {**fleet, "on_demand_strategy": "prioritized"}}})
+    shape = botocore.session.get_session().get_service_model("emr").operation_model("RunJobFlow").input_shape
+    report = ParamValidator().validate(made, shape)
+    assert not report.has_errors(), report.generate_report()
+    with pytest.raises(InvalidValue) as caught:
+        asked({"fleets": {"primary": {**fleet, "allocation_strategy": "capacity-optimized-prioritized"}}})
+    assert str(caught.value) == (
+        "cluster.fleets.primary.types.priority is 0.0; allowed: nothing but with capacity-optimized-prioritized for "
+        "spot, or prioritized for on demand."
+    )
+
+
+def asked(description: dict[str, Any]) -> dict[str, Any]:
+    return ClusterSpec.parse(description).request("nightly", "s3://bucket/logs", {})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"key_name": dg.EnvVar("MEM")},
+        {"tags": {"a": dg.EnvVar("MEM")}},
+        {"subnets": (dg.EnvVar("MEM"),)},
+        {"step_concurrency": dg.EnvVar.int("MEM")},
+        {"extra": {"A": [{"B": dg.EnvVar("MEM")}]}},
+    ],
+)
+def test_a_variable_is_not_taken_for_its_name(told: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="a variable is looked up in a mapping only"):
+        ClusterSpec(**told)
+    with pytest.raises(InvalidValue, match=r"is \{'env': 'MEM'\}; allowed: a value; a variable is looked up"):
+        ClusterSpec.parse(told)

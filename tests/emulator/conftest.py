@@ -19,9 +19,10 @@ from botocore.config import Config
 
 from emr_pipelines.emulator import Durations, Emulator, ManualClock, Scripted, find_spark
 from emr_pipelines.runners.java import use_java
+from tests.patience import HUNG_SECONDS
 
 SESSION = boto3.session.Session()
-ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=30)  # what fails is to be seen, not tried again
+ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=HUNG_SECONDS)  # what fails is to be seen, not tried again
 DURATIONS = Durations(provisioning=240, bootstrapping=60, termination=90, log_push_interval=300)
 UP = DURATIONS.provisioning + DURATIONS.bootstrapping
 SCRIPTED = {
@@ -182,9 +183,9 @@ def with_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
         yield Rehearsal(emulator, lines)
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+def until(condition: Callable[[], Any]) -> Any:
     """Ask again until the answer is true; for what processes do in their own time."""
-    pause, end = threading.Event(), time.monotonic() + seconds
+    pause, end = threading.Event(), time.monotonic() + HUNG_SECONDS
     while not (answer := condition()):
         assert time.monotonic() < end, "it did not come about in time"
         pause.wait(0.05)

@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -409,3 +410,50 @@ def test_the_file_of_an_object_is_closed_whoever_breaks_off(tmp_path: Path) -> N
     next(blocks)
     del blocks
     assert (read_to_its_end.closed, broken_off.closed) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "my_bucket", "a..b", "192.168.1.1", "xn--bucket", "sthree-bucket", "amzn-s3-demo-bucket", "bucket-s3alias",
+        "bucket--ol-s3", "bucket.mrap", "bucket--x-s3", "bucket--table-s3", "ab", "-ab", "ab-", "Upper", "b" * 64,
+    ],
+)  # fmt: skip
+def test_bucket_names_that_s3_refuses(rehearsal: Rehearsal, name: str) -> None:
+    """S3 User Guide, "General purpose bucket naming rules"."""
+    status, body = rehearsal.fetch(f"/{name}", method="PUT")
+    assert (status, b"<Code>InvalidBucketName</Code>" in body) == (400, True)
+    with pytest.raises(InvalidBucket, match="cannot be called"):
+        rehearsal.emulator.create_bucket(name)
+    assert rehearsal.s3.list_buckets()["Buckets"] == []
+
+
+@pytest.mark.parametrize("name", ["okokes-test-v1.1", "1bucket", "a.-b", "192.168.1", "abc", "b" * 63, "a.b.c"])
+def test_bucket_names_that_s3_allows(rehearsal: Rehearsal, name: str) -> None:
+    rehearsal.s3.create_bucket(Bucket=name)
+    rehearsal.s3.put_object(Bucket=name, Key="k", Body=b"1")
+    assert rehearsal.read(name, "k") == b"1"
+    assert (rehearsal.emulator.root / "buckets" / name / "k").read_bytes() == b"1"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_bucket_of_another_account(rehearsal: Rehearsal) -> None:
+    """Each emulator of a process is an account of its own, and no policy lets it into another's buckets."""
+    rehearsal.s3.put_object(Bucket=BUCKET, Key="k", Body=b"1")
+    with Emulator() as other:
+        other.create_bucket("own")
+        s3 = client(other, "s3")
+        calls: list[Callable[[], Any]] = [
+            lambda: s3.get_object(Bucket=BUCKET, Key="k"),
+            lambda: s3.put_object(Bucket=BUCKET, Key="z", Body=b"1"),
+            lambda: s3.list_objects_v2(Bucket=BUCKET),
+            lambda: s3.copy_object(Bucket="own", Key="k", CopySource={"Bucket": BUCKET, "Key": "k"}),
+        ]
+        for call in calls:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                call()
+        with pytest.raises(ClientError, match="403"):
+            s3.head_bucket(Bucket=BUCKET)
+        with pytest.raises(ClientError, match="BucketAlreadyExists"):
+            s3.create_bucket(Bucket=BUCKET)
+    assert rehearsal.keys(BUCKET) == ["k"]

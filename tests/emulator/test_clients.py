@@ -43,6 +43,7 @@ class Cli:
         return json.loads(answer.stdout) if answer.stdout.startswith("{") else answer.stdout
 
 
+@pytest.mark.extended
 def test_the_aws_cli_alone(with_spark: Rehearsal, tmp_path: Path) -> None:
     aws = Cli(with_spark, tmp_path)
     aws("s3", "mb", f"s3://{BUCKET}")
@@ -113,6 +114,7 @@ with open_dagster_pipes(
 """
 
 
+@pytest.mark.extended
 @pytest.mark.filterwarnings("ignore")  # dagster-aws uses what dagster deprecates and previews
 def test_dagsters_pipes_client(with_spark: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     with_spark.emulator.create_bucket(BUCKET)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from emr_pipelines.emulator.commands import CannotRun, Command, Spark, command_of, mountable, split_options
+from emr_pipelines.emulator.commands import CannotRun, Command, Spark, command_of, split_options
 from emr_pipelines.emulator.records import Cluster, Step
 
 SPARK = Spark(Path("/pyspark"), "/java", "/python", "local[2]")
@@ -28,7 +28,7 @@ def command(*args: str, jar: str = "command-runner.jar", spark: Spark = SPARK, *
         False,
         1,
     )
-    return command_of(cluster, step, spark, HOME, {"b": Path("/buckets/b")})
+    return command_of(cluster, step, spark, HOME, Path("/buckets"))
 
 
 def settings(argv: list[str]) -> dict[str, str]:
@@ -67,20 +67,19 @@ def test_what_yarn_decides_is_left_out() -> None:
 
 def test_s3_is_a_folder_per_bucket() -> None:
     given = settings(command("spark-submit", "a.py").argv)
-    assert given["spark.hadoop.fs.viewfs.mounttable.b.linkFallback"] == "rawfile:///buckets/b"
-    assert given["spark.hadoop.fs.s3.impl"].endswith("ViewFileSystemOverloadScheme")
+    assert given["spark.hadoop.fs.emulator.buckets"] == "/buckets"
+    for scheme in ("s3", "s3a", "s3n"):
+        assert given[f"spark.hadoop.fs.{scheme}.impl"] == "emr_emulator.S3FileSystem"
 
 
-def test_a_bucket_whose_name_goes_on_after_a_dot_is_left_out() -> None:
-    """Hadoop would take it for a setting of the other, and start with neither."""
-    buckets = {name: Path("/buckets") / name for name in ("a", "a.b", "c.d")}
-    assert list(mountable(buckets)) == ["a", "c.d"]
-
-
-def test_executors_of_a_local_cluster_are_as_large_as_their_worker() -> None:
+@pytest.mark.parametrize(
+    ("told", "heap"), [("8g", "512m"), ("480m", "480m"), ("481", "481m"), ("nonsense", "512m"), ("", "512m")]
+)
+def test_executors_of_a_local_cluster_are_no_larger_than_their_worker(told: str, heap: str) -> None:
     local_cluster = Spark(Path("/pyspark"), None, "/python", "local-cluster[2, 1, 512]")
-    given = settings(command("spark-submit", "--executor-memory", "8g", "a.py", spark=local_cluster).argv)
-    assert given["spark.executor.memory"] == "512m"
+    for option in (["--executor-memory", told], ["--conf", f"spark.executor.memory={told}"]) if told else ([],):
+        given = settings(command("spark-submit", *option, "a.py", spark=local_cluster).argv)
+        assert given["spark.executor.memory"] == heap
     assert "spark.executor.memory" not in settings(command("spark-submit", "a.py").argv)
 
 
@@ -135,8 +134,28 @@ def test_archives_named_in_other_ways() -> None:
     defaults = [{"Classification": "spark-defaults", "Properties": dist}]
     found = command("spark-submit", "--conf", "spark.archives=s3://b/a.zip#env", "a.py", Configurations=defaults)
     assert (found.archives, found.files) == (["s3://b/a.zip#env", "s3://b/d.zip"], ["s3://b/f"])
-    assert found.argv[1:5] == ["--archives", "s3://b/a.zip#env,s3://b/d.zip", "--files", "s3://b/f"]
-    assert "spark.archives" not in settings(found.argv)
+    assert not {"--archives", "--files"} & set(found.argv)  # Spark would give them to the driver too
+    assert not {"spark.archives", "spark.files"} & settings(found.argv).keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "driver", "worker"),
+    [
+        ([], "/python", "/python"),
+        (["--conf", "spark.pyspark.python=./env/bin/python"], "./env/bin/python", "./env/bin/python"),
+        (
+            ["--conf", "spark.pyspark.python=./env/bin/python", "--conf", "spark.pyspark.driver.python=python3"],
+            "/python",
+            "./env/bin/python",
+        ),
+    ],
+)
+def test_workers_of_a_local_master_start_where_the_files_are(options: list[str], driver: str, worker: str) -> None:
+    found = command("spark-submit", "--files", "s3://b/f", *options, "a.py")
+    given = settings(found.argv)
+    assert given["spark.pyspark.python"] == "/step/executor-python"
+    assert (given["spark.pyspark.driver.python"], found.worker_python) == (driver, worker)
+    assert command("spark-submit", *options, "a.py").worker_python == ""
 
 
 def test_a_cluster_without_spark() -> None:

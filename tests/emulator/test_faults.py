@@ -49,6 +49,19 @@ def test_server_error(rehearsal: Rehearsal) -> None:
     assert rehearsal.emr.list_clusters()["Clusters"] == []
 
 
+def test_expired_token_refuses_the_calls_that_an_access_key_signs(rehearsal: Rehearsal) -> None:
+    plan(rehearsal, "expired_token", access_key="other", times=None)
+    assert rehearsal.emr.list_clusters()["Clusters"] == []
+    plan(rehearsal, "expired_token", access_key="emul*", times=None)
+    assert code_of(rehearsal.emr.list_clusters) == ("ExpiredTokenException", 400)
+    assert code_of(rehearsal.s3.list_objects_v2, Bucket="b") == ("ExpiredToken", 400)
+    assert code_of(rehearsal.s3.head_object, Bucket="b", Key="k") == ("400", 400)  # an answer to HEAD has no body
+    rehearsal.emulator.faults.clear()
+    plan(rehearsal, "expired_token", key="b/logs/*", times=None)
+    assert rehearsal.emr.list_clusters()["Clusters"] == []
+    assert code_of(rehearsal.s3.get_object, Bucket="b", Key="logs/x") == ("ExpiredToken", 400)
+
+
 def test_lost_response_takes_effect(rehearsal: Rehearsal) -> None:
     plan(rehearsal, "lost_response", operation="RunJobFlow")
     with pytest.raises(ConnectionClosedError):
@@ -110,6 +123,16 @@ def test_provisioning_hangs_until_it_is_terminated(rehearsal: Rehearsal) -> None
     rehearsal.advance(DURATIONS.termination)
     assert rehearsal.state(cluster_id) == "TERMINATED"
     assert rehearsal.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["NormalizedInstanceHours"] == 0
+
+
+def test_provisioning_hangs_in_a_bootstrap_action(rehearsal: Rehearsal) -> None:
+    plan(rehearsal, "provisioning_hangs", state="BOOTSTRAPPING")
+    cluster_id = rehearsal.launch(step())
+    rehearsal.advance(86_400)
+    assert rehearsal.state(cluster_id) == "BOOTSTRAPPING"
+    rehearsal.emr.terminate_job_flows(JobFlowIds=[cluster_id])
+    rehearsal.advance(DURATIONS.termination)
+    assert rehearsal.state(cluster_id) == "TERMINATED"
 
 
 @pytest.mark.parametrize("code", ["VALIDATION_ERROR", "INSTANCE_FLEET_TIMEOUT", "INTERNAL_ERROR", "INSTANCE_FAILURE"])

@@ -7,6 +7,8 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+import pytest
+
 from tests.emulator.conftest import Rehearsal, client, step
 
 CLUSTERS = 200
@@ -15,6 +17,7 @@ BYTES_PER_STEP = 6_000  # a step, and its share of its cluster and of the connec
 BYTES_PER_CALL = 200
 
 
+@pytest.mark.extended
 def test_200_clusters_with_1000_steps_poll_without_error_in_bounded_memory(rehearsal: Rehearsal) -> None:
     clients = [client(rehearsal.emulator, "emr") for _ in range(8)]
     clusters = range(CLUSTERS)

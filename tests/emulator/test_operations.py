@@ -58,7 +58,7 @@ SPOT = {"TimeoutDurationMinutes": 4, "TimeoutAction": "TERMINATE_CLUSTER"}
             {"AutoTerminationPolicy": {"IdleTimeout": 60}, "ReleaseLabel": "emr-5.29.0"},
             "not emr-5.29.0",
         ),
-        ({"Steps": [step()] * 257}, "256 active steps"),
+        ({"Steps": [step()] * 257}, "Maximum number of active steps"),
         ({"Steps": [step("a" * 10_241)]}, "Member must have length|10240 characters"),
         ({"Steps": [step("a" * 9_000, "b" * 2_000)]}, "10240 characters in all; those of step 'step' have 11018"),
         ({"Tags": [{"Key": "", "Value": "v"}]}, "A tag needs a Key"),
@@ -71,7 +71,7 @@ SPOT = {"TimeoutDurationMinutes": 4, "TimeoutAction": "TERMINATE_CLUSTER"}
             {"InstanceGroups": [group("MASTER", 1), group("CORE", 1), group("CORE", 1)]},
             "only one instance group",
         ),
-        ({"InstanceGroups": [group("MASTER", 1)] + [group("TASK", 1)] * 49}, "at most 48 task"),
+        ({"InstanceGroups": [group("MASTER", 1), group("CORE", 1)] + [group("TASK", 1)] * 49}, "at most 48 task"),
         ({"InstanceGroups": [], "InstanceFleets": [fleet("MASTER", 6)]}, "has 6 instance types; allowed are 1 to 5"),
         ({"InstanceGroups": [], "InstanceFleets": [fleet("MASTER", 31, **STRATEGY)]}, "up to 30"),
         (
@@ -170,7 +170,7 @@ def test_limits_of_lists(rehearsal: Rehearsal) -> None:
     assert "1 to 10 job flow IDs" in refused(emr.terminate_job_flows, JobFlowIds=[cluster_id] * 11)[1]
     assert [found["Id"] for found in emr.list_steps(ClusterId=cluster_id, StepIds=ids[3:5])["Steps"]] == ids[3:5]
     rehearsal.add(cluster_id, *[step()] * 244)
-    assert "256 active steps" in refused(emr.add_job_flow_steps, JobFlowId=cluster_id, Steps=[step()])[1]
+    assert "Maximum number of active steps" in refused(emr.add_job_flow_steps, JobFlowId=cluster_id, Steps=[step()])[1]
 
 
 def test_steps_come_newest_first_in_pages_of_fifty(rehearsal: Rehearsal) -> None:
@@ -244,7 +244,8 @@ def test_managed_scaling_policy(rehearsal: Rehearsal) -> None:
 
 def test_releases(rehearsal: Rehearsal) -> None:
     labels = rehearsal.emr.list_release_labels()["ReleaseLabels"]
-    assert labels[0] == "emr-7.12.0"
+    assert labels[:3] == ["emr-spark-8.1.0", "emr-spark-8.0.0", "emr-7.14.0"]
+    assert labels[-1] == "emr-5.30.0"
     assert rehearsal.emr.list_release_labels(Filters={"Prefix": "emr-7.1."})["ReleaseLabels"] == ["emr-7.1.0"]
     assert rehearsal.emr.list_release_labels(Filters={"Application": "spark-3.5.4"})["ReleaseLabels"] == ["emr-7.8.0"]
     page = rehearsal.emr.list_release_labels(MaxResults=5)
@@ -253,6 +254,9 @@ def test_releases(rehearsal: Rehearsal) -> None:
     found = rehearsal.emr.describe_release_label(ReleaseLabel="emr-7.10.0")
     assert {"Name": "Spark", "Version": "3.5.5"} in found["Applications"]
     assert refused(rehearsal.emr.describe_release_label, ReleaseLabel="emr-0")[0] == "InvalidRequestException"
+    spark_8 = rehearsal.emr.describe_release_label(ReleaseLabel="emr-spark-8.1.0")
+    assert {"Name": "Spark", "Version": "4.1.1"} in spark_8["Applications"]
+    assert rehearsal.emr.describe_release_label()["ReleaseLabel"] == "emr-spark-8.1.0"  # the newest
 
 
 def test_concurrency_needs_continue_on_pending_steps(rehearsal: Rehearsal) -> None:

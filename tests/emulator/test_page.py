@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from emr_pipelines.cli import emulator
-from emr_pipelines.emulator import Emulator
+from emr_pipelines.emulator import Emulator, ManualClock, Scripted, find_spark
+from emr_pipelines.emulator.page import name_and_ids
 from tests.emulator.conftest import UP, Rehearsal, step
 
 LISTEN = "0A"  # a state in /proc/net/tcp
@@ -35,6 +37,71 @@ def test_clusters_steps_and_logs(rehearsal: Rehearsal) -> None:
         assert expected in page
     (bad,) = (found["Id"] for found in rehearsal.steps(cluster_id) if found["Name"] == "bad")
     assert get(rehearsal, f"/_emulator/logs/{cluster_id}/steps/{bad}/stderr") == (200, "ValueError: no\n")
+
+
+def test_how_many_steps_failed_and_what_they_ended_with(rehearsal: Rehearsal) -> None:
+    good, ids = "word_counts", "0d41e6a0f1b2.1 6ef5a1c2-0f0e-4d3c-8b1a-9f8e7d6c5b4a"
+    cluster_id = rehearsal.up(
+        step(name=f"{good} {ids}"), step("fails", name=f"pi {ids}"), step("fails"),
+        LogUri="s3://page/", Name="emr_pipelines/default/run/6ef5a1c2-0f0e-4d3c-8b1a-9f8e7d6c5b4a-1b7c2de4",
+    )  # fmt: skip
+    rehearsal.advance(60)
+    _, clusters = get(rehearsal, "/_emulator/")
+    assert '<span class="bad">2 of 3 steps failed</span>' in clusters
+    assert ">word_counts, pi, step</a>" in clusters
+    _, page = get(rehearsal, f"/_emulator/clusters/{cluster_id}")
+    assert '<p class="bad">2 of 3 steps failed</p>' in page
+    assert f'<b>word_counts</b><br><code class="quiet id">{rehearsal.steps(cluster_id)[0]["Id"]}</code>' in page
+    assert page.count('<code class="bad">ValueError: no</code>') == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("word_counts 0d41e6a0f1b2.1 6ef5a1c2-0f0e-4d3c-8b1a-9f8e7d6c5b4a", "word_counts"),
+        ("a,b shell 0d41e6a0f1b2.abcd1234 6ef5a1c2-0f0e-4d3c-8b1a-9f8e7d6c5b4a", "a,b shell"),
+        ("count words", "count words"),
+        ("facade deadbeef cafe", "facade deadbeef cafe"),
+        ("load 20260101", "load"),
+        ("20260101", "20260101"),
+    ],
+)
+def test_names_for_people(name: str, shown: str) -> None:
+    assert name_and_ids(name)[0] == shown
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "last"),
+    [
+        (
+            "done\nTraceback (most recent call last):\nValueError: no\n",
+            "26/01/01 00:00:00 INFO X: bye\n",
+            "ValueError: no",
+        ),
+        ("only output\n", "26/01/01 00:00:00 INFO X: bye\nno such option\n", "no such option"),
+        ("", 'Exception in thread "main" java.lang.X: y\n\tat z\n', 'Exception in thread "main" java.lang.X: y'),
+        ("only output\n", "26/01/01 00:00:00 INFO X: bye\n", None),
+    ],
+)
+def test_the_last_words_of_a_step(tmp_path: Path, stdout: str, stderr: str, last: str | None) -> None:
+    scripted = {"fails": Scripted(exit_code=1, stdout=stdout, stderr=stderr)}
+    with Emulator(tmp_path, clock=ManualClock(), scripted=scripted, speed=1e6) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        cluster_id = rehearsal.launch(step("fails"), LogUri="s3://page/")
+        emulator.advance(10)
+        page = get(rehearsal, f"/_emulator/clusters/{cluster_id}")[1]
+    assert ('class="bad">' + str(escape(last)) in page) if last else ('<code class="bad">' not in page)
+
+
+def test_a_release_with_another_spark(tmp_path: Path) -> None:
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]")) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        other, own = (rehearsal.launch(ReleaseLabel=label) for label in ("emr-6.15.0", "emr-7.12.0"))
+        assert (
+            "emr-6.15.0 has Spark 3.4.1; its steps run on the installed"
+            in get(rehearsal, f"/_emulator/clusters/{other}")[1]
+        )
+        assert "instead" not in get(rehearsal, f"/_emulator/clusters/{own}")[1]
 
 
 def test_names_are_not_markup(rehearsal: Rehearsal) -> None:

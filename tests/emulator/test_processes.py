@@ -16,6 +16,7 @@ import pytest
 from emr_pipelines.emulator import supervise
 from emr_pipelines.emulator.processes import Supervised
 from tests.emulator.conftest import until
+from tests.patience import HUNG_SECONDS
 
 CHILD = "sleep 1000 & echo started; "
 
@@ -49,14 +50,14 @@ def processes_of(session: int) -> list[int]:
 )
 def test_exit_codes(tmp_path: Path, script: str, code: int) -> None:
     watched = Watched(tmp_path, f"echo out; echo err >&2; {script}")
-    assert watched.code.get(timeout=30) == code
+    assert watched.code.get(timeout=HUNG_SECONDS) == code
     assert ((tmp_path / "stdout").read_text(), (tmp_path / "stderr").read_text()) == ("out\n", "err\n")
     assert watched.left() == []
 
 
 def test_what_a_command_leaves_behind_is_ended(tmp_path: Path) -> None:
     watched = Watched(tmp_path, CHILD + "(trap '' TERM; sleep 1000) & exit 0")
-    assert watched.code.get(timeout=30) == 0
+    assert watched.code.get(timeout=HUNG_SECONDS) == 0
     assert watched.left() == []
 
 
@@ -64,8 +65,24 @@ def test_interrupt_asks(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "trap 'exit 5' TERM; " + CHILD + "wait")
     watched.started()
     watched.process.tell("interrupt")
-    assert watched.code.get(timeout=30) == 5
+    assert watched.code.get(timeout=HUNG_SECONDS) == 5
     assert watched.left() == []
+
+
+IGNORES_AND_STARTS = """
+import signal, subprocess, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+command = [sys.executable, "-I", "-S", sys.argv[1], "grep", "SigIgn", "/proc/self/status"]
+sys.exit(subprocess.Popen(command, stdin=subprocess.PIPE).wait())
+"""
+
+
+def test_a_command_heeds_signals_that_its_starter_ignores() -> None:
+    command = [sys.executable, "-c", IGNORES_AND_STARTS, supervise.__file__]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HUNG_SECONDS).stdout
+    ignored = int(said.split()[1], 16)
+    assert not ignored & (1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1)
 
 
 def test_kill_does_not_ask(tmp_path: Path) -> None:
@@ -75,7 +92,7 @@ def test_kill_does_not_ask(tmp_path: Path) -> None:
     until(lambda: "asked" in (tmp_path / "stdout").read_text())
     assert watched.code.empty()
     watched.process.tell("kill")
-    assert watched.code.get(timeout=30) == 137
+    assert watched.code.get(timeout=HUNG_SECONDS) == 137
     assert watched.left() == []
     watched.process.tell("kill")  # once more is no harm
 
@@ -91,13 +108,13 @@ def test_a_daemon_is_ended_too(tmp_path: Path) -> None:
     watched.started()
     (daemon,) = until(lambda: [pid for pid in descendants(watched) if os.getsid(pid) == pid])
     watched.process.tell("kill")
-    assert watched.code.get(timeout=30) == 137
+    assert watched.code.get(timeout=HUNG_SECONDS) == 137
     assert not Path(f"/proc/{daemon}").exists() or " Z " in Path(f"/proc/{daemon}/stat").read_text(errors="replace")
 
 
 def test_a_command_that_kills_its_supervisor(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "sleep 1000 & kill -9 $PPID; sleep 1000")
-    assert watched.code.get(timeout=30) == 137
+    assert watched.code.get(timeout=HUNG_SECONDS) == 137
     until(lambda: not watched.left())
 
 
@@ -109,13 +126,13 @@ def test_one_of_its_processes_is_killed_by_name(tmp_path: Path) -> None:
 
     until(lambda: len(sleepers()) == 2)
     watched.process.tell("kill 987")
-    assert watched.code.get(timeout=30) == 137
+    assert watched.code.get(timeout=HUNG_SECONDS) == 137
     assert (tmp_path / "stdout").read_text() == "1\n"  # the other still ran
 
 
 STARTS_AND_WAITS = """
 import subprocess, sys
-command = [sys.executable, "-I", "-S", sys.argv[1], "bash", "-c", "sleep 1000 & echo started; wait"]
+command = [sys.executable, "-I", "-S", sys.argv[1], "0", "bash", "-c", "sleep 1000 & echo started; wait"]
 process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 print(process.pid, flush=True)
 process.wait()
@@ -136,5 +153,30 @@ def test_all_ends_when_the_one_who_started_it_is_killed() -> None:
 
 def test_output_larger_than_a_pipe_does_not_block(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "head -c 3000000 /dev/zero")
-    assert watched.code.get(timeout=30) == 0
+    assert watched.code.get(timeout=HUNG_SECONDS) == 0
     assert (tmp_path / "stdout").stat().st_size == 3_000_000
+
+
+TAKES_100_MB = f"{sys.executable} -S -c 'x = bytearray([1]) * (100 << 20); input()'"
+EXECUTOR = f"exec -a {supervise.EXECUTOR_CLASS}"
+
+
+@pytest.mark.parametrize(
+    ("started", "limit_mib", "code"),
+    [
+        (f"{EXECUTOR} {TAKES_100_MB}", 60, 137),
+        (f'{EXECUTOR} bash -c "{TAKES_100_MB}; exit 1"', 60, 137),  # what it starts counts, as Python's workers do
+        pytest.param(f"{EXECUTOR} {TAKES_100_MB} < <(sleep 2)", 1000, 1, marks=pytest.mark.extended),
+        (f"{TAKES_100_MB} < <(sleep 2)", 60, 1),  # it is no executor
+        pytest.param(f"{EXECUTOR} {TAKES_100_MB} < <(sleep 2)", None, 1, marks=pytest.mark.extended),
+    ],
+)
+def test_an_executor_has_no_more_memory_than_its_container(
+    tmp_path: Path, started: str, limit_mib: int | None, code: int
+) -> None:
+    """137 when it is killed, 1 when its input ends."""
+    script = f"mkfifo open; sleep 1000 > open & ({started}) < open & wait $!; exit $?"
+    process = Supervised(["bash", "-c", script], dict(os.environ), tmp_path, tmp_path, limit_mib)
+    assert process.wait() == code
+    said = (tmp_path / "stderr").read_text()
+    assert ("exceeding physical memory limits. 0.1 GB of 0.1 GB physical memory used." in said) == (code == 137)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import zipfile
 from contextlib import suppress
@@ -11,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from emr_pipelines.emr.kinds import Kind
+from emr_pipelines.emr.raised import Log, last_raised
 from emr_pipelines.emulator import Emulator, Scripted, find_spark
 from emr_pipelines.emulator.faults import read_faults
 from emr_pipelines.runners.java import use_java
@@ -79,6 +83,7 @@ def test_a_step_in_client_mode_is_seen_while_it_runs(with_spark: Rehearsal) -> N
     assert not (with_spark.emulator.root / "steps" / step_id).exists()
 
 
+@pytest.mark.extended
 def test_a_step_in_cluster_mode_leaves_its_output_to_its_container(with_spark: Rehearsal) -> None:
     folder = with_spark.emulator.create_bucket(BUCKET)
     submit = prepare(with_spark, "container")
@@ -116,6 +121,7 @@ def processes(session: int) -> list[str]:
     return [line for line in found if line]
 
 
+@pytest.mark.extended
 def test_cancelling_and_terminating_end_the_process_tree(with_spark: Rehearsal) -> None:
     submit = [*prepare(with_spark, "ended"), f"s3://{BUCKET}/code/main.py", BUCKET, "wait"]
     cluster_id = with_spark.launch(step(*submit), step("bash", "-c", "sleep 1000 & sleep 1001"))
@@ -149,6 +155,7 @@ def test_terminating_its_process_ends_a_step_that_does_not_listen(with_spark: Re
     with_spark.emr.terminate_job_flows(JobFlowIds=[cluster_id])
 
 
+@pytest.mark.extended
 def test_separate_executors_and_another_python(tmp_path: Path) -> None:
     """The command's own master; a Python by a relative path; and a program that fails without stopping Spark."""
     python = os.path.relpath(sys.executable)
@@ -157,7 +164,7 @@ def test_separate_executors_and_another_python(tmp_path: Path) -> None:
         rehearsal = Rehearsal(emulator, [])
         submit = [*prepare(rehearsal, "executors", "executors"), "s3://executors/code/main.py", "executors", "fail"]
         cluster_id = rehearsal.launch(step(*submit), LogUri="s3://executors/logs", KeepJobFlowAliveWhenNoSteps=False)
-        until(lambda: rehearsal.state(cluster_id) == "TERMINATED", 180)
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
         (found,) = rehearsal.steps(cluster_id)
         assert found["Status"]["State"] == "FAILED"
         assert "Message" not in found["Status"]["FailureDetails"]  # and not what Spark says while it shuts down
@@ -258,3 +265,121 @@ def test_who_prints_cannot_stop_the_clusters(tmp_path: Path) -> None:
         rehearsal = Rehearsal(emulator, [])
         cluster_id = rehearsal.launch(step("bash", "-c", "exit 0"), KeepJobFlowAliveWhenNoSteps=False)
         until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
+
+
+# what an executor's Python finds, and what the driver finds
+WHERE = """
+import json, os
+from pyspark import SparkFiles
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.getOrCreate()
+NAMES = ["file.txt", "renamed.txt", "env/inside.txt"]
+
+def look(_):
+    return [[os.path.exists(name), os.path.exists(SparkFiles.get(name))] for name in NAMES]
+
+answer = {"driver": look(0), "executor": spark.sparkContext.parallelize([0], 1).map(look).collect()[0]}
+print(json.dumps(answer))
+"""
+
+
+@pytest.mark.parametrize(
+    ("master", "mode"),
+    [
+        ("local[1]", "client"),
+        pytest.param("local[1]", "cluster", marks=pytest.mark.extended),
+        pytest.param("local-cluster[1,1,1024]", "client", marks=pytest.mark.extended),
+    ],
+)
+def test_files_and_archives_are_where_yarn_places_them(tmp_path: Path, master: str, mode: str) -> None:
+    """SPARK-21859, SPARK-36088: in client mode executors have them in their working directory, the driver has not."""
+    with Emulator(tmp_path, speed=1e6, spark=find_spark(master, use_java(print))) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        folder = emulator.create_bucket("placed")
+        (folder / "main.py").write_text(WHERE)
+        for name in ("file.txt", "other.txt"):
+            (folder / name).write_text(name)
+        with zipfile.ZipFile(folder / "env.zip", "w") as archive:
+            archive.writestr("inside.txt", "inside")
+        submit = [
+            "spark-submit",
+            "--deploy-mode",
+            mode,
+            "--files",
+            "s3://placed/file.txt,s3a://placed/other.txt#renamed.txt",
+        ]
+        submit += ["--conf", "spark.archives=s3://placed/env.zip#env", "s3://placed/main.py"]
+        cluster_id = rehearsal.launch(step(*submit), LogUri="s3://placed/logs", KeepJobFlowAliveWhenNoSteps=False)
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
+        (log,) = [
+            rehearsal.log("placed", key)
+            for key in rehearsal.keys("placed", "logs/")
+            if key.endswith("stdout.gz") and "executor" in rehearsal.log("placed", key)
+        ]
+    found = json.loads(log.splitlines()[-1])
+    in_container = master.startswith("local-cluster")  # where SparkFiles of an executor is its working directory
+    assert found["executor"] == [[True, in_container]] * 3
+    assert found["driver"] == [[mode == "cluster", False]] * 3
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("s3://absent/file.txt", "There is no object 's3://absent/file.txt': the specified bucket does not exist."),
+        ("hdfs:///file.txt", "The emulator has files of S3 and of this machine, not 'hdfs:///file.txt'."),
+        ("/no/such/file", "File /no/such/file does not exist."),
+        ("file:///no/such%20file", "File file:///no/such%20file does not exist."),
+    ],
+)
+def test_a_file_that_is_not_there_fails_the_step(tmp_path: Path, uri: str, says: str) -> None:
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]", use_java(print))) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        cluster_id = rehearsal.launch(step("spark-submit", "--files", uri, "s3://placed/main.py"))
+        until(lambda: rehearsal.step_states(cluster_id) == ["FAILED"])
+        (found,) = rehearsal.steps(cluster_id)
+    assert found["Status"]["FailureDetails"]["Message"] == says
+
+
+# a task whose Python has far more memory than its executor's container
+GREEDY = """
+import time
+from pyspark.sql import SparkSession
+
+def take(_):
+    taken = bytearray(b"x") * (700 << 20)
+    while True:
+        time.sleep(0.1)
+
+SparkSession.builder.getOrCreate().sparkContext.parallelize([0], 1).map(take).collect()
+"""
+
+
+@pytest.mark.extended
+def test_an_executor_with_too_much_memory_is_killed(tmp_path: Path) -> None:
+    """As YARN kills its container. The real limit of an executor of 480 MiB would be 864 MiB."""
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local-cluster[1,1,1024]", use_java(print))) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        (emulator.create_bucket("greedy") / "main.py").write_text(GREEDY)
+        submit = [
+            "spark-submit",
+            "--executor-memory",
+            "480m",
+            "--conf",
+            "spark.task.maxFailures=2",
+            "s3://greedy/main.py",
+        ]
+        cluster_id = rehearsal.launch(step(*submit), LogUri="s3://greedy/logs", KeepJobFlowAliveWhenNoSteps=False)
+        until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
+        (found,) = rehearsal.steps(cluster_id)
+        assert found["Status"]["State"] == "FAILED"
+        logs = f"logs/{cluster_id}/steps/{found['Id']}"
+        killed = (
+            r"Container killed by YARN for exceeding physical memory limits\. \d\.\d GB of 0\.8 GB physical memory used"
+        )
+        assert re.search(killed, rehearsal.log("greedy", f"{logs}/stderr.gz"))
+        said = rehearsal.log("greedy", f"{logs}/stdout.gz")
+        assert "exited with code 137" in said
+        raised = last_raised(Log("stdout", tuple(said.splitlines())))
+        assert raised is not None
+        assert raised.verdict[0] is Kind.OUT_OF_MEMORY  # as our diagnosis reads it

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, StorageUnusable
+from emr_pipelines.errors import InvalidValue, NotText, SourceChanged, SourceNotFound, StorageUnusable
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, _Cleaner, ingest_text
-from emr_pipelines.programs.text import find_text_files
+from emr_pipelines.programs.text import find_text_files, plan_tasks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -139,8 +139,6 @@ def test_a_large_file_is_cut_into_splits_and_nothing_is_lost(
 
 
 def _plan_in_small_splits(files: Any, parallelism: int) -> Any:
-    from emr_pipelines.programs.text import plan_tasks
-
     return [(split,) for task in plan_tasks(files, parallelism, split_bytes=30_000) for split in task]
 
 
@@ -153,11 +151,14 @@ def test_only_empty_files_give_an_empty_snapshot(spark: SparkSession, tree: Path
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("b.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is not text: it has a NUL byte at offset 8; allowed: UTF-8"),
+        ("b.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a PNG picture; allowed: UTF-8"),
+        ("b.dat", b"abc\0", "is not text: it has a NUL byte at offset 3; allowed: UTF-8"),
+        ("b.xz", b"\xfd7zXZ\0", "b.xz is xz data; allowed: UTF-8"),
         ("b.txt", "text".encode("utf-16"), "is UTF-16; allowed: UTF-8 text"),
         ("b.txt", "text".encode("utf-32"), "is UTF-32; allowed: UTF-8 text"),
         ("b.gz", gzip.compress(b"\0\0"), "is not text: it has a NUL byte at offset 0"),
-        ("b.gz", b"not compressed at all", "damaged compressed file"),
+        ("b.gz", b"not compressed at all", "b.gz is called .gz and is not gzip data: it seems to be plain text"),
+        ("b.gz", gzip.compress(gzip.compress(b"text")), "b.gz unpacks to gzip data"),
     ],
 )
 def test_a_file_that_is_not_text_is_named(
@@ -168,6 +169,31 @@ def test_a_file_that_is_not_text_is_named(
     with pytest.raises(NotText, match=says) as caught:
         ingest(spark, tree, output=tmp_path / "out")
     assert f"{tree}/{name}" in str(caught.value)
+
+
+def test_a_file_that_changes_while_it_is_ingested_is_named_and_the_manifest_is_not_written(
+    spark: SparkSession, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "a.txt").write_text("one\ntwo\n")
+    (tree / "b.txt").touch()
+    for changed, size in (("a.txt", 8), ("b.txt", 0)):
+
+        def plan_and_change(files: Any, parallelism: int, changed: str = changed) -> Any:
+            (tree / changed).write_text("one\n")
+            return plan_tasks(files, parallelism)
+
+        monkeypatch.setattr("emr_pipelines.programs.ingest.plan_tasks", plan_and_change)
+        says = rf"{tree}/{changed} changed while it was read: it had {size} bytes when it was listed and has 4 now"
+        with pytest.raises(SourceChanged, match=says):
+            ingest(spark, tree, output=tmp_path / "out")
+        assert not (tmp_path / "out" / "_manifest.json").exists()
+
+
+def test_a_piece_without_a_break_names_the_file_of_the_user(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.txt").write_bytes(b"fine\n")
+    (tree / "b.txt").write_bytes(b"fine\n" + b"x" * (17 << 20) + b"\n")
+    with pytest.raises(NotText, match=rf"{tree}/b\.txt has no space .* 16,777,216 bytes, from byte 5 of the file on"):
+        ingest(spark, tree, output=tmp_path / "out")
 
 
 def test_a_nul_far_into_a_text_is_kept(spark: SparkSession, tree: Path, tmp_path: Path) -> None:

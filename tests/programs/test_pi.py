@@ -70,6 +70,7 @@ def test_monte_carlo_depends_on_the_seed_alone(spark: SparkSession) -> None:
     assert monte_carlo(spark, samples, 2, 3).estimate != estimates[1]
 
 
+@pytest.mark.extended
 def test_the_standard_error_is_the_spread_of_estimates(spark: SparkSession) -> None:
     estimates = [monte_carlo(spark, 2000, seed, 1) for seed in range(60)]
     spread = np.std([row.estimate for row in estimates], ddof=1)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, SourceUnreadable
+from emr_pipelines.errors import InvalidValue, SourceNotFound, SourceUnreadable
 from emr_pipelines.programs.text import (
     STORAGE_MARK,
     Split,
     TextFile,
     find_text_files,
     plan_tasks,
-    read_split,
     refuse_sources_in,
 )
 
@@ -116,6 +111,28 @@ def test_what_is_no_regular_file_is_passed_over(files: Path) -> None:
     assert len(paths(str(files))) == 4
 
 
+@pytest.mark.parametrize("source", ["", "/a.txt", "/*.txt", "/sub"])
+def test_a_link_to_nothing_is_named_as_one(tree: Path, source: str) -> None:
+    (tree / "sub").mkdir()
+    (tree / "sub" / "b.txt").symlink_to("../nowhere")
+    (tree / "a.txt").symlink_to("nowhere")
+    name = "sub/b.txt" if source == "/sub" else "a.txt"
+    with pytest.raises(SourceUnreadable, match=rf"{tree}/{name} is a link to '.*nowhere', which is not there; mend"):
+        find_text_files([f"{tree}{source}"])
+
+
+def test_a_file_that_goes_while_its_folder_is_listed_is_not_there(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = os.walk
+
+    def walk_and_delete(base: str, **options: Any) -> Any:
+        for folder in walk(base, **options):
+            (files / "b.log").unlink(missing_ok=True)
+            yield folder
+
+    monkeypatch.setattr("emr_pipelines.programs.text.os.walk", walk_and_delete)
+    assert paths(f"{files}/*") == [f"{files}/a.txt"]
+
+
 def test_a_storage_of_assets_is_passed_over(files: Path) -> None:
     (files / "sub" / STORAGE_MARK).touch()
     assert paths(str(files)) == [f"{files}/a.txt", f"{files}/b.log"]
@@ -148,7 +165,6 @@ def test_s3_prefixes_folders_objects_and_globs(s3: Any) -> None:
     (file,) = find_text_files(["s3://texts/other"])
     assert file.bytes == 5
     assert file.modified_ns > 0
-    assert b"".join(read_split(Split(file.path, 0, 3))) == b"line\n"
     with pytest.raises(SourceNotFound, match="s3://texts/nothing-here"):
         find_text_files(["s3://texts/nothing-here"])
     with pytest.raises(SourceNotFound, match="s3://no-such-bucket/x"):
@@ -183,27 +199,11 @@ def test_an_output_with_sources_in_it_is_refused(output: str, path: str, refused
         refuse_sources_in(output, [TextFile(path, 1)])
 
 
-@given(
-    text=st.text(alphabet="ab\n\r ", max_size=60).map(str.encode),
-    split_bytes=st.integers(1, 20),
-    block_bytes=st.integers(1, 9),
-)
-def test_splits_neither_lose_nor_double_a_line(
-    tmp_path_factory: pytest.TempPathFactory, text: bytes, split_bytes: int, block_bytes: int
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "split.txt"
-    path.write_bytes(text)
-    tasks = plan_tasks([TextFile(str(path), len(text))], parallelism=3, split_bytes=split_bytes)
-    parts = [b"".join(read_split(split, block_bytes)) for task in tasks for split in task]
-    assert b"".join(parts) == text
-    assert all(part.endswith(b"\n") for part in [part for part in parts if part][:-1])
-
-
 def test_tasks_are_about_equal_and_follow_the_files() -> None:
     files = [TextFile(f"/{number:02d}.txt", 10_000_000) for number in range(10)] + [TextFile("/empty.txt", 0)]
     tasks = plan_tasks(files, parallelism=4, split_bytes=5_000_000)
     splits = [split for task in tasks for split in task]
-    assert [split.path for split in splits] == sorted(split.path for split in splits)
+    assert [split.file.path for split in splits] == sorted(split.file.path for split in splits)
     assert sum(split.end - split.start for split in splits) == 100_000_000
     sizes = [sum(split.end - split.start for split in task) for task in tasks]
     assert len(tasks) <= 5
@@ -218,41 +218,4 @@ def test_many_small_files_share_a_task() -> None:
 
 def test_a_compressed_file_is_one_split() -> None:
     (task,) = plan_tasks([TextFile("/big.gz", 10**9)], parallelism=1)
-    assert task == (Split("/big.gz", 0, 10**9),)
-
-
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".BZ2", bz2.compress)])
-def test_compressed_files_of_several_members_are_read_whole(tree: Path, suffix: str, compress: Any) -> None:
-    path = tree / f"two{suffix}"
-    path.write_bytes(compress(b"\xef\xbb\xbfone\n") + compress(b"two\n"))
-    assert b"".join(read_split(Split(str(path), 0, path.stat().st_size))) == b"one\ntwo\n"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("cut.gz", gzip.compress(os.urandom(5000).hex().encode())[:2000], "damaged compressed file"),
-        ("cut.bz2", bz2.compress(os.urandom(5000).hex().encode())[:2000], "damaged compressed file"),
-        ("plain.gz", b"not compressed at all", "damaged compressed file"),
-        ("plain.bz2", b"not compressed at all", "damaged compressed file"),
-    ],
-)
-def test_damaged_compressed_files_are_refused_by_name(tree: Path, name: str, content: bytes, says: str) -> None:
-    path = tree / name
-    path.write_bytes(content)
-    with pytest.raises(NotText, match=says) as caught:
-        list(read_split(Split(str(path), 0, len(content))))
-    assert str(path) in str(caught.value)
-
-
-def test_a_file_that_went_away_is_named(tree: Path) -> None:
-    with pytest.raises(SourceUnreadable, match=r"gone\.txt cannot be read"):
-        list(read_split(Split(str(tree / "gone.txt"), 0, 10)))
-
-
-def test_memory_does_not_grow_with_the_line(tree: Path) -> None:
-    path = tree / "one_line.txt"
-    path.write_bytes(b"x" * 10_000)
-    sizes = [len(block) for block in read_split(Split(str(path), 0, 10_000), block_bytes=100)]
-    assert max(sizes) == 100
-    assert sum(sizes) == 10_000
+    assert task == (Split(TextFile("/big.gz", 10**9), 0, 10**9),)

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emr_pipelines.assets.word_count import SAMPLE_TEXT
-from emr_pipelines.errors import InvalidValue, NotText, SourceNotFound, StorageUnusable
+from emr_pipelines.errors import InvalidValue, NotText, SourceChanged, SourceNotFound, StorageUnusable
+from emr_pipelines.programs.text import TextFile, find_text_files
 from emr_pipelines.programs.word_count import (
     WordCountParams,
     WordCountResult,
@@ -32,7 +33,7 @@ def count(spark: SparkSession, text: Path, output: Path, **options: Any) -> tupl
 
 
 @given(lines=st.lists(TEXT.map(lambda line: line.replace("\n", " ").replace("\r", " ")), min_size=1, max_size=30))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_spark_counts_as_the_regex_module_does(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, lines: list[str]
 ) -> None:
@@ -115,6 +116,41 @@ def test_options(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
     assert result.top_words == {}
 
 
+def test_stop_words_follow_the_word_rule(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.txt").write_text("İçin için soft\u00adhyphen می\u200cخواهم 1️⃣ ǰ stays")
+    stop_words = ("i\u0307çin", "softhyphen", "\u200fمی\u200cخواهم", "1", "J\u030c")
+    _, counts = count(spark, tree, tmp_path / "1", stop_words=stop_words)
+    assert counts == {"stays": 1}
+    _, counts = count(spark, tree, tmp_path / "2", case_sensitive=True, stop_words=("I\u0307çin", "1️⃣"))
+    assert counts == dict.fromkeys(["için", "softhyphen", "می\u200cخواهم", "ǰ", "stays"], 1)
+
+
+@pytest.mark.parametrize("joiner", ["\u200c", "\u00ad", "\ufe0f", "\u0301", "\u2060"])
+def test_words_with_joiners_are_whole_wherever_a_block_ends(joiner: str) -> None:
+    text = f"ab{joiner}cd {joiner}ef{joiner} gh'{joiner}ij " * 20
+    data = text.encode()
+    for size in range(1, 12):
+        blocks = list(_whole_words(data[start : start + size] for start in range(0, len(data), size)))
+        assert [word for block in blocks for word in expected_words(block.decode())] == expected_words(text)
+
+
+def test_a_text_that_changes_while_it_is_counted_is_named(
+    spark: SparkSession, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "a.txt").write_text("one two")
+    (tree / "b.txt").touch()
+
+    def find_and_change(sources: list[str]) -> list[TextFile]:
+        files = find_text_files(sources)
+        (tree / changed).write_text("one two three")
+        return files
+
+    monkeypatch.setattr("emr_pipelines.programs.word_count.find_text_files", find_and_change)
+    for changed in ("a.txt", "b.txt"):
+        with pytest.raises(SourceChanged, match=rf"{changed} changed while it was read: it had . bytes"):
+            count(spark, tree, tmp_path / "out")
+
+
 def test_a_text_without_words_gives_an_empty_table(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
     (tree / "a.txt").write_text("... --- ...\n\n")
     result, counts = count(spark, tree, tmp_path / "out")
@@ -150,6 +186,7 @@ def test_no_text_is_an_error_that_names_it(spark: SparkSession, tmp_path: Path) 
         ({"top": -1}, "top is -1; allowed: 0 or more"),
         ({"stop_words": ("the", "two words")}, "stop_words is 'two words'; allowed: one word each"),
         ({"stop_words": ("",)}, "stop_words is ''"),
+        ({"stop_words": ("\u2764\ufe0f",)}, "stop_words is .*; allowed: one word each"),
     ],
 )
 def test_options_out_of_bounds_are_refused(options: dict[str, Any], says: str) -> None:
@@ -160,29 +197,24 @@ def test_options_out_of_bounds_are_refused(options: dict[str, Any], says: str) -
 @given(st.lists(TEXT, max_size=8).map(" ".join), st.integers(1, 7))
 def test_blocks_end_where_no_word_is_cut(text: str, size: int) -> None:
     data = text.encode()
-    blocks = list(_whole_words("text", (data[start : start + size] for start in range(0, len(data), size))))
+    blocks = list(_whole_words(data[start : start + size] for start in range(0, len(data), size)))
     assert b"".join(blocks) == data
     words = [word for block in blocks for word in expected_words(block.decode())]
     assert words == expected_words(text)
 
 
-def test_a_script_without_spaces_is_cut_at_its_own_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emr_pipelines.programs.word_count.LONGEST_PIECE_BYTES", 100)
+def test_a_script_without_spaces_is_cut_at_its_own_marks() -> None:
     text = "海は静かです。港は、" * 100
-    blocks = list(_whole_words("text", (text.encode()[start : start + 7] for start in range(0, 3000, 7))))
+    blocks = list(_whole_words(text.encode()[start : start + 7] for start in range(0, 3000, 7)))
     assert b"".join(blocks).decode() == text
     assert max(map(len, blocks)) < 50
 
 
-def test_what_has_no_space_for_too_long_is_refused(
-    spark: SparkSession, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("emr_pipelines.programs.word_count.LONGEST_PIECE_BYTES", 1 << 20)
-    with pytest.raises(NotText, match=r"text has no space or punctuation mark for 2,097,152 bytes; allowed: words of"):
-        list(_whole_words("text", [b"x" * (1 << 20)] * 3))
-    monkeypatch.undo()
-    (tree / "a.txt").write_bytes(b"x" * (17 << 20))
-    with pytest.raises(NotText, match=r"a\.txt has no space"):  # as it is, not within pages of Java
+def test_what_has_no_space_for_too_long_is_refused(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.txt").write_bytes(b"a word, then " + b"x" * (17 << 20))
+    with pytest.raises(
+        NotText, match=r"a\.txt has no space .*, from byte 13 of the file on"
+    ):  # not within pages of Java
         count(spark, tree, tmp_path / "out")
 
 
@@ -196,7 +228,7 @@ def test_a_long_line_and_no_line_end_at_the_end(spark: SparkSession, tree: Path,
 
 def test_a_damaged_file_is_named(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
     (tree / "a.gz").write_bytes(b"no gzip")
-    with pytest.raises(NotText, match=r"a\.gz is a damaged compressed file"):
+    with pytest.raises(NotText, match=r"a\.gz is called \.gz and is not gzip data"):
         count(spark, tree, tmp_path / "out")
 
 

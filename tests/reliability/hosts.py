@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from tests.patience import HUNG_SECONDS
+
 T = TypeVar("T")
-STUCK_SECONDS = 600.0  # of real time
 HELPER_SECONDS = 3.0  # between two looks of a host's helper threads, whose pauses let no time pass
 
 
@@ -82,7 +83,7 @@ class Hosts:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(STUCK_SECONDS)
+            thread.join(HUNG_SECONDS)
             assert not thread.is_alive()
         return [outcomes[number] for number in range(len(actors))]
 
@@ -91,7 +92,7 @@ class Hosts:
         with self._lock:
             heapq.heappush(self._asleep, (self.now() + max(seconds, 0.0), next(self._numbers), woken))
             self._one_less()
-        assert woken.wait(STUCK_SECONDS)
+        assert woken.wait(HUNG_SECONDS)
 
     def skip(self, seconds: float) -> None:
         """Let time pass for who waits for a helper."""

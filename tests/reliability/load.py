@@ -38,7 +38,8 @@ from emr_pipelines.emr.steps import Steps
 from emr_pipelines.emr.watch import Deadlines, Hint, Watch
 from emr_pipelines.errors import CannotTravel, NotFound, NotText, Throttled
 from emr_pipelines.programs import ingest, wire, word_count
-from emr_pipelines.programs.entrypoint import Channel, Files, Tee
+from emr_pipelines.programs.driver import Channel, Tee
+from emr_pipelines.programs.entrypoint import Files
 from emr_pipelines.programs.text import find_text_files, plan_tasks
 from emr_pipelines.runners.feed import LiveFeed
 from tests.reliability.hosts import Hosts

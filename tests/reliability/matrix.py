@@ -98,6 +98,7 @@ S3_IS_ASKED = {  # for which keys
     Stage.LOGS: "*/logs/*",
     Stage.TERMINATE: "*/clusters/*",
 }
+EXPIRED_KEY = "EXPIRED"
 ASKED_FROM_THE_START = frozenset({Stage.LAUNCH, Stage.QUEUE})  # there is no state of EMR's that shows them
 MISSES: dict[Stage, dict[str, str]] = {  # who does not ask
     Stage.PUBLISH: {"bad": "A program that fails has nothing published."},
@@ -122,6 +123,13 @@ NOT_ASKED = "EMR is not asked for anything there."
 CALLS: dict[Stage, Cell | str] = {
     stage: survived(**asked_of_emr(stage), times=3) if stage in EMR_IS_ASKED else NOT_ASKED for stage in Stage
 }
+# the token expires, and the file has others by the time that AWS refuses it
+ROTATED: dict[Stage, Cell | str] = {
+    stage: survived(
+        **(asked_of_emr(stage) if stage in EMR_IS_ASKED else asked_of_s3(stage)), access_key=EXPIRED_KEY, times=None
+    )
+    for stage in Stage
+}
 # S3 is ill for a while
 ILL: dict[Stage, Cell | str] = {stage: survived(**asked_of_s3(stage), times=3) for stage in Stage}
 
@@ -134,12 +142,14 @@ def only(stage: Stage, cell: Cell, why: str) -> dict[Stage, Cell | str]:
 WHILE_PROVISIONED = "It strikes a cluster that is provisioned."
 WHILE_RUNNING = "It strikes a step that runs."
 OF_LOGS = "It strikes logs."
+VCPUS = "The number of vCPUs for instance type m5.xlarge exceeds the EC2 service quota for that type."
 NO_RESULT = {"bad": "A program that fails leaves no result."}
 
 MATRIX: dict[str, dict[Stage, Cell | str]] = {
     "throttle": CALLS,
     "server_error": CALLS,
     "lost_response": CALLS,
+    "expired_token": ROTATED,
     "s3_error SlowDown": ILL,
     "s3_error InternalError": ILL,
     "s3_error AccessDenied": {
@@ -167,7 +177,11 @@ MATRIX: dict[str, dict[Stage, Cell | str]] = {
     "cluster_fails INSTANCE_FLEET_TIMEOUT": only(Stage.PROVISION, again(), WHILE_PROVISIONED),
     "cluster_fails INTERNAL_ERROR": only(Stage.PROVISION, again(), WHILE_PROVISIONED),
     "cluster_fails INSTANCE_FAILURE": only(Stage.PROVISION, again(), WHILE_PROVISIONED),
-    "bootstrap_fails": only(Stage.BOOTSTRAP, again(), "It strikes a bootstrap action."),
+    "cluster_fails INTERNAL_ERROR (quota)": only(Stage.PROVISION, again(message=VCPUS), WHILE_PROVISIONED),
+    "bootstrap_fails": only(Stage.BOOTSTRAP, ends("BOOTSTRAP"), "It strikes a bootstrap action."),
+    "provisioning_hangs (bootstrap)": only(
+        Stage.BOOTSTRAP, ends("TIMED_OUT", state="BOOTSTRAPPING"), "It strikes a bootstrap action."
+    ),
     "primary_lost": only(Stage.RUN, again(after_seconds=10), WHILE_RUNNING),
     "core_lost": only(Stage.RUN, survived(after_seconds=10), WHILE_RUNNING),
     "step_fails": only(Stage.RUN, ends("UNKNOWN"), WHILE_RUNNING),
@@ -175,7 +189,7 @@ MATRIX: dict[str, dict[Stage, Cell | str]] = {
     "step_killed": only(
         Stage.RUN, replace(ends("OUT_OF_MEMORY", after_seconds=10), bad=Outcome("USER_EXCEPTION")), WHILE_RUNNING
     ),
-    "logs_late": only(Stage.LOGS, survived(seconds=120), OF_LOGS),
+    "logs_late": only(Stage.LOGS, survived(seconds=50), OF_LOGS),  # later than a minute after the end is never
     "logs_never": only(Stage.LOGS, Cell({}, bad=Outcome("UNKNOWN")), OF_LOGS),
     "log_names": only(Stage.LOGS, survived(), OF_LOGS),
 }
@@ -190,6 +204,9 @@ def not_added(reads: str, **members: Any) -> Cell:
     return replace(ends(reads=reads, steps=0, **members), asset={"good": twice, "bad": twice})
 
 
+EXPIRED = Cell({"access_key": EXPIRED_KEY}, Outcome(reads="aws sso login"), Outcome(reads="aws sso login"), idles=True)
+
+
 # the same once more, where it goes on for ever: then a retry does not help
 FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
     "provisioning_hangs": only(Stage.PROVISION, ends("TIMED_OUT", clusters=2, steps=2), WHILE_PROVISIONED),
@@ -200,7 +217,19 @@ FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
     "cluster_fails INSTANCE_FAILURE": only(
         Stage.PROVISION, ends("INSTANCE_LOST", clusters=2, steps=2), WHILE_PROVISIONED
     ),
-    "bootstrap_fails": only(Stage.BOOTSTRAP, ends("BOOTSTRAP", clusters=2, steps=2), "It strikes a bootstrap action."),
+    "cluster_fails INTERNAL_ERROR (quota)": only(
+        Stage.PROVISION, ends("QUOTA", clusters=2, steps=2, message=VCPUS), WHILE_PROVISIONED
+    ),
+    # nobody renews the credentials: no call is answered any more, and the cluster ends when it is idle
+    "expired_token": {
+        Stage.LAUNCH: ends(reads="aws sso login", clusters=0, steps=0, access_key=EXPIRED_KEY, operation="RunJobFlow"),
+        **dict.fromkeys((Stage.PROVISION, Stage.BOOTSTRAP, Stage.RUN), EXPIRED),
+        Stage.QUEUE: not_added("aws sso login", access_key=EXPIRED_KEY, operation="AddJobFlowSteps"),
+        Stage.PUBLISH: replace(EXPIRED, bad=Outcome("USER_EXCEPTION"), misses=MISSES[Stage.PUBLISH]),
+        Stage.LOGS: replace(EXPIRED, good=Outcome(), misses=MISSES[Stage.LOGS]),
+        Stage.TERMINATE: Cell({"access_key": EXPIRED_KEY, "operation": "TerminateJobFlows"}, idles=True),
+    },
+    "logs_late": only(Stage.LOGS, Cell({"seconds": 600}, bad=Outcome("UNKNOWN")), OF_LOGS),
     "primary_lost": only(Stage.RUN, ends("INSTANCE_LOST", clusters=2, steps=2, after_seconds=10), WHILE_RUNNING),
     # an answer that never comes is waited for a quarter of an hour, and the end of throttling for four hours
     "throttle": {
@@ -263,7 +292,7 @@ def cells() -> Iterator[tuple[str, Stage, bool, Cell]]:
 
 
 def fault_of(name: str, cell: Cell, for_ever: bool) -> dict[str, Any]:
-    """As the emulator takes it. A second word of the name is the fault's code."""
-    kind, _, code = name.partition(" ")
+    """As the emulator takes it. A second word of the name is the fault's code; what is in parentheses is a remark."""
+    kind, _, code = name.partition(" (")[0].partition(" ")
     times: dict[str, Any] = {"times": None} if for_ever or kind == "core_lost" else {}
     return {"fault": kind, **({"code": code} if code else {}), **times, **cell.members}

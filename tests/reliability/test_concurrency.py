@@ -103,6 +103,7 @@ def adding_up(number: int, **settings: Any) -> Callable[[], Total]:
     return run
 
 
+@pytest.mark.extended
 def test_20_runs_share_a_pool_of_3_clusters(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = on_hosts(emulator, Programs(emulator).leave_results)
     monkeypatch.setattr(client, "SystemClock", hosts.clock)
@@ -151,7 +152,12 @@ class Moment:
 
 @pytest.mark.parametrize(
     "moment",
-    ["before RunJobFlow", "after RunJobFlow", "the write of the lease took effect", "the write of the id took effect"],
+    [
+        pytest.param("before RunJobFlow", marks=pytest.mark.extended),
+        pytest.param("after RunJobFlow", marks=pytest.mark.extended),
+        pytest.param("the write of the lease took effect", marks=pytest.mark.extended),
+        "the write of the id took effect",
+    ],
 )
 def test_50_contend_for_a_lease_and_its_holder_dies(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, moment: str

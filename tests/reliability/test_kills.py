@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from tests.patience import HUNG_SECONDS
 from tests.reliability import daemon
 from tests.reliability.campaign import Campaign
 from tests.reliability.kills import table
@@ -30,7 +32,7 @@ PLANS = (
     Plan("daemon", "SIGKILL", "in_process", "run", "AddJobFlowSteps", "after"),
 )
 
-
+FAST = PLANS[4]
 JOB = dg.GraphDefinition("nothing").to_job()
 
 
@@ -41,13 +43,20 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     campaign.stop()
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: f"{plan.target}-{plan.how}-{plan.moment}".replace(" ", "-"))
+def _case(plan: Plan) -> Any:
+    """A parameter of the test; the fast tests have the plan whose retry finds a step that runs."""
+    name = f"{plan.target}-{plan.how}-{plan.moment}".replace(" ", "-")
+    return pytest.param(plan, marks=() if plan is FAST else pytest.mark.extended, id=name)
+
+
+@pytest.mark.parametrize("plan", [_case(plan) for plan in PLANS])
 def test_nothing_is_lost_or_left_or_done_again(campaign: Campaign, plan: Plan) -> None:
     verdict = campaign.kill(plan)
     assert verdict.phase
     assert verdict.violations == [], "\n".join(verdict.log)
 
 
+@pytest.mark.extended
 def test_a_run_of_the_daemon_that_does_not_end_breaks_a_promise(
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,9 +87,10 @@ def test_the_table_counts_what_struck() -> None:
 
 def command(*options: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "tests.reliability.kills", *options]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=HUNG_SECONDS)
 
 
+@pytest.mark.extended
 def test_the_command_kills_as_a_seed_says() -> None:
     ran = command("--kills", "5", "--seed", "2")
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -97,6 +107,7 @@ FOUND = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("sabotage", SABOTAGES)
 def test_the_command_finds_a_package_that_was_broken(sabotage: str) -> None:
     ran = command("--sabotage", sabotage)

@@ -19,9 +19,10 @@ from emr_pipelines.emr.cluster import Clusters
 from emr_pipelines.emr.states import STEP_UNFINISHED
 from emr_pipelines.emr.steps import Step
 from emr_pipelines.errors import CannotTravel, Throttled
-from emr_pipelines.programs import entrypoint, outbox, wire
+from emr_pipelines.programs import driver, outbox, wire
 from emr_pipelines.programs.outbox import AT_ONCE_CHARACTERS, KEPT_CHARACTERS, Outbox
 from tests.emr.conftest import Account
+from tests.patience import HUNG_SECONDS
 from tests.reliability import load
 from tests.reliability.load import MB, Folder, Found, Pipes, Result
 from tests.runners.bed import Bed
@@ -45,6 +46,7 @@ def most_memory(megabytes: float) -> Iterator[None]:
 # a text of one line
 
 
+@pytest.mark.extended
 def test_a_long_line_takes_little_memory_and_a_word_as_long_is_refused() -> None:
     with most_memory(180):
         assert load.line(300).outcome == "80,000,000 words, all of them counted"
@@ -123,10 +125,11 @@ def test_who_prints_on_after_much_is_heard_again_after_a_while() -> None:
     assert printer.take() == [("log_external_stream", "soon\n")]
 
 
+@pytest.mark.extended
 def test_much_output_takes_bounded_memory_and_few_writes_on_both_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entrypoint, "FEED_SECONDS", 0.05)
+    monkeypatch.setattr(driver, "FEED_SECONDS", 0.05)
     monkeypatch.setattr(outbox, "AT_ONCE_CHARACTERS", MB)
     folder = Folder(tmp_path)
     lines = load.print_much(folder, 5)
@@ -161,7 +164,7 @@ def test_messages_that_cannot_be_written_are_tried_again(tmp_path: Path) -> None
             super().write(uri, data)
 
     folder = Ill(tmp_path)
-    channel = entrypoint.Channel(folder, "s3://b/messages")  # type: ignore[arg-type]
+    channel = driver.Channel(folder, "s3://b/messages")  # type: ignore[arg-type]
     for text in ("one\n", "two\n", "three\n"):
         Pipes(channel).log_external_stream("stdout", text)
         channel._write()
@@ -211,6 +214,7 @@ def test_a_result_that_is_too_large_gets_one_sentence() -> None:
 # many clusters
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("look", "least_calls", "most_calls"),
     [(load.find_by_name, 10, 10), (load.end_orphans, 10, 10), (load.keep_the_ledger, 100 + 3 * 5000, 30_000)],
@@ -245,7 +249,7 @@ def test_a_pool_s_cluster_with_many_steps_behind_it_is_asked_for_few(account: Ac
 # hours of polling
 
 
-@pytest.mark.parametrize("steps", [1, 20])
+@pytest.mark.parametrize("steps", [1, pytest.param(20, marks=pytest.mark.extended)])
 def test_polling_for_hours_costs_few_calls_and_no_memory(steps: int) -> None:
     hours = 3
     polled = load.poll(hours, steps, early=1, late=2.9)
@@ -262,9 +266,10 @@ def test_polling_for_hours_costs_few_calls_and_no_memory(steps: int) -> None:
 # the command
 
 
+@pytest.mark.extended
 def test_the_command_prints_figures() -> None:
     command = [sys.executable, "-m", "tests.reliability.load", "--only", "find_by_name"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HUNG_SECONDS)
     assert ran.returncode == 0, ran.stderr
     heading, figures = ran.stdout.splitlines()
     assert heading.split() == ["load", "seconds", "MB", "calls", "outcome"]

@@ -1,5 +1,6 @@
 """Every fault of the emulator at every stage, for every scope, with a program that is good and with one that is not."""
 
+import itertools
 import json
 import os
 import threading
@@ -14,9 +15,9 @@ from dagster_pipes import decode_param
 from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
 from emr_pipelines.emr import client
 from emr_pipelines.emr.objects import Objects
-from emr_pipelines.emr.session import ScopeKind
+from emr_pipelines.emr.scope import ScopeKind
 from emr_pipelines.emulator import Emulator, ManualClock, Scripted
-from emr_pipelines.emulator.faults import KINDS
+from emr_pipelines.emulator.faults import KINDS, ExpiredToken
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.lineage import lineage
@@ -34,10 +35,21 @@ RAISED = (
 GOOD, BAD = Scripted(seconds=30), Scripted(seconds=30, exit_code=1, stdout=RAISED)
 IDLE_SECONDS = 900
 WHEN_SPOKEN = frozenset({"RUNNING", "COMPLETED"})
-# all of them take a quarter of an hour on two busy cores
-SCOPES = ["asset", "run", "pool"] if os.environ.get("WHOLE_MATRIX") else ["run"]
+# the other scopes make it three times as long
+SCOPES: list[ScopeKind] = ["asset", "run", "pool"] if os.environ.get("WHOLE_MATRIX") else ["run"]
 CELLS = list(cells())
-IDS = [f"{fault}-{stage.value}{'-for_ever' * for_ever}".replace(" ", "_") for fault, stage, for_ever, _ in CELLS]
+# what the fast tests try, at its first stage: a fault of each kind, of EMR's API and S3's, of nodes, steps and logs
+FAST = {"lost_response", "s3_error SlowDown", "objects_late", "primary_lost", "step_fails", "logs_late"}
+
+
+def _case(number: int, program: str, scope: ScopeKind) -> Any:
+    """A parameter of the test: a cell, with one program in one scope."""
+    fault, stage, for_ever, _ = CELLS[number]
+    first = next(n for n, (name, *_) in enumerate(CELLS) if name == fault)
+    wanted = "bad" if stage is Stage.LOGS else "good"
+    fast = fault in FAST and (number, program, scope) == (first, wanted, "run")
+    name = f"{fault}-{stage.value}{'-for_ever' * for_ever}-{program}-{scope}".replace(" ", "_")
+    return pytest.param(program == "good", *CELLS[number], scope, marks=() if fast else pytest.mark.extended, id=name)
 
 
 class StagedClock(Clock):
@@ -98,6 +110,10 @@ def _message(method: str) -> str:
     return json.dumps({"__dagster_pipes_version": "0.1", "method": method, "params": {}})
 
 
+def _write_credentials(file: Path, access_key: str) -> None:
+    file.write_text(f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = any\n")
+
+
 @dg.asset
 def answer(context: dg.AssetExecutionContext, spark: SparkRunner, storage: Storage) -> AssetEvents:
     with (
@@ -112,7 +128,15 @@ def answer(context: dg.AssetExecutionContext, spark: SparkRunner, storage: Stora
 class Bed:
     """An emulated account in which a version is published already, and a run of one asset in it."""
 
-    def __init__(self, emulator: Emulator, clock: StagedClock, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        clock: StagedClock,
+        instance: dg.DagsterInstance,
+        monkeypatch: pytest.MonkeyPatch,
+        credentials: Path,
+    ) -> None:
+        self.monkeypatch, self.credentials = monkeypatch, credentials
         self.account, self.clock, self.instance = Account(emulator, clock), clock, instance
         clock.objects = self.account.objects
         self.storage = Storage(uri=f"s3://{BUCKET}/default/data")
@@ -141,6 +165,24 @@ class Bed:
             kind = str(failure.metadata["kind"].value) if "kind" in failure.metadata else ""
         return kind, said
 
+    def expire(self, access_key: str, rotated: bool) -> None:
+        """Take the credentials from a file, where there are others as soon as the first are refused, if `rotated`."""
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            self.monkeypatch.delenv(name, raising=False)
+        self.monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(self.credentials))
+        _write_credentials(self.credentials, access_key)
+        self.storage = Storage(uri=self.storage.uri)  # with a session of its own
+        if rotated:
+            said = f"fault {ExpiredToken.model_fields['fault'].default}"
+            faults, say = self.account.emulator.faults, self.account.emulator.faults._say
+
+            def rotate(line: str) -> None:
+                if line.startswith(said):
+                    _write_credentials(self.credentials, "NEW")
+                say(line)
+
+            self.monkeypatch.setattr(faults, "_say", rotate)
+
     def published(self) -> str:
         found = self.storage.require(KEY)
         text = self.storage.read(KEY, found.version, "total").decode()
@@ -162,19 +204,24 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
         clock = StagedClock(emulator)
         clock.result = {"total": 6} if request.param else None
         monkeypatch.setattr(client, "SystemClock", lambda: clock)
-        yield Bed(emulator, clock, instance)
+        yield Bed(emulator, clock, instance, monkeypatch, tmp_path / "credentials")
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("bed", [True, False], indirect=True, ids=["good", "bad"])
-@pytest.mark.parametrize(("fault", "stage", "for_ever", "cell"), CELLS, ids=IDS)
+@pytest.mark.parametrize(
+    ("bed", "fault", "stage", "for_ever", "cell", "scope"),
+    [_case(*which) for which in itertools.product(range(len(CELLS)), ("good", "bad"), SCOPES)],
+    indirect=["bed"],
+)
 def test_what_becomes_of_a_run(
     bed: Bed, fault: str, stage: Stage, for_ever: bool, cell: Cell, scope: ScopeKind
 ) -> None:
     program = "bad" if bed.clock.result is None else "good"
     expected = cell.outcome(program, scope)
     planned = fault_of(fault, cell, for_ever)
-    if stage in ASKED_FROM_THE_START or not {"operation", "key"} & set(planned) or planned["fault"] == "objects_late":
+    if "access_key" in planned:
+        bed.expire(planned["access_key"], rotated=not for_ever)
+    by_call = {"operation", "key", "access_key"} & set(planned)
+    if stage in ASKED_FROM_THE_START or not by_call or planned["fault"] == "objects_late":
         bed.account.emulator.faults.add([planned])
     else:
         bed.clock.stage, bed.clock.fault = stage, planned

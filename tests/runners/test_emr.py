@@ -1,9 +1,11 @@
 """Programs on EMR, without Spark: what becomes of clusters and steps, what a person reads, and that nothing is left."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,16 @@ import pytest
 
 from emr_pipelines.emr import client
 from emr_pipelines.emr.cluster import Cluster, Clusters
+from emr_pipelines.emr.diagnosis import diagnose
+from emr_pipelines.emr.evidence import Evidence
+from emr_pipelines.emr.kinds import Kind
+from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import StepState
 from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.failures import advised
 from tests.emr.conftest import BUCKET, deny, ended
 from tests.emulator.conftest import DURATIONS
 from tests.runners.bed import PARAMS, Bed, Clock, Failed
@@ -71,7 +78,9 @@ def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> Non
 
     def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> list[str]:
         found = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
-        return spark.bring(context, [str(tmp_path), "s3://elsewhere/x"], lambda _: found)
+        brought = spark.bring(context, [str(tmp_path), "s3://elsewhere/x"], lambda _: found)
+        assert spark.named_here(f"{brought[0]}/a.txt and s3://elsewhere/x") == f"{tmp_path}/a.txt and s3://elsewhere/x"
+        return brought
 
     folder, elsewhere = bed.materialize(bring)
     assert elsewhere == "s3://elsewhere/x"
@@ -345,7 +354,16 @@ STAGES = {
         {"fault": "cluster_fails", "code": "INTERNAL_ERROR"}, "EMR failed", "INTERNAL", True
     ),
     "bootstrap": Stage(
-        {"fault": "bootstrap_fails", "stderr": "no such package"}, "could not be set up", "BOOTSTRAP", True
+        {"fault": "bootstrap_fails", "stderr": "no such package"}, "could not be set up", "BOOTSTRAP", False
+    ),
+    "bootstrap: hangs": Stage(
+        {"fault": "provisioning_hangs", "state": "BOOTSTRAPPING"}, "a bootstrap action may hang", "TIMED_OUT", False
+    ),
+    "provisioning: quota": Stage(
+        {"fault": "cluster_fails", "code": "VALIDATION_ERROR", "message": "The EBS volume limit was exceeded"},
+        "L-7A658B76",
+        "QUOTA",
+        True,
     ),
     "run: fails": Stage({"fault": "step_fails", "stderr": "nothing of use"}, "nothing of use", "UNKNOWN", False),
     "run: primary lost": Stage({"fault": "primary_lost", "after_seconds": 60}, "instance", "INSTANCE_LOST", True),
@@ -357,7 +375,9 @@ def test_faults_by_stage(bed: Bed, name: str) -> None:
     stage = STAGES[name]
     bed.account.fault(**{**stage.fault, "times": None})
     bed.clock.result = None
-    bootstrap = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name == "bootstrap" else {}
+    bootstrap = (
+        {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name.startswith("bootstrap") else {}
+    )
     with pytest.raises(Failed) as failed:
         bed.run(provisioning_minutes=20, cluster=bootstrap)
     assert stage.reads in str(failed.value)
@@ -366,8 +386,11 @@ def test_faults_by_stage(bed: Bed, name: str) -> None:
     assert failure.metadata["logs"].value.startswith(f"s3://{BUCKET}/")
     (cluster,) = bed.account.emulator.clusters()
     pages = [entry.value for entry in failure.metadata.values() if isinstance(entry, dg.UrlMetadataValue)]
-    assert pages == [f"{bed.account.emulator.url}/_emulator/clusters/{cluster.id}"]
-    assert failure.description.endswith(pages[0])  # links come last
+    assert pages[0] == f"{bed.account.emulator.url}/_emulator/clusters/{cluster.id}"
+    assert [page.partition("home/")[2] for page in pages[1:]] == (
+        ["services/ebs/quotas/L-7A658B76?region=us-east-1"] if stage.kind == "QUOTA" else []
+    )
+    assert failure.description.endswith(pages[-1])  # links come last
     assert ended(bed.account)
 
 
@@ -375,7 +398,9 @@ def test_faults_by_stage(bed: Bed, name: str) -> None:
 def test_what_aws_is_to_blame_for_is_tried_again(bed: Bed, name: str) -> None:
     bed.account.fault(**STAGES[name].fault)
     bed.clock.result_of_cluster = 1  # the second
-    bootstrap = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name == "bootstrap" else {}
+    bootstrap = (
+        {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name.startswith("bootstrap") else {}
+    )
     assert bed.run(retries=1, provisioning_minutes=20, cluster=bootstrap) == Total(6)
     assert len(bed.account.emulator.clusters()) == 2
 
@@ -396,7 +421,7 @@ def test_a_step_behind_others_for_too_long(bed: Bed) -> None:
             bed.account.steps.add(cluster.id, Step(f"other {number}", ("spark-submit",)))
         return spark.run(context, add_up, PARAMS)
 
-    with pytest.raises(Failed, match="had not begun after 10 minutes"):
+    with pytest.raises(Failed, match="had not begun after 10 minutes: 3 unfinished steps were before it"):
         bed.materialize(behind_another, queueing_minutes=10)
 
 
@@ -625,7 +650,7 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
     def killed_the_first_time(self: Session, *args: Any) -> Any:
         tries.append(self.cluster_id)
         if len(tries) == 1:
-            self.cluster_id = None  # a process that is gone ends nothing
+            self.held = None  # a process that is gone ends nothing
             raise Killed
         return watch(self, *args)
 
@@ -820,3 +845,85 @@ def test_a_cluster_whose_launch_was_interrupted_is_found_and_ended(bed: Bed, mon
     with pytest.raises((KeyboardInterrupt, Failed, dg.DagsterExecutionInterruptedError)):
         bed.run()
     assert bed.account.states() == ["TERMINATED"]
+
+
+def _modules(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    invalidate_caches()
+
+
+RUN = """
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class Total:
+    total: int
+def run(spark, params: None) -> Total: ...
+"""
+
+
+def test_a_program_that_needs_dagster_is_refused_before_a_launch(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _modules(tmp_path, {"needs_dagster_pkg/__init__.py": "import dagster\n", "needs_dagster_pkg/job.py": RUN})
+    program = import_module("needs_dagster_pkg.job").run
+    with pytest.raises(Failed, match=r"__init__\.py, line 1, imports dagster, and clusters have no Dagster"):
+        bed.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=True)
+    assert bed.account.emulator.clusters() == []
+
+
+def test_libraries_that_are_not_declared_are_warned_of(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _modules(
+        tmp_path, {"undeclared_job.py": f"import undeclared_helper\n{RUN}", "undeclared_helper.py": "import click\n"}
+    )
+    program = import_module("undeclared_job").run
+    bed.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=True)
+    (line,) = [line for line in bed.log if "no REQUIREMENTS name" in line]
+    assert line.startswith(f"{tmp_path}/undeclared_helper.py, line 1, imports click of the project click")
+    bed.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=False)
+    assert not [line for line in bed.log if "no REQUIREMENTS name" in line]
+
+
+def test_code_and_libraries_travel_as_archives_beside_the_user_s_own(bed: Bed) -> None:
+    bed.run(spark_config={"spark.archives": "s3://b/env.zip#env", "spark.executor.memory": "1g"})
+    (step,) = [step for cluster in bed.account.emulator.clusters() for step in cluster.steps.values()]
+    words = list(step.args)
+    ours, theirs = words[words.index("--archives") + 1].split(",")
+    assert ours.startswith(f"s3://{BUCKET}/default/code/")
+    assert ours.endswith(".zip#shipped_code")
+    assert theirs == "s3://b/env.zip#env"
+    assert "--py-files" not in words
+    assert [word for word in words if word.startswith("spark.")] == ["spark.executor.memory=1g"]
+
+
+@pytest.mark.parametrize(
+    ("module", "hint"),
+    [
+        (
+            "own_plugins",
+            r'Write PACKAGES = \("own_plugins",\) in the program\'s module, .* do not name it in REQUIREMENTS',
+        ),
+        (
+            "own_plugins.gone",
+            "own_plugins is your own code, and it has no module own_plugins.gone on this machine either",
+        ),
+        ("yaml.nodes", "On this machine yaml belongs to the project (?i:pyyaml): name that in REQUIREMENTS"),
+        ("dagster", "Clusters have no Dagster"),
+        ("surely_not_here", "make sure that the package index's project of that name is the one you mean"),
+    ],
+)
+def test_a_missing_module_is_told_by_whose_it_is(
+    module: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of one's own must not be declared as a requirement: a stranger's project may have it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _modules(tmp_path, {"own_plugins/__init__.py": ""})
+    exception = RemoteException("ModuleNotFoundError", f"ModuleNotFoundError: No module named '{module}'\n")
+    cause = advised(diagnose(Evidence(exception=exception)))
+    assert cause.kind is Kind.MODULE_MISSING
+    assert re.search(hint, cause.hint), cause.hint

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-from emr_pipelines.errors import InvalidValue, NotText
+from emr_pipelines.errors import CannotTravel, InvalidValue, NotText, RequirementsMissing
 from emr_pipelines.programs import progress
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.local import LONGEST_LINE, LocalSparkRunner, _Lines
@@ -311,6 +312,36 @@ def test_a_session_of_somebody_else_is_used_and_not_stopped(spark: SparkSession,
     result, _ = materialize(lambda session, params: session.range(1).count(), instance)  # noqa: ARG005
     assert result.success
     assert spark.range(3).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "REQUIREMENTS = ('no-such-library>=1',)\ndef run(spark, params): ...",
+            r"requires no-such-library>=1 \(not installed\)\. Run: pip install 'no-such-library>=1'",
+        ),
+        (
+            "import local_helper\ndef run(spark, params): ...",
+            r"requires numpy<1 \(.* is installed\)\. Run: pip install 'nu",
+        ),
+        ("async def run(spark, params): ...", r"run is a coroutine function \(async def\)"),
+        ("def run(spark, params):\n    yield", r"run is a generator function"),
+    ],
+)
+def test_what_cannot_run_here_is_said_before_spark_starts(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "local_job", raising=False)
+    (tmp_path / "local_helper.py").write_text("REQUIREMENTS = ('numpy<1',)\n")
+    (tmp_path / "local_job.py").write_text(text)
+    invalidate_caches()
+    program = import_module("local_job").run
+    monkeypatch.setattr(LocalSparkRunner, "_session", lambda *_: pytest.fail("Spark was started"))
+    context = dg.build_asset_context(instance=instance)
+    with pytest.raises((RequirementsMissing, CannotTravel), match=said):
+        LocalSparkRunner().run(context, program, None)
 
 
 def returned_by(program: Program, instance: dg.DagsterInstance, **settings: Any) -> Any:

@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from emr_pipelines.cli import main
-from emr_pipelines.emr import client
+from emr_pipelines.emr import client, disclosure
+from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.steps import hive_script, shell_command
+from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from tests.emr.conftest import BUCKET
@@ -146,4 +148,164 @@ def test_run_config_with_one_by_its_name_fails_in_one_sentence_without_it(watche
     assert not result.success
     events = [repr(entry) for entry in watched.bed.instance.all_logs(result.run_id)]
     assert any("spark_config.fs.s3a.secret.key is '***'; allowed: nothing that is called" in event for event in events)
+    assert watched.leaks() == []
+
+
+KERBEROS = {"Realm": "EC2.INTERNAL"}
+LITERALS: dict[str, tuple[dict[str, Any], str]] = {
+    "the password of the KDC": ({"KerberosAttributes": {**KERBEROS, "KdcAdminPassword": SENTINEL}},
+                                "KerberosAttributes.KdcAdminPassword"),
+    "of a domain": ({"KerberosAttributes": {**KERBEROS, "ADDomainJoinPassword": SENTINEL}},
+                    "KerberosAttributes.ADDomainJoinPassword"),
+    "a short one": ({"KerberosAttributes": {"KdcAdminPassword": "pw"}}, "KerberosAttributes.KdcAdminPassword"),
+    "digits": ({"KerberosAttributes": {"KdcAdminPassword": 123456}}, "KerberosAttributes.KdcAdminPassword"),
+    "a list": ({"Any": [{"api_key": [SENTINEL]}]}, "Any.0.api_key"),
+    "in a text": ({"AdditionalInfo": f'{{"password": "{SENTINEL}"}}'}, "AdditionalInfo"),
+    "words of a list": ({"NewSupportedProducts": [{"Name": "x", "Args": ["--password", SENTINEL]}]},
+                        "NewSupportedProducts.0.Args"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", [dict, lambda told: ClusterSpec(extra=told["extra"])], ids=["a mapping", "a spec"])
+@pytest.mark.parametrize("literal", LITERALS)
+def test_a_literal_in_extra_is_refused_when_the_runner_is_made(literal: str, form: Callable[[Any], Any]) -> None:
+    extra, where = LITERALS[literal]
+    with pytest.raises(InvalidValue) as refused:
+        EmrSparkRunner(bucket=BUCKET, cluster=form({"extra": extra}))
+    assert str(refused.value) == (
+        f"cluster.extra.{where} is '***'; allowed: a reference to an environment variable: "
+        "dg.EnvVar('NAME') in Python, {env: NAME} in run config and YAML."
+    )
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+
+def test_a_literal_in_extra_in_run_config_fails_before_there_is_a_cluster(watched: Watched) -> None:
+    @dg.asset
+    def answer(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+        spark.run(context, add_up, PARAMS)
+
+    result = dg.materialize(
+        [answer],
+        resources={"spark": EmrSparkRunner.configure_at_launch()},
+        run_config={"resources": {"spark": {"config": {"cluster": {"extra": LITERALS["a short one"][0]}}}}},
+        instance=watched.bed.instance,
+        raise_on_error=False,
+    )
+    assert not result.success
+    events = [repr(entry) for entry in watched.bed.instance.all_logs(result.run_id)]
+    assert any("KdcAdminPassword is '***'; allowed: a reference to an environment variable" in said for said in events)
+    assert watched.bed.account.emulator.clusters() == []
+
+
+@pytest.fixture
+def no_references(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    found: dict[str, str] = {}
+    monkeypatch.setattr(disclosure, "_REFERENCES", found)
+    return found
+
+
+REFERENCES: dict[str, Any] = {"in Python": dg.EnvVar("KDC"), "in YAML": {"env": "KDC"}}
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["in Python", *(pytest.param(way, marks=pytest.mark.extended) for way in ("in YAML", "in run config"))],
+)
+@pytest.mark.usefixtures("no_references")
+def test_a_reference_is_looked_up_at_launch_and_hidden_everywhere(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """EMR alone gets it, where it asks for it; and when its own words hold it they are shown without it."""
+    bed, password = watched.bed, f"{SENTINEL}kdc"
+    monkeypatch.setenv("KDC", password)
+    bed.account.fault("step_fails", message=f"kadmin refused {password}", stderr=f"kadmin: {password}\n")
+
+    @dg.asset
+    def answer(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+        assert isinstance(spark, EmrSparkRunner)
+        spark.run_step(context, shell_command("load", "true"))
+
+    cluster = {
+        "security_configuration": "kerberos",
+        "extra": {"KerberosAttributes": {**KERBEROS, "KdcAdminPassword": REFERENCES.get(way, {"env": "KDC"})}},
+    }
+    late = way == "in run config"
+    settings: dict[str, Any] = {"bucket": BUCKET, "retries": 0, "log_wait_seconds": 600}
+    if not late:
+        settings["cluster"] = cluster
+    result = dg.materialize(
+        [answer],
+        resources={"spark": EmrSparkRunner(**settings)},
+        run_config={"resources": {"spark": {"config": {"cluster": cluster}}}} if late else None,
+        instance=bed.instance,
+        raise_on_error=False,
+    )
+    assert not result.success
+    (launched,) = bed.account.emulator.clusters()
+    assert launched.request["KerberosAttributes"]["KdcAdminPassword"] == password
+    for command in (["doctor"], ["clusters", "list"]):
+        watched.command(*command)
+    leaks = {leak.partition(":")[0] for leak in watched.leaks() if "KerberosAttributes" not in leak}
+    assert leaks <= {"an object"}  # EMR's log of the step, which holds what the step printed
+    events = watched.places()["an event"]
+    assert any("kadmin refused ***" in event or "kadmin: ***" in event for event in events)
+
+
+@pytest.mark.usefixtures("no_references")
+def test_what_is_referred_to_goes_nowhere_else(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused in a program's parameters, though its variable is not called like a secret."""
+    monkeypatch.setenv("KDC", "hunter2")
+    cluster = {
+        "security_configuration": "kerberos",
+        "extra": {"KerberosAttributes": {**KERBEROS, "KdcAdminPassword": dg.EnvVar("KDC")}},
+    }
+    with pytest.raises(Failed, match="would hold the value of the environment variable KDC"):
+        watched.bed.materialize(
+            lambda context, spark: spark.run(context, add_up, Numbers((1,), "hunter2")), cluster=cluster
+        )
+    assert watched.bed.account.emulator.clusters() == []
+
+
+@pytest.mark.usefixtures("no_references")
+def test_one_that_is_too_short_to_be_hidden_is_refused(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDC", "kdc")
+    cluster = {"extra": {"KerberosAttributes": {**KERBEROS, "KdcAdminPassword": dg.EnvVar("KDC")}}}
+    with pytest.raises(Failed, match=r"KdcAdminPassword is {'env': 'KDC'}; allowed: a secret of 6 characters or more"):
+        watched.bed.run(cluster=cluster)
+
+
+@pytest.mark.usefixtures("no_references")
+def test_the_digest_of_a_cluster_tells_nothing_of_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = {"extra": {"KerberosAttributes": {**KERBEROS, "KdcAdminPassword": dg.EnvVar("KDC")}}}
+    digests = set()
+    for password in ("the first one", "another one"):
+        monkeypatch.setenv("KDC", password)
+        digests.add(EmrSparkRunner(bucket=BUCKET, cluster=cluster).spec().digest)
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"spark_config": {"fs.s3a.secret.key": dg.EnvVar("KDC")}},
+        {"cluster": {"tags": {"token": SENTINEL}}},
+        {"cluster": {"configurations": {"hive-site": {"a.password": SENTINEL}}}},
+        {"cluster": {"bootstrap_actions": [{"name": "a", "path": "s3://b/a", "args": ["--password", SENTINEL]}]}},
+    ],
+)
+def test_what_emr_shows_to_everybody_takes_no_secret_at_all(settings: dict[str, Any]) -> None:
+    """A reference would only end in the same place."""
+    with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: nothing that is called like a secret"):
+        EmrSparkRunner(bucket=BUCKET, **settings)
+
+
+def test_nor_by_reference_when_it_is_looked_up(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDC", SENTINEL)
+    for where in (
+        {"configurations": [{"Classification": "hive-site", "Properties": {"a.password": SENTINEL}}]},
+        {"bootstrap_actions": [{"name": "a", "path": "s3://b/a", "args": ["--password", dg.EnvVar("KDC")]}]},
+    ):
+        with pytest.raises((Failed, InvalidValue), match=r"is '\*\*\*'; allowed: nothing that is called like a secret"):
+            watched.bed.run(cluster=where)
+    assert watched.bed.account.emulator.clusters() == []
     assert watched.leaks() == []

@@ -17,6 +17,7 @@ from emr_pipelines.storage import Storage
 from emr_pipelines.storage.attempts import latest
 from emr_pipelines.storage.folder import Found
 from emr_pipelines.storage.versions import ABANDONED_AFTER
+from tests.patience import HUNG_SECONDS
 from tests.storage.conftest import KEY, Place, first_time, noon
 
 WEEK = int(ABANDONED_AFTER.total_seconds()) // 60
@@ -46,7 +47,7 @@ class Turns:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(HUNG_SECONDS)
             assert not thread.is_alive()
 
     def take(self) -> None:
@@ -57,7 +58,7 @@ class Turns:
         with self._condition:
             self._waiting.add(me)
             self._choose()
-            assert self._condition.wait_for(lambda: self._next is me, timeout=60)
+            assert self._condition.wait_for(lambda: self._next is me, timeout=HUNG_SECONDS)
             self._waiting.discard(me)
             self._next = None
             if self._chance.random() < 0.01:

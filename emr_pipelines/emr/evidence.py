@@ -1,0 +1,91 @@
+"""The evidence of a failure, and the probable cause as a person reads it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from emr_pipelines.emr.cluster import ErrorDetail
+from emr_pipelines.emr.kinds import MEANINGS, Kind
+from emr_pipelines.emr.quotas import Quota
+from emr_pipelines.emr.raised import Log, RemoteException
+
+LONGEST_MESSAGE = 500
+LONGEST_LINE = 500  # characters
+MOST_LINES = 100
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a failure; all of it may be missing."""
+
+    exception: RemoteException | None = None
+    step_state: str = ""
+    failure_reason: str = ""  # Step.Status.FailureDetails
+    failure_message: str = ""
+    failure_log: str = ""
+    step_change_message: str = ""  # Step.Status.StateChangeReason
+    cluster_state: str = ""
+    cluster_change_code: str = ""  # Cluster.Status.StateChangeReason
+    cluster_change_message: str = ""
+    cluster_error_details: tuple[ErrorDetail, ...] = ()  # Cluster.Status.ErrorDetails
+    lost_spot_instances: tuple[str, ...] = ()  # Spot instances that ended with INSTANCE_FAILURE (ListInstances)
+    driver: tuple[Log, ...] = ()  # the driver's, of spark-submit and of the step's controller, oldest first
+    bootstrap: tuple[Log, ...] = ()
+    has_bootstrap_actions: bool = True  # whether the cluster's description has any
+    timed_out_phase: str | None = None  # provisioning, queueing or running
+    timed_out_seconds: float = 0
+    steps_before: int | None = None  # unfinished ones before a step that did not begin, where that is known
+    log_uri: str = ""  # where a person should look
+    package: str = ""  # the program's own, whose frames a person should see
+
+
+@dataclass(frozen=True)
+class ProbableCause:
+    """Why it failed, for a person and for the decision whether to try again. `pages` are links to look further, by
+    what they show."""
+
+    kind: Kind
+    message: str
+    hint: str = ""
+    log_uri: str = ""
+    retryable: bool = False
+    traceback: str = ""
+    last_lines: tuple[str, ...] = ()
+    pages: Mapping[str, str] = field(default_factory=dict)
+    quota: Quota | None = None  # that is full
+
+    def __str__(self) -> str:
+        links = {**({"Logs": self.log_uri} if self.log_uri else {}), **self.pages}
+        parts = [
+            "\n".join(line for line in (self.message, self.hint) if line),
+            _ending(self.traceback or "\n".join(self.last_lines)),
+            "\n".join(f"{name}: {link}" for name, link in links.items()),
+        ]
+        return "\n\n".join(part for part in parts if part)
+
+
+def _ending(text: str) -> str:
+    """Its last lines, each cut, for it is kept with the run and shown on a page."""
+    lines = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..." for line in text.splitlines()]
+    kept = lines[-MOST_LINES:]
+    return "\n".join(kept if len(kept) == len(lines) else [f"... ({len(lines) - len(kept):,} lines)", *kept])
+
+
+def caused(kind: Kind, what: str, log_uri: str, traceback: str = "", last_lines: tuple[str, ...] = ()) -> ProbableCause:
+    begin, hint, retryable = MEANINGS[kind]
+    return ProbableCause(kind, sentence(begin, what), hint, log_uri, retryable, traceback, last_lines)
+
+
+def sentence(begin: str, end: str) -> str:
+    end = " ".join(end.split()).rstrip(";:")
+    end = end if len(end) <= LONGEST_MESSAGE else end[:LONGEST_MESSAGE] + "…"
+    return f"{begin} {end}" + ("" if end.endswith((".", "!", "?", "…")) else ".")
+
+
+def output(logs: Sequence[Log], *names: str) -> Log:
+    """The log whose end tells a person most; of a driver its own output, else the JVM's."""
+    filled = [
+        log for name in names or ("stdout", "stderr") for log in reversed(logs) if log.name == name and log.last_lines
+    ]
+    return filled[0] if filled else Log("", ())

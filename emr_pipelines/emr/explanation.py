@@ -1,0 +1,130 @@
+"""Gathers what is known of a step that failed, waits for logs only where they can exist and could change the cause, and
+finds the probable cause.
+
+Which logs, and how long they are waited for (`log_wait_seconds` at most):
+
+    what is known                                        logs                 until
+    the program's own exception                          none
+    a cluster that ended with a code of EMR's            none, but of a bootstrap action that failed: as below
+    a bootstrap action that ran                          the action's         a minute after the cluster's end
+    a deadline: provisioning, in a bootstrap action      the action's         now
+    a deadline: running                                  the driver's         now
+    a deadline: the others                               none
+    a step that was cancelled, or never began            none
+    a step that failed, on a cluster that has ended      the driver's         a minute after the cluster's end
+    a step that failed, on one that is told to end       the driver's         a minute after the cluster's end
+    a step that failed, on one that stays                the driver's         EMR's next push after the step's end
+    an exception that shows only that Spark was lost     as a step that failed
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.cluster import Cluster, Clusters
+from emr_pipelines.emr.diagnosis import diagnose, wants_bootstrap_logs, wants_driver_logs
+from emr_pipelines.emr.evidence import Evidence, ProbableCause
+from emr_pipelines.emr.logs import Logs
+from emr_pipelines.emr.raised import RemoteException
+from emr_pipelines.emr.states import ENDED, TAKES_STEPS, ClusterState
+from emr_pipelines.emr.steps import Steps
+from emr_pipelines.emr.watch import Deadlines, End, Phase
+from emr_pipelines.errors import AwsError
+
+FLUSHED_SECONDS = 60.0  # after a cluster's end; what is not there by then will not come
+END_SEEN_SECONDS = 15.0  # between two looks at a cluster that is ending
+
+
+class Explainer:
+    """Explains failures of steps on one cluster.
+
+    end_cluster: tells the cluster to end, so that it pushes its last logs; None when others need it.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        deadlines: Deadlines,
+        has_bootstrap_actions: bool,
+        end_cluster: Callable[[], None] | None = None,
+    ) -> None:
+        self._aws, self._clusters, self._steps = aws, Clusters(aws), Steps(aws)
+        self._deadlines, self._has_bootstrap_actions = deadlines, has_bootstrap_actions
+        self._end_cluster = end_cluster
+
+    def explain(
+        self,
+        end: End,
+        cluster: Cluster,
+        exception: RemoteException | None,
+        logs: Logs,
+        log_wait_seconds: float,
+        package: str = "",
+    ) -> ProbableCause:
+        """The probable cause. cluster: as it is now. package: the program's own. Raises the AwsErrors."""
+        known = replace(self._known(end, cluster, exception), log_uri=logs.step_folder(end.step.id), package=package)
+        step, waits = end.step, 0.0 if end.timed_out else log_wait_seconds
+        if step.started and (wants_driver_logs(known) or end.timed_out is Phase.RUNNING):
+            if waits and self._end_cluster and cluster.state in TAKES_STEPS:
+                self._end_cluster()
+                cluster = replace(cluster, state=ClusterState.TERMINATING)
+            ended = step.ended.timestamp() if step.ended else 0.0
+            logs.left = self._left(cluster, ended + waits)
+            known = replace(known, driver=logs.driver_logs(step.id, waits, ended))
+        elif wants_bootstrap_logs(known):
+            logs.left = self._left(cluster, math.inf)
+            known = replace(known, bootstrap=logs.bootstrap_logs(waits))
+        return diagnose(known)
+
+    def _known(self, end: End, cluster: Cluster, exception: RemoteException | None) -> Evidence:
+        """All evidence but logs."""
+        step, ending = end.step, cluster.state not in TAKES_STEPS
+        return Evidence(
+            exception=exception,
+            step_state=step.state,
+            step_change_message=step.reason,
+            failure_reason=step.failure_reason,
+            failure_message=step.failure_message,
+            failure_log=step.failure_log,
+            cluster_state=cluster.state,
+            cluster_change_code=cluster.reason_code if ending else "",
+            cluster_change_message=cluster.reason if ending else "",
+            cluster_error_details=cluster.error_details,
+            lost_spot_instances=() if exception else self._lost_spot_instances(cluster.id),
+            has_bootstrap_actions=self._has_bootstrap_actions,
+            timed_out_phase=end.timed_out,
+            timed_out_seconds=self._deadlines.of(end.timed_out) if end.timed_out else 0.0,
+            steps_before=self._steps_before(cluster.id, step.id) if end.timed_out is Phase.QUEUEING else None,
+        )
+
+    def _left(self, cluster: Cluster, pushed: float) -> Callable[[], float]:
+        """How many seconds longer logs can come: until `pushed` (seconds since 1970) from a cluster that stays, and
+        from one that is ending until it has flushed them."""
+        looked = self._aws.now()
+
+        def left() -> float:
+            nonlocal cluster, looked
+            now = self._aws.now()
+            if cluster.state is ClusterState.TERMINATING and now - looked >= END_SEEN_SECONDS:
+                looked = now
+                with suppress(AwsError):  # then it is looked at again
+                    cluster = self._clusters.describe(cluster.id)
+            if cluster.state in ENDED:
+                return (cluster.ended.timestamp() if cluster.ended else looked) + FLUSHED_SECONDS - now
+            return math.inf if cluster.state is ClusterState.TERMINATING else pushed - now
+
+        return left
+
+    def _lost_spot_instances(self, cluster_id: str) -> tuple[str, ...]:
+        with suppress(AwsError):  # callers that may not list instances still hear of the rest
+            return tuple(self._clusters.lost_spot_instances(cluster_id))
+        return ()
+
+    def _steps_before(self, cluster_id: str, step_id: str) -> int | None:
+        with suppress(AwsError):
+            return self._steps.before(cluster_id, step_id)
+        return None

@@ -1,0 +1,62 @@
+"""Waiting for room on a cluster that has as many steps as EMR takes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from emr_pipelines.emr.client import Aws
+from emr_pipelines.emr.diagnosis import diagnose
+from emr_pipelines.emr.evidence import Evidence
+from emr_pipelines.emr.pace import PACE
+from emr_pipelines.emr.quotas import STEPS_FULL
+from emr_pipelines.emr.report import Reporter, Unseen, Work
+from emr_pipelines.emr.watch import GROWTH, JITTER, LONGEST_INTERVAL_SECONDS, Deadlines, Phase
+from emr_pipelines.errors import QuotaFull, TimedOut
+
+MAX_ACTIVE_STEPS = 256  # that run or wait, of one cluster
+FIRST_INTERVAL_SECONDS = 5.0
+
+
+class Room:
+    """The wait of one step; its queueing deadline begins when it is first refused."""
+
+    def __init__(self, aws: Aws, deadlines: Deadlines, report: Reporter, say: Callable[[str], None]) -> None:
+        self._clock, self._seconds, self._report, self._say = aws.clock, deadlines.of(Phase.QUEUEING), report, say
+        self._waits = ExitStack()
+        self._work: Work = Unseen()
+        self._since: float | None = None
+        self._interval = FIRST_INTERVAL_SECONDS
+
+    def close(self) -> None:
+        """The wait is over."""
+        self._waits.close()
+
+    def wait(self, cluster_id: str, full: QuotaFull) -> None:
+        """Pause until it is worth trying again. Raises TimedOut when the deadline has passed, and `full` when it is
+        not about the number of steps."""
+        if not STEPS_FULL.search(str(full)):
+            raise full
+        if self._since is None:
+            self._begin(cluster_id)
+        left = (self._since or 0.0) + self._seconds - self._clock.now()
+        if left <= 0:
+            cause = diagnose(
+                Evidence(timed_out_phase=Phase.QUEUEING, timed_out_seconds=self._seconds, steps_before=MAX_ACTIVE_STEPS)
+            )
+            raise TimedOut(str(cause), cause.retryable, {"kind": str(cause.kind), "hint": cause.hint}) from full
+        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (so that many do not ask at once)
+        self._clock.pause(min(PACE.emr_seconds(self._interval) * jitter, left))
+        self._interval = min(self._interval * GROWTH, LONGEST_INTERVAL_SECONDS)
+        self._work.still(f"{MAX_ACTIVE_STEPS} steps run or wait")
+
+    def _begin(self, cluster_id: str) -> None:
+        self._since = self._clock.now()
+        self._say(
+            f"Cluster {cluster_id} is full: {MAX_ACTIVE_STEPS} steps run or wait on it, and EMR takes no more. This "
+            "one is added as soon as there is room."
+        )
+        self._waits.enter_context(PACE.shared())
+        what = f"Waiting for room on cluster {cluster_id}"
+        self._work = self._waits.enter_context(self._report(what, at_most_seconds=self._seconds))

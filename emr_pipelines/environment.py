@@ -1,0 +1,114 @@
+"""The environment variables of this package: their names, what they are for, and how each is read."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from typing import Literal
+
+from emr_pipelines.errors import InvalidValue, nearest
+
+Target = Literal["local", "emr"]
+
+PREFIX = "EMR_PIPELINES_"
+TARGETS: tuple[Target, ...] = ("local", "emr")
+DEFAULT_MAX_AGE_HOURS = 48.0
+DEFAULT_IDLE_SHARE = 0.5
+
+# name: description, in Markdown; docs/settings.py adds the defaults
+VARIABLES = {
+    "EMR_PIPELINES_TARGET": "Where programs run: `local` or `emr`.",
+    "EMR_PIPELINES_SOURCE": "The text that `input_text` takes in and `new_text_sensor` watches; without it, the sample "
+    "text.",
+    "EMR_PIPELINES_STORAGE": "Where the assets' data lives: a folder, or `s3://bucket/prefix`. On EMR "
+    "`<bucket>/<deployment>/data` without it.",
+    "EMR_PIPELINES_BUCKET": "`my-bucket` or `s3://my-bucket/prefix`: code, results and logs of programs on EMR. Needed "
+    "there.",
+    "EMR_PIPELINES_DEPLOYMENT": "Keeps deployments in one account apart; one for each Dagster instance.",
+    "EMR_PIPELINES_ENCRYPTION": "The encryption that each write to S3 asks for, where the bucket's policy demands it: "
+    "`AES256`, `aws:kms` or `aws:kms:dsse`. Without it the bucket's default decides.",
+    "EMR_PIPELINES_KMS_KEY": "The KMS key for that, by its ARN; alone, it means `aws:kms`.",
+    "EMR_PIPELINES_SERVICE_ROLE": "The role that EMR has: its name or ARN.",
+    "EMR_PIPELINES_INSTANCE_PROFILE": "The role that the instances have.",
+    "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": "When `orphaned_clusters_sensor` ends a cluster whatever its run does.",
+    "EMR_PIPELINES_ORPHAN_DRY_RUN": "`orphaned_clusters_sensor` only says what it would end.",
+    "EMR_PIPELINES_DAILY_BUDGET_USD": "The check `daily_budget` of `cluster_costs` fails above so many USD a day; "
+    "without it there is no budget.",
+    "EMR_PIPELINES_MOST_IDLE_SHARE": "The check `idle_share` of `cluster_costs` fails above this share of a day, 0 to "
+    "1.",
+}
+
+
+def setting(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """A variable without the spaces around it; empty if it is not set."""
+    return environ.get(name, "").strip()
+
+
+def target(environ: Mapping[str, str] = os.environ) -> Target:
+    """Where programs run, in any case of letters. Raises InvalidValue."""
+    told = setting("EMR_PIPELINES_TARGET", environ)
+    for known in TARGETS:
+        if (told or "local").lower() == known:
+            return known
+    raise InvalidValue("EMR_PIPELINES_TARGET", told, " or ".join(TARGETS), nearest(told, TARGETS))
+
+
+def daily_budget_usd(environ: Mapping[str, str] = os.environ) -> float | None:
+    """USD a day; None without a budget. Raises InvalidValue."""
+    return _number("EMR_PIPELINES_DAILY_BUDGET_USD", environ, "a number, 0 or more")
+
+
+def most_idle_share(environ: Mapping[str, str] = os.environ) -> float:
+    """A share of a day's instance time, 0 to 1. Raises InvalidValue."""
+    share = _number("EMR_PIPELINES_MOST_IDLE_SHARE", environ, "a number, 0 to 1", most=1)
+    return DEFAULT_IDLE_SHARE if share is None else share
+
+
+def orphan_max_age_hours(environ: Mapping[str, str] = os.environ) -> float:
+    """The age at which a cluster is an orphan whatever its run does. Raises InvalidValue."""
+    allowed = "a number of hours above 0, such as 24"
+    hours = _number("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS", environ, allowed, least=math.ulp(0.0))
+    return DEFAULT_MAX_AGE_HOURS if hours is None else hours
+
+
+def orphan_dry_run(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the orphan sensor only says what it would end. Raises InvalidValue."""
+    told = setting("EMR_PIPELINES_ORPHAN_DRY_RUN", environ).lower()
+    if told not in ("", "0", "1", "true", "false"):
+        allowed = "1, true, 0, false, or nothing, which is false"
+        raise InvalidValue("EMR_PIPELINES_ORPHAN_DRY_RUN", told, allowed)
+    return told in ("1", "true")
+
+
+def check(environ: Mapping[str, str] = os.environ) -> None:
+    """Raise InvalidValue for the first variable that can be judged by itself and is invalid."""
+    for read in (target, daily_budget_usd, most_idle_share, orphan_max_age_hours, orphan_dry_run):
+        read(environ)
+
+
+def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for each variable that has our prefix and that nothing reads."""
+    sentences = []
+    for name in sorted(environ):
+        if name.upper().startswith(PREFIX) and name not in VARIABLES:
+            meant = nearest(name, VARIABLES)
+            ending = f"; the nearest known is {meant}." if meant else f". Known are {', '.join(VARIABLES)}."
+            sentences.append(f"The environment variable {name} is unknown and has no effect{ending}")
+    return sentences
+
+
+def _number(
+    name: str, environ: Mapping[str, str], allowed: str, least: float = 0, most: float = sys.float_info.max
+) -> float | None:
+    told = setting(name, environ)
+    if not told:
+        return None
+    try:
+        found = float(told)
+    except ValueError:
+        found = math.nan
+    if not least <= found <= most:
+        raise InvalidValue(name, told, allowed)
+    return found

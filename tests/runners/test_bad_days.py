@@ -1,0 +1,163 @@
+"""AWS on a bad day: clusters that are full, credentials that expire, what the user has to mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from emr_pipelines.emr.steps import Step, shell_command
+from emr_pipelines.runners.emr import EmrSparkRunner
+from tests.emr.conftest import ended
+from tests.runners.bed import PARAMS, Bed, Failed
+from tests.runners.programs import Total, add_up
+
+ACTION = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]}
+
+
+def fill(bed: Bed, kind: str, spare: int = 0) -> None:
+    """As many steps of a kind as the first cluster takes."""
+    steps = [Step(f"other {number}", (kind,)).request() for number in range(256 - spare)]
+    bed.account.aws.call("emr", "add_job_flow_steps", JobFlowId=bed.account.emulator.clusters()[0].id, Steps=steps)
+
+
+def behind(bed: Bed, kind: str) -> Any:
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
+        spark.run_step(context, shell_command("first", "true"))
+        fill(bed, kind)
+        return spark.run(context, add_up, PARAMS)
+
+    return work
+
+
+# full for now
+
+
+def test_the_257th_step_waits_for_room(bed: Bed) -> None:
+    assert bed.materialize(behind(bed, "bash")) == Total(6)
+    (cluster,) = bed.account.emulator.clusters()
+    said = [line for line in bed.log if "is full" in line]
+    told = f"Cluster {cluster.id} is full: 256 steps run or wait on it, and EMR takes no more. This one is added as "
+    assert said == [f"{told}soon as there is room."]
+
+
+def test_room_that_does_not_come_is_waited_for_as_long_as_a_step_may_queue(bed: Bed) -> None:
+    began = bed.clock.now()
+    with pytest.raises(Failed, match="had not begun after 30 minutes: 256 unfinished steps were before it") as failed:
+        bed.materialize(behind(bed, "hour"), queueing_minutes=30, retries=2)
+    assert 1800 < bed.clock.now() - began < 1800 + 1200  # one try, beside the cluster's own time
+    metadata = failed.value.data.user_failure_data.metadata
+    assert (metadata["kind"].value, "step_concurrency" in metadata["hint"].value) == ("TIMED_OUT", True)
+    waits = [line for line in bed.log if line.startswith("Waiting for room on cluster j-")]
+    assert 3 < len(waits) < 30  # ever more rarely
+    assert "256 steps run or wait" in waits[-1]
+
+
+def test_room_is_waited_for_while_emr_throttles(bed: Bed) -> None:
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
+        spark.run_step(context, shell_command("first", "true"))
+        fill(bed, "bash")
+        bed.account.fault("throttle", operation="AddJobFlowSteps", times=5)
+        return spark.run(context, add_up, PARAMS)
+
+    assert bed.materialize(work) == Total(6)
+
+
+def test_another_cluster_of_a_pool_has_room(bed: Bed) -> None:
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
+        spark.run_step(context, shell_command("first", "true"))
+        fill(bed, "hour")
+        return spark.run(context, add_up, PARAMS)
+
+    assert bed.materialize(work, scope="pool", pool_size=2) == Total(6)
+    first, second = bed.account.emulator.clusters()
+    assert len(first.steps) == 257
+    assert len(second.steps) == 1
+    for cluster in (first, second):
+        bed.account.clusters.terminate(cluster.id)
+    bed.account.emulator.advance(1000)
+
+
+# what the user has to mend, and what not
+
+
+def test_a_bootstrap_script_that_fails_costs_one_cluster(bed: Bed) -> None:
+    bed.account.fault("bootstrap_fails", times=None, exit_code=7, stderr="no such package")
+    bed.account.fault("logs_never", times=None)
+    began = bed.clock.now()
+    with pytest.raises(Failed, match="Mend the bootstrap action's script"):
+        bed.run(retries=2, cluster=ACTION, log_wait_seconds=330)
+    assert len(bed.account.emulator.clusters()) == 1
+    assert bed.clock.now() - began < 300 + 90 + 60 + 60  # up, ended, flushed, and what looking takes
+
+
+def test_a_lost_primary_is_tried_again_without_a_wait_for_logs(bed: Bed) -> None:
+    bed.account.fault("primary_lost", after_seconds=60)
+    bed.account.fault("logs_never", times=None)
+    bed.clock.result_of_cluster = 1  # the second
+    assert bed.run(retries=1, log_wait_seconds=330) == Total(6)
+    assert len(bed.account.emulator.clusters()) == 2
+    assert not [line for line in bed.log if line.startswith("Waiting for the logs")]
+
+
+# credentials
+
+
+class Rotated:
+    """A file of credentials in place of those in the environment."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file = folder / "credentials"
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(self.file))
+        self.rotate("OLD")
+
+    def rotate(self, access_key: str) -> None:
+        self.file.write_text(f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = any\n")
+
+
+@pytest.mark.parametrize("scope", ["run", "asset"])
+def test_a_retry_with_new_credentials_finds_the_step_that_runs(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str
+) -> None:
+    profile = Rotated(tmp_path, monkeypatch)
+    bed.clock.result_when = frozenset({"COMPLETED"})
+    bed.account.fault("expired_token", operation="DescribeStep", access_key="OLD", times=None)
+    bed.account.fault("expired_token", operation="TerminateJobFlows", access_key="OLD", times=None)
+
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
+        if context.retry_number:
+            profile.rotate("NEW")
+        return spark.run(context, add_up, PARAMS)
+
+    assert bed.materialize(work, retries=1, scope=scope) == Total(6)
+    (cluster,) = bed.account.emulator.clusters()
+    assert len(cluster.steps) == 1
+    (said,) = [line for line in bed.log if "The step is tried again" in line]
+    assert "aws sso login --profile default" in said
+    assert f"Cluster {cluster.id} runs on until it has been idle for 15 min; a retry finds its steps." in said
+    assert f"/_emulator/clusters/{cluster.id}" in said
+    assert ended(bed.account)
+
+
+def test_without_new_credentials_the_cluster_ends_when_it_is_idle(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Rotated(tmp_path, monkeypatch)
+
+    def expires(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
+        spark.run_step(context, shell_command("first", "true"))
+        bed.account.fault("expired_token", operation="*Step*", access_key="OLD", times=None)
+        bed.account.fault("expired_token", operation="TerminateJobFlows", access_key="OLD", times=None)
+        return spark.run(context, add_up, PARAMS)
+
+    with pytest.raises(Failed, match="ExpiredToken") as failed:
+        bed.materialize(expires, retries=1)
+    assert "aws sso login" in str(failed.value)
+    assert "runs on until it has been idle for 15 min" in str(failed.value)
+    profile.rotate("NEW")
+    bed.account.emulator.advance(600 + 900 + 90)
+    assert ended(bed.account)

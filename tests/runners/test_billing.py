@@ -1,0 +1,248 @@
+"""Every cluster that a run had is billed once, with its own times, to the assets and partitions whose steps it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from emr_pipelines.emr.steps import Step
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.emr import EmrSparkRunner
+from tests.emr.conftest import BUCKET, ended
+from tests.emulator.conftest import DURATIONS
+from tests.runners.bed import PARAMS, Bed, Failed
+from tests.runners.programs import add_up
+
+Work = Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any]
+PRICES = {"m5.xlarge": 0.36}  # 0.0001 USD a second
+INSTANCES = 3
+
+
+@dataclass(frozen=True)
+class Billed:
+    """What an observation says of a cluster."""
+
+    cluster_id: str
+    share: float
+    seconds: float
+    idle_share: float | None
+    partition: str | None
+
+
+def billed(bed: Bed, asset: str = "answer") -> list[Billed]:
+    """The observations of an asset, oldest first."""
+    found = []
+    for record in reversed(bed.instance.fetch_observations(dg.AssetKey(asset), limit=20).records):
+        observation = record.asset_observation
+        assert observation is not None
+        said = {name: entry.value for name, entry in observation.metadata.items()}
+        cluster: Any = said["cluster"]
+        idle: Any = said.get("idle_share")
+        found.append(
+            Billed(
+                cluster["cluster_id"],
+                float(str(said["cost_share"])),
+                float(str(said["billed_instance_seconds"])),
+                idle,
+                observation.partition,
+            )
+        )
+    return found
+
+
+def ids(bed: Bed) -> list[str]:
+    return [cluster.id for cluster in bed.account.emulator.clusters()]
+
+
+def short_step(name: str = "short") -> Step:
+    return Step(name, ("bash",))
+
+
+def end_by_a_person(bed: Bed) -> None:
+    """Somebody ends the first cluster."""
+    bed.account.clusters.terminate(ids(bed)[0])
+    bed.account.emulator.advance(DURATIONS.termination)
+
+
+def test_a_cluster_that_took_another_s_place_has_its_own_times(bed: Bed) -> None:
+    """The second is idle for 500 s after the first one, whose failed step made the runner end it, was told to end."""
+
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        bed.account.fault("step_fails", stderr="ValueError: no")
+        with pytest.raises(dg.Failure):
+            spark.run_step(context, short_step("fails"))
+        bed.account.emulator.advance(DURATIONS.termination)
+        spark.run_step(context, short_step("b"))
+        bed.account.emulator.advance(500)
+
+    bed.materialize(work, prices=PRICES)
+    first, second = ids(bed)
+    of_first, of_second = billed(bed)
+    assert [of_first.cluster_id, of_second.cluster_id] == [first, second]
+    assert of_first.share == of_second.share == 1
+    # 300 s to come up, 10 s of a step, 500 s of nothing and 90 s to end; an end is noticed some seconds late
+    assert of_second.seconds == pytest.approx(INSTANCES * 900, rel=0.05)
+    assert of_second.idle_share == pytest.approx(500 / 900, abs=0.03)
+
+
+def time_out(bed: Bed) -> None:
+    """The first cluster ends because it is idle."""
+    bed.account.emulator.advance(900 + DURATIONS.termination)
+
+
+def begin_to_end(bed: Bed) -> None:
+    bed.account.clusters.terminate(ids(bed)[0])
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "other_process"),
+    [
+        (time_out, False),
+        (end_by_a_person, True),
+        pytest.param(end_by_a_person, False, marks=pytest.mark.extended),
+        pytest.param(time_out, True, marks=pytest.mark.extended),
+        pytest.param(begin_to_end, False, marks=pytest.mark.extended),
+        pytest.param(begin_to_end, True, marks=pytest.mark.extended),
+    ],
+)
+def test_a_cluster_that_ended_between_two_steps_is_billed_too(
+    bed: Bed, meanwhile: Callable[[Bed], object], other_process: bool
+) -> None:
+    """In the same process, and where the first step's process has left the cluster to the second's."""
+
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        spark.run_step(context, short_step("a"))
+        if other_process:
+            spark._shared = spark._companions = None
+        meanwhile(bed)
+        spark.run_step(context, short_step("b"))
+
+    bed.materialize(work, prices=PRICES)
+    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
+    assert len(ids(bed)) == 2
+    assert [entry.share for entry in billed(bed)] == [1, 1]
+    assert sum(line.startswith("Cluster") and "billed for" in line for line in bed.log) == 2
+
+
+@pytest.mark.extended
+def test_a_spot_cluster_that_was_lost_is_billed_beside_the_one_of_the_retry(bed: Bed) -> None:
+    bed.account.fault("primary_lost", after_seconds=60)
+    assert bed.run(retries=1, prices=PRICES).total == 6
+    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
+    assert len(ids(bed)) == 2
+
+
+@pytest.mark.parametrize("scope", ["run", pytest.param("asset", marks=pytest.mark.extended)])
+def test_a_cluster_that_did_not_come_up_is_billed(bed: Bed, scope: str) -> None:
+    bed.account.fault("provisioning_hangs")
+    with pytest.raises(Failed, match="was not ready after 20 minutes"):
+        bed.run(provisioning_minutes=20, scope=scope, prices=PRICES)
+    (found,) = billed(bed)
+    assert found.cluster_id == ids(bed)[0]
+    assert found.share == 1
+    assert found.idle_share is None
+
+
+@pytest.mark.extended
+def test_a_cluster_that_a_cancelled_step_ended_is_billed(bed: Bed) -> None:
+    """A driver in a YARN container is ended with its cluster, before anything else ends it."""
+    with pytest.raises(Failed, match="was not done after 5 minutes"):
+        bed.run(deploy_mode="cluster", running_minutes=5, prices=PRICES)
+    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
+    assert len(ids(bed)) == 1
+
+
+@pytest.mark.extended
+def test_a_cluster_whose_launch_had_no_answer_is_billed_once(bed: Bed) -> None:
+    bed.account.fault("lost_response", operation="RunJobFlow", times=1)
+    bed.run(prices=PRICES)
+    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
+    assert len(ids(bed)) == 1
+
+
+def test_a_pool_s_cluster_is_billed_by_the_run_that_puts_another_in_its_place(bed: Bed) -> None:
+    bed.run(scope="pool", prices=PRICES)
+    assert billed(bed) == []
+    bed.account.emulator.advance(900 + DURATIONS.termination)
+    bed.run(scope="pool", prices=PRICES)
+    (found,) = billed(bed)
+    assert found.cluster_id == ids(bed)[0]
+    bed.account.clusters.terminate(ids(bed)[1])
+    bed.account.emulator.advance(DURATIONS.termination)
+
+
+def test_a_cluster_that_ended_after_its_process_left_it_for_others_is_billed_by_one_that_needs_none(bed: Bed) -> None:
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        spark.run_step(context, short_step("a"))
+        spark._shared = spark._companions = None
+        end_by_a_person(bed)
+
+    bed.materialize(work, prices=PRICES)
+    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
+
+
+def test_what_another_process_put_in_the_place_of_a_cluster_is_ended_too(bed: Bed) -> None:
+    """The process that leaves last still held the first cluster."""
+
+    def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+        spark.run_step(context, short_step("a"))
+        mine, spark._shared = spark._shared, None
+        end_by_a_person(bed)
+        spark.run_step(context, short_step("b"))
+        other, spark._shared = spark._shared, mine
+        assert other is not None
+        assert [held.id for held in other.owed] == ids(bed)[:1]
+
+    bed.materialize(work, prices=PRICES)
+    assert ended(bed.account)
+    assert [entry.cluster_id for entry in billed(bed)] == [ids(bed)[1]]  # the other process billed the first
+
+
+def test_the_partition_of_a_step_of_another_process_is_known(bed: Bed) -> None:
+    days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
+
+    def work(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+        assert isinstance(spark, EmrSparkRunner)
+        spark.run(context, add_up, PARAMS)
+        spark._shared = spark._companions = None
+
+    described: dict[str, dict[str, Any]] = {
+        "one": {"partitions_def": days},
+        "two": {"partitions_def": days, "deps": ["one"]},
+        "whole": {},
+    }
+    assets = [dg.asset(name=name, **more)(work) for name, more in described.items()]
+    runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, prices=PRICES)
+    assert dg.materialize(assets, resources={"spark": runner}, instance=bed.instance, partition_key="monday").success
+    found = {name: billed(bed, name) for name in ("one", "two", "whole")}
+    assert {name: [entry.partition for entry in entries] for name, entries in found.items()} == {
+        "one": ["monday"], "two": ["monday"], "whole": [None]
+    }  # fmt: skip
+    assert sum(entries[0].share for entries in found.values()) == pytest.approx(1, abs=0.001)
+
+
+@pytest.mark.extended
+def test_partitions_of_an_asset_that_shared_a_pool_s_cluster_are_told_apart(bed: Bed) -> None:
+    days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
+
+    @dg.asset(partitions_def=days)
+    def daily(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+        spark.run(context, add_up, PARAMS)
+
+    runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, prices=PRICES, scope="pool")
+    for day in ("monday", "tuesday"):
+        resources = {"spark": runner}
+        assert dg.materialize([daily], resources=resources, instance=bed.instance, partition_key=day).success
+    bed.account.emulator.advance(900 + DURATIONS.termination)
+    bed.run(scope="pool", prices=PRICES)
+    found = billed(bed, "daily")
+    assert {entry.partition: entry.share for entry in found} == {
+        "monday": pytest.approx(0.5, abs=0.01), "tuesday": pytest.approx(0.5, abs=0.01)
+    }  # fmt: skip
+    assert len(found) == 2
+    bed.account.clusters.terminate(ids(bed)[1])
+    bed.account.emulator.advance(DURATIONS.termination)
