@@ -64,7 +64,8 @@ MEANINGS = {
     ),
     Kind.INPUT_CHANGED: Meaning(
         "The program's input changed:",
-        "Let writers write elsewhere and move finished files into place, or begin their names with _ until then.",
+        "Try again; if it goes on, let writers write elsewhere and move finished files into place, or begin their "
+        "names with _ until then.",
         retryable=True,
     ),
     Kind.BUCKET_MISSING: Meaning("There is no such bucket:", "Check the bucket's name, or create it."),
