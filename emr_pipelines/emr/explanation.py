@@ -31,7 +31,6 @@ from emr_pipelines.emr.evidence import Evidence, ProbableCause
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.states import ENDED, TAKES_STEPS, ClusterState
-from emr_pipelines.emr.steps import Steps
 from emr_pipelines.emr.watch import Deadlines, End, Phase
 from emr_pipelines.errors import AwsError
 
@@ -52,7 +51,7 @@ class Explainer:
         has_bootstrap_actions: bool,
         end_cluster: Callable[[], None] | None = None,
     ) -> None:
-        self._aws, self._clusters, self._steps = aws, Clusters(aws), Steps(aws)
+        self._aws, self._clusters = aws, Clusters(aws)
         self._deadlines, self._has_bootstrap_actions = deadlines, has_bootstrap_actions
         self._end_cluster = end_cluster
 
@@ -98,7 +97,7 @@ class Explainer:
             has_bootstrap_actions=self._has_bootstrap_actions,
             timed_out_phase=end.timed_out,
             timed_out_seconds=self._deadlines.of(end.timed_out) if end.timed_out else 0.0,
-            steps_before=self._steps_before(cluster.id, step.id) if end.timed_out is Phase.QUEUEING else None,
+            steps_before=end.before,
         )
 
     def _left(self, cluster: Cluster, pushed: float) -> Callable[[], float]:
@@ -123,8 +122,3 @@ class Explainer:
         with suppress(AwsError):  # callers that may not list instances still hear of the rest
             return tuple(self._clusters.lost_spot_instances(cluster_id))
         return ()
-
-    def _steps_before(self, cluster_id: str, step_id: str) -> int | None:
-        with suppress(AwsError):
-            return self._steps.before(cluster_id, step_id)
-        return None

@@ -74,11 +74,13 @@ class Hint:
 @dataclass(frozen=True)
 class End:
     """How a watch ended: the step as it was last seen, its cluster where that was looked at, and the phase whose
-    deadline passed, if one did."""
+    deadline passed, if one did. `before` is how many unfinished steps were before a step that queued for too long; None
+    where that is not known."""
 
     step: AddedStep
     cluster: Cluster | None = None
     timed_out: Phase | None = None
+    before: int | None = None
 
 
 class Watch:
@@ -139,10 +141,16 @@ class Watch:
                     phase, since, self._interval = now_in, self._clock.now(), 3 * FIRST_INTERVAL_SECONDS
                     self._begin(phase, cluster_id, step_id, told)
                 elif self._deadline_passed(phase, since):
-                    return End(step, cluster, timed_out=phase)
+                    return End(step, cluster, phase, self._before(phase, cluster_id, step_id))
             polls += 1
             self._tell_how_it_looks(phase, since, cluster, step_id)
             self._pause(phase, self._deadlines.of(phase) - (self._clock.now() - since))
+
+    def _before(self, phase: Phase, cluster_id: str, step_id: str) -> int | None:
+        if phase is Phase.QUEUEING:
+            with suppress(AwsError):
+                return self._steps.before(cluster_id, step_id)
+        return None
 
     def _deadline_passed(self, phase: Phase, since: float) -> bool:
         return self._clock.now() - since >= self._deadlines.of(phase)

@@ -163,6 +163,12 @@ def _json(data: Any, status: int = 200) -> Response:
 
 
 class QuietHandler(MotoRequestHandler):
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Without a Date of its own: the application's is that of the emulator's clock."""
+        self.log_request(code)
+        self.send_response_only(code, message)
+        self.send_header("Server", self.version_string())
+
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (werkzeug's name)
         """A line per request would drown the lines about clusters; errors are still told."""
         if type == "error":

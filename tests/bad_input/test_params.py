@@ -32,7 +32,7 @@ CASES: list[tuple[type, Any, str]] = [
     (WordCountParams, {**COUNT, "top": float("nan")}, "params.top is nan; allowed: int."),
     (WordCountParams, {**COUNT, "stop_words": ["a", ["b"]]}, "params.stop_words[1] is ['b']; allowed: str."),
     (WordCountParams, {**COUNT, "stop_words": {"a": 1}}, "params.stop_words is {'a': 1}; allowed: a tuple."),
-    (WordCountParams, {**COUNT, "stop_words": ["\u0301 x"]}, "allowed: one word each"),
+    (WordCountParams, {**COUNT, "stop_words": ["\u0301 x y"]}, "allowed: one word each"),
     (WordCountParams, {**COUNT, "case_sensitive": "false"}, "params.case_sensitive is 'false'; allowed: bool."),
     (WordCountParams, {**COUNT, "text": None}, "params.text is None; allowed: str."),
     (WordCountParams, {**COUNT, "count_min": 1}, "params.count_min is unknown; WordCountParams has text, output"),

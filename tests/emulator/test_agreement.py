@@ -23,6 +23,7 @@ CORE_FLEET = {
 }
 PRIMARY_FLEET = {**CORE_FLEET, "InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1}
 TWICE = [{"InstanceType": "m5.xlarge"}, {"InstanceType": "m5.xlarge"}]
+NO_STRATEGY = {"allocation_strategy": None, "on_demand_strategy": None}
 FLEETS = {"primary": {"types": ["m5.xlarge"], "on_demand": 1}, "core": {"types": ["m5.xlarge"], "on_demand": 2}}
 
 
@@ -195,7 +196,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         {
             "fleets": {
                 **FLEETS,
-                "core": {"types": [f"m{n}.xlarge" for n in range(6)], "on_demand": 2, "allocation_strategy": None},
+                "core": {"types": [f"m{n}.xlarge" for n in range(6)], "on_demand": 2, **NO_STRATEGY},
             }
         },
         {

@@ -73,7 +73,7 @@ IGNORES_AND_STARTS = """
 import signal, subprocess, sys
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_IGN)
-command = [sys.executable, "-I", "-S", sys.argv[1], "grep", "SigIgn", "/proc/self/status"]
+command = [sys.executable, "-I", "-S", sys.argv[1], "0", "grep", "SigIgn", "/proc/self/status"]
 sys.exit(subprocess.Popen(command, stdin=subprocess.PIPE).wait())
 """
 

@@ -1,7 +1,5 @@
 """Every cluster that a run had is billed once, with its own times, to the assets and partitions whose steps it ran."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +129,7 @@ def test_a_cluster_that_ended_between_two_steps_is_billed_too(
 @pytest.mark.extended
 def test_a_spot_cluster_that_was_lost_is_billed_beside_the_one_of_the_retry(bed: Bed) -> None:
     bed.account.fault("primary_lost", after_seconds=60)
+    bed.clock.result_of_cluster = 1  # the second
     assert bed.run(retries=1, prices=PRICES).total == 6
     assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
     assert len(ids(bed)) == 2
