@@ -61,7 +61,7 @@ def _table(name: str, tmp_path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (gzip.compress(TEXT), "/x/notes.txt is gzip data; allowed: UTF-8 text, .* Rename it to /x/notes.txt.gz."),
+        (gzip.compress(TEXT, mtime=0), "/x/notes.txt is gzip data; allowed: UTF-8 text, .* Rename it to /x/notes.txt.gz."),
         (bz2.compress(TEXT), "is bzip2 data; allowed: .* Rename it to /x/notes.txt.bz2."),
         (bz2.compress(b""), "is bzip2 data; "),
         (lzma.compress(TEXT), "is xz data; allowed: .* Unpack it first, as with xz -d."),
@@ -127,7 +127,7 @@ def test_text_that_begins_like_another_format_is_text(text: bytes) -> None:
         ("a.txt.GZ", TEXT, "is called .GZ and is not gzip data: it seems to be plain text. .* rename it to /x/a.txt."),
         ("a.bz2", TEXT, "/x/a.bz2 is called .bz2 and is not bzip2 data: it seems to be plain text"),
         ("a.gz", bz2.compress(TEXT), "and is not gzip data: it is bzip2 data. Rename it to /x/a.bz2."),
-        ("a.bz2", gzip.compress(TEXT), "and is not bzip2 data: it is gzip data. Rename it to /x/a.gz."),
+        ("a.bz2", gzip.compress(TEXT, mtime=0), "and is not bzip2 data: it is gzip data. Rename it to /x/a.gz."),
         ("a.gz", _written("zip"), "and is not gzip data: it is a zip archive .* Unpack it first, as with unzip"),
         ("a.gz", lzma.compress(TEXT), "and is not gzip data: it is xz data. Unpack it first, as with xz -d."),
         ("a.gz", b"\x01\x02\0", "and is not gzip data, nor text. Move it away"),
