@@ -61,7 +61,10 @@ def _table(name: str, tmp_path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (gzip.compress(TEXT, mtime=0), "/x/notes.txt is gzip data; allowed: UTF-8 text, .* Rename it to /x/notes.txt.gz."),
+        (
+            gzip.compress(TEXT, mtime=0),
+            "/x/notes.txt is gzip data; allowed: UTF-8 text, .* Rename it to /x/notes.txt.gz.",
+        ),
         (bz2.compress(TEXT), "is bzip2 data; allowed: .* Rename it to /x/notes.txt.bz2."),
         (bz2.compress(b""), "is bzip2 data; "),
         (lzma.compress(TEXT), "is xz data; allowed: .* Unpack it first, as with xz -d."),
