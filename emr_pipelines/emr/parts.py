@@ -27,10 +27,9 @@ class Part(BaseModel):
             return data
         for name, value in data.items():
             if name not in cls.model_fields:
-                fields = list(cls.model_fields)
-                raise PydanticCustomError(
-                    "unknown_field", "there is no field {field}; allowed: {fields}", {"field": name, "fields": fields}
-                )
+                field = str(name).encode(errors="backslashreplace").decode()  # pydantic encodes what it reports
+                context = {"field": field, "fields": list(cls.model_fields)}
+                raise PydanticCustomError("unknown_field", "there is no field {field}; allowed: {fields}", context)
             if variable := _variable_in(value):
                 raise refused(
                     "a value; a variable is looked up in a mapping only, as in EmrSparkRunner(cluster={...})",

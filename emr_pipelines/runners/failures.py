@@ -38,19 +38,11 @@ def failures(context: dg.AssetExecutionContext, retries: int, delay_seconds: flo
         raise_failure(error)
 
 
-class ExplainedFailure(dg.Failure):
-    """A Failure whose description is the whole explanation, and whose text is the first line of it.
-
-    Dagster prints an error's text, its own stack trace, and then the error's cause: with the explanation as the cause,
-    it is the last thing on a terminal.
-    """
-
-    def __str__(self) -> str:
-        return (self.description or "").partition("\n")[0]
-
-
 def raise_failure(error: EmrPipelinesError) -> NoReturn:
     """Raise an error of this package as a Failure that explains it.
+
+    Dagster prints an error, its own stack trace and then the cause of the error: the first line of the explanation,
+    which names the probable cause, is therefore also the last line in a terminal.
 
     The whole chain of exceptions, often hundreds of lines of Java, is in the metadata. A retry policy applies to what a
     program raises and to infrastructure failures, not to mistakes in settings.
@@ -61,14 +53,14 @@ def raise_failure(error: EmrPipelinesError) -> NoReturn:
     )
     facts = error.facts if isinstance(error, RunFailed) else {}
     explanation = masked(str(error))
-    raise ExplainedFailure(
+    raise dg.Failure(
         explanation,
         metadata={
             **{name: _as_metadata(masked(fact)) for name, fact in facts.items() if fact},
             "stack_trace": dg.MetadataValue.md(f"```text\n{shown}\n```"),  # shown on demand
         },
         allow_retries=error.retryable or isinstance(error, RunFailed),
-    ) from EmrPipelinesError(explanation)
+    ) from EmrPipelinesError(explanation.partition("\n")[0])
 
 
 def explained(error: Exception, program: Callable[..., Any]) -> StepFailed:

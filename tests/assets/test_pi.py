@@ -67,7 +67,7 @@ def test_a_setting_out_of_bounds_is_one_sentence(
     result = materialize(instance, storage, **config)
     assert not result.success
     message = result.failure_data_for_node("pi_estimates").error.message  # type: ignore[union-attr]
-    assert message.strip() == f"emr_pipelines.runners.failures.ExplainedFailure: {says}"
+    assert message.strip() == f"dagster._core.definitions.events.Failure: {says}"
     assert storage.latest(pi_estimates.key) is None
 
 

@@ -53,9 +53,9 @@ class Pipeline:
         (failed,) = [event for event in result.all_events if event.is_step_failure]
         error = failed.step_failure_data.error
         assert error is not None
-        assert error.cls_name == "ExplainedFailure"
+        assert error.cls_name == "Failure"
         assert failed.step_failure_data.user_failure_data.label == "intentional-failure"  # type: ignore[union-attr]
-        return error.message.removeprefix("emr_pipelines.runners.failures.ExplainedFailure: ").strip()
+        return error.message.removeprefix("dagster._core.definitions.events.Failure: ").strip()
 
 
 @pytest.fixture

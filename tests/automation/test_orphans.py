@@ -26,10 +26,9 @@ def nothing_to_do() -> None: ...
 
 @pytest.fixture
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
-    """An hour ago on the emulator's clock, so that what is launched first is an hour old."""
     monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
     monkeypatch.setenv("EMR_PIPELINES_DEPLOYMENT", "here")
-    with rehearsing(tmp_path / "emulator", monkeypatch, started_ago=3600) as rehearsal:
+    with rehearsing(tmp_path / "emulator", monkeypatch) as rehearsal:
         yield rehearsal
 
 
@@ -111,10 +110,10 @@ def test_clusters_of_finished_and_unknown_runs_are_ended(instance: dg.DagsterIns
     names = [name(finished), name(running), name(unknown), name(finished, "asset"), name(running, "asset")]
     ids = {of: rehearsal.launch(Name=of) for of in [*names, "emr-pipelines/here/pool/0a1b-0", "theirs"]}
     elsewhere = rehearsal.launch(Name=name(finished, deployment="other"))
-    rehearsal.advance(400)
+    rehearsal.advance(700)
     said = tick(instance)
     assert f"Ended cluster {ids[name(finished)]} ({name(finished)}): its run {finished} has finished." in said
-    assert f"Dagster knows no run {unknown}, 60 min after its launch." in said
+    assert f"Dagster knows no run {unknown}, 12 min after its launch." in said
     assert said.count("Ended cluster") == 3
     left = {of for of, id_ in ids.items() if rehearsal.state(id_) == "WAITING"}
     assert left == {name(running), name(running, "asset"), "emr-pipelines/here/pool/0a1b-0", "theirs"}
@@ -133,7 +132,7 @@ def test_clusters_of_unknown_runs_are_spared_under_the_name_that_everybody_has(
     unknown = str(uuid.uuid4())
     theirs = rehearsal.launch(Name=name(unknown, deployment="default"))
     ours = rehearsal.launch(Name=name(finished, deployment="default"))
-    rehearsal.advance(400)
+    rehearsal.advance(700)
     assert tick(instance).count("Ended cluster") == 1
     assert (rehearsal.state(theirs), rehearsal.state(ours)) == ("WAITING", "TERMINATING")
     assert tick(instance).endswith(f"Runs that are not known here, but may be elsewhere: {unknown}.")
@@ -154,6 +153,7 @@ def test_a_tick_ends_so_many_and_leaves_the_others_to_the_next(
 
 def test_what_it_did_is_logged(instance: dg.DagsterInstance, rehearsal: Rehearsal) -> None:
     cluster_id = rehearsal.up(Name=name(str(uuid.uuid4())))
+    rehearsal.advance(700)
     context = dg.build_sensor_context(instance=instance)
     lines: list[str] = []
     handler = logging.Handler()
@@ -173,7 +173,8 @@ def test_a_young_cluster_is_left_alone(instance: dg.DagsterInstance, rehearsal: 
 def test_a_greatest_age_and_a_dry_run(
     instance: dg.DagsterInstance, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster_id = rehearsal.up(Name=name("0a1b-0", "pool", "prod"))
+    cluster_id = rehearsal.launch(Name=name("0a1b-0", "pool", "prod"))
+    rehearsal.advance(3600)
     monkeypatch.setenv("EMR_PIPELINES_DEPLOYMENT", "prod")
     monkeypatch.setenv("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS", "0.5")
     monkeypatch.setenv("EMR_PIPELINES_ORPHAN_DRY_RUN", "true")

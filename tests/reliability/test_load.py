@@ -52,7 +52,7 @@ def test_a_long_line_takes_little_memory_and_a_word_as_long_is_refused() -> None
         assert load.line(300).outcome == "80,000,000 words, all of them counted"
     with most_memory(30):
         refusal = load.line(60, "x" * 1_000).outcome
-    assert refusal.startswith("/copied/part-00000.txt has no space or punctuation mark for 17,")
+    assert refusal.startswith("/line.txt has no space or punctuation mark for more than 16,777,216 bytes")
 
 
 # a listing

@@ -10,10 +10,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from boto3 import Session
 from dagster_pipes import decode_param
 
 from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
 from emr_pipelines.emr import client
+from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.objects import Objects
 from emr_pipelines.emr.scope import ScopeKind
 from emr_pipelines.emulator import Emulator, ManualClock, Scripted
@@ -114,6 +116,13 @@ def _write_credentials(file: Path, access_key: str) -> None:
     file.write_text(f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = any\n")
 
 
+def _of_the_cluster(clock: StagedClock) -> Aws:
+    """AWS with the credentials of a cluster's role, which do not expire when those of the run do."""
+    aws = Aws(clock=clock)
+    aws._session = Session(aws_access_key_id="CLUSTER", aws_secret_access_key="any", region_name=aws.region)  # noqa: S106
+    return aws
+
+
 @dg.asset
 def answer(context: dg.AssetExecutionContext, spark: SparkRunner, storage: Storage) -> AssetEvents:
     with (
@@ -138,7 +147,7 @@ class Bed:
     ) -> None:
         self.monkeypatch, self.credentials = monkeypatch, credentials
         self.account, self.clock, self.instance = Account(emulator, clock), clock, instance
-        clock.objects = self.account.objects
+        clock.objects = Objects(_of_the_cluster(clock))
         self.storage = Storage(uri=f"s3://{BUCKET}/default/data")
         with self.storage.new_version(KEY, "before", "before") as version:
             self.storage.write(KEY, version, "total", b"before")

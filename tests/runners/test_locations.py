@@ -166,9 +166,6 @@ def test_what_the_cluster_may_have_at_the_same_path_is_not_refused(tmp_path: Pat
         pytest.param(
             {"EMR_PIPELINES_BUCKET": BUCKET, "EMR_PIPELINES_DEPLOYMENT": "data"}, "bucket", marks=pytest.mark.extended
         ),
-        pytest.param(
-            {"EMR_PIPELINES_BUCKET": BUCKET, "EMR_PIPELINES_TARGET": "EMR"}, "target", marks=pytest.mark.extended
-        ),
         ({"EMR_PIPELINES_BUCKET": BUCKET, "AWS_REGION": "", "AWS_CONFIG_FILE": "/nowhere"}, "region"),
     ],
 )
