@@ -71,7 +71,9 @@ def undeclared(found: Walk, requirements: Iterable[str]) -> list[str]:
     by_module = metadata.packages_distributions() if found.leading_to(Home.LIBRARY) else {}
     said: dict[str, str] = {}
     for missing in found.leading_to(Home.LIBRARY):
-        projects = [canonicalize_name(name) for name in by_module.get(missing.top, ())]
+        # Python 3.10 does not know the modules of every project; most projects are named as their module
+        names = by_module.get(missing.top) or ([missing.top] if _version(missing.top) else [])
+        projects = [canonicalize_name(name) for name in names]
         if not brought & {*projects, canonicalize_name(missing.top)}:
             project = f" of the project {projects[0]}" if projects else ""
             said.setdefault(missing.top, f"{missing}{project}, which no REQUIREMENTS name: a cluster may not have it.")

@@ -311,6 +311,9 @@ class Page(Generic[T]):
     rows: tuple[T, ...]
 
 
+RESOLVES_INIT_VAR = sys.version_info >= (3, 11)  # typing.get_type_hints does
+
+
 @dataclass(frozen=True)
 class WithInitVar:
     rows: int
@@ -368,7 +371,12 @@ WRONG: list[tuple[Any, str]] = [  # an annotation, and what is said of it
     (Page[int], r"annotated .*Page\[int\]; .* fields of fixed types"),
     (Page, r"Holder\.it\.rows\[0\] is annotated ~T; .* fields of fixed types"),
     (Literal[b"a"], "annotated Literal"),
-    (WithInitVar, r"Holder\.it cannot be rebuilt from its fields: WithInitVar takes extra, which is not one\. Give"),
+    (
+        WithInitVar,
+        r"Holder\.it cannot be rebuilt from its fields: WithInitVar takes extra, which is not one\. Give"
+        if RESOLVES_INIT_VAR
+        else "The annotations of WithInitVar cannot be resolved",
+    ),
     (np.int64, "Annotate a whole number as int"),
     (np.ndarray, r"value\.tolist\(\)"),
     (Callable[[], int], "is annotated"),
@@ -387,7 +395,9 @@ def test_annotations_are_judged_before_anything_runs(annotation: Any, said: str,
         annotation_of(program, what)
 
 
-@pytest.mark.parametrize("annotation", [Everything, Tree, WithDefaultedInitVar, type(None), Free])
+@pytest.mark.parametrize(
+    "annotation", [Everything, Tree, *([WithDefaultedInitVar] if RESOLVES_INIT_VAR else []), type(None), Free]
+)
 def test_annotations_that_travel(annotation: Any) -> None:
     def program(spark: Any, params: Any) -> Any: ...
 
