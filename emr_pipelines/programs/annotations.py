@@ -29,6 +29,7 @@ INSTEAD = {  # by the class, or a class that it inherits from
     "fractions.Fraction": "Write a Fraction as text: str(value); or as a float: float(value).",
     "builtins.complex": "Write a complex number as two floats: (value.real, value.imag).",
     "pathlib.PurePath": "Write a path as text: str(value).",
+    "pathlib._local.PurePath": "Write a path as text: str(value).",  # as Python 3.13 has it
     "uuid.UUID": "Write a UUID as text: str(value).",
     "enum.Enum": "Write an Enum as its value: value.value; and annotate it as a Literal.",
     "builtins.set": "Write a set as a list: sorted(value).",
