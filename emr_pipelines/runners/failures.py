@@ -33,8 +33,9 @@ def failures(context: dg.AssetExecutionContext, retries: int, delay_seconds: flo
         yield
     except EmrPipelinesError as error:
         if error.retryable and context.retry_number < retries:
-            context.log.warning(f"{masked(str(error))}\nThe step is tried again, for this was none of its own.")
-            raise dg.RetryRequested(retries, delay_seconds) from error
+            said = masked(str(error))
+            context.log.warning(f"{said}\nThe step is tried again, for this was none of its own.")
+            raise dg.RetryRequested(retries, delay_seconds) from EmrPipelinesError(said)  # Dagster records the cause
         raise_failure(error)
 
 

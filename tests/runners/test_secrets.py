@@ -1,7 +1,10 @@
 """The secrets of the Dagster process go nowhere: not to EMR, not to S3, not into the event log, not to a terminal."""
 
+import logging
+import traceback
 import uuid
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -12,9 +15,10 @@ from emr_pipelines.cli import main
 from emr_pipelines.emr import client, disclosure
 from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.steps import hive_script, shell_command
-from emr_pipelines.errors import InvalidValue
+from emr_pipelines.errors import InvalidValue, Throttled
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.failures import failures
 from tests.emr.conftest import BUCKET
 from tests.runners.bed import PARAMS, Bed, Failed
 from tests.runners.programs import Numbers, Total, add_up
@@ -309,3 +313,13 @@ def test_nor_by_reference_when_it_is_looked_up(watched: Watched, monkeypatch: py
             watched.bed.run(cluster=where)
     assert watched.bed.account.emulator.clusters() == []
     assert watched.leaks() == []
+
+
+def test_a_retry_records_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", SECRETS["DB_PASSWORD"])
+    context: Any = SimpleNamespace(retry_number=0, log=logging.getLogger("test"))
+    with pytest.raises(dg.RetryRequested) as asked, failures(context, 1, 0):
+        raise Throttled(IN_ERRORS)
+    recorded = "".join(traceback.format_exception(asked.value))
+    assert "Could not connect to postgres://" in recorded
+    assert SECRETS["DB_PASSWORD"] not in recorded
