@@ -79,8 +79,19 @@ def _writes(pid: int, descriptor: str) -> bool:
 
 
 def _kill_session(session: int) -> None:
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit():
-            with suppress(ProcessLookupError):
-                if os.getsid(int(name)) == session:
-                    supervise.kill(int(name), signal.SIGKILL)
+    """Kill every process of a session, until none is left: one may start another while the list is read."""
+    killed: set[int] = set()
+    while fresh := _living(session) - killed:
+        for pid in fresh:
+            supervise.kill(pid, signal.SIGKILL)
+        killed |= fresh
+
+
+def _living(session: int) -> set[int]:
+    """The processes of a session that have not ended."""
+    found = set()
+    for pid in supervise.parents():
+        with suppress(ProcessLookupError):
+            if os.getsid(pid) == session:
+                found.add(pid)
+    return found

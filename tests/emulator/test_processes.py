@@ -112,8 +112,10 @@ def test_a_daemon_is_ended_too(tmp_path: Path) -> None:
     assert not Path(f"/proc/{daemon}").exists() or " Z " in Path(f"/proc/{daemon}/stat").read_text(errors="replace")
 
 
-def test_a_command_that_kills_its_supervisor(tmp_path: Path) -> None:
-    watched = Watched(tmp_path, "sleep 1000 & kill -9 $PPID; sleep 1000")
+@pytest.mark.parametrize("then", ["sleep 1000", "for each in {1..300}; do sleep 1000 & done; wait"])
+def test_a_command_that_kills_its_supervisor(tmp_path: Path, then: str) -> None:
+    """It may go on starting processes while those it had are ended."""
+    watched = Watched(tmp_path, f"sleep 1000 & kill -9 $PPID; {then}")
     assert watched.code.get(timeout=HUNG_SECONDS) == 137
     until(lambda: not watched.left())
 
