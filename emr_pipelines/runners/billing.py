@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -26,6 +28,13 @@ def label_of(context: dg.AssetExecutionContext) -> str:
         return f"{OP}{context.op_execution_context.op.name}"
     keys = ",".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
     return keys if len(keys) <= LONGEST_LABEL else f"{OP}{context.op_execution_context.op.name}"
+
+
+@cache
+def prepare_bill() -> None:
+    """Draw a process's first picture, which takes a second or two; called while a cluster or a step is waited for."""
+    with suppress(Exception):  # the bill will meet the same error, and report it
+        charts.timeline([], "")
 
 
 def end_and_bill(

@@ -27,7 +27,7 @@ from emr_pipelines.programs import wire
 from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.progress import many
 from emr_pipelines.runners.base import ParamsT, ResultT
-from emr_pipelines.runners.billing import bill_owed, end_and_bill, label_of
+from emr_pipelines.runners.billing import bill_owed, end_and_bill, label_of, prepare_bill
 from emr_pipelines.runners.companions import Companions
 from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.failures import advised, failures
@@ -277,6 +277,7 @@ class EmrSparkRunner(EmrSettings):
         from emr_pipelines.emr.states import STEP_ENDED
 
         try:
+            prepare_bill()
             end = session.watch(step_id, hint, finished, speaks)
         except BaseException as error:
             if not isinstance(error, CredentialsMissing):  # then it cannot, and the retry finds the step

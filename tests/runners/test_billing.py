@@ -1,14 +1,17 @@
 """Every cluster that a run had is billed once, with its own times, to the assets and partitions whose steps it ran."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from emr_pipelines import charts
+from emr_pipelines.emr.cost import Span
 from emr_pipelines.emr.steps import Step
 from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.billing import prepare_bill
 from emr_pipelines.runners.emr import EmrSparkRunner
 from tests.emr.conftest import BUCKET, ended
 from tests.emulator.conftest import DURATIONS
@@ -85,6 +88,20 @@ def test_a_cluster_that_took_another_s_place_has_its_own_times(bed: Bed) -> None
     # 300 s to come up, 10 s of a step, 500 s of nothing and 90 s to end; an end is noticed some seconds late
     assert of_second.seconds == pytest.approx(INSTANCES * 900, rel=0.05)
     assert of_second.idle_share == pytest.approx(500 / 900, abs=0.03)
+
+
+def test_what_draws_the_bill_is_ready_before_the_cluster_has_ended(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first picture of a process takes a second or two, which nobody should wait for after the end."""
+    states = []
+
+    def timeline(spans: Sequence[Span], title: str) -> str:
+        states.append([str(cluster.state) for cluster in bed.account.emulator.clusters()])
+        return f"{len(spans)} {title}"
+
+    monkeypatch.setattr(charts, "timeline", timeline)
+    prepare_bill.cache_clear()
+    bed.materialize(lambda context, spark: spark.run_step(context, short_step()), prices=PRICES)
+    assert states == [["STARTING"], ["TERMINATED"]]
 
 
 def time_out(bed: Bed) -> None:
