@@ -344,7 +344,7 @@ def _ten_assets(asked: Any) -> tuple[harness.Table, dict[str, list[harness.Run]]
 
 def _cold(runs: Sequence[harness.Run]) -> float:
     """The median of the wall seconds with imports."""
-    return median(run.answer["cold"] for run in runs)
+    return float(median(run.answer["cold"] for run in runs))
 
 
 def _billed(runs: Sequence[harness.Run]) -> tuple[float, float]:
