@@ -56,6 +56,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names of tests that are the same in each process: gzip data has the time in it."""
+    return argname if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the extended tests, unless --all or a test's own name (`file.py::test`) asks for them."""
     if config.getoption("--all") or any("::" in argument for argument in config.args):
