@@ -76,6 +76,7 @@ def materialize_here(environ: dict[str, str]) -> None:
     assert result.success
 
 
+@pytest.mark.extended
 def test_dagster_job_execute_without_a_dagster_home_and_in_the_c_locale(
     environ: dict[str, str], tmp_path: Path
 ) -> None:

@@ -353,6 +353,7 @@ defs = dg.Definitions(assets=[numpy_found], resources={"spark": EmrSparkRunner(d
 """
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("deploy_mode", ["client", pytest.param("cluster", marks=pytest.mark.extended)])
 def test_own_code_and_the_files_beside_it_travel_to_driver_and_executors(on_emr: OnEmr, deploy_mode: str) -> None:
     for path, text in SHARED.items():

@@ -518,6 +518,7 @@ def test_a_partition_is_published_on_its_own(dagster: dg.DagsterInstance, tmp_pa
     assert failure(run([day], dagster, tmp_path)).startswith("The partition of write_day is None; allowed: exactly one")
 
 
+@pytest.mark.extended
 def test_a_partition_may_be_of_two_dimensions(dagster: dg.DagsterInstance, tmp_path: Path) -> None:
     both = dg.MultiPartitionsDefinition({"colour": COLOURS, "day": DAILY})
     asset = program_asset(write_day, writes="output", partition="day", partitions_def=both)
@@ -553,6 +554,7 @@ def spark_reads_days(spark: SparkSession, params: WindowParams) -> Found:
     return Found((*frame.columns, *sorted(row["day"] for row in frame.collect())))
 
 
+@pytest.mark.extended
 def test_spark_reads_and_writes_partitions_with_any_key(
     spark: SparkSession,  # noqa: ARG001
     dagster: dg.DagsterInstance,

@@ -98,6 +98,7 @@ def test_the_sample_text_is_counted_without_any_configuration(
     assert checks == {"not_empty": True, "all_bytes_decoded": True, "counts_add_up": True, "no_empty_word": True}
 
 
+@pytest.mark.extended
 def test_the_source_comes_from_the_environment_and_run_config_comes_first(
     pipeline: Pipeline, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +131,7 @@ def test_materializing_unchanged_text_again_says_so(pipeline: Pipeline, tree: Pa
     assert any(message.startswith("Unchanged: the data is the same as in version ") for message in messages)
 
 
+@pytest.mark.extended
 def test_options_reach_the_program(pipeline: Pipeline, tree: Path, spark: SparkSession) -> None:
     (tree / "a.txt").write_text("The cat the CAT sat\n")
     result = pipeline.materialize(
@@ -228,6 +230,7 @@ def test_a_storage_that_cannot_be_written_is_said_before_any_work(
         assert says in Pipeline(instance, Storage(uri=uri)).failure()
 
 
+@pytest.mark.extended
 def test_the_snapshot_can_be_on_s3(instance: dg.DagsterInstance, s3: Any, tree: Path) -> None:
     s3.create_bucket(Bucket="snapshots")
     (tree / "a.txt").write_text("one\n")

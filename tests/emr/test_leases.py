@@ -80,6 +80,7 @@ def test_a_failed_launch_frees_the_lease(account: Account, leases: Leases) -> No
     assert account.clock.now() == began
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("error", "minutes"), [(Throttled, 200), (Unreachable, 10)])
 def test_who_cannot_launch_yet_keeps_the_lease_and_goes_on(
     account: Account, leases: Leases, error: type[AwsError], minutes: float

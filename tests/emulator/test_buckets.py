@@ -299,6 +299,7 @@ def test_other_services_are_refused_in_their_own_form(rehearsal: Rehearsal) -> N
             call()
 
 
+@pytest.mark.extended
 def test_reading_and_listing_what_comes_and_goes(rehearsal: Rehearsal, folder: Path, tmp_path: Path) -> None:
     """Spark's committers move and remove while others look."""
     stop = threading.Event()

@@ -14,6 +14,7 @@ from emr_pipelines.cli import emulator
 from emr_pipelines.emulator import Emulator, ManualClock, Scripted, find_spark
 from emr_pipelines.emulator.page import name_and_ids
 from tests.emulator.conftest import UP, Rehearsal, step
+from tests.tiers import extended
 
 LISTEN = "0A"  # a state in /proc/net/tcp
 LOOPBACK = int.from_bytes(socket.inet_aton("127.0.0.1"), sys.byteorder)  # as the kernel writes it
@@ -78,9 +79,9 @@ def test_names_for_people(name: str, shown: str) -> None:
             "26/01/01 00:00:00 INFO X: bye\n",
             "ValueError: no",
         ),
-        ("only output\n", "26/01/01 00:00:00 INFO X: bye\nno such option\n", "no such option"),
+        extended("only\n", "26/01/01 00:00:00 INFO X: bye\nno such option\n", "no such option"),
         ("", 'Exception in thread "main" java.lang.X: y\n\tat z\n', 'Exception in thread "main" java.lang.X: y'),
-        ("only output\n", "26/01/01 00:00:00 INFO X: bye\n", None),
+        extended("only output\n", "26/01/01 00:00:00 INFO X: bye\n", None),
     ],
 )
 def test_the_last_words_of_a_step(tmp_path: Path, stdout: str, stderr: str, last: str | None) -> None:

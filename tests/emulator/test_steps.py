@@ -57,6 +57,7 @@ def prepare(rehearsal: Rehearsal, name: str, bucket: str = BUCKET) -> list[str]:
     return ["spark-submit", "--master", "yarn", "--py-files", f"s3://{bucket}/code/{name}.zip"]
 
 
+@pytest.mark.extended
 def test_a_step_in_client_mode_is_seen_while_it_runs(with_spark: Rehearsal) -> None:
     submit = [*prepare(with_spark, "live"), f"s3://{BUCKET}/code/main.py", BUCKET, "wait", "fail"]
     cluster_id = with_spark.launch(step(*submit), LogUri=f"s3://{BUCKET}/logs")
@@ -198,6 +199,7 @@ def test_a_killed_step_fails_with_137(tmp_path: Path) -> None:
         assert emulator.clusters()[0].steps.popitem()[1].exit_code == 137
 
 
+@pytest.mark.extended
 def test_a_lost_core_node_takes_an_executor_with_it(tmp_path: Path) -> None:
     with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]")) as emulator:
         rehearsal = Rehearsal(emulator, [])

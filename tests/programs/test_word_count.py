@@ -116,6 +116,7 @@ def test_options(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
     assert result.top_words == {}
 
 
+@pytest.mark.extended
 def test_stop_words_follow_the_word_rule(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
     (tree / "a.txt").write_text("İçin için soft\u00adhyphen می\u200cخواهم 1️⃣ ǰ stays")
     stop_words = ("i\u0307çin", "softhyphen", "\u200fمی\u200cخواهم", "1", "J\u030c")
@@ -158,6 +159,7 @@ def test_a_text_without_words_gives_an_empty_table(spark: SparkSession, tree: Pa
     assert (result.total_words, result.counted_words, result.lines) == (0, 0, 2)
 
 
+@pytest.mark.extended
 def test_the_digest_is_of_the_rows_and_not_of_their_order(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
     (tree / "a.txt").write_text("x y y")
     first, _ = count(spark, tree, tmp_path / "1")
@@ -168,6 +170,7 @@ def test_the_digest_is_of_the_rows_and_not_of_their_order(spark: SparkSession, t
     assert first.digest == second.digest != third.digest
 
 
+@pytest.mark.extended
 def test_any_character_may_come_first(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
     (tree / "a.txt").write_text("\0one\ufeff two")
     _, counts = count(spark, tree, tmp_path / "out")
@@ -218,6 +221,7 @@ def test_what_has_no_space_for_too_long_is_refused(spark: SparkSession, tree: Pa
         count(spark, tree, tmp_path / "out")
 
 
+@pytest.mark.extended
 def test_a_long_line_and_no_line_end_at_the_end(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
     text = " ".join(f"w{number % 1000}" for number in range(4_000_000))  # 20 MB, of three splits
     (tree / "a.txt").write_text(text)
@@ -239,6 +243,7 @@ def test_an_output_that_cannot_be_written_is_named(spark: SparkSession, tree: Pa
         count(spark, tree, tmp_path / "file/out")
 
 
+@pytest.mark.extended
 def test_the_table_and_its_digest_do_not_depend_on_the_tasks(
     spark: SparkSession, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

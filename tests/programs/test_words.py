@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from emr_pipelines.programs import words
 from emr_pipelines.programs.words import SAFE, WIDE_SAFE, add_up, count_pieces, hashes, words_in
 from tests.programs.words import TELLING, TEXT, expected_words
+from tests.tiers import extended
 
 EVERY_CHARACTER = [
     chr(point) for point in range(sys.maxunicode + 1) if unicodedata.category(chr(point)) not in {"Cn", "Co", "Cs"}
@@ -128,7 +129,10 @@ def test_ascii_is_counted_as_the_words_of_the_rule(text: str, case_sensitive: bo
     assert counted(text.encode(), case_sensitive=case_sensitive) == expected
 
 
-@pytest.mark.parametrize("safe", [bytes([byte]).decode() for byte in SAFE] + [mark.decode() for mark in WIDE_SAFE])
+EVERY_SAFE = [bytes([byte]).decode() for byte in SAFE] + [mark.decode() for mark in WIDE_SAFE]
+
+
+@pytest.mark.parametrize("safe", [one if one in " \n.。" else extended(one) for one in EVERY_SAFE])
 def test_a_safe_character_separates_words_whatever_stands_around_it(safe: str) -> None:
     alone = [word for character in EVERY_CHARACTER for word in words_in(character)]
     assert words_in(safe.join(EVERY_CHARACTER)) == alone

@@ -13,6 +13,7 @@ from emr_pipelines.runners.emr import EmrSparkRunner
 from tests.emr.conftest import ended
 from tests.runners.bed import PARAMS, Bed, Failed
 from tests.runners.programs import Total, add_up
+from tests.tiers import extended
 
 ACTION = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]}
 
@@ -43,6 +44,7 @@ def test_the_257th_step_waits_for_room(bed: Bed) -> None:
     assert said == [f"{told}soon as there is room."]
 
 
+@pytest.mark.extended
 def test_room_that_does_not_come_is_waited_for_as_long_as_a_step_may_queue(bed: Bed) -> None:
     began = bed.clock.now()
     with pytest.raises(Failed, match="had not begun after 30 minutes: 256 unfinished steps were before it") as failed:
@@ -55,6 +57,7 @@ def test_room_that_does_not_come_is_waited_for_as_long_as_a_step_may_queue(bed: 
     assert "256 steps run or wait" in waits[-1]
 
 
+@pytest.mark.extended
 def test_room_is_waited_for_while_emr_throttles(bed: Bed) -> None:
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         spark.run_step(context, shell_command("first", "true"))
@@ -65,6 +68,7 @@ def test_room_is_waited_for_while_emr_throttles(bed: Bed) -> None:
     assert bed.materialize(work) == Total(6)
 
 
+@pytest.mark.extended
 def test_another_cluster_of_a_pool_has_room(bed: Bed) -> None:
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         spark.run_step(context, shell_command("first", "true"))
@@ -119,7 +123,7 @@ class Rotated:
         self.file.write_text(f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = any\n")
 
 
-@pytest.mark.parametrize("scope", ["run", "asset"])
+@pytest.mark.parametrize("scope", ["run", extended("asset")])
 def test_a_retry_with_new_credentials_finds_the_step_that_runs(
     bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str
 ) -> None:

@@ -29,6 +29,7 @@ from tests.emulator.conftest import DURATIONS
 from tests.runners.bed import PARAMS, Bed, Clock, Failed
 from tests.runners.programs import Anything, Numbers, Total, add_up, returns_no_json
 from tests.terminals import Screen
+from tests.tiers import extended
 
 # success
 
@@ -55,6 +56,7 @@ def test_what_is_waited_for_is_told_ever_more_rarely(bed: Bed) -> None:
     assert len(waits) == len(coming_up) + len(ending)  # the program itself tells how far it is
 
 
+@pytest.mark.extended
 def test_in_a_terminal_there_is_a_bar_and_the_log_has_its_lines(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emr_pipelines.terminal.SHOWN_AFTER_SECONDS", 0)
     before = os.dup(2)
@@ -90,6 +92,7 @@ def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> Non
     assert [line for line in bed.log if line.startswith("Copied 0 of 2 files")]
 
 
+@pytest.mark.extended
 def test_folders_that_are_named_for_a_partition_are_kept(bed: Bed, tmp_path: Path) -> None:
     """Also where there is one of them only: a reader has a column for it."""
     file = tmp_path / "orders" / "day=2026-01-01" / "part-0.parquet"
@@ -140,7 +143,7 @@ def test_a_cluster_carries_what_it_is_known_by(bed: Bed, monkeypatch: pytest.Mon
     assert run.tags["emr_pipelines/cluster_id"] == cluster.id
 
 
-@pytest.mark.parametrize("scope", ["asset", "run", "pool"])
+@pytest.mark.parametrize("scope", ["run", *map(extended, ["asset", "pool"])])
 def test_the_ledger_knows_which_run_and_asset_a_cluster_was_for(bed: Bed, scope: str) -> None:
     bed.run(scope=scope)
     bed.step(shell_command("hello", "echo hello"), scope=scope)
@@ -166,6 +169,7 @@ def test_other_steps_run_too(bed: Bed) -> None:
     assert bed.account.states() == ["TERMINATED"]
 
 
+@pytest.mark.extended
 def test_a_cluster_spec_is_given_as_such(bed: Bed) -> None:
     bed.run(cluster=ClusterSpec(release_label="emr-7.9.0", core=None))
     (cluster,) = bed.account.emulator.clusters()
@@ -180,6 +184,7 @@ def test_roles_can_come_from_the_environment(bed: Bed, monkeypatch: pytest.Monke
     assert (cluster.request["ServiceRole"], cluster.request["JobFlowRole"]) == ("a-role", "a-profile")
 
 
+@pytest.mark.extended
 def test_a_run_with_a_step_of_an_hour_costs_few_calls(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt, calls = client.Aws._attempt, []
 
@@ -222,6 +227,7 @@ def test_a_pool_is_joined_and_ends_by_itself_when_idle(bed: Bed) -> None:
     assert bed.account.states() == ["TERMINATED"]
 
 
+@pytest.mark.extended
 def test_a_pool_grows_when_its_clusters_are_busy(bed: Bed) -> None:
     bed.run(scope="pool", pool_size=2)
     (first,) = bed.account.emulator.clusters()
@@ -237,6 +243,7 @@ def test_a_pool_grows_when_its_clusters_are_busy(bed: Bed) -> None:
     bed.account.emulator.advance(1000)
 
 
+@pytest.mark.extended
 def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +323,7 @@ def test_a_step_that_completes_without_a_result(bed: Bed) -> None:
         bed.run()
 
 
+@pytest.mark.extended
 def test_programs_may_return_anything_that_is_json(bed: Bed) -> None:
     bed.clock.result = {"value": {"a": [1, None]}}
     found = bed.materialize(lambda context, spark: spark.run(context, returns_no_json, PARAMS))
@@ -394,7 +402,7 @@ def test_faults_by_stage(bed: Bed, name: str) -> None:
     assert ended(bed.account)
 
 
-@pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if stage.retryable])
+@pytest.mark.parametrize("name", [extended(name) for name, stage in STAGES.items() if stage.retryable])
 def test_what_aws_is_to_blame_for_is_tried_again(bed: Bed, name: str) -> None:
     bed.account.fault(**STAGES[name].fault)
     bed.clock.result_of_cluster = 1  # the second
@@ -413,6 +421,7 @@ def test_what_the_program_is_to_blame_for_is_not(bed: Bed) -> None:
     assert len(cluster.steps) == 1
 
 
+@pytest.mark.extended
 def test_a_step_behind_others_for_too_long(bed: Bed) -> None:
     def behind_another(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         spark.run_step(context, shell_command("first", "true"))
@@ -432,13 +441,14 @@ def test_a_step_that_runs_for_too_long_is_cancelled(bed: Bed) -> None:
     assert str(next(iter(cluster.steps.values())).state) in ("CANCELLED", "INTERRUPTED")
 
 
-@pytest.mark.parametrize("scope", ["run", "asset"])
+@pytest.mark.parametrize("scope", ["run", extended("asset")])
 def test_a_good_result_stands_though_the_cluster_cannot_be_ended(bed: Bed, scope: str) -> None:
     with bed.ends_are_refused():
         assert bed.run(scope=scope) == Total(6)
     assert any("not sure" in line for line in bed.log)
 
 
+@pytest.mark.extended
 def test_a_lease_that_cannot_be_freed_hides_neither_the_end_of_the_cluster_nor_its_cost(bed: Bed) -> None:
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         total = spark.run(context, add_up, PARAMS)
@@ -451,7 +461,7 @@ def test_a_lease_that_cannot_be_freed_hides_neither_the_end_of_the_cluster_nor_i
     assert not any("not sure" in line for line in bed.log)
 
 
-@pytest.mark.parametrize("scope", ["run", "asset"])
+@pytest.mark.parametrize("scope", ["run", extended("asset")])
 def test_the_first_error_is_not_hidden_by_a_cluster_that_cannot_be_ended(bed: Bed, scope: str) -> None:
     bed.account.fault("step_fails", stderr="the first error")
     with bed.ends_are_refused(), pytest.raises(Failed, match="the first error"):
@@ -459,7 +469,7 @@ def test_the_first_error_is_not_hidden_by_a_cluster_that_cannot_be_ended(bed: Be
     assert any("not sure" in line for line in bed.log)
 
 
-@pytest.mark.parametrize("fault", ["logs_never", "logs_late"])
+@pytest.mark.parametrize("fault", [extended("logs_never"), "logs_late"])
 def test_missing_or_late_logs_do_not_fail_a_good_step(bed: Bed, fault: str) -> None:
     bed.account.fault(fault, times=None)
     assert bed.run() == Total(6)
@@ -483,8 +493,10 @@ def test_logs_under_other_names_are_read_too(bed: Bed) -> None:
         bed.run(log_wait_seconds=600)
 
 
-@pytest.mark.parametrize("operation", ["RunJobFlow", "AddJobFlowSteps", "TerminateJobFlows", "DescribeStep"])
-@pytest.mark.parametrize("fault", ["throttle", "server_error", "lost_response"])
+@pytest.mark.parametrize(
+    "operation", ["RunJobFlow", "AddJobFlowSteps", *map(extended, ["TerminateJobFlows", "DescribeStep"])]
+)
+@pytest.mark.parametrize("fault", [*map(extended, ["throttle", "server_error"]), "lost_response"])
 def test_calls_that_go_wrong_change_nothing(bed: Bed, operation: str, fault: str) -> None:
     bed.account.fault(fault, operation=operation, times=3)
     assert bed.run() == Total(6)
@@ -550,6 +562,7 @@ def test_two_descriptions_of_clusters_in_one_run_are_two_clusters(bed: Bed) -> N
     assert sorted(types) == ["m5.xlarge", "r5.4xlarge"]
 
 
+@pytest.mark.extended
 def test_mapped_steps_share_the_run_s_cluster(bed: Bed) -> None:
     @dg.op(out=dg.DynamicOut(int))
     def fan() -> Any:
@@ -580,6 +593,7 @@ def test_settings_that_there_are_not(settings: dict[str, Any]) -> None:
         EmrSparkRunner(**settings)
 
 
+@pytest.mark.extended
 def test_an_explicit_retry_policy_is_not_overruled(bed: Bed) -> None:
     bed.account.fault("step_fails", stderr="no")
 
@@ -591,7 +605,7 @@ def test_an_explicit_retry_policy_is_not_overruled(bed: Bed) -> None:
     assert dg.materialize([tried_again], resources={"spark": runner}, instance=bed.instance).success
 
 
-@pytest.mark.parametrize("fault", ["primary_lost", "somebody"])
+@pytest.mark.parametrize("fault", ["primary_lost", extended("somebody")])
 def test_a_result_stands_though_its_step_was_stopped_behind_it(
     bed: Bed, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
@@ -614,6 +628,7 @@ def test_a_result_stands_though_its_step_was_stopped_behind_it(
     assert any("but its program was done" in line for line in bed.log)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("others", [True, False])
 def test_who_works_on_for_a_run_that_was_given_up_leaves_the_cluster_to_steps_that_run(bed: Bed, others: bool) -> None:
     """The run's worker was killed; the processes of its steps were not, and a retry may have begun."""
@@ -693,11 +708,13 @@ def test_an_interrupt_cancels_the_step_and_ends_the_cluster(bed: Bed, monkeypatc
     assert bed.account.states() == ["TERMINATED"]
 
 
+@pytest.mark.extended
 def test_hive_on_a_cluster_that_cannot_run_it_fails_with_its_reason(bed: Bed) -> None:
     with pytest.raises(Failed, match="The emulator could not run this step"):
         bed.step(hive_script("query", "s3://b/q.hql"), log_wait_seconds=600)
 
 
+@pytest.mark.extended
 def test_a_step_that_does_not_need_the_cluster_ends_what_others_of_its_run_left(bed: Bed) -> None:
     """As under the multiprocess executor, where the last step's process finds its result, or fails, before it has
     asked for a cluster."""
@@ -710,6 +727,7 @@ def test_a_step_that_does_not_need_the_cluster_ends_what_others_of_its_run_left(
     assert bed.account.states() == ["TERMINATED"]
 
 
+@pytest.mark.extended
 def test_a_step_of_an_earlier_attempt_is_found_on_whichever_cluster_of_a_pool_it_runs(bed: Bed) -> None:
     bed.run(scope="pool", pool_size=2)
     (first,) = bed.account.emulator.clusters()
@@ -725,6 +743,7 @@ def test_a_step_of_an_earlier_attempt_is_found_on_whichever_cluster_of_a_pool_it
     assert [len(cluster.steps) for cluster in bed.account.emulator.clusters()] == [2, 1]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("denied", [False, True], ids=["is refused", "is denied"])
 def test_a_pool_whose_cluster_emr_has_forgotten_gets_another(
     bed: Bed, monkeypatch: pytest.MonkeyPatch, denied: bool
@@ -740,6 +759,7 @@ def test_a_pool_whose_cluster_emr_has_forgotten_gets_another(
     assert bed.run(scope="pool", pool_size=2) == Total(6)
 
 
+@pytest.mark.extended
 def test_a_retry_of_a_failed_step_is_a_new_one_even_if_its_answer_is_lost(bed: Bed) -> None:
     def tried_again(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> AddedStep:
         bed.account.fault("step_fails", step="*once*")
@@ -786,6 +806,7 @@ def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(bed: Bed) -> N
     assert "data:image/png;base64," in str(observation.metadata["timeline"].value)
 
 
+@pytest.mark.extended
 def test_what_a_partition_cost_is_seen_on_it(bed: Bed) -> None:
     days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
 
@@ -800,6 +821,7 @@ def test_what_a_partition_cost_is_seen_on_it(bed: Bed) -> None:
     assert event.partition_key == "monday"
 
 
+@pytest.mark.extended
 def test_an_event_log_that_is_ill_fails_no_good_step(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("the disk is full")
@@ -809,6 +831,7 @@ def test_an_event_log_that_is_ill_fails_no_good_step(bed: Bed, monkeypatch: pyte
     assert any("could not be noted on its assets: the disk is full" in line for line in bed.log)
 
 
+@pytest.mark.extended
 def test_a_timeline_that_cannot_be_drawn_is_left_out(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> str:
         raise RuntimeError("no fonts")
@@ -821,6 +844,7 @@ def test_a_timeline_that_cannot_be_drawn_is_left_out(bed: Bed, monkeypatch: pyte
     assert any("could not be drawn: no fonts" in line for line in bed.log)
 
 
+@pytest.mark.extended
 def test_without_prices_there_is_no_sum_and_no_failure(bed: Bed) -> None:
     bed.run()
     (event,) = bed.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records

@@ -141,6 +141,7 @@ def test_progress_is_logged_while_tasks_run_and_summed_up(
     assert lines[-1] == "Spark: 1 job, 1 stage, 3 tasks done."
 
 
+@pytest.mark.extended
 def test_a_program_that_ends_spark_has_succeeded_and_the_next_gets_a_new_session(tmp_path: Path) -> None:
     """In a process of its own, because the session of these tests must not be stopped."""
     script = tmp_path / "stops.py"
@@ -188,6 +189,7 @@ print("counts:", counts)
 """
 
 
+@pytest.mark.extended
 def test_another_spark_and_python_in_the_environment_are_not_used() -> None:
     environ = {
         **os.environ,
