@@ -15,7 +15,6 @@ from emr_pipelines.programs.progress import many
 from emr_pipelines.resource import Refused, refuse_unknown
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.failures import raise_failure
-from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage, Version
 
 ParamsT = TypeVar("ParamsT")
@@ -102,10 +101,12 @@ def new_version(
     params_at: Callable[[str], ParamsT],
     partition: str | None = None,
 ) -> Iterator[Version]:
-    """A version for a program to write and `publish` to publish; where an attempt was killed when its program had
-    written it, that one again, even if it was published, so that the program need not run again.
+    """Begin a version for a program to write and `publish` to publish.
 
-    params_at: the program's parameters, for a URI to write to; whatever else is in them must not change meanwhile.
+    The version of an earlier attempt is resumed if that attempt ran the same program with the same parameters, code and
+    settings, so that what it has begun, or finished, is used.
+
+    params_at: the program's parameters, for a URI to write to. All else in them must stay the same in the block.
     partition: the key of the partition that is written, if the asset has partitions.
     """
 
@@ -115,8 +116,9 @@ def new_version(
     _refuse_other(context, "spark", spark, SparkRunner)
     _refuse_other(context, "storage", storage, Storage)
     spark.check_storage(storage.root)
-    asset, work = context.asset_key, lineage(context)
-    with storage.new_version(asset, context.run.run_id, work, done=done, partition=partition) as version:
+    root = storage.root if storage.root.startswith("s3://") else f"file://{storage.root}"
+    work = spark.work_id(context, program, params_at(f"{root}/version"))  # the same URI each time: it is no difference
+    with storage.new_version(context.asset_key, context.run.run_id, work, done=done, partition=partition) as version:
         yield version
 
 

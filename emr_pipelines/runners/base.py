@@ -40,14 +40,24 @@ class SparkRunner(StrictResource, ABC):
         """Raise StorageUnusable, before any work is done, when programs cannot reach assets that live there: at a path
         of this machine, or an s3:// URI. Spark in this process reaches what this process reaches."""
 
+    def work_id(
+        self,
+        context: dg.AssetExecutionContext,  # noqa: ARG002 (for runners elsewhere)
+        program: Callable[[SparkSession, ParamsT], ResultT],  # noqa: ARG002
+        params: ParamsT,  # noqa: ARG002
+    ) -> str:
+        """Identify the work that `run` would do. Attempts at the same step have the same text only if program,
+        parameters, code and settings are the same, so that `run` takes up what an earlier one began. Empty where no
+        program outlives the process that runs it."""
+        return ""
+
     def has_result(
         self,
         context: dg.AssetExecutionContext,  # noqa: ARG002 (for runners elsewhere)
         program: Callable[[SparkSession, ParamsT], ResultT],  # noqa: ARG002
         params: ParamsT,  # noqa: ARG002
     ) -> bool:
-        """Whether `run` would return the result of an earlier attempt, and run nothing. What ran in a process that is
-        gone has left none."""
+        """Whether `run` would return the result of an earlier attempt and run nothing."""
         return False
 
     def bring(

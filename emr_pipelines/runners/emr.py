@@ -101,6 +101,19 @@ class EmrSparkRunner(EmrSettings):
 
         check_storage(address)
 
+    def work_id(
+        self,
+        context: dg.AssetExecutionContext,
+        program: Callable[[SparkSession, ParamsT], ResultT],
+        params: ParamsT,
+    ) -> str:
+        from emr_pipelines.emr.shipment import digest_of
+
+        with failures(context, self.retries, self.retry_delay_seconds):
+            # a step is looked for on the clusters of one description only: it may still run on one of another
+            clusters = [self.scope, self.pool_size, self.spec().digest, deployment_name()]
+            return digest_of([self._pack(context, program, params).digest, *clusters])
+
     def has_result(
         self,
         context: dg.AssetExecutionContext,

@@ -237,7 +237,7 @@ def test_a_damaged_pointer_is_named_with_the_remedy(place: Place, content: str) 
 def test_a_damaged_begun_file_stops_nobody_and_goes(place: Place) -> None:
     abandoned = place.write(0)
     place.look.put(f"words/{abandoned.name}.begun.json", "{")
-    with place.storage.new_version(KEY, "run-1", "lineage", now=noon(1)) as version:
+    with place.storage.new_version(KEY, "run-1", "work", now=noon(1)) as version:
         place.fill(version)
         place.storage.publish(KEY, version, "data")
     assert place.storage.prune(KEY, now=lambda: NOON + ABANDONED_AFTER + timedelta(minutes=1)) == [abandoned.name]
