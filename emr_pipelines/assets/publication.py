@@ -159,7 +159,9 @@ def publish(
     asset = context.asset_key
     before = storage.latest(asset, partition)
     published = storage.publish(asset, version, shown.value, partition, may_be_empty)
-    same_as = before.version if before is not None and before.data_version == data_version else None
+    # a retry that resumes what is published finds itself there
+    other = before if before is not None and before.version != version.name else None
+    same_as = other.version if other is not None and other.data_version == data_version else None
     if same_as:
         context.log.info(f"Unchanged: the data is the same as in version {same_as}.")
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -42,11 +43,22 @@ class Killed(BaseException):
 def add_up(spark: Any, params: Out) -> Total: ...  # type: ignore[empty-body]
 
 
-def attempt(bed: Bed, how: str = "well", retry_of: str = "", **settings: Any) -> dg.ExecuteInProcessResult:
+@dataclass(frozen=True)
+class Digested:
+    total: int
+    digest: str
+
+
+def count(spark: Any, params: Out) -> Digested: ...  # type: ignore[empty-body]
+
+
+def attempt(
+    bed: Bed, how: str = "well", retry_of: str = "", program: Callable[..., Any] = add_up, **settings: Any
+) -> dg.ExecuteInProcessResult:
     tags = {"dagster/parent_run_id": retry_of, "dagster/root_run_id": retry_of, "dagster/is_resume_retry": "true"}
     runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, log_wait_seconds=0, **settings)
     return dg.materialize(
-        [program_asset(add_up, writes="output", may_be_empty=True)],
+        [program_asset(program, writes="output", name="add_up", may_be_empty=True)],
         resources={"spark": runner, "storage": Storage(uri=URI)},
         run_config={"ops": {"add_up": {"config": {"how": how}}}},
         instance=bed.instance,
@@ -150,3 +162,23 @@ def test_a_step_that_failed_leaves_no_version(bed: Bed, monkeypatch: pytest.Monk
     monkeypatch.setattr(Session, "watch", fails)
     assert failure(attempt(bed, retries=0)).startswith("It failed.")
     assert bed.account.objects.names(f"{URI}/add_up") == []
+
+
+def test_what_a_retry_finds_published_by_itself_is_not_called_unchanged(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt was killed between the publication and its event."""
+
+    def killed(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    bed.clock.result = {"total": 6, "digest": "equal"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "prune", killed)
+        assert not attempt(bed, program=count).success
+    (run,) = bed.instance.get_runs()
+    first = published()
+    retried, again = attempt(bed, program=count, retry_of=run.run_id), attempt(bed, program=count)
+    told = [result.asset_materializations_for_node("add_up")[0].metadata for result in (retried, again)]
+    assert [metadata["version"].value for metadata in told] == [first, published()]
+    assert [metadata["unchanged"].value for metadata in told] == [False, True]
