@@ -11,7 +11,7 @@ import dagster as dg
 from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs import wire
 from emr_pipelines.programs.annotations import hints_of, resolved
-from emr_pipelines.programs.text import locate
+from emr_pipelines.programs.text import is_visible, locate
 
 SETTINGS: dict[Any, Any] = {
     bool: dg.Bool, int: dg.Int, float: dg.Float, str: dg.String, Any: dg.Any, object: dg.Any, type(None): dg.Any,
@@ -113,7 +113,8 @@ def table_schema(row: type[Any]) -> dg.TableSchema:
 
 
 def parquet_schema(uri: str) -> dg.TableSchema | None:
-    """The columns of the parquet files in a folder, here or on S3, as the first of them says; None when there is none.
+    """Read the columns of the parquet files in a folder, local or on S3, from the first file that Spark would read. A
+    file in `_delta_log` or `_temporary` does not count. None when there is no file.
 
     Descriptions are Spark's comments, as `frame.withMetadata(column, {"comment": "..."})` makes them.
     """
@@ -121,17 +122,18 @@ def parquet_schema(uri: str) -> dg.TableSchema | None:
 
     filesystem, root = locate(uri)
     below = filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
-    paths = sorted(entry.path for entry in below if entry.path.endswith(".parquet"))
-    if not paths:
+    files = [entry.path for entry in below if entry.type == fs.FileType.File and entry.path.endswith(".parquet")]
+    inner = sorted(path[len(root) :].strip("/") for path in files)
+    visible = [path for path in inner if all(map(is_visible, path.split("/")))]
+    if not visible:
         return None
-    schema = parquet.read_schema(paths[0], filesystem=filesystem)
+    schema = parquet.read_schema(f"{root.rstrip('/')}/{visible[0]}", filesystem=filesystem)
     told = json.loads((schema.metadata or {}).get(SPARK_SCHEMA, b'{"fields": []}'))["fields"]
     comments = {field["name"]: field["metadata"].get("comment") for field in told}
     columns = [dg.TableColumn(field.name, str(field.type), comments.get(field.name)) for field in schema]
-    folders = paths[0][len(root) :].split("/")[:-1]
     columns += [
         dg.TableColumn(folder.partition("=")[0], "string", "From the names of the folders.")
-        for folder in folders
+        for folder in visible[0].split("/")[:-1]
         if "=" in folder
     ]
     return dg.TableSchema(columns)

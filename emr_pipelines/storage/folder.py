@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from emr_pipelines.programs.text import HIDDEN
-
 PUBLISHED = "_published.json"  # a leading underscore: Spark passes over it
 
 
@@ -17,12 +15,6 @@ class Found:
 
     data: bytes
     tag: str = ""
-
-
-def is_visible(name: str) -> bool:
-    """Whether Spark reads a file, or enters a folder, of this name: it passes over those that begin with . or _, but
-    for folders of a column whose own name begins with _, as in `_year=2026`."""
-    return not name.startswith(HIDDEN) or (name.startswith("_") and "=" in name)
 
 
 class Folder(Protocol):

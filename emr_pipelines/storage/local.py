@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from emr_pipelines.errors import StorageUnusable
-from emr_pipelines.programs.text import STORAGE_MARK
-from emr_pipelines.storage.folder import PUBLISHED, Found, is_visible
+from emr_pipelines.programs.text import STORAGE_MARK, is_visible
+from emr_pipelines.storage.folder import PUBLISHED, Found
 
 LOCK = ".lock"
 DRAFT = re.compile(r"\.(probe|latest\.json|.*\.begun\.json)-[0-9a-f]{32}")  # see `prepare` and `_put_in_place`

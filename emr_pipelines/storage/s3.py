@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from emr_pipelines.emr.objects import Content, join
 from emr_pipelines.errors import AccessDenied, AwsError, Changed, NotFound, StorageUnusable
-from emr_pipelines.programs.text import STORAGE_MARK
-from emr_pipelines.storage.folder import PUBLISHED, Found, is_visible
+from emr_pipelines.programs.text import STORAGE_MARK, is_visible
+from emr_pipelines.storage.folder import PUBLISHED, Found
 
 if TYPE_CHECKING:  # it comes with boto3, which takes time to import
     from emr_pipelines.emr.objects import Objects
