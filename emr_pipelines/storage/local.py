@@ -86,7 +86,7 @@ class LocalFolder:
                 if self.read(name) != replacing:
                     return False
                 path = self._path / name
-                path.parent.mkdir(exist_ok=True)  # a version begins as a name
+                path.parent.mkdir(parents=True, exist_ok=True)  # a version has no folder until it is written
                 _put_in_place(path, data)
                 return True
         except OSError as error:

@@ -300,6 +300,13 @@ def test_a_file_without_bytes_is_a_file(place: Place) -> None:
     assert place.storage.require(KEY).version == version.name
 
 
+def test_small_files_may_lie_in_folders(place: Place) -> None:
+    with place.storage.new_version(KEY, "run") as version:
+        place.storage.write(KEY, version, "sub/deep/b.json", b"{}")
+        assert place.storage.read(KEY, version.name, "sub/deep/b.json") == b"{}"
+        place.storage.publish(KEY, version, "data")
+
+
 def test_files_that_went_before_the_publication_are_missed(place: Place) -> None:
     with pytest.raises(NothingWritten), place.storage.new_version(KEY, "run") as version:  # noqa: PT012
         place.fill(version)
