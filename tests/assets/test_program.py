@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, cast
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -458,6 +459,20 @@ def test_checks_say_more_than_yes_or_no(dagster: dg.DagsterInstance, tmp_path: P
         assert f"write_day was not published because it failed: {because}" in failure(bad)
         assert [check.passed for check in bad.get_asset_check_evaluations()] == [False, True]
         assert Storage(uri=str(tmp_path)).require(dg.AssetKey("write_day")) == kept
+
+
+@pytest.mark.parametrize("yes", [True, np.bool_(True), (np.bool_(True), "fine"), (np.bool_(True), np.str_("fine"))])
+def test_numpy_s_booleans_are_answers(dagster: dg.DagsterInstance, yes: Any) -> None:
+    def says_yes(_: Any) -> Any:
+        return yes
+
+    def says_no(_: Any) -> Any:
+        return np.bool_(False)
+
+    spec = dg.AssetSpec("table", metadata={"dagster/uri": "s3://a/b"})
+    result = run([program_asset(read_uri, reads={"table": spec}, checks=[says_yes, says_no])], dagster)
+    assert failure(result).startswith("read_uri was not published because it failed: says_no: ")
+    assert [check.passed for check in result.get_asset_check_evaluations()] == [True, False]
 
 
 def test_a_result_that_fails_its_check_is_not_materialized(dagster: dg.DagsterInstance) -> None:
