@@ -35,6 +35,7 @@ ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
 OURS = {"compute_fn", "kwargs", "ins", "config_schema", "check_specs", "dagster_type", "output_required", "is_virtual"}
 OPTIONS = set(inspect.signature(dg.asset).parameters) - OURS
+MAY_BE_NONE = {"kinds", "description", "code_version"}  # which None leaves out; for all other options it is the default
 
 
 def program_asset(
@@ -82,6 +83,7 @@ def program_asset(
     given = _given(params_type, list(sources), writes, partition)
     _refuse_results(result_type, bool(writes))
     _refuse_options(options, partition, given)
+    options = {name: option for name, option in options.items() if option is not None or name in MAY_BE_NONE}
     stored = bool(writes) or any(not source.uri for source in sources.values())
     settings = settings_of(params_type, frozenset(given))
     if sentence := needs_dagster(program):
@@ -212,7 +214,7 @@ def _refuse_options(options: Mapping[str, Any], partition: str, given: Mapping[s
     unknown = sorted(set(options) - OPTIONS)
     if unknown:
         raise InvalidValue("An option of program_asset", unknown[0], ", ".join(sorted(OPTIONS)))
-    if "key" in options and {"name", "key_prefix"} & set(options):
+    if options.get("key") and (options.get("name") or options.get("key_prefix")):
         raise InvalidValue("key", options["key"], "a key, or a name and a key_prefix")
     partitions, policy = options.get("partitions_def"), options.get("backfill_policy")
     if partition and partitions is None:

@@ -227,6 +227,16 @@ def test_an_asset_is_what_dagster_s_options_say() -> None:
     assert (prefixed.key, [check.asset_key for check in prefixed.check_specs]) == (spec.key, [spec.key])
 
 
+def test_an_option_that_is_none_is_as_if_left_out() -> None:
+    nothing: dict[str, Any] = dict.fromkeys(["deps", "name", "key", "key_prefix", "required_resource_keys", "owners"])
+    asset = program_asset(read_uri, reads={"table": "t"}, **nothing)
+    assert (asset.key, asset.op.name) == (dg.AssetKey("read_uri"), "read_uri")
+    assert [dep.asset_key for dep in asset.get_asset_spec().deps] == [dg.AssetKey("t")]
+    assert asset.get_asset_spec().code_version
+    without = program_asset(read_uri, reads={"table": "t"}, code_version=None, description=None).get_asset_spec()
+    assert (without.code_version, without.description) == (None, None)
+
+
 def is_fine(result: object) -> bool:
     return bool(result)
 
