@@ -1,7 +1,5 @@
 """The word count pipeline: input_text -> word_counts."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +20,7 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
+from emr_pipelines.environment import setting
 from emr_pipelines.programs import text
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.progress import many
@@ -48,8 +47,8 @@ SAMPLE_TEXT = Path(emr_pipelines.__file__).parent / "sample_text"
 
 
 def configured_sources() -> list[str]:
-    """The sources when run config gives none: EMR_PIPELINES_SOURCE, or the sample text in this package."""
-    return [os.environ.get("EMR_PIPELINES_SOURCE") or str(SAMPLE_TEXT)]
+    """Return the sources when run config gives none: EMR_PIPELINES_SOURCE, or the sample text in this package."""
+    return [setting("EMR_PIPELINES_SOURCE") or str(SAMPLE_TEXT)]
 
 
 class InputTextConfig(AssetConfig):
@@ -100,7 +99,7 @@ def input_text(
     @cache
     def readable() -> tuple[str, ...]:
         text.refuse_other_sources(sources)  # before a cluster is launched to say so
-        return tuple(spark.bring(context, sources, _paths_of))
+        return tuple(spark.bring(context, sources))
 
     def params_at(output: str) -> IngestParams:
         return IngestParams(readable(), output)
@@ -124,10 +123,6 @@ def input_text(
         for sentence in _not_utf8(result):
             context.log.warning(sentence)
         yield from publish(context, storage, version, result.digest, check_input_text(result), metadata)
-
-
-def _paths_of(sources: Sequence[str]) -> list[str]:
-    return [file.path for file in text.find_text_files(sources)]
 
 
 def _named_here(result: IngestResult, spark: SparkRunner) -> IngestResult:

@@ -64,14 +64,13 @@ class SparkRunner(StrictResource, ABC):
         self,
         context: dg.AssetExecutionContext,  # noqa: ARG002 (for runners elsewhere)
         sources: Sequence[str],
-        find: Callable[[Sequence[str]], Sequence[str]],  # noqa: ARG002
     ) -> list[str]:
-        """The sources as programs can read them. Spark in this process reads what this process reads; a runner
-        elsewhere copies the files of this machine that `find` says they stand for."""
+        """Return the sources as programs can read them. A runner on a cluster copies files of this machine to S3; URIs
+        such as s3:// and hdfs:// stay as they are. Spark in this process needs no copies."""
         return list(sources)
 
     def named_here(self, text: str) -> str:
-        """A text that names files that `bring` copied, with the names that they have on this machine."""
+        """Replace the URIs of files that `bring` copied by their paths on this machine."""
         return text
 
     def ledger(self, known: Sequence[Entry]) -> list[Entry]:

@@ -127,8 +127,7 @@ class Here(SparkRunner):
     def run(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: Any) -> Any:  # noqa: ARG002
         return program(None, params)
 
-    def bring(self, context: dg.AssetExecutionContext, sources: Sequence[str], find: Any) -> list[str]:
-        assert find is not None
+    def bring(self, context: dg.AssetExecutionContext, sources: Sequence[str]) -> list[str]:
         context.log.info(f"brings {sources}")
         return [f"{self.brought}{source}" for source in sources]
 
