@@ -1,4 +1,4 @@
-"""Which place an address means: an absolute folder on this machine, or s3://bucket/prefix."""
+"""Resolve the address of a storage: to an absolute folder on this machine, or s3://bucket/prefix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from emr_pipelines.errors import InvalidValue, StorageUnusable
 DEFAULT_STORAGE = "data"
 GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-CONTROLS = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")  # and what is no character, of which UTF-8 knows nothing
+CONTROLS = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")  # and surrogates, which UTF-8 cannot encode
 ALLOWED = (
     "a folder on this machine, as a path or a file:// URI, or s3://bucket/prefix, with none of "
     f"{' '.join(GLOB_CHARACTERS)} and no control characters in it"
@@ -32,9 +32,9 @@ ALLOWED_IN_KEYS = (
 
 
 def resolve(configured: str) -> str:
-    """The root of the storage, without a slash at its end.
+    """Return the root of the storage, without a slash at its end.
 
-    configured: an address, or nothing for what the environment says: EMR_PIPELINES_STORAGE, or when
+    configured: an address, or empty for the one in the environment: EMR_PIPELINES_STORAGE, or when
     EMR_PIPELINES_TARGET is emr the prefix <deployment>/data in EMR_PIPELINES_BUCKET, or else the folder data.
 
     Raises StorageUnusable for an address that is not allowed.

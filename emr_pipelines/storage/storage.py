@@ -53,7 +53,7 @@ def _now() -> datetime:
 
 
 class Storage(StrictResource):
-    """The place where all assets live; see the package's docstring for its layout.
+    """Where the data of all assets lives; the package's docstring has the layout.
 
     Each partition of an asset has versions and a pointer of its own; `partition` is its key.
     """
@@ -77,19 +77,19 @@ class Storage(StrictResource):
         return resolve(self.uri)
 
     def latest(self, asset: dg.AssetKey, partition: str | None = None) -> Published | None:
-        """The published version of an asset, or of one of its partitions; None when there is none. Raises
-        StorageUnusable for a pointer that cannot be read or does not say what a pointer says."""
+        """Return the published version of an asset, or of one of its partitions; None when there is none. Raises
+        StorageUnusable for a pointer that cannot be read or is invalid."""
         return latest(self._folder(asset, partition))
 
     def require(self, asset: dg.AssetKey, partition: str | None = None) -> Published:
-        """The published version of an asset, or of one of its partitions: its data is at `uri`. Raises NotMaterialized
-        when there is none, or its folder has gone."""
+        """Return the published version of an asset, or of one of its partitions; its data is at `uri`. Raises
+        NotMaterialized when there is none, or its folder is gone."""
         folder = self._folder(asset, partition)
         published, before = latest(folder), None
         while published is not None and published != before:
             if folder.has(f"{published.version}/{PUBLISHED}"):
                 return published
-            published, before = latest(folder), published  # another was published, and this one pruned
+            published, before = latest(folder), published  # another version was published, and this one pruned
         raise NotMaterialized(
             f"{named(asset, partition)} has no published version in {self.root}; materialize it first."
         )
@@ -130,8 +130,8 @@ class Storage(StrictResource):
             raise
 
     def read(self, asset: dg.AssetKey, version: str, name: str, partition: str | None = None) -> bytes:
-        """A small file of a version. Raises StorageUnusable when it cannot be read, or is not there, and InvalidValue
-        for what is no version, or a name that leads out of one."""
+        """Read a small file of a version. Raises StorageUnusable when it cannot be read or does not exist, and
+        InvalidValue for an invalid version or a name that leads out of it."""
         if not VERSION_NAME.fullmatch(version):
             raise InvalidValue("version", version, "the name of a version, as `latest` and `require` give it")
         refuse_ways_out_by(name)
@@ -142,8 +142,8 @@ class Storage(StrictResource):
         return found.data
 
     def write(self, asset: dg.AssetKey, version: Version, name: str, data: bytes, partition: str | None = None) -> None:
-        """Write a small file into a version, over what an earlier attempt may have left. Raises StorageUnusable;
-        InvalidValue for a name that leads out of the version; Superseded when it is not in hand any more."""
+        """Write a small file into a version and replace the one of an earlier attempt, if any. Raises StorageUnusable;
+        InvalidValue for a name that leads out of the version; Superseded when this attempt no longer owns it."""
         refuse_ways_out_by(name)
         folder = self._folder(asset, partition)
         if not owns(folder, version) or folder.has(f"{version.name}/{PUBLISHED}"):
@@ -163,13 +163,13 @@ class Storage(StrictResource):
         partition: str | None = None,
         may_be_empty: bool = False,
     ) -> Published:
-        """Make a version that is whole the one that readers get, from one moment to the next.
+        """Publish a complete version: readers get it from the moment the pointer moves.
 
         may_be_empty: whether a version without a file may be published, for work that may find nothing to write.
 
-        Raises Superseded when a run that began later has published while this one was at work, or another attempt has
-        taken the version over; NothingWritten when the version has no file that readers see (a name that begins with
-        _ or . is hidden from them); StorageUnusable when the pointer cannot be written.
+        Raises Superseded when a run that began later has already published, or another attempt has taken the version
+        over; NothingWritten when the version has no file that readers see (they skip names that begin with _ or .);
+        StorageUnusable when the pointer cannot be written.
         """
         folder = self._folder(asset, partition)
         name = named(asset, partition)
@@ -205,8 +205,8 @@ class Storage(StrictResource):
         return published
 
     def prune(self, asset: dg.AssetKey, now: Callable[[], datetime] = _now, partition: str | None = None) -> list[str]:
-        """Delete published versions beyond `keep_versions` (never the latest), and what runs that never published
-        left more than ABANDONED_AFTER ago. Returns the names of the deleted versions. Raises StorageUnusable when one
+        """Delete published versions beyond `keep_versions`, never the latest, and unpublished versions that no attempt
+        has claimed for ABANDONED_AFTER. Returns the names of the deleted versions. Raises StorageUnusable when one
         cannot be deleted.
         """
         folder = self._folder(asset, partition)
@@ -215,7 +215,7 @@ class Storage(StrictResource):
         )
         marked = [name for name in versions if folder.has(f"{name}/{PUBLISHED}")]
         been = {name for name in marked if not folder.has(name + BEGUN)}
-        pointed = latest(folder)  # not sooner: see the module's docstring
+        pointed = latest(folder)  # read after the marks: see the module's docstring
         current = pointed.version if pointed else None
         published = [name for name in marked if name in been or name == current]
         others = [name for name in versions if name not in published]
