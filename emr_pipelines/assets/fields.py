@@ -43,7 +43,7 @@ class Member(NamedTuple):
 
 
 def members_of(kind: type[Any]) -> dict[str, Member]:
-    """The fields of a dataclass, or none of NoneType, by name. Raises CannotTravel for annotations that say nothing."""
+    """Return the fields of a dataclass by name; NoneType has none. Raises CannotTravel for unusable annotations."""
     if kind is type(None):
         return {}
     hints, annotated = hints_of(kind), hints_of(kind, with_extras=True)
@@ -56,8 +56,8 @@ def members_of(kind: type[Any]) -> dict[str, Member]:
 def settings_of(
     kind: type[Any], given: frozenset[str] = frozenset(), path: str = "", within: tuple[type[Any], ...] = ()
 ) -> dict[str, dg.Field]:
-    """The fields of parameters, but those `given` otherwise, as settings of an asset: each with its default and its
-    description. What they hold is what `wire.decode` reads. Raises CannotTravel.
+    """Return the fields of the parameters, except those in `given`, as settings of an asset with defaults and
+    descriptions. Their values are what `wire.decode` reads. Raises CannotTravel.
 
     within: the dataclasses around this one, which must not contain itself.
     """
@@ -79,8 +79,8 @@ def settings_of(
 
 
 def metadata_of(result: Any) -> dict[str, Any]:
-    """The fields of a result, as Dagster shows them best: numbers are plotted, rows are tables, `row_count` is
-    Dagster's own. Of what is long, the beginning; `<field>_rows` is then how many rows a table has."""
+    """Return the fields of a result as Dagster metadata: numbers are plotted, rows are tables, `row_count` becomes
+    `dagster/row_count`. Long values are cut; `<field>_rows` then has the number of rows of a table."""
     found: dict[str, Any] = {}
     for name, member in members_of(type(result)).items():
         value, row = getattr(result, name), _row_of(member.hint)
@@ -102,7 +102,7 @@ def metadata_of(result: Any) -> dict[str, Any]:
 
 
 def table_schema(row: type[Any]) -> dg.TableSchema:
-    """The columns of a table whose rows are of a dataclass."""
+    """Return the columns of a table whose rows are instances of a dataclass."""
     columns = []
     for name, member in members_of(row).items():
         plain = [hint for hint in _choices(member.hint) if hint is not type(None)]
@@ -167,8 +167,8 @@ def _setting(hint: Any, path: str, within: tuple[type[Any], ...]) -> Any:
 
 
 def _default(member: Member, path: str) -> dict[str, Any]:
-    """The default that a field has, if any, as run config has it. Raises CannotTravel for one that disagrees with the
-    annotation."""
+    """Return the default of a field, if any, in the form of run config. Raises CannotTravel for a default that does not
+    match the annotation."""
     field = member.field
     if field.default_factory is not dataclasses.MISSING:
         default = field.default_factory()
@@ -183,7 +183,7 @@ def _default(member: Member, path: str) -> dict[str, Any]:
 
 
 def _row_of(hint: Any) -> type[Any] | None:
-    """The dataclass of which a list or tuple of rows is made."""
+    """Return the dataclass of the rows if the annotation is a list or tuple of dataclasses, else None."""
     for choice in _choices(hint):
         arguments = get_args(choice)
         if get_origin(choice) in (list, tuple) and arguments[1:] in ((), (...,)) and isinstance(arguments[0], type):
@@ -202,6 +202,6 @@ def _cells(row: Any) -> dict[str, Any]:
 
 
 def _beginning(text: str) -> str:
-    """A text as metadata show it: cut, and said so, when it is long."""
+    """Cut a long text for metadata, and add how much was left out."""
     left_out = len(text) - MOST_CHARACTERS
     return f"{text[:MOST_CHARACTERS]} ... and {left_out:,} characters more" if left_out > 0 else text

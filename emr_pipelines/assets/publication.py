@@ -25,7 +25,7 @@ AssetEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]
 
 
 class AssetConfig(dg.Config):
-    """Settings of an asset; a value out of bounds fails the step with one sentence."""
+    """Settings of an asset. An invalid value fails the step with one sentence."""
 
     def __init__(self, **settings: Any) -> None:
         try:
@@ -42,7 +42,7 @@ class AssetConfig(dg.Config):
 
 
 def resource_of(context: dg.AssetExecutionContext, option: str, key: str, kind: type[Any]) -> Any:
-    """The resource under a key, which `option` of program_asset names. Raises InvalidValue for one of another kind."""
+    """Return the resource under a key, which `option` of program_asset sets. Raises InvalidValue for another type."""
     found = getattr(context.resources, key)
     also = f"; if yours has another key, say program_asset(..., {option}='<key>')"
     _refuse_other(context, key, found, kind, also)
@@ -50,7 +50,7 @@ def resource_of(context: dg.AssetExecutionContext, option: str, key: str, kind: 
 
 
 def _refuse_other(context: dg.AssetExecutionContext, key: str, found: object, kind: type[Any], also: str = "") -> None:
-    """A project may have another resource of the name. Dagster checks keys when it loads definitions, and no types."""
+    """Raise InvalidValue for a resource of another type: Dagster checks the keys of resources at load, not types."""
     if isinstance(found, Refused):  # its run config is invalid
         found.refuse()
     if not isinstance(found, kind):
@@ -60,7 +60,7 @@ def _refuse_other(context: dg.AssetExecutionContext, key: str, found: object, ki
 
 @contextmanager
 def mistakes_as_failures() -> Iterator[None]:
-    """Turn this package's errors into a Dagster Failure: its sentence leads the event, and nothing is retried."""
+    """Turn this package's errors into a Dagster Failure that leads with their message."""
     try:
         yield
     except EmrPipelinesError as error:
@@ -68,12 +68,12 @@ def mistakes_as_failures() -> Iterator[None]:
 
 
 def path_of(uri: str) -> dg.PathMetadataValue:
-    """Where something is, as metadata that can be pasted into a shell: a path on this machine, or an s3:// URI."""
+    """Metadata with a location that can be pasted into a shell: a path on this machine, or an s3:// URI."""
     return dg.MetadataValue.path(uri.removeprefix("file://"))
 
 
 def pictures(context: dg.AssetExecutionContext, **drawn: Callable[[], str]) -> dict[str, dg.MarkdownMetadataValue]:
-    """Metadata from functions that draw Markdown. What cannot be drawn is left out: it is worth no failure."""
+    """Metadata from functions that draw Markdown. A picture that cannot be drawn is left out and logged."""
     found: dict[str, dg.MarkdownMetadataValue] = {}
     for name, draw in drawn.items():
         try:
@@ -84,9 +84,8 @@ def pictures(context: dg.AssetExecutionContext, **drawn: Callable[[], str]) -> d
 
 
 def code_version(module: str) -> str:
-    """A version that changes when the source of a module does, or of the user's own modules that it imports.
-
-    Libraries do not count. Nothing is imported to find out.
+    """Digest the source of a module and of the user's own modules that it imports. Libraries do not count, and nothing
+    is imported.
     """
     sources = {name: found.source.digest for name, found in walk(module).own.items() if found.source}
     return blake2b(json.dumps(sources, sort_keys=True).encode(), digest_size=6).hexdigest()
@@ -123,7 +122,7 @@ def new_version(
 
 
 def audited(context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
-    """The checks, to be reported. Raises AuditFailed behind them when one failed with severity ERROR."""
+    """Yield the checks to be reported, then raise AuditFailed if one failed with severity ERROR."""
     yield from checks
     failed = [
         f"{check.check_name}: {check.description}"
@@ -147,12 +146,14 @@ def publish(
     partition: str | None = None,
     may_be_empty: bool = False,
 ) -> AssetEvents:
-    """Report the checks and, if none failed with severity ERROR, make the version the published one.
+    """Report the checks and, if none failed with severity ERROR, publish the version.
 
-    data_version: equal for equal data; None where nobody knows, and each version counts as another. partition: the one
-        for which the version was begun. may_be_empty: whether a version without files may be published.
+    data_version: equal for equal data; None if that is not known, so that each version counts as new data.
+    partition: the partition for which the version was begun.
+    may_be_empty: whether a version without files may be published.
 
-    Raises AuditFailed when a check failed, and NothingWritten for a version without files; the pointer is unmoved then.
+    Raises AuditFailed when a check failed, and NothingWritten for a version without files. The pointer does not move
+    then.
     """
     shown = dg.DataVersion(data_version or version.name)
     yield from audited(context, checks)
@@ -166,7 +167,7 @@ def publish(
         context.log.info(f"Unchanged: the data is the same as in version {same_as}.")
     try:
         pruned = storage.prune(asset, partition=partition)
-    except StorageUnusable as error:  # the new version is published; a leftover must not make this run a failure
+    except StorageUnusable as error:  # the new version is published, so a leftover must not fail this run
         context.log.warning(f"Old versions could not be deleted and will be tried again next time: {error}")
     else:
         if pruned:
@@ -184,7 +185,7 @@ def publish(
 
 
 def _summary(context: dg.AssetExecutionContext, partition: str | None, metadata: Mapping[str, Any]) -> str:
-    """The start of the line that a materialization ends with: `word_counts: 66 rows, `."""
+    """Begin the last log line of a materialization: `word_counts: 66 rows, `."""
     of = "" if partition is None else f" [{partition}]"
     rows = metadata.get("dagster/row_count")
     counted = f"{many(rows, 'row')}, " if isinstance(rows, int) else ""

@@ -1,4 +1,4 @@
-"""What the asset of a program reads: the data of other assets, as URIs that the program can open where it runs."""
+"""Find the data of other assets that a program reads, as URIs that the program can open where it runs."""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ READ_AT_ONCE = 8  # partitions; each takes two requests to S3, and boto3 keeps t
 
 @dataclass(frozen=True)
 class Source:
-    """An asset that is read. `uri` is where its data is, or empty when the storage knows."""
+    """An asset that is read. `uri` is the location of its data, or empty if the data is in the storage."""
 
     dep: dg.AssetDep
     uri: str = ""
@@ -34,15 +34,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Data:
-    """What is read of a source: a URI, or one for each partition that is published. `absent` are the keys of the
-    partitions that Dagster maps to the run and that are not published."""
+    """The data of a source: one URI, or one for each published partition. `absent` are the keys of partitions that
+    Dagster maps to the run and that are not published."""
 
     uris: tuple[str, ...]
     absent: tuple[str, ...] = ()
 
 
 def source_of(asset: Upstream) -> Source:
-    """Raises InvalidValue."""
+    """Normalize an asset that is read. Raises InvalidValue."""
     if isinstance(asset, dg.AssetDep):
         return Source(asset)
     if isinstance(asset, dg.AssetsDefinition):
@@ -59,12 +59,12 @@ def source_of(asset: Upstream) -> Source:
 def find(
     context: dg.AssetExecutionContext, spark: SparkRunner, storage: Storage | None, source: Source, many: bool
 ) -> Data:
-    """Where a source's data is, for this run.
+    """Find the data of a source for this run.
 
-    many: whether any number of partitions will do. Those that are not published are left out then, and logged.
+    many: whether the program takes any number of partitions. If so, unpublished ones are left out and logged.
 
-    Raises NotMaterialized when nothing is published, InvalidValue when one partition is wanted and there are others,
-    and StorageUnusable when the storage cannot be read.
+    Raises NotMaterialized when nothing is published, InvalidValue when the program takes one partition and Dagster maps
+    another number to the run, and StorageUnusable when the storage cannot be read.
     """
     if source.uri or storage is None:
         (uri,) = spark.bring(context, [_path_of(source.uri)])

@@ -126,7 +126,7 @@ def input_text(
 
 
 def _named_here(result: IngestResult, spark: SparkRunner) -> IngestResult:
-    """The result, with files as they are called on this machine where they were copied to a cluster's."""
+    """Replace the URIs of files that were copied to S3 in the result by their paths on this machine."""
     return replace(
         result,
         replaced_by_file={spark.named_here(path): count for path, count in result.replaced_by_file.items()},
@@ -135,7 +135,7 @@ def _named_here(result: IngestResult, spark: SparkRunner) -> IngestResult:
 
 
 def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
-    """Is there any text, and was all of it UTF-8?"""
+    """Check that there is text, and that all of it was UTF-8."""
     return [
         dg.AssetCheckResult(
             check_name="not_empty",
@@ -219,7 +219,7 @@ def word_counts(
 
 
 def check_word_counts(result: WordCountResult) -> list[dg.AssetCheckResult]:
-    """Does the table, as it was read back, account for every word of the text?"""
+    """Check that the table, as it was read back, accounts for every word of the text."""
     accounted_for = result.counted_words + result.left_out_words
     return [
         dg.AssetCheckResult(
@@ -237,7 +237,7 @@ def check_word_counts(result: WordCountResult) -> list[dg.AssetCheckResult]:
 
 
 def _not_utf8(result: IngestResult) -> list[str]:
-    """A sentence for each of the first files that were not UTF-8, and one for how many more there are."""
+    """Return a sentence for each of the first files that were not UTF-8, and one with the number of other files."""
     shown = list(result.replaced_by_file.items())[:NAMED_FILES]
     sentences = [
         f"{path}: {many(replaced, 'byte')} not in UTF-8 became U+FFFD. Find out its encoding, as with file -i, "

@@ -1,4 +1,4 @@
-"""The one annotation that assets know: run a program on Spark, somewhere."""
+"""The resource that assets ask for: SparkRunner runs a program on Spark, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ResultT = TypeVar("ResultT")
 
 
 class SparkRunner(StrictResource, ABC):
-    """Runs programs. Entering the resource does nothing; what a program needs is started when the first one runs."""
+    """Runs programs. Entering the resource does nothing; Spark or a cluster starts with the first program."""
 
     @abstractmethod
     def run(
@@ -37,8 +37,8 @@ class SparkRunner(StrictResource, ABC):
         """
 
     def check_storage(self, address: str) -> None:
-        """Raise StorageUnusable, before any work is done, when programs cannot reach assets that live there: at a path
-        of this machine, or an s3:// URI. Spark in this process reaches what this process reaches."""
+        """Raise StorageUnusable, before any work is done, when programs cannot reach a storage at this address: a path
+        of this machine, or an s3:// URI. Spark in this process can reach whatever this process can."""
 
     def work_id(
         self,
@@ -74,6 +74,6 @@ class SparkRunner(StrictResource, ABC):
         return text
 
     def ledger(self, known: Sequence[Entry]) -> list[Entry]:
-        """What clusters cost, by day: the entries that are known, brought up to date. Spark in this process has no
+        """Return the costs of clusters by day: the known entries, brought up to date. Spark in this process has no
         clusters."""
         return list(known)
