@@ -1,4 +1,4 @@
-"""Checks of a program's result: functions that say yes or no, as asset checks of what it was to publish."""
+"""Asset checks of a program's result, made of functions that return whether the result is good."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from emr_pipelines.errors import InvalidValue
+from emr_pipelines.programs import wire
 
 Verdict = bool | tuple[bool, str] | dg.AssetCheckResult
 
@@ -15,7 +16,7 @@ SHOWN_CHARACTERS = 300
 
 
 def check_specs(checks: Sequence[Callable[..., Any]], key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """A check by each function's name, described by its docstring. Raises InvalidValue for one without a name."""
+    """Specify a check for each function, with its name and docstring. Raises InvalidValue for one without a name."""
     names = [getattr(check, "__name__", "") for check in checks]
     for name, check in zip(names, checks, strict=True):
         if not name.isidentifier() or names.count(name) > 1:
@@ -27,7 +28,7 @@ def check_specs(checks: Sequence[Callable[..., Any]], key: dg.AssetKey) -> list[
 
 
 def outcome_of(context: dg.AssetExecutionContext, check: Callable[..., Any], result: object) -> dg.AssetCheckResult:
-    """What a check says of a result; one that raises, or says neither yes nor no, says no."""
+    """Run a check on a result. A check that raises, or returns anything that is not ALLOWED, fails."""
     name = check.__name__
     try:
         said = check(result)
@@ -42,16 +43,20 @@ def outcome_of(context: dg.AssetExecutionContext, check: Callable[..., Any], res
             description=said.description,
             metadata=said.metadata,
         )
+    said = tuple(map(wire.plain, said)) if isinstance(said, tuple) else wire.plain(said)
     if isinstance(said, bool):
         wanted = inspect.getdoc(check) if not said else ""
         said = said, " ".join(part for part in (wanted, _figures(result)) if part)
-    if not (isinstance(said, tuple) and [type(part) for part in said] == [bool, str]):
-        said = False, f"It returned {_short(said)}; allowed: {ALLOWED}."
-    return dg.AssetCheckResult(check_name=name, passed=said[0], description=said[1])
+    match said:
+        case (bool(), str()):
+            pass
+        case _:
+            said = False, f"It returned {_short(said)}; allowed: {ALLOWED}."
+    return dg.AssetCheckResult(check_name=name, passed=said[0], description=str(said[1]))
 
 
 def _figures(result: object) -> str:
-    """What is short and has a value, of the fields of a result."""
+    """Format the numbers and texts among the fields of a result."""
     members = vars(result) if hasattr(result, "__dict__") else {}
     return _short(
         ", ".join(f"{name}={value!r}" for name, value in members.items() if isinstance(value, (int, float, str)))

@@ -20,7 +20,6 @@ from emr_pipelines.assets.publication import (
     publish,
 )
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
 
 if TYPE_CHECKING:  # boto3 and pyarrow take half a second each to import
@@ -92,7 +91,7 @@ def cluster_costs(
 ) -> AssetEvents:
     with (
         mistakes_as_failures(),
-        storage.new_version(context.asset_key, context.run.run_id, lineage(context)) as version,
+        storage.new_version(context.asset_key, context.run.run_id) as version,
     ):
         budget = environment.daily_budget_usd() if config.daily_budget_usd is None else config.daily_budget_usd
         most_idle = environment.most_idle_share() if config.most_idle_share is None else config.most_idle_share

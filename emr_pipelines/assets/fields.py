@@ -11,7 +11,7 @@ import dagster as dg
 from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs import wire
 from emr_pipelines.programs.annotations import hints_of, resolved
-from emr_pipelines.programs.text import locate
+from emr_pipelines.programs.text import is_visible, locate
 
 SETTINGS: dict[Any, Any] = {
     bool: dg.Bool, int: dg.Int, float: dg.Float, str: dg.String, Any: dg.Any, object: dg.Any, type(None): dg.Any,
@@ -43,7 +43,7 @@ class Member(NamedTuple):
 
 
 def members_of(kind: type[Any]) -> dict[str, Member]:
-    """The fields of a dataclass, or none of NoneType, by name. Raises CannotTravel for annotations that say nothing."""
+    """Return the fields of a dataclass by name; NoneType has none. Raises CannotTravel for unusable annotations."""
     if kind is type(None):
         return {}
     hints, annotated = hints_of(kind), hints_of(kind, with_extras=True)
@@ -56,8 +56,8 @@ def members_of(kind: type[Any]) -> dict[str, Member]:
 def settings_of(
     kind: type[Any], given: frozenset[str] = frozenset(), path: str = "", within: tuple[type[Any], ...] = ()
 ) -> dict[str, dg.Field]:
-    """The fields of parameters, but those `given` otherwise, as settings of an asset: each with its default and its
-    description. What they hold is what `wire.decode` reads. Raises CannotTravel.
+    """Return the fields of the parameters, except those in `given`, as settings of an asset with defaults and
+    descriptions. Their values are what `wire.decode` reads. Raises CannotTravel.
 
     within: the dataclasses around this one, which must not contain itself.
     """
@@ -79,8 +79,8 @@ def settings_of(
 
 
 def metadata_of(result: Any) -> dict[str, Any]:
-    """The fields of a result, as Dagster shows them best: numbers are plotted, rows are tables, `row_count` is
-    Dagster's own. Of what is long, the beginning; `<field>_rows` is then how many rows a table has."""
+    """Return the fields of a result as Dagster metadata: numbers are plotted, rows are tables, `row_count` becomes
+    `dagster/row_count`. Long values are cut; `<field>_rows` then has the number of rows of a table."""
     found: dict[str, Any] = {}
     for name, member in members_of(type(result)).items():
         value, row = getattr(result, name), _row_of(member.hint)
@@ -102,7 +102,7 @@ def metadata_of(result: Any) -> dict[str, Any]:
 
 
 def table_schema(row: type[Any]) -> dg.TableSchema:
-    """The columns of a table whose rows are of a dataclass."""
+    """Return the columns of a table whose rows are instances of a dataclass."""
     columns = []
     for name, member in members_of(row).items():
         plain = [hint for hint in _choices(member.hint) if hint is not type(None)]
@@ -113,7 +113,8 @@ def table_schema(row: type[Any]) -> dg.TableSchema:
 
 
 def parquet_schema(uri: str) -> dg.TableSchema | None:
-    """The columns of the parquet files in a folder, here or on S3, as the first of them says; None when there is none.
+    """Read the columns of the parquet files in a folder, local or on S3, from the first file that Spark would read. A
+    file in `_delta_log` or `_temporary` does not count. None when there is no file.
 
     Descriptions are Spark's comments, as `frame.withMetadata(column, {"comment": "..."})` makes them.
     """
@@ -121,17 +122,18 @@ def parquet_schema(uri: str) -> dg.TableSchema | None:
 
     filesystem, root = locate(uri)
     below = filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
-    paths = sorted(entry.path for entry in below if entry.path.endswith(".parquet"))
-    if not paths:
+    files = [entry.path for entry in below if entry.type == fs.FileType.File and entry.path.endswith(".parquet")]
+    inner = sorted(path[len(root) :].strip("/") for path in files)
+    visible = [path for path in inner if all(map(is_visible, path.split("/")))]
+    if not visible:
         return None
-    schema = parquet.read_schema(paths[0], filesystem=filesystem)
+    schema = parquet.read_schema(f"{root.rstrip('/')}/{visible[0]}", filesystem=filesystem)
     told = json.loads((schema.metadata or {}).get(SPARK_SCHEMA, b'{"fields": []}'))["fields"]
     comments = {field["name"]: field["metadata"].get("comment") for field in told}
     columns = [dg.TableColumn(field.name, str(field.type), comments.get(field.name)) for field in schema]
-    folders = paths[0][len(root) :].split("/")[:-1]
     columns += [
         dg.TableColumn(folder.partition("=")[0], "string", "From the names of the folders.")
-        for folder in folders
+        for folder in visible[0].split("/")[:-1]
         if "=" in folder
     ]
     return dg.TableSchema(columns)
@@ -165,8 +167,8 @@ def _setting(hint: Any, path: str, within: tuple[type[Any], ...]) -> Any:
 
 
 def _default(member: Member, path: str) -> dict[str, Any]:
-    """The default that a field has, if any, as run config has it. Raises CannotTravel for one that disagrees with the
-    annotation."""
+    """Return the default of a field, if any, in the form of run config. Raises CannotTravel for a default that does not
+    match the annotation."""
     field = member.field
     if field.default_factory is not dataclasses.MISSING:
         default = field.default_factory()
@@ -181,7 +183,7 @@ def _default(member: Member, path: str) -> dict[str, Any]:
 
 
 def _row_of(hint: Any) -> type[Any] | None:
-    """The dataclass of which a list or tuple of rows is made."""
+    """Return the dataclass of the rows if the annotation is a list or tuple of dataclasses, else None."""
     for choice in _choices(hint):
         arguments = get_args(choice)
         if get_origin(choice) in (list, tuple) and arguments[1:] in ((), (...,)) and isinstance(arguments[0], type):
@@ -200,6 +202,6 @@ def _cells(row: Any) -> dict[str, Any]:
 
 
 def _beginning(text: str) -> str:
-    """A text as metadata show it: cut, and said so, when it is long."""
+    """Cut a long text for metadata, and add how much was left out."""
     left_out = len(text) - MOST_CHARACTERS
     return f"{text[:MOST_CHARACTERS]} ... and {left_out:,} characters more" if left_out > 0 else text

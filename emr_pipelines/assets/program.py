@@ -1,4 +1,4 @@
-"""An asset from a program: its settings are the program's parameters, its metadata and checks are of the result."""
+"""Make an asset of a program: its settings are the program's parameters, its metadata and checks use the result."""
 
 import inspect
 import warnings
@@ -35,6 +35,7 @@ ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
 OURS = {"compute_fn", "kwargs", "ins", "config_schema", "check_specs", "dagster_type", "output_required", "is_virtual"}
 OPTIONS = set(inspect.signature(dg.asset).parameters) - OURS
+MAY_BE_NONE = {"kinds", "description", "code_version"}  # which None leaves out; for all other options it is the default
 
 
 def program_asset(
@@ -52,10 +53,10 @@ def program_asset(
     """The asset that a program materializes, named as its function unless `options` have a `name` or `key`.
 
     reads: by parameter, the asset whose data it reads; the parameter becomes the data's URI, and the asset a
-        dependency. An asset that is no program's is given as an AssetSpec with "dagster/uri" in its metadata; files of
-        this machine are copied to where the program runs. A parameter of type `tuple[str, ...]` becomes the URIs of
-        the partitions that Dagster maps to the asset's own, as an AssetDep can say, and that are published; those that
-        are not are logged, and `absent_partitions` in the metadata counts them.
+        dependency. An asset that no program of this package writes is given as an AssetSpec with "dagster/uri" in its
+        metadata; files of this machine are copied to where the program runs. A parameter of type `tuple[str, ...]`
+        becomes the URIs of the published partitions that Dagster maps to the asset's own (an AssetDep can set the
+        mapping). Unpublished ones are logged, and `absent_partitions` in the metadata counts them.
     writes: the parameter that becomes the URI of a new version of this asset's data, which is published when the
         program has ended well, has written a file there, and no check failed. Without it, the result is all there is.
     may_be_empty: whether a version without files may be published, for a program that may find nothing to write. Its
@@ -65,23 +66,24 @@ def program_asset(
     spark, storage: the keys of the resources that run the program, a SparkRunner, and that keep data, a Storage. The
         latter is needed to write data, or to read what another program wrote.
     checks: functions of the result that say whether it is good: a bool, (bool, description), or an AssetCheckResult.
-        Each is an asset check by its name, described by its docstring; one that says no, or raises, keeps the data
-        from being published, and blocks what is downstream.
+        Each is an asset check with the function's name and docstring. If one fails, or raises, the data is not
+        published, and downstream assets are blocked.
     options: of dagster's `asset`, such as `group_name`, `owners`, `retry_policy`, `partitions_def` and more `deps`.
 
     Every other parameter is a setting of the asset, with its default, and the description that `Annotated[int, "..."]`
     has. The fields of the result are metadata: numbers are plotted, tuples of dataclasses are tables, `row_count` and
     the columns of parquet files are Dagster's own. A `digest` in the result is the data version.
 
-    Warns of a program whose module imports Dagster, which no cluster has. Raises CannotTravel for what is no program,
-    InvalidValue for anything else that cannot be.
+    Warns if the program's module imports Dagster, which clusters do not have. Raises CannotTravel for a function that
+    is not a program, and InvalidValue for any other invalid argument.
     """
-    wire.name_of(program)  # it must be found on a cluster, and here it is to be as there
+    wire.name_of(program)  # it must be importable on a cluster, and this machine is as strict
     params_type, result_type = annotation_of(program, "params"), annotation_of(program, "return")
     sources = {name: source_of(asset) for name, asset in (reads or {}).items()}
     given = _given(params_type, list(sources), writes, partition)
     _refuse_results(result_type, bool(writes))
     _refuse_options(options, partition, given)
+    options = {name: option for name, option in options.items() if option is not None or name in MAY_BE_NONE}
     stored = bool(writes) or any(not source.uri for source in sources.values())
     settings = settings_of(params_type, frozenset(given))
     if sentence := needs_dagster(program):
@@ -117,7 +119,7 @@ def program_asset(
             kept: Storage | None = resource_of(context, "storage", storage, Storage) if stored else None
             if kept:
                 runner.check_storage(kept.root)
-            # str: the key of several dimensions is of a class of its own
+            # a plain str: the key of several dimensions is a subclass
             own_partition = str.__str__(context.partition_key) if _partitioned(context) else None
 
             @cache
@@ -147,7 +149,7 @@ def program_asset(
             )
             with written as version:
                 params = params_at(version.uri if version else "")
-                # as it would come from a cluster, so that what cannot come from there is refused here too
+                # encoded and decoded as from a cluster, so that results which cannot be sent fail here too
                 result = wire.round_trip(result_type, runner.run(context, program, params), "result")
                 outcomes = [outcome_of(context, check, result) for check in checks]
                 counted = [len(data.absent) for name, data in read().items() if _is_tuple(given[name])]
@@ -171,7 +173,7 @@ def program_asset(
 
 
 def _given(params_type: type[Any], reads: list[str], writes: str, partition: str) -> dict[str, Any]:
-    """The parameters that are no settings, with their types. Raises InvalidValue."""
+    """Return the types of the parameters that are not settings, by name. Raises InvalidValue."""
     parameters = getattr(params_type, "__dataclass_params__", None)
     if parameters is not None and not parameters.frozen:
         allowed = "@dataclass(frozen=True), for the result is known by what the program was told"
@@ -197,7 +199,7 @@ def _given(params_type: type[Any], reads: list[str], writes: str, partition: str
 
 
 def _refuse_results(result_type: type[Any], stored: bool) -> None:
-    """Raises InvalidValue."""
+    """Raise InvalidValue for fields of the result that cannot be metadata."""
     members = members_of(result_type)
     for name in sorted(OF_PUBLICATION & set(members) if stored else ()):
         allowed = f"any other name, for {', '.join(sorted(OF_PUBLICATION))} are metadata of what is published"
@@ -208,11 +210,11 @@ def _refuse_results(result_type: type[Any], stored: bool) -> None:
 
 
 def _refuse_options(options: Mapping[str, Any], partition: str, given: Mapping[str, Any]) -> None:
-    """Raises InvalidValue."""
+    """Raise InvalidValue for options that are unknown or contradict each other."""
     unknown = sorted(set(options) - OPTIONS)
     if unknown:
         raise InvalidValue("An option of program_asset", unknown[0], ", ".join(sorted(OPTIONS)))
-    if "key" in options and {"name", "key_prefix"} & set(options):
+    if options.get("key") and (options.get("name") or options.get("key_prefix")):
         raise InvalidValue("key", options["key"], "a key, or a name and a key_prefix")
     partitions, policy = options.get("partitions_def"), options.get("backfill_policy")
     if partition and partitions is None:
@@ -230,7 +232,8 @@ def _refuse_options(options: Mapping[str, Any], partition: str, given: Mapping[s
 
 
 def _partitioned(context: dg.AssetExecutionContext) -> bool:
-    """A run with a partition may have assets without. Raises InvalidValue for a run with none, or with several."""
+    """Whether the asset has partitions; other assets of the run may have none. Raises InvalidValue for a run that does
+    not have exactly one partition."""
     if context.assets_def.partitions_def is None:
         return False
     if not context.has_partition_key:
@@ -241,7 +244,7 @@ def _partitioned(context: dg.AssetExecutionContext) -> bool:
 
 @contextmanager
 def _named(writes: str, rows: object) -> Iterator[None]:
-    """Say of what was not written which parameter told the program where to."""
+    """Add to NothingWritten the parameter that tells the program where to write."""
     try:
         yield
     except NothingWritten as error:

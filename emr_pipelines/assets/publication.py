@@ -15,7 +15,6 @@ from emr_pipelines.programs.progress import many
 from emr_pipelines.resource import Refused, refuse_unknown
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.failures import raise_failure
-from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage, Version
 
 ParamsT = TypeVar("ParamsT")
@@ -26,7 +25,7 @@ AssetEvents = Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]
 
 
 class AssetConfig(dg.Config):
-    """Settings of an asset; a value out of bounds fails the step with one sentence."""
+    """Settings of an asset. An invalid value fails the step with one sentence."""
 
     def __init__(self, **settings: Any) -> None:
         try:
@@ -43,7 +42,7 @@ class AssetConfig(dg.Config):
 
 
 def resource_of(context: dg.AssetExecutionContext, option: str, key: str, kind: type[Any]) -> Any:
-    """The resource under a key, which `option` of program_asset names. Raises InvalidValue for one of another kind."""
+    """Return the resource under a key, which `option` of program_asset sets. Raises InvalidValue for another type."""
     found = getattr(context.resources, key)
     also = f"; if yours has another key, say program_asset(..., {option}='<key>')"
     _refuse_other(context, key, found, kind, also)
@@ -51,7 +50,7 @@ def resource_of(context: dg.AssetExecutionContext, option: str, key: str, kind: 
 
 
 def _refuse_other(context: dg.AssetExecutionContext, key: str, found: object, kind: type[Any], also: str = "") -> None:
-    """A project may have another resource of the name. Dagster checks keys when it loads definitions, and no types."""
+    """Raise InvalidValue for a resource of another type: Dagster checks the keys of resources at load, not types."""
     if isinstance(found, Refused):  # its run config is invalid
         found.refuse()
     if not isinstance(found, kind):
@@ -61,7 +60,7 @@ def _refuse_other(context: dg.AssetExecutionContext, key: str, found: object, ki
 
 @contextmanager
 def mistakes_as_failures() -> Iterator[None]:
-    """Turn this package's errors into a Dagster Failure: its sentence leads the event, and nothing is retried."""
+    """Turn this package's errors into a Dagster Failure that leads with their message."""
     try:
         yield
     except EmrPipelinesError as error:
@@ -69,12 +68,12 @@ def mistakes_as_failures() -> Iterator[None]:
 
 
 def path_of(uri: str) -> dg.PathMetadataValue:
-    """Where something is, as metadata that can be pasted into a shell: a path on this machine, or an s3:// URI."""
+    """Metadata with a location that can be pasted into a shell: a path on this machine, or an s3:// URI."""
     return dg.MetadataValue.path(uri.removeprefix("file://"))
 
 
 def pictures(context: dg.AssetExecutionContext, **drawn: Callable[[], str]) -> dict[str, dg.MarkdownMetadataValue]:
-    """Metadata from functions that draw Markdown. What cannot be drawn is left out: it is worth no failure."""
+    """Metadata from functions that draw Markdown. A picture that cannot be drawn is left out and logged."""
     found: dict[str, dg.MarkdownMetadataValue] = {}
     for name, draw in drawn.items():
         try:
@@ -85,9 +84,8 @@ def pictures(context: dg.AssetExecutionContext, **drawn: Callable[[], str]) -> d
 
 
 def code_version(module: str) -> str:
-    """A version that changes when the source of a module does, or of the user's own modules that it imports.
-
-    Libraries do not count. Nothing is imported to find out.
+    """Digest the source of a module and of the user's own modules that it imports. Libraries do not count, and nothing
+    is imported.
     """
     sources = {name: found.source.digest for name, found in walk(module).own.items() if found.source}
     return blake2b(json.dumps(sources, sort_keys=True).encode(), digest_size=6).hexdigest()
@@ -102,10 +100,12 @@ def new_version(
     params_at: Callable[[str], ParamsT],
     partition: str | None = None,
 ) -> Iterator[Version]:
-    """A version for a program to write and `publish` to publish; where an attempt was killed when its program had
-    written it, that one again, even if it was published, so that the program need not run again.
+    """Begin a version for a program to write and `publish` to publish.
 
-    params_at: the program's parameters, for a URI to write to; whatever else is in them must not change meanwhile.
+    The version of an earlier attempt is resumed if that attempt ran the same program with the same parameters, code and
+    settings, so that what it has begun, or finished, is used.
+
+    params_at: the program's parameters, for a URI to write to. All else in them must stay the same in the block.
     partition: the key of the partition that is written, if the asset has partitions.
     """
 
@@ -115,13 +115,14 @@ def new_version(
     _refuse_other(context, "spark", spark, SparkRunner)
     _refuse_other(context, "storage", storage, Storage)
     spark.check_storage(storage.root)
-    asset, work = context.asset_key, lineage(context)
-    with storage.new_version(asset, context.run.run_id, work, done=done, partition=partition) as version:
+    root = storage.root if storage.root.startswith("s3://") else f"file://{storage.root}"
+    work = spark.work_id(context, program, params_at(f"{root}/version"))  # the same URI each time: it is no difference
+    with storage.new_version(context.asset_key, context.run.run_id, work, done=done, partition=partition) as version:
         yield version
 
 
 def audited(context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
-    """The checks, to be reported. Raises AuditFailed behind them when one failed with severity ERROR."""
+    """Yield the checks to be reported, then raise AuditFailed if one failed with severity ERROR."""
     yield from checks
     failed = [
         f"{check.check_name}: {check.description}"
@@ -145,24 +146,28 @@ def publish(
     partition: str | None = None,
     may_be_empty: bool = False,
 ) -> AssetEvents:
-    """Report the checks and, if none failed with severity ERROR, make the version the published one.
+    """Report the checks and, if none failed with severity ERROR, publish the version.
 
-    data_version: equal for equal data; None where nobody knows, and each version counts as another. partition: the one
-        for which the version was begun. may_be_empty: whether a version without files may be published.
+    data_version: equal for equal data; None if that is not known, so that each version counts as new data.
+    partition: the partition for which the version was begun.
+    may_be_empty: whether a version without files may be published.
 
-    Raises AuditFailed when a check failed, and NothingWritten for a version without files; the pointer is unmoved then.
+    Raises AuditFailed when a check failed, and NothingWritten for a version without files. The pointer does not move
+    then.
     """
     shown = dg.DataVersion(data_version or version.name)
     yield from audited(context, checks)
     asset = context.asset_key
     before = storage.latest(asset, partition)
     published = storage.publish(asset, version, shown.value, partition, may_be_empty)
-    same_as = before.version if before is not None and before.data_version == data_version else None
+    # a retry that resumes what is published finds itself there
+    other = before if before is not None and before.version != version.name else None
+    same_as = other.version if other is not None and other.data_version == data_version else None
     if same_as:
         context.log.info(f"Unchanged: the data is the same as in version {same_as}.")
     try:
         pruned = storage.prune(asset, partition=partition)
-    except StorageUnusable as error:  # the new version is published; a leftover must not make this run a failure
+    except StorageUnusable as error:  # the new version is published, so a leftover must not fail this run
         context.log.warning(f"Old versions could not be deleted and will be tried again next time: {error}")
     else:
         if pruned:
@@ -180,7 +185,7 @@ def publish(
 
 
 def _summary(context: dg.AssetExecutionContext, partition: str | None, metadata: Mapping[str, Any]) -> str:
-    """The start of the line that a materialization ends with: `word_counts: 66 rows, `."""
+    """Begin the last log line of a materialization: `word_counts: 66 rows, `."""
     of = "" if partition is None else f" [{partition}]"
     rows = metadata.get("dagster/row_count")
     counted = f"{many(rows, 'row')}, " if isinstance(rows, int) else ""

@@ -1,13 +1,13 @@
-"""What the asset of a program reads: the data of other assets, as URIs that the program can open where it runs."""
+"""Find the data of other assets that a program reads, as URIs that the program can open where it runs."""
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import dagster as dg
 
 from emr_pipelines.errors import InvalidValue, NotMaterialized
-from emr_pipelines.programs import text
 from emr_pipelines.programs.progress import many as plural
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
@@ -17,11 +17,12 @@ Upstream = dg.AssetKey | str | Sequence[str] | dg.AssetSpec | dg.AssetsDefinitio
 
 URI = "dagster/uri"  # in an asset's metadata: where its data is, when this package does not keep it
 NAMED_PARTITIONS = 5  # in a sentence
+READ_AT_ONCE = 8  # partitions; each takes two requests to S3, and boto3 keeps ten connections
 
 
 @dataclass(frozen=True)
 class Source:
-    """An asset that is read. `uri` is where its data is, or empty when the storage knows."""
+    """An asset that is read. `uri` is the location of its data, or empty if the data is in the storage."""
 
     dep: dg.AssetDep
     uri: str = ""
@@ -33,15 +34,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Data:
-    """What is read of a source: a URI, or one for each partition that is published. `absent` are the keys of the
-    partitions that Dagster maps to the run and that are not published."""
+    """The data of a source: one URI, or one for each published partition. `absent` are the keys of partitions that
+    Dagster maps to the run and that are not published."""
 
     uris: tuple[str, ...]
     absent: tuple[str, ...] = ()
 
 
 def source_of(asset: Upstream) -> Source:
-    """Raises InvalidValue."""
+    """Normalize an asset that is read. Raises InvalidValue."""
     if isinstance(asset, dg.AssetDep):
         return Source(asset)
     if isinstance(asset, dg.AssetsDefinition):
@@ -58,15 +59,15 @@ def source_of(asset: Upstream) -> Source:
 def find(
     context: dg.AssetExecutionContext, spark: SparkRunner, storage: Storage | None, source: Source, many: bool
 ) -> Data:
-    """Where a source's data is, for this run.
+    """Find the data of a source for this run.
 
-    many: whether any number of partitions will do. Those that are not published are left out then, and logged.
+    many: whether the program takes any number of partitions. If so, unpublished ones are left out and logged.
 
-    Raises NotMaterialized when nothing is published, InvalidValue when one partition is wanted and there are others,
-    and StorageUnusable when the storage cannot be read.
+    Raises NotMaterialized when nothing is published, InvalidValue when the program takes one partition and Dagster maps
+    another number to the run, and StorageUnusable when the storage cannot be read.
     """
     if source.uri or storage is None:
-        (uri,) = spark.bring(context, [_path_of(source.uri)], _files)
+        (uri,) = spark.bring(context, [_path_of(source.uri)])
         return Data((uri,))
     try:
         (name,) = (name for name, key in context.assets_def.keys_by_input_name.items() if key == source.key)
@@ -88,9 +89,10 @@ def find(
 def _published(
     context: dg.AssetExecutionContext, storage: Storage, asset: dg.AssetKey, partitions: Sequence[str]
 ) -> Data:
-    found = {partition: _uri_of(storage, asset, partition) for partition in partitions}
-    uris = tuple(uri for uri in found.values() if uri is not None)
-    absent = tuple(partition for partition, uri in found.items() if uri is None)
+    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+        found = list(pool.map(lambda partition: _uri_of(storage, asset, partition), partitions))
+    uris = tuple(uri for uri in found if uri is not None)
+    absent = tuple(partition for partition, uri in zip(partitions, found, strict=True) if uri is None)
     keys = ", ".join(map(shown, absent[:NAMED_PARTITIONS]))
     if len(absent) > NAMED_PARTITIONS:
         keys += f" and {len(absent) - NAMED_PARTITIONS:,} more"
@@ -103,21 +105,17 @@ def _published(
 
 
 def _path_of(uri: str) -> str:
-    """A file: URI, in any of its forms, or a path in a home folder as an absolute path; all else as it is."""
+    """Turn a file: URI in any form, or a path that begins with ~, into an absolute path; return all else as it is."""
     if uri.startswith("file:/"):
         return "/" + uri.removeprefix("file:").lstrip("/")
     return os.path.expanduser(uri)  # noqa: PTH111 (Path raises for a user that is not there)
 
 
 def _uri_of(storage: Storage, asset: dg.AssetKey, partition: str) -> str | None:
-    """None for a partition that was never published. Raises NotMaterialized for one of which the data has gone."""
+    """Return None for a partition that was never published. Raises NotMaterialized if its data is gone."""
     try:
         return storage.require(asset, partition).uri
     except NotMaterialized:
         if storage.latest(asset, partition) is not None:
             raise
         return None
-
-
-def _files(sources: Sequence[str]) -> list[str]:
-    return [file.path for file in text.find_text_files(sources)]

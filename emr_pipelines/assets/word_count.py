@@ -1,7 +1,5 @@
 """The word count pipeline: input_text -> word_counts."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +20,7 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
+from emr_pipelines.environment import setting
 from emr_pipelines.programs import text
 from emr_pipelines.programs.ingest import IngestParams, IngestResult, ingest_text
 from emr_pipelines.programs.progress import many
@@ -48,8 +47,8 @@ SAMPLE_TEXT = Path(emr_pipelines.__file__).parent / "sample_text"
 
 
 def configured_sources() -> list[str]:
-    """The sources when run config gives none: EMR_PIPELINES_SOURCE, or the sample text in this package."""
-    return [os.environ.get("EMR_PIPELINES_SOURCE") or str(SAMPLE_TEXT)]
+    """Return the sources when run config gives none: EMR_PIPELINES_SOURCE, or the sample text in this package."""
+    return [setting("EMR_PIPELINES_SOURCE") or str(SAMPLE_TEXT)]
 
 
 class InputTextConfig(AssetConfig):
@@ -100,7 +99,7 @@ def input_text(
     @cache
     def readable() -> tuple[str, ...]:
         text.refuse_other_sources(sources)  # before a cluster is launched to say so
-        return tuple(spark.bring(context, sources, _paths_of))
+        return tuple(spark.bring(context, sources))
 
     def params_at(output: str) -> IngestParams:
         return IngestParams(readable(), output)
@@ -126,12 +125,8 @@ def input_text(
         yield from publish(context, storage, version, result.digest, check_input_text(result), metadata)
 
 
-def _paths_of(sources: Sequence[str]) -> list[str]:
-    return [file.path for file in text.find_text_files(sources)]
-
-
 def _named_here(result: IngestResult, spark: SparkRunner) -> IngestResult:
-    """The result, with files as they are called on this machine where they were copied to a cluster's."""
+    """Replace the URIs of files that were copied to S3 in the result by their paths on this machine."""
     return replace(
         result,
         replaced_by_file={spark.named_here(path): count for path, count in result.replaced_by_file.items()},
@@ -140,7 +135,7 @@ def _named_here(result: IngestResult, spark: SparkRunner) -> IngestResult:
 
 
 def check_input_text(result: IngestResult) -> list[dg.AssetCheckResult]:
-    """Is there any text, and was all of it UTF-8?"""
+    """Check that there is text, and that all of it was UTF-8."""
     return [
         dg.AssetCheckResult(
             check_name="not_empty",
@@ -224,7 +219,7 @@ def word_counts(
 
 
 def check_word_counts(result: WordCountResult) -> list[dg.AssetCheckResult]:
-    """Does the table, as it was read back, account for every word of the text?"""
+    """Check that the table, as it was read back, accounts for every word of the text."""
     accounted_for = result.counted_words + result.left_out_words
     return [
         dg.AssetCheckResult(
@@ -242,7 +237,7 @@ def check_word_counts(result: WordCountResult) -> list[dg.AssetCheckResult]:
 
 
 def _not_utf8(result: IngestResult) -> list[str]:
-    """A sentence for each of the first files that were not UTF-8, and one for how many more there are."""
+    """Return a sentence for each of the first files that were not UTF-8, and one with the number of other files."""
     shown = list(result.replaced_by_file.items())[:NAMED_FILES]
     sentences = [
         f"{path}: {many(replaced, 'byte')} not in UTF-8 became U+FFFD. Find out its encoding, as with file -i, "

@@ -1,4 +1,4 @@
-"""Files of this machine that programs on a cluster are to read: copied to S3, once for each content."""
+"""Copy files of this machine to S3 for programs on a cluster, each content once."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ GLOB = re.compile(r"[*?[]")
 
 @dataclass(frozen=True)
 class Inputs:
-    """Files of this machine below `root` that are now on S3 below `folder`; `copied` of them were not there before."""
+    """The files below `root` of this machine that are now on S3 below `folder`; `copied` of them were uploaded now."""
 
     root: Path
     folder: str
     copied: int
 
     def named_here(self, text: str) -> str:
-        """A text that names files on S3, as a person knows them who has them here."""
+        """Replace URIs of the copies in a text by the paths of the files on this machine."""
         return text.replace(self.folder, str(self.root))
 
 
 def copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], report: Reporter) -> Inputs:
-    """Copy the files for which the sources stand, unless they are there, below a folder that is named by all names and
-    contents. Raises the AwsErrors, and SourceChanged for a file that changes meanwhile: the folder of one content never
-    holds another."""
+    """Copy the files of the sources to a folder whose name is a digest of all names and contents; files that are there
+    already are skipped. Raises the AwsErrors, and SourceChanged for a file that changes meanwhile, so that the folder
+    never holds other content."""
     try:
         return _copy_inputs(place, sources, paths, report)
     except FileNotFoundError as error:
@@ -44,15 +44,15 @@ def copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], rep
 def _copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], report: Reporter) -> Inputs:
     paths = [_absolute(path) for path in paths]
     before = {path: _state(path) for path in paths}
-    # not below what the files have in common: folders such as day=2026-01-01 mean something to who reads them
+    # not the common path of the files: Spark reads a column from a folder such as day=2026-01-01
     root = Path(os.path.commonpath([*map(_folder_of, sources), *(path.parent for path in paths)]))
     named = [(str(path.relative_to(root)), path) for path in paths]
     with report(f"Reading {many(len(named), 'file')}", total=_bytes_of(paths)) as work:
         folder = f"{place.of('inputs')}/{_digest(named, work.advance)}"
     for path in paths:
         _refuse_changed(path, before[path])
-    there = {entry.uri for entry in place.objects.entries(f"{folder}/")}
-    missing = [(f"{folder}/{name}", path) for name, path in named if f"{folder}/{name}" not in there]
+    there = {entry.uri: entry.bytes for entry in place.objects.entries(f"{folder}/")}
+    missing = [(uri, path) for name, path in named if there.get(uri := f"{folder}/{name}") != before[path][0]]
     total = _bytes_of([path for _, path in missing])
     with report(f"Copying {many(len(missing), 'file')} to S3", total=total) as work:
         for uri, path in missing:
@@ -66,7 +66,7 @@ def _copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], re
 
 
 def _folder_of(source: str) -> Path:
-    """The folder that a source is, or is in; of a glob, the last one that it names."""
+    """Return the folder that a source is, or is in; of a glob, the last one before the first wildcard."""
     path = _absolute(source.removeprefix("file://"))
     while GLOB.search(str(path)) and not path.exists():
         path = path.parent
@@ -97,7 +97,7 @@ def _bytes_of(paths: Sequence[Path]) -> int:
 
 
 def _digest(files: Sequence[tuple[str, Path]], advance: Callable[[int], None]) -> str:
-    """Of names and contents. `advance` is told how many bytes more were read."""
+    """Digest names and contents; `advance` is called with the number of bytes read since the last call."""
     whole = sha256()
     for name, path in files:
         whole.update(f"{name}\0".encode())

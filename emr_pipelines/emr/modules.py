@@ -94,7 +94,8 @@ def find(name: str) -> Place | None:
 
 
 def loaded(name: str) -> ModuleType | None:
-    """The module of that name, if it has been imported; the script that was started is known by its importable name."""
+    """Return the module of that name if it has been imported. A script that was started counts under its importable
+    name."""
     main = sys.modules.get("__main__")
     return main if name == _name_of_main(main) else sys.modules.get(name)
 
@@ -107,7 +108,9 @@ def module_name(program: Callable[..., Any]) -> str:
 
 def _name_of_main(main: ModuleType | None) -> str:
     spec = getattr(main, "__spec__", None)
-    return spec.name if spec else Path(getattr(main, "__file__", None) or "__main__").stem
+    file = Path(getattr(main, "__file__", None) or "")
+    # a console script such as bin/pytest has no suffix, and is not the module of that name
+    return spec.name if spec else file.stem if file.suffix == ".py" else "__main__"
 
 
 def modules_of(package: str) -> Iterator[str]:

@@ -64,11 +64,11 @@ class Split:
 
 
 def find_text_files(sources: Sequence[str]) -> list[TextFile]:
-    """All files the sources name, by path and without repeats; names that begin with . or _ are left out.
+    """Find all files that the sources name, sorted by path, each once. Hidden names are left out, see `is_visible`.
 
     A source is a file, a folder (taken whole, with its folders), a glob (`*`, `?`, `[...]` within a name, `**` for any
     folders) or an s3:// prefix; a glob there, or a prefix that ends within a name, costs a listing of its folder.
-    A folder that links lead to more than once is taken once. A folder where assets live is passed over.
+    A folder that links lead to more than once is taken once. An asset storage in a folder is skipped.
 
     Raises SourceNotFound for a source that matches no file, SourceUnreadable for one that cannot be listed or that
     holds a link to nothing, and InvalidValue for one that is none of these.
@@ -80,6 +80,12 @@ def find_text_files(sources: Sequence[str]) -> list[TextFile]:
             raise SourceNotFound(f"The source {source!r} matches no file; a source is {ALLOWED_SOURCES}.")
         found.update((file.path, file) for file in files)
     return [found[path] for path in sorted(found)]
+
+
+def is_visible(name: str) -> bool:
+    """Whether Spark reads a file, or enters a folder, of this name. It skips names that begin with . or _, except a
+    partition folder of a column whose own name begins with _, such as `_year=2026`."""
+    return not name.startswith(HIDDEN) or (name.startswith("_") and "=" in name)
 
 
 def refuse_other_sources(sources: Sequence[str]) -> None:
@@ -219,8 +225,8 @@ def _objects_below(filesystem: Any, base: str, pattern: list[str]) -> Iterator[T
     )
     for info in infos:
         names = info.path[len(base) + 1 :].split("/")
-        passed_over = any(name.startswith(HIDDEN) for name in names) or info.path.startswith(storages)
-        if info.type == FileType.File and not passed_over and _matches(names, pattern):
+        visible = all(map(is_visible, names)) and not info.path.startswith(storages)
+        if info.type == FileType.File and visible and _matches(names, pattern):
             yield TextFile(f"s3://{info.path}", info.size, info.mtime_ns or 0)
 
 
@@ -238,11 +244,9 @@ def _files_below(base: str, pattern: list[str]) -> Iterator[TextFile]:
             continue
         entered.add((status.st_dev, status.st_ino))
         inner = [name for name in folder[len(base) :].split("/") if name]
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(HIDDEN) and _can_hold([*inner, name], pattern)
-        )
+        folders[:] = sorted(name for name in folders if is_visible(name) and _can_hold([*inner, name], pattern))
         for name in names:
-            if name.startswith(HIDDEN) or not _matches([*inner, name], pattern):
+            if not is_visible(name) or not _matches([*inner, name], pattern):
                 continue
             path = posixpath.join(folder, name)
             if not _is_utf8(path):

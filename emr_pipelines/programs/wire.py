@@ -147,7 +147,7 @@ def _importable_name(module: types.ModuleType, called: str) -> str:
 def _encoded(value: object, path: str, depth: int) -> Any:
     if depth > DEEPEST:
         raise CannotTravel(f"{path[:80]}... is nested more than {DEEPEST} levels deep, or contains itself.")
-    value = _plain(value)
+    value = plain(value)
     # an Enum may be an int or str besides, and would arrive as that; Spark's Row is a tuple, and would lose its names
     if isinstance(value, Enum) or (isinstance(value, tuple) and hasattr(value, "__fields__")):
         raise _refused(path, value, ALLOWED)
@@ -254,7 +254,7 @@ def _decoded_dataclass(kind: type, data: object, path: str) -> Any:
 def _first_difference(sent: Any, arrived: Any, path: str) -> tuple[str, object, object] | None:
     """Where two values differ. A list is no tuple and True is not 1; a whole number may have become a float."""
     inner: list[tuple[str, Any, Any]] = []
-    sent = _plain(sent)
+    sent = plain(sent)
     if _is_instance_of_dataclass(sent) and type(sent) is type(arrived):
         names = [field.name for field in travelling(sent)]
         inner = [(f"{path}.{name}", getattr(sent, name), getattr(arrived, name)) for name in names]
@@ -267,8 +267,8 @@ def _first_difference(sent: Any, arrived: Any, path: str) -> tuple[str, object, 
     return next((found for at, one, other in inner if (found := _first_difference(one, other, at))), None)
 
 
-def _plain(value: Any) -> Any:
-    """NumPy's whole numbers, floats and booleans as Python's, which hold the same; any other value as it is."""
+def plain(value: Any) -> Any:
+    """Convert a NumPy whole number, float or boolean to Python's equal value; return any other value as it is."""
     if any(base.__module__ == "numpy" and base.__name__ == "generic" for base in type(value).__mro__):
         item = value.item()
         return item if type(item) in (bool, int, float) else value

@@ -1,4 +1,4 @@
-"""The one annotation that assets know: run a program on Spark, somewhere."""
+"""The resource that assets ask for: SparkRunner runs a program on Spark, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ResultT = TypeVar("ResultT")
 
 
 class SparkRunner(StrictResource, ABC):
-    """Runs programs. Entering the resource does nothing; what a program needs is started when the first one runs."""
+    """Runs programs. Entering the resource does nothing; Spark or a cluster starts with the first program."""
 
     @abstractmethod
     def run(
@@ -37,8 +37,19 @@ class SparkRunner(StrictResource, ABC):
         """
 
     def check_storage(self, address: str) -> None:
-        """Raise StorageUnusable, before any work is done, when programs cannot reach assets that live there: at a path
-        of this machine, or an s3:// URI. Spark in this process reaches what this process reaches."""
+        """Raise StorageUnusable, before any work is done, when programs cannot reach a storage at this address: a path
+        of this machine, or an s3:// URI. Spark in this process can reach whatever this process can."""
+
+    def work_id(
+        self,
+        context: dg.AssetExecutionContext,  # noqa: ARG002 (for runners elsewhere)
+        program: Callable[[SparkSession, ParamsT], ResultT],  # noqa: ARG002
+        params: ParamsT,  # noqa: ARG002
+    ) -> str:
+        """Identify the work that `run` would do. Attempts at the same step have the same text only if program,
+        parameters, code and settings are the same, so that `run` takes up what an earlier one began. Empty where no
+        program outlives the process that runs it."""
+        return ""
 
     def has_result(
         self,
@@ -46,25 +57,23 @@ class SparkRunner(StrictResource, ABC):
         program: Callable[[SparkSession, ParamsT], ResultT],  # noqa: ARG002
         params: ParamsT,  # noqa: ARG002
     ) -> bool:
-        """Whether `run` would return the result of an earlier attempt, and run nothing. What ran in a process that is
-        gone has left none."""
+        """Whether `run` would return the result of an earlier attempt and run nothing."""
         return False
 
     def bring(
         self,
         context: dg.AssetExecutionContext,  # noqa: ARG002 (for runners elsewhere)
         sources: Sequence[str],
-        find: Callable[[Sequence[str]], Sequence[str]],  # noqa: ARG002
     ) -> list[str]:
-        """The sources as programs can read them. Spark in this process reads what this process reads; a runner
-        elsewhere copies the files of this machine that `find` says they stand for."""
+        """Return the sources as programs can read them. A runner on a cluster copies files of this machine to S3; URIs
+        such as s3:// and hdfs:// stay as they are. Spark in this process needs no copies."""
         return list(sources)
 
     def named_here(self, text: str) -> str:
-        """A text that names files that `bring` copied, with the names that they have on this machine."""
+        """Replace the URIs of files that `bring` copied by their paths on this machine."""
         return text
 
     def ledger(self, known: Sequence[Entry]) -> list[Entry]:
-        """What clusters cost, by day: the entries that are known, brought up to date. Spark in this process has no
+        """Return the costs of clusters by day: the known entries, brought up to date. Spark in this process has no
         clusters."""
         return list(known)

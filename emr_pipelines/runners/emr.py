@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.terminal import Bars
 
 RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
+ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*:/")  # a URI, such as s3://, hdfs:// or jdbc:postgresql://
 CLUSTER_TAG = "emr_pipelines/cluster_id"
 # without it a service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances
 FOR_SERVICE_ROLE = {"for-use-with-amazon-emr-managed-policies": "true"}
@@ -101,6 +103,19 @@ class EmrSparkRunner(EmrSettings):
 
         check_storage(address)
 
+    def work_id(
+        self,
+        context: dg.AssetExecutionContext,
+        program: Callable[[SparkSession, ParamsT], ResultT],
+        params: ParamsT,
+    ) -> str:
+        from emr_pipelines.emr.shipment import digest_of
+
+        with failures(context, self.retries, self.retry_delay_seconds):
+            # a step is looked for on the clusters of one description only: it may still run on one of another
+            clusters = [self.scope, self.pool_size, self.spec().digest, deployment_name()]
+            return digest_of([self._pack(context, program, params).digest, *clusters])
+
     def has_result(
         self,
         context: dg.AssetExecutionContext,
@@ -131,19 +146,15 @@ class EmrSparkRunner(EmrSettings):
                 self._refuse_failure(session, end, None, "")
                 return end.step
 
-    def bring(
-        self,
-        context: dg.AssetExecutionContext,
-        sources: Sequence[str],
-        find: Callable[[Sequence[str]], Sequence[str]],
-    ) -> list[str]:
+    def bring(self, context: dg.AssetExecutionContext, sources: Sequence[str]) -> list[str]:
         from emr_pipelines.emr.inputs import copy_inputs
+        from emr_pipelines.programs.text import find_text_files
 
-        here = [source for source in sources if not source.startswith(("s3://", "s3a://", "s3n://"))]
+        here = [source for source in sources if source.startswith("file:") or not ELSEWHERE.match(source)]
         if not here:
             return list(sources)
         with failures(context, self.retries, self.retry_delay_seconds):
-            paths = [Path(path) for path in find(here)]
+            paths = [Path(file.path) for file in find_text_files(here)]
             inputs = copy_inputs(self._place(), here, paths, self._reporter(context.log))
             self._inputs.append(inputs)
             context.log.info(

@@ -1,4 +1,4 @@
-"""Which place an address means: an absolute folder on this machine, or s3://bucket/prefix."""
+"""Resolve the address of a storage: to an absolute folder on this machine, or s3://bucket/prefix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from emr_pipelines.errors import InvalidValue, StorageUnusable
 DEFAULT_STORAGE = "data"
 GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-CONTROLS = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")  # and what is no character, of which UTF-8 knows nothing
+CONTROLS = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")  # and surrogates, which UTF-8 cannot encode
 ALLOWED = (
     "a folder on this machine, as a path or a file:// URI, or s3://bucket/prefix, with none of "
     f"{' '.join(GLOB_CHARACTERS)} and no control characters in it"
@@ -32,9 +32,9 @@ ALLOWED_IN_KEYS = (
 
 
 def resolve(configured: str) -> str:
-    """The root of the storage, without a slash at its end.
+    """Return the root of the storage, without a slash at its end.
 
-    configured: an address, or nothing for what the environment says: EMR_PIPELINES_STORAGE, or when
+    configured: an address, or empty for the one in the environment: EMR_PIPELINES_STORAGE, or when
     EMR_PIPELINES_TARGET is emr the prefix <deployment>/data in EMR_PIPELINES_BUCKET, or else the folder data.
 
     Raises StorageUnusable for an address that is not allowed.
@@ -55,8 +55,8 @@ def resolve(configured: str) -> str:
 
 
 def refuse_ways_out(asset: dg.AssetKey) -> None:
-    """Raise InvalidValue for a key whose folder would be no folder of its own below the root, that Spark would read
-    as a glob, or that has a part too long for a folder's name."""
+    """Raise InvalidValue for a key whose folder would lie outside the root or be shared, that Spark would read as a
+    glob, or that has a part too long for a folder's name."""
     for part in asset.path:
         if _leads_out(part):
             raise InvalidValue(f"A part of the key {asset.path} of an asset", part, ALLOWED_IN_KEYS)
@@ -65,10 +65,10 @@ def refuse_ways_out(asset: dg.AssetKey) -> None:
 
 
 def partition_folder(partition: str) -> str:
-    """The name of the folder, in that of its asset, where a partition's data lives; no other asset's can have it.
+    """Return the name of a partition's folder in the folder of its asset. No folder of another asset has such a name.
 
-    It is the partition's key, percent-encoded. Of a key that is too long for that, it is the beginning and a digest of
-    the whole, with an @ between them, which percent-encoding leaves in no other name.
+    The name is the percent-encoded key. A key that is too long is cut, and @ and a digest of the whole key are added;
+    percent-encoding leaves no @ in other names.
     """
     name = PARTITION + quote(partition, safe="", errors="surrogatepass")
     if len(name) <= MAX_NAME_BYTES:
@@ -78,17 +78,17 @@ def partition_folder(partition: str) -> str:
 
 
 def named(asset: dg.AssetKey, partition: str | None = None) -> str:
-    """An asset, or one of its partitions, in a sentence."""
+    """Name an asset, or one of its partitions, for a message."""
     return asset.to_user_string() if partition is None else f"partition {shown(partition)} of {asset.to_user_string()}"
 
 
 def shown(partition: str) -> str:
-    """A partition's key in a sentence: quoted, so that it holds no control characters, and cut when it is long."""
+    """Format a partition's key for a message: quoted, so that it has no control characters, and cut if it is long."""
     return repr(partition[:SHOWN_CHARACTERS]) + ("..." if len(partition) > SHOWN_CHARACTERS else "")
 
 
 def refuse_ways_out_by(name: str) -> None:
-    """Raise InvalidValue for the name of a file, or its path, that is not below the folder it is to lie in."""
+    """Raise InvalidValue for the name or path of a file that leads out of its folder."""
     if any(map(_leads_out, name.split("/"))):
         raise InvalidValue("The name of a file of a version", name, f"{ALLOWED_IN_KEYS}; a slash between folders")
 

@@ -1,6 +1,6 @@
-"""Which attempt has a version in hand: begun, taken over from an attempt that was killed, given up, abandoned.
+"""Begin, resume, give up and abandon versions: which attempt owns a version, in the folder of one asset.
 
-These are the steps of the protocol that the docstring of `storage` describes; each works on the folder of one asset.
+These are the steps of the protocol that the docstring of `storage.py` describes.
 """
 
 from __future__ import annotations
@@ -38,44 +38,45 @@ def latest(folder: Folder) -> Published | None:
     return replace(published, uri=folder.uri(published.version))
 
 
-def in_hand(folder: Folder, version: Version) -> bool:
-    """Whether this attempt still has the version."""
+def owns(folder: Folder, version: Version) -> bool:
+    """Whether this attempt still owns the version."""
     found = folder.read(version.name + BEGUN)
     begun = read_begun(found) if found else None
     return begun is not None and begun.attempt == version.attempt
 
 
-def begin(folder: Folder, run_id: str, lineage: str, now: datetime) -> Version:
-    """A version with a name that nothing has used."""
+def begin(folder: Folder, run_id: str, work: str, now: datetime) -> Version:
+    """Begin a version under an unused name."""
     published = latest(folder)
     name = name_of(later_than_all(now, (other.removesuffix(BEGUN) for other in folder.names())), run_id)
     before = published.version if published else None
-    version = Version(name, folder.uri(name), run_id, before, uuid.uuid4().hex, lineage)
-    begun = Begun(lineage, version.attempt, now.strftime(VERSION_TIME), version.before)
+    version = Version(name, folder.uri(name), run_id, before, uuid.uuid4().hex, work)
+    begun = Begun(work, version.attempt, now.strftime(VERSION_TIME), version.before)
     if not folder.write(name + BEGUN, written(begun), replacing=None):
         raise StorageUnusable(f"{folder.shown(name + BEGUN)} is there already; materialize the asset again.")
     return version
 
 
-def resume(folder: Folder, run_id: str, lineage: str, now: datetime, done: Callable[[str], bool]) -> Version | None:
-    """The last version of the lineage: one that is unpublished, taken in hand; or one that is done, and is, or may
-    be, published."""
-    if not (lineage and folder.resumable):
+def resume(folder: Folder, run_id: str, work: str, now: datetime, done: Callable[[str], bool]) -> Version | None:
+    """Find the last version that an attempt at exactly this work began: an unpublished one, which is taken over; or a
+    finished one that is, or may be, published. Other work may still be writing into any other version."""
+    if not (work and folder.resumable):
         return None
     return (
-        _published_by_another(folder, run_id, lineage, done)
-        or _taken_in_hand(folder, run_id, lineage, now, done)
-        # an attempt that publishes moves the pointer first and lets go of the version then, so one of the two shows it
-        or _published_by_another(folder, run_id, lineage, done)
+        _published_by_another(folder, run_id, work, done)
+        or _taken_over(folder, run_id, work, now, done)
+        # an attempt that publishes moves the pointer first and deletes begun.json then, so one of the two shows it
+        or _published_by_another(folder, run_id, work, done)
     )
 
 
 def published_first(folder: Folder, asset: str, version: Version) -> Published | None:
-    """What another attempt at the same work has published of this version, with the same result; None when it is
-    in hand. Raises Superseded when another has it in hand, to whom a mark is left."""
-    if in_hand(folder, version):
+    """Return what another attempt at the same work has published of this version, with the same result; None when this
+    attempt still owns it. Raises Superseded when another attempt owns it; that attempt keeps the mark, if there is one.
+    """
+    if owns(folder, version):
         return None
-    published = latest(folder)  # not sooner: who publishes lets go afterwards
+    published = latest(folder)  # read after begun.json, which is deleted after the pointer has moved
     if published is not None and published.version == version.name:
         return published
     raise Superseded(
@@ -84,7 +85,7 @@ def published_first(folder: Folder, asset: str, version: Version) -> Published |
 
 
 def discard(folder: Folder, version: Version) -> None:
-    """Delete a version that is still in hand, unless it is, or may be, published."""
+    """Delete a version that this attempt still owns, unless it is, or may be, published."""
     if folder.has(f"{version.name}/{PUBLISHED}"):
         return
     found = folder.read(version.name + BEGUN)
@@ -97,7 +98,7 @@ def discard(folder: Folder, version: Version) -> None:
 
 
 def abandoned(folder: Folder, name: str, now: datetime) -> bool:
-    """Whether a version was in nobody's hand for ABANDONED_AFTER, and nobody can publish it or take it up any more."""
+    """Whether no attempt has claimed a version for ABANDONED_AFTER; none can publish or resume it after that."""
     before = (now - ABANDONED_AFTER).strftime(VERSION_TIME)
     if name >= before:
         return False
@@ -110,30 +111,28 @@ def abandoned(folder: Folder, name: str, now: datetime) -> bool:
         given_up_before = not begun.attempt
         if not folder.write(name + BEGUN, written(begun.given_up(now.strftime(VERSION_TIME))), replacing=found):
             return False
-    # who has marked it may be about to move the pointer; after as long again it is dead
+    # the process that marked it may be about to move the pointer; after another ABANDONED_AFTER it is dead
     return given_up_before or not folder.has(f"{name}/{PUBLISHED}")
 
 
-def _published_by_another(folder: Folder, run_id: str, lineage: str, done: Callable[[str], bool]) -> Version | None:
+def _published_by_another(folder: Folder, run_id: str, work: str, done: Callable[[str], bool]) -> Version | None:
     published = latest(folder)
-    # a run that publishes and then tries again wants another
-    if published is None or published.lineage != lineage or published.run_id == run_id or not done(published.uri):
+    # a run that publishes and then retries wants new data
+    if published is None or published.work != work or published.run_id == run_id or not done(published.uri):
         return None
-    return Version(published.version, published.uri, run_id, None, uuid.uuid4().hex, lineage)
+    return Version(published.version, published.uri, run_id, None, uuid.uuid4().hex, work)
 
 
-def _taken_in_hand(
-    folder: Folder, run_id: str, lineage: str, now: datetime, done: Callable[[str], bool]
-) -> Version | None:
+def _taken_over(folder: Folder, run_id: str, work: str, now: datetime, done: Callable[[str], bool]) -> Version | None:
     for name in sorted((name for name in folder.names() if name.endswith(BEGUN)), reverse=True):
         found = folder.read(name)
         begun = read_begun(found) if found else None
-        if begun is None or begun.lineage != lineage:
+        if begun is None or begun.work != work:
             continue
         mine = replace(begun, attempt=uuid.uuid4().hex, at=now.strftime(VERSION_TIME))
         taken = folder.write(name, written(mine), replacing=found)
         version = name.removesuffix(BEGUN)
         uri = folder.uri(version)
         if taken and (not folder.has(f"{version}/{PUBLISHED}") or done(uri)):
-            return Version(version, uri, run_id, begun.before, mine.attempt, lineage)
+            return Version(version, uri, run_id, begun.before, mine.attempt, work)
     return None

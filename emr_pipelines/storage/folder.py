@@ -1,4 +1,4 @@
-"""What the rules of versions need of a place: the folder of one asset, with writes that take effect on a condition."""
+"""The protocol of an asset's folder: small files with conditional writes. local.py and s3.py implement it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from emr_pipelines.programs.text import HIDDEN
-
-PUBLISHED = "_published.json"  # a leading underscore: Spark passes over it
+PUBLISHED = "_published.json"  # a leading underscore: Spark skips it
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a file held when it was read; `tag` is the place's own, to know by whether it still does."""
+    """The content of a file, and the `tag` (on S3, the ETag) that tells whether the file has changed since."""
 
     data: bytes
     tag: str = ""
-
-
-def is_visible(name: str) -> bool:
-    """Whether Spark reads a file, or enters a folder, of this name: it passes over those that begin with . or _, but
-    for folders of a column whose own name begins with _, as in `_year=2026`."""
-    return not name.startswith(HIDDEN) or (name.startswith("_") and "=" in name)
 
 
 class Folder(Protocol):
@@ -32,18 +24,18 @@ class Folder(Protocol):
     """
 
     resumable: bool
-    """Whether what a killed attempt began may go on without it, so that the next one should find it."""
+    """Whether the work of a killed attempt may run on, so that the next attempt should find its version."""
 
     def uri(self, name: str) -> str:
-        """As Hadoop and Spark read it: not percent-encoded."""
+        """Return the URI of a file as Hadoop and Spark read it, that is, not percent-encoded."""
         ...
 
     def shown(self, name: str) -> str:
-        """As a person reads it, in a sentence."""
+        """Return the location of a file for a message."""
         ...
 
     def prepare(self) -> None:
-        """Make it a place that can be written, or say that it cannot."""
+        """Create the folder, and check that it can be written."""
         ...
 
     def read(self, name: str) -> Found | None: ...
@@ -51,17 +43,18 @@ class Folder(Protocol):
     def has(self, name: str) -> bool: ...
 
     def names(self) -> list[str]:
-        """What lies directly in it."""
+        """List the names of files and folders directly in it."""
         ...
 
     def has_visible_file(self, name: str) -> bool:
-        """Whether a folder in it, or a folder below that, has a file of which every name on the way `is_visible`."""
+        """Whether there is a file at any depth below this name whose path has only names that are `is_visible`."""
         ...
 
     def write(self, name: str, data: bytes, replacing: Found | None) -> bool:
-        """Write a file if it still is what was found: None for not there. False when it is not, and nothing is written.
+        """Compare and swap: write a file if it still equals `replacing`; None means that it must not exist. Returns
+        False, and writes nothing, if it differs.
 
-        The data should be like no other, for a write whose answer was lost is known by what is there afterwards.
+        The data should be unique: after a lost response, the content tells whether the write took effect.
         """
         ...
 
@@ -70,10 +63,10 @@ class Folder(Protocol):
         ...
 
     def sweep(self, before: datetime) -> None:
-        """Delete what writes into it that were killed before then have left."""
+        """Delete temporary files that killed writes left before this time."""
         ...
 
     def delete_version(self, name: str) -> None:
-        """Delete a folder in it, if it is there, its PUBLISHED mark first: a deletion that is killed then leaves an
-        abandoned version, not a broken published one."""
+        """Delete the folder of a version, if it exists, the PUBLISHED mark first: a deletion that is killed then leaves
+        an abandoned version, not a published one with files missing."""
         ...

@@ -13,17 +13,17 @@ from datetime import datetime
 from pathlib import Path
 
 from emr_pipelines.errors import StorageUnusable
-from emr_pipelines.programs.text import STORAGE_MARK
-from emr_pipelines.storage.folder import PUBLISHED, Found, is_visible
+from emr_pipelines.programs.text import STORAGE_MARK, is_visible
+from emr_pipelines.storage.folder import PUBLISHED, Found
 
 LOCK = ".lock"
 DRAFT = re.compile(r"\.(probe|latest\.json|.*\.begun\.json)-[0-9a-f]{32}")  # see `prepare` and `_put_in_place`
 
 
 class LocalFolder:
-    """Files: what has to happen on a condition does so under a lock, and a file is written elsewhere and renamed."""
+    """A folder of files. Conditional writes hold a lock; a file is written under another name and renamed."""
 
-    resumable = False  # Spark ran in the process that was killed
+    resumable = False  # Spark runs in the process, and ends with it
 
     def __init__(self, root: str, parts: Sequence[str]) -> None:
         self._root = Path(root)
@@ -86,7 +86,7 @@ class LocalFolder:
                 if self.read(name) != replacing:
                     return False
                 path = self._path / name
-                path.parent.mkdir(exist_ok=True)  # a version begins as a name
+                path.parent.mkdir(parents=True, exist_ok=True)  # a version has no folder until it is written
                 _put_in_place(path, data)
                 return True
         except OSError as error:
@@ -101,7 +101,7 @@ class LocalFolder:
     def sweep(self, before: datetime) -> None:
         try:
             for name in filter(DRAFT.fullmatch, self.names()):
-                with suppress(FileNotFoundError):  # somebody else sweeps as well
+                with suppress(FileNotFoundError):  # another process sweeps as well
                     if (self._path / name).stat().st_mtime < before.timestamp():
                         (self._path / name).unlink()
         except OSError as error:
@@ -111,7 +111,7 @@ class LocalFolder:
         self.delete(f"{name}/{PUBLISHED}")
         try:
             while (self._path / name).exists():
-                with suppress(FileNotFoundError):  # somebody else is deleting it as well
+                with suppress(FileNotFoundError):  # another process deletes it as well
                     shutil.rmtree(self._path / name)
         except OSError as error:
             raise StorageUnusable(f"{self.shown(name)} cannot be deleted: {error}.") from error
@@ -119,18 +119,18 @@ class LocalFolder:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with (self._path / LOCK).open("w") as lock:
-            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)  # released when the file is closed, by a kill as well
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)  # released when the file is closed, also by a kill
             yield
 
 
 def _raise_unless_gone(error: OSError) -> None:
-    """A folder that nobody made has no files; nor has what is a file itself."""
+    """Ignore a folder that does not exist, or is a file: it has no files in it."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
 
 
 def _put_in_place(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, at any moment, sees the old one or the new one, and never half of it."""
+    """Write a file atomically: a reader sees the old file or the new one, never a part of it."""
     draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
         with draft.open("wb") as stream:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from emr_pipelines.emr.objects import Content, join
 from emr_pipelines.errors import AccessDenied, AwsError, Changed, NotFound, StorageUnusable
-from emr_pipelines.programs.text import STORAGE_MARK
-from emr_pipelines.storage.folder import PUBLISHED, Found, is_visible
+from emr_pipelines.programs.text import STORAGE_MARK, is_visible
+from emr_pipelines.storage.folder import PUBLISHED, Found
 
 if TYPE_CHECKING:  # it comes with boto3, which takes time to import
     from emr_pipelines.emr.objects import Objects
@@ -19,9 +19,9 @@ HADOOP_FOLDER = "_$folder$"  # EMR's file system writes an empty object of this 
 
 
 class S3Folder:
-    """Objects: what has to happen on a condition is a conditional put, which S3 decides. There are no locks."""
+    """A prefix of objects. Conditional writes are conditional puts, which S3 decides; there are no locks."""
 
-    resumable = True  # a step goes on when the process that submitted it is killed
+    resumable = True  # a step runs on when the process that submitted it is killed
 
     def __init__(self, objects: Objects, root: str, parts: Sequence[str]) -> None:
         self._objects = objects
@@ -67,7 +67,7 @@ class S3Folder:
                 else:
                     self._objects.write(self.uri(name), data, replacing=Content(replacing.data, replacing.tag))
             except Changed:
-                # a put whose answer was lost is made again, and then finds what it has written itself
+                # a put whose response was lost is repeated, and then meets the object that it wrote itself
                 content = self._objects.read_tagged(self.uri(name))
                 return content is not None and content.data == data
         return True
@@ -77,7 +77,7 @@ class S3Folder:
             self._objects.delete([self.uri(name)])
 
     def sweep(self, before: datetime) -> None:
-        """Nothing is left: an object is put whole, or not at all."""
+        """Do nothing: S3 puts an object completely or not at all."""
 
     def delete_version(self, name: str) -> None:
         with self._in_a_sentence("cleaned up"):
@@ -100,5 +100,6 @@ class S3Folder:
 
 
 def _is_visible_file(key: str) -> bool:
-    """Of a key within a version. A key that ends with a slash, or as `HADOOP_FOLDER` does, stands for a folder."""
+    """Whether a key, relative to its version, is a file that readers see. A key that ends with a slash, or with
+    HADOOP_FOLDER, stands for a folder."""
     return not key.endswith(("/", HADOOP_FOLDER)) and all(map(is_visible, key.split("/")))

@@ -1,17 +1,19 @@
-"""The resource that assets ask for: begin a version, publish it, delete old ones.
+"""The storage resource of assets: begin a version, publish it, delete old ones.
 
-Nothing is locked for longer than a write, and on S3 nothing is locked at all, so this is how two processes stay out of
-each other's way, whatever the moment at which one is killed:
+A local folder is locked only during a write, and S3 has no locks. These rules keep concurrent processes correct even
+if one of them is killed at any moment:
 
-- `<version>.begun.json` says which attempt has a version in hand. It changes hands by compare-and-swap.
-- Who publishes creates `_published.json`, which succeeds once, and then looks whether the version is still in its
-  hands; who takes a version over does so first and then looks for `_published.json`. One of the two sees the other.
-  Who finds it either has the result of the work and only publishes, or leaves the version: nobody writes into it then.
-- The pointer is moved by compare-and-swap after that, and only then is begun.json deleted. So a version with
-  `_published.json` and without begun.json was the published one and never will be again: those can be pruned when the
-  pointer, read afterwards, is elsewhere.
-- Names of versions are in the order in which they were begun, whatever the clocks say: a new one is later than all that
-  lie there. So who publishes can tell whether a run that began later has done so before.
+- `<version>.begun.json` names the attempt that owns a version, and the work it does. Ownership changes by
+  compare-and-swap, and only between attempts at the same work: the same program, parameters, code and settings.
+- A process that publishes creates `_published.json`, which succeeds once, and then checks that it still owns the
+  version. A process that takes a version over first claims it and then looks for `_published.json`. So at least one of
+  the two sees the other. A process that takes over a marked version publishes it if the work is done, and otherwise
+  begins a new version; it never writes into a marked one.
+- The pointer moves by compare-and-swap after that, and begun.json is deleted last. So a version with `_published.json`
+  and without begun.json has been the published one and cannot become so again: it can be pruned if the pointer, read
+  afterwards, is at another.
+- Names of versions sort in the order in which the versions were begun, whatever the clocks say: a new name is later
+  than every name in the folder. So a process that publishes can tell whether a run that began later published first.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from emr_pipelines.errors import InvalidValue, NothingWritten, NotMaterialized, StorageUnusable, Superseded
+from emr_pipelines.errors import AwsError, InvalidValue, NothingWritten, NotMaterialized, StorageUnusable, Superseded
 from emr_pipelines.resource import StrictResource
 from emr_pipelines.storage.address import named, partition_folder, refuse_ways_out, refuse_ways_out_by, resolve
-from emr_pipelines.storage.attempts import abandoned, begin, discard, in_hand, latest, published_first, resume
+from emr_pipelines.storage.attempts import abandoned, begin, discard, latest, owns, published_first, resume
 from emr_pipelines.storage.folder import PUBLISHED, Folder
 from emr_pipelines.storage.local import LocalFolder
 from emr_pipelines.storage.versions import (
@@ -51,7 +53,7 @@ def _now() -> datetime:
 
 
 class Storage(StrictResource):
-    """The place where all assets live; see the package's docstring for its layout.
+    """Where the data of all assets lives; the package's docstring has the layout.
 
     Each partition of an asset has versions and a pointer of its own; `partition` is its key.
     """
@@ -75,19 +77,19 @@ class Storage(StrictResource):
         return resolve(self.uri)
 
     def latest(self, asset: dg.AssetKey, partition: str | None = None) -> Published | None:
-        """The published version of an asset, or of one of its partitions; None when there is none. Raises
-        StorageUnusable for a pointer that cannot be read or does not say what a pointer says."""
+        """Return the published version of an asset, or of one of its partitions; None when there is none. Raises
+        StorageUnusable for a pointer that cannot be read or is invalid."""
         return latest(self._folder(asset, partition))
 
     def require(self, asset: dg.AssetKey, partition: str | None = None) -> Published:
-        """The published version of an asset, or of one of its partitions: its data is at `uri`. Raises NotMaterialized
-        when there is none, or its folder has gone."""
+        """Return the published version of an asset, or of one of its partitions; its data is at `uri`. Raises
+        NotMaterialized when there is none, or its folder is gone."""
         folder = self._folder(asset, partition)
         published, before = latest(folder), None
         while published is not None and published != before:
             if folder.has(f"{published.version}/{PUBLISHED}"):
                 return published
-            published, before = latest(folder), published  # another was published, and this one pruned
+            published, before = latest(folder), published  # another version was published, and this one pruned
         raise NotMaterialized(
             f"{named(asset, partition)} has no published version in {self.root}; materialize it first."
         )
@@ -97,38 +99,39 @@ class Storage(StrictResource):
         self,
         asset: dg.AssetKey,
         run_id: str,
-        lineage: str = "",
+        work: str = "",
         now: Callable[[], datetime] = _now,
         done: Callable[[str], bool] = lambda _: False,
         partition: str | None = None,
     ) -> Iterator[Version]:
-        """A name and a URI to be written and published within the block; what an exception leaves unpublished is
-        deleted. The program creates the folder.
+        """Begin a version, to be written and published within the block. The program creates the folder at its URI.
+        An exception deletes the version unless it is published.
 
-        lineage: the work that this is an attempt at, as any text that its attempts have in common and no other work
-        has. Where programs run on when the process that waits for them is killed (on S3), a version that was begun by
-        such an attempt is taken up again under its name, with what was published `before` it; it may hold part of what
-        that attempt wrote. Everywhere else, and without a lineage, nothing has used the name. An interrupt deletes
-        nothing there: the next attempt may find the work done.
-        done: whether all that was to be written at this URI is there, so that nothing will write there any more. Then
-        a version that an attempt of another run has published, or was about to, is given again too.
+        work: identifies the work that this is an attempt at. All attempts at it give the same text; other work, such
+        as the same program with other parameters or code, gives another. On S3, where a program runs on when the
+        process that waits for it is killed, the version of an earlier attempt at the same work is resumed: it keeps
+        its name and its `before`, and may hold part of what that attempt wrote. So an interrupt, or an AwsError by
+        which the program was lost sight of, deletes nothing there. In a local folder, and if `work` is empty, the
+        name is always a new one.
+        done: whether everything that was to be written at this URI is there, so that no program will write there any
+        more. If so, a version that an attempt of another run has published, or was about to, is returned too.
 
         Raises StorageUnusable when the storage cannot be written, before any work is done for it.
         """
         folder = self._folder(asset, partition)
         folder.prepare()
-        version = resume(folder, run_id, lineage, now(), done) or begin(folder, run_id, lineage, now())
+        version = resume(folder, run_id, work, now(), done) or begin(folder, run_id, work, now())
         try:
             yield version
         except BaseException as error:
-            if isinstance(error, Exception) or not (lineage and folder.resumable):
-                with suppress(StorageUnusable):  # prune finds it; what went wrong first is what has to be heard
+            if not (work and folder.resumable and _may_run_on(error)):
+                with suppress(StorageUnusable):  # prune deletes it later; the first error is the one to report
                     discard(folder, version)
             raise
 
     def read(self, asset: dg.AssetKey, version: str, name: str, partition: str | None = None) -> bytes:
-        """A small file of a version. Raises StorageUnusable when it cannot be read, or is not there, and InvalidValue
-        for what is no version, or a name that leads out of one."""
+        """Read a small file of a version. Raises StorageUnusable when it cannot be read or does not exist, and
+        InvalidValue for an invalid version or a name that leads out of it."""
         if not VERSION_NAME.fullmatch(version):
             raise InvalidValue("version", version, "the name of a version, as `latest` and `require` give it")
         refuse_ways_out_by(name)
@@ -139,11 +142,11 @@ class Storage(StrictResource):
         return found.data
 
     def write(self, asset: dg.AssetKey, version: Version, name: str, data: bytes, partition: str | None = None) -> None:
-        """Write a small file into a version, over what an earlier attempt may have left. Raises StorageUnusable;
-        InvalidValue for a name that leads out of the version; Superseded when it is not in hand any more."""
+        """Write a small file into a version and replace the one of an earlier attempt, if any. Raises StorageUnusable;
+        InvalidValue for a name that leads out of the version; Superseded when this attempt no longer owns it."""
         refuse_ways_out_by(name)
         folder = self._folder(asset, partition)
-        if not in_hand(folder, version) or folder.has(f"{version.name}/{PUBLISHED}"):
+        if not owns(folder, version) or folder.has(f"{version.name}/{PUBLISHED}"):
             raise Superseded(
                 f"{name} was not written: version {version.name} of {named(asset, partition)} is published, or another "
                 "attempt at the same work has taken it over."
@@ -160,31 +163,29 @@ class Storage(StrictResource):
         partition: str | None = None,
         may_be_empty: bool = False,
     ) -> Published:
-        """Make a version that is whole the one that readers get, from one moment to the next.
+        """Publish a complete version: readers get it from the moment the pointer moves.
 
         may_be_empty: whether a version without a file may be published, for work that may find nothing to write.
 
-        Raises Superseded when a run that began later has published while this one was at work, or another attempt has
-        taken the version over; NothingWritten when the version has no file that readers see (a name that begins with
-        _ or . is hidden from them); StorageUnusable when the pointer cannot be written.
+        Raises Superseded when a run that began later has already published, or another attempt has taken the version
+        over; NothingWritten when the version has no file that readers see (they skip names that begin with _ or .);
+        StorageUnusable when the pointer cannot be written.
         """
         folder = self._folder(asset, partition)
         name = named(asset, partition)
         mark = f"{version.name}/{PUBLISHED}"
-        published = Published(
-            version.uri, version.name, data_version, version.run_id, _now().isoformat(), version.lineage
-        )
+        published = Published(version.uri, version.name, data_version, version.run_id, _now().isoformat(), version.work)
         refuse_superseded(name, version, latest(folder))
         first = published_first(folder, name, version)
         if first is None and not may_be_empty and not folder.has_visible_file(version.name):
-            first = published_first(folder, name, version)  # one that was taken over meanwhile may have been deleted
+            first = published_first(folder, name, version)  # the version may have been taken over and deleted meanwhile
             if first is None:
                 raise NothingWritten(
                     f"{name} was not published: there is no file in {folder.shown(version.name)} (names that begin "
                     "with _ or . do not count). The previous version, if any, stays in place."
                 )
         if first is None:
-            # nothing is written where an attempt has marked it that was killed then, or has lost it since
+            # writes nothing if the mark is there: of an attempt that was killed, or has lost the version since
             folder.write(mark, written(published), replacing=None)
             first = published_first(folder, name, version)
         if first is not None:
@@ -196,16 +197,16 @@ class Storage(StrictResource):
                 refuse_superseded(name, version, read_pointer(found, folder.shown(POINTER)) if found else None)
                 pointed = folder.write(POINTER, written(published), replacing=found)
         except Superseded:
-            if in_hand(folder, version):
-                folder.delete(mark)  # the pointer never was at this version
+            if owns(folder, version):
+                folder.delete(mark)  # the pointer was never at this version
             raise
-        with suppress(StorageUnusable):  # it is published, and prune deals with what is left
+        with suppress(StorageUnusable):  # it is published; prune deletes what is left
             folder.delete(version.name + BEGUN)
         return published
 
     def prune(self, asset: dg.AssetKey, now: Callable[[], datetime] = _now, partition: str | None = None) -> list[str]:
-        """Delete published versions beyond `keep_versions` (never the latest), and what runs that never published
-        left more than ABANDONED_AFTER ago. Returns the names of the deleted versions. Raises StorageUnusable when one
+        """Delete published versions beyond `keep_versions`, never the latest, and unpublished versions that no attempt
+        has claimed for ABANDONED_AFTER. Returns the names of the deleted versions. Raises StorageUnusable when one
         cannot be deleted.
         """
         folder = self._folder(asset, partition)
@@ -214,7 +215,7 @@ class Storage(StrictResource):
         )
         marked = [name for name in versions if folder.has(f"{name}/{PUBLISHED}")]
         been = {name for name in marked if not folder.has(name + BEGUN)}
-        pointed = latest(folder)  # not sooner: see the module's docstring
+        pointed = latest(folder)  # read after the marks: see the module's docstring
         current = pointed.version if pointed else None
         published = [name for name in marked if name in been or name == current]
         others = [name for name in versions if name not in published]
@@ -239,3 +240,11 @@ class Storage(StrictResource):
         if self._objects is None:
             self._objects = Objects(Aws())
         return S3Folder(self._objects, root, parts)
+
+
+def _may_run_on(error: BaseException) -> bool:
+    """Whether a program on a cluster may still run after this error: after an interrupt, which waits for nothing, and
+    after an AwsError, which says that AWS could not be asked about the program and not how it ended."""
+    told_to_dagster = isinstance(error, dg.Failure | dg.RetryRequested)  # of the error that was handled then
+    cause = error.__context__ if told_to_dagster else error
+    return isinstance(cause, AwsError) or not isinstance(error, Exception)

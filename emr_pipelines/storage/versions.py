@@ -1,4 +1,4 @@
-"""What is written down of a version, what its name says, and when another has overtaken it."""
+"""The records about a version, its name, and which of two versions is newer."""
 
 from __future__ import annotations
 
@@ -20,37 +20,41 @@ if TYPE_CHECKING:
 POINTER = "latest.json"
 BEGUN = ".begun.json"  # behind the name of a version
 VERSION_TIME = "%Y%m%dT%H%M%S%fZ"
-VERSION_NAME = re.compile(r"\d{8}T\d{12}Z-[\w-]{1,8}", re.ASCII)  # what is called otherwise is not ours to delete
+VERSION_NAME = re.compile(r"\d{8}T\d{12}Z-[\w-]{1,8}", re.ASCII)  # anything with another name is not ours to delete
 UNFIT = re.compile(r"[^\w-]", re.ASCII)
 BEGUN_AT = re.compile(r"\d{8}T\d{12}Z", re.ASCII)
-ABANDONED_AFTER = timedelta(days=7)  # longer than any run, so that no running one loses what it writes
+ABANDONED_AFTER = timedelta(days=7)  # longer than any run, so that no running one loses its data
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version that is being written. `uri` is as Hadoop and Spark read it: not percent-encoded. `before` is the name
-    of the version that was the published one when this one was begun. `attempt` tells those who have this version in
-    hand apart: only the last to take it may publish it. `lineage` is that of the attempts."""
+    """A version that is being written.
+
+    uri: as Hadoop and Spark read it, that is, not percent-encoded.
+    before: the name of the version that was published when this one was begun.
+    attempt: a random token. An attempt that takes the version over replaces it, and only the current one may publish.
+    work: identifies the work that writes the version, see `Storage.new_version`.
+    """
 
     name: str
     uri: str
     run_id: str
     before: str | None
     attempt: str
-    lineage: str = ""
+    work: str = ""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What latest.json says. `data_version` is equal for equal data; `published_at` is ISO 8601, UTC. `lineage` is the
-    work that the version was an attempt at (empty: not known)."""
+    """The content of latest.json. `data_version` is equal for equal data; `published_at` is ISO 8601, UTC; `work`
+    identifies the work that wrote the version (empty: not known)."""
 
     uri: str
     version: str
     data_version: str
     run_id: str
     published_at: str
-    lineage: str = ""
+    work: str = ""
 
     @property
     def path(self) -> str:
@@ -60,24 +64,24 @@ class Published:
 
 @dataclass(frozen=True)
 class Begun:
-    """What <version>.begun.json says: whose work the version is, by `lineage` (empty: nobody's, it was given up), which
-    `attempt` has it in hand and since when (`at`, as names of versions have it), and what was published `before`."""
+    """The content of <version>.begun.json: the `work` that writes the version (empty: none, it was given up), the
+    `attempt` that owns it and since when (`at`, in the format of version names), and what was published `before`."""
 
-    lineage: str
+    work: str
     attempt: str
     at: str
     before: str | None
 
     def given_up(self, at: str) -> Begun:
-        return Begun(lineage="", attempt="", at=at, before=self.before)
+        return Begun(work="", attempt="", at=at, before=self.before)
 
 
-UNREADABLE = Begun(lineage="", attempt="unreadable", at="", before=None)
+UNREADABLE = Begun(work="", attempt="unreadable", at="", before=None)
 
 
 def later_than_all(now: datetime, names: Iterable[str]) -> datetime:
-    """When a version begins beside others of these names: now, or by a clock that is behind theirs, a moment after the
-    latest of them. Hosts' clocks differ by minutes, and which of two runs began later must not depend on that."""
+    """Return when a new version begins beside versions of these names: now, or a microsecond after the latest of them
+    if this host's clock is behind. Hosts' clocks differ by minutes, and the order of runs must not depend on that."""
     moments = [now]
     for name in filter(VERSION_NAME.fullmatch, names):
         with suppress(ValueError, OverflowError):  # a 13th month; the last moment there is
@@ -95,7 +99,7 @@ def written(record: Published | Begun) -> bytes:
 
 
 def read_pointer(found: Found, where: str) -> Published:
-    """What a pointer says. Raises StorageUnusable, with `where` it is, when it does not say what pointers say."""
+    """Parse a pointer. Raises StorageUnusable, with `where` it is, for invalid content."""
     try:
         published = TypeAdapter(Published).validate_json(found.data)
     except ValidationError as error:
@@ -106,7 +110,7 @@ def read_pointer(found: Found, where: str) -> Published:
 
 
 def read_begun(found: Found) -> Begun | None:
-    """None for what cannot be read: then its version is nobody's."""
+    """Parse a begun.json. Returns None for invalid content: no attempt owns the version then."""
     try:
         begun = TypeAdapter(Begun).validate_json(found.data)
     except ValidationError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, cast
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -126,8 +127,7 @@ class Here(SparkRunner):
     def run(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: Any) -> Any:  # noqa: ARG002
         return program(None, params)
 
-    def bring(self, context: dg.AssetExecutionContext, sources: Sequence[str], find: Any) -> list[str]:
-        assert find is not None
+    def bring(self, context: dg.AssetExecutionContext, sources: Sequence[str]) -> list[str]:
         context.log.info(f"brings {sources}")
         return [f"{self.brought}{source}" for source in sources]
 
@@ -224,6 +224,16 @@ def test_an_asset_is_what_dagster_s_options_say() -> None:
     assert (check.name, check.blocking, check.description) == ("even", True, "The total is even.")
     prefixed = program_asset(read_uri, reads={"table": "t"}, checks=[is_fine], key_prefix="a", name="b")
     assert (prefixed.key, [check.asset_key for check in prefixed.check_specs]) == (spec.key, [spec.key])
+
+
+def test_an_option_that_is_none_is_as_if_left_out() -> None:
+    nothing: dict[str, Any] = dict.fromkeys(["deps", "name", "key", "key_prefix", "required_resource_keys", "owners"])
+    asset = program_asset(read_uri, reads={"table": "t"}, **nothing)
+    assert (asset.key, asset.op.name) == (dg.AssetKey("read_uri"), "read_uri")
+    assert [dep.asset_key for dep in asset.get_asset_spec().deps] == [dg.AssetKey("t")]
+    assert asset.get_asset_spec().code_version
+    without = program_asset(read_uri, reads={"table": "t"}, code_version=None, description=None).get_asset_spec()
+    assert (without.code_version, without.description) == (None, None)
 
 
 def is_fine(result: object) -> bool:
@@ -458,6 +468,20 @@ def test_checks_say_more_than_yes_or_no(dagster: dg.DagsterInstance, tmp_path: P
         assert f"write_day was not published because it failed: {because}" in failure(bad)
         assert [check.passed for check in bad.get_asset_check_evaluations()] == [False, True]
         assert Storage(uri=str(tmp_path)).require(dg.AssetKey("write_day")) == kept
+
+
+@pytest.mark.parametrize("yes", [True, np.bool_(True), (np.bool_(True), "fine"), (np.bool_(True), np.str_("fine"))])
+def test_numpy_s_booleans_are_answers(dagster: dg.DagsterInstance, yes: Any) -> None:
+    def says_yes(_: Any) -> Any:
+        return yes
+
+    def says_no(_: Any) -> Any:
+        return np.bool_(False)
+
+    spec = dg.AssetSpec("table", metadata={"dagster/uri": "s3://a/b"})
+    result = run([program_asset(read_uri, reads={"table": spec}, checks=[says_yes, says_no])], dagster)
+    assert failure(result).startswith("read_uri was not published because it failed: says_no: ")
+    assert [check.passed for check in result.get_asset_check_evaluations()] == [True, False]
 
 
 def test_a_result_that_fails_its_check_is_not_materialized(dagster: dg.DagsterInstance) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from emr_pipelines.assets.program import program_asset
 from emr_pipelines.storage import Storage
 from tests.assets.test_program import Here, failure, run
+from tests.patience import HUNG_SECONDS
 
 DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-01-11")
 WRITTEN = dg.AssetKey("day")
@@ -84,6 +86,22 @@ def test_when_none_is_absent_nothing_is_said(dagster: dg.DagsterInstance, tmp_pa
     (event,) = result.asset_materializations_for_node("read_all")
     assert (event.metadata["uris"].value, event.metadata["absent_partitions"].value) == (uris, 0)
     assert log(dagster, result) == []
+
+
+def test_partitions_are_looked_for_at_the_same_time(
+    dagster: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = written(tmp_path, *DAYS.get_partition_keys())
+    require, two = Storage.require, threading.Barrier(2)
+
+    def require_two(self: Storage, *arguments: Any) -> Any:
+        two.wait(HUNG_SECONDS)
+        return require(self, *arguments)
+
+    monkeypatch.setattr(Storage, "require", require_two)
+    result = run([DAY, program_asset(read_all, reads={"days": DAY})], dagster, tmp_path, only=["read_all"])
+    (event,) = result.asset_materializations_for_node("read_all")
+    assert event.metadata["uris"].value == uris  # in the order of the partitions
 
 
 def test_when_none_is_published_the_run_fails(dagster: dg.DagsterInstance, tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.assets.word_count import (
+    SAMPLE_TEXT,
     InputTextConfig,
     _named_here,
     check_input_text,
     check_word_counts,
+    configured_sources,
     input_text,
     word_counts,
 )
@@ -109,6 +111,13 @@ def test_the_source_comes_from_the_environment_and_run_config_comes_first(
     assert metadata(result, input_text)["sources"] == [str(tree / "a.txt")]
     result = pipeline.materialize(input_text={"sources": [str(tree / "b.txt")]})
     assert metadata(result, input_text)["sources"] == [str(tree / "b.txt")]
+
+
+def test_a_blank_source_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every other variable of this package."""
+    for value, sources in ((" ", [str(SAMPLE_TEXT)]), (" /in ", ["/in"])):
+        monkeypatch.setenv("EMR_PIPELINES_SOURCE", value)
+        assert configured_sources() == sources
 
 
 def test_materializing_unchanged_text_again_says_so(pipeline: Pipeline, tree: Path) -> None:

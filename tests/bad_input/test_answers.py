@@ -339,7 +339,7 @@ def test_a_pointer_leads_to_nothing_but_a_version(place: Place, version: str) ->
 
 @pytest.mark.parametrize(
     "junk",
-    [*JUNK.values(), json.dumps({"lineage": "work", "attempt": "x", "at": "whenever", "before": None}).encode()],
+    [*JUNK.values(), json.dumps({"work": "work", "attempt": "x", "at": "whenever", "before": None}).encode()],
     ids=[*JUNK, "no time"],
 )
 def test_a_begun_file_that_is_none_is_nobody_s_and_goes(place: Place, junk: bytes) -> None:

@@ -153,7 +153,6 @@ def test_settings_on_emr_launch_nothing(bed: Bed, settings: dict[str, Any], says
 
 OF_THE_ENVIRONMENT: list[tuple[str, str, str]] = [
     ("EMR_PIPELINES_SOURCE", "s3a://bucket/x", "A source is 's3a://bucket/x'; allowed: a file, a folder or a glob"),
-    ("EMR_PIPELINES_SOURCE", " ", "A source is ' '; allowed: a file, a folder or a glob"),
     ("EMR_PIPELINES_DAILY_BUDGET_USD", "12,50", "EMR_PIPELINES_DAILY_BUDGET_USD is '12,50'; allowed: a number"),
     ("EMR_PIPELINES_DAILY_BUDGET_USD", "inf", "EMR_PIPELINES_DAILY_BUDGET_USD is 'inf'; allowed: a number, 0 or more."),
     ("EMR_PIPELINES_DAILY_BUDGET_USD", "-1", "EMR_PIPELINES_DAILY_BUDGET_USD is '-1'; allowed: a number, 0 or more."),

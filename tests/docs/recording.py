@@ -159,7 +159,7 @@ def _run_programs(bed: Bed, folder: Path) -> None:
 
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         if context.retry_number == 0:
-            spark.bring(context, [str(folder)], lambda _: [str(folder / "a.txt")])
+            spark.bring(context, [str(folder / "a.txt")])
             spark.run(context, add_up, PARAMS)
             raise dg.RetryRequested(1)  # which gets another result, so that the first one is deleted
         spark.run(context, add_up, PARAMS)
@@ -189,7 +189,7 @@ def _pack_dependencies(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def _store() -> None:
     storage, key = Storage(keep_versions=1), dg.AssetKey("words")
     for run_id in ("1" * 8, "2" * 8):
-        with storage.new_version(key, run_id, lineage="mine") as version:
+        with storage.new_version(key, run_id, work="mine") as version:
             storage.write(key, version, "a.json", b"{}")
             storage.read(key, version.name, "a.json")
             storage.publish(key, version, "v")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib import import_module, invalidate_caches
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from emr_pipelines.emr.imports import needs_dagster, walk, without_files
-from emr_pipelines.emr.modules import Home, home_of
+from emr_pipelines.emr.modules import Home, find, home_of
 from emr_pipelines.emr.source import Certainty
 from emr_pipelines.errors import InvalidValue
 
@@ -360,3 +362,16 @@ def test_a_script_that_is_the_main_module(tmp_path: Path, arguments: list[str], 
         [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
     )
     assert ended.stdout.split() == sorted({"i_main_helper", name, *(["shop"] if "." in name else [])}), ended.stderr
+
+
+@pytest.mark.parametrize(("started", "found"), [("bin/json", json.__file__), ("src/json.py", "{}/src/json.py")])
+def test_a_console_script_is_not_the_module_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str, found: str
+) -> None:
+    """As when a program that imports pytest is tested by the command `pytest`."""
+    main = ModuleType("__main__")
+    main.__file__ = f"{tmp_path}/{started}"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    place = find("json")
+    assert place is not None
+    assert place.file == found.format(tmp_path)

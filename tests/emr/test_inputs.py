@@ -22,7 +22,7 @@ class Objects:
         self.meanwhile: Callable[[], object] = meanwhile
 
     def entries(self, uri: str) -> list[Any]:
-        return [SimpleNamespace(uri=held) for held in self.held if held.startswith(uri)]
+        return [SimpleNamespace(uri=held, bytes=len(data)) for held, data in self.held.items() if held.startswith(uri)]
 
     def upload(self, uri: str, path: Path, advance: object) -> None:  # noqa: ARG002 (as it is called)
         meanwhile, self.meanwhile = self.meanwhile, lambda: None
@@ -53,6 +53,18 @@ def test_a_file_that_changes_while_it_is_copied_is_not_left_under_the_name_of_an
     assert objects.held == {f"{longer.folder}/a.txt": b"one\ntwo\n"}
     file.write_text("one\n")
     assert copy(objects, tmp_path).copied == 1
+
+
+def test_a_copy_of_another_size_is_replaced(tmp_path: Path) -> None:
+    """Left by some other tool: a copy of ours is whole or not there."""
+    (tmp_path / "a.txt").write_text("one\n")
+    objects = Objects(meanwhile=lambda: None)
+    copied = copy(objects, tmp_path)
+    assert copied.copied == 1
+    objects.held[f"{copied.folder}/a.txt"] = b"on"
+    assert copy(objects, tmp_path).copied == 1
+    assert objects.held == {f"{copied.folder}/a.txt": b"one\n"}
+    assert copy(objects, tmp_path).copied == 0
 
 
 def test_a_file_that_is_removed_while_others_are_copied_is_named(tmp_path: Path) -> None:

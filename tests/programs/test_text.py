@@ -33,6 +33,13 @@ def files(tree: Path) -> Path:
     return tree
 
 
+def test_hidden_files_are_those_that_spark_skips(tmp_path: Path) -> None:
+    for name in ("_year=2026/a.txt", ".year=2026/b.txt", "_logs/c.txt", "_d.txt", "year=2026/_SUCCESS"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert paths(str(tmp_path)) == [f"{tmp_path}/_year=2026/a.txt"]
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [

@@ -79,8 +79,7 @@ def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> Non
         (tmp_path / name).write_text(name)
 
     def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> list[str]:
-        found = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
-        brought = spark.bring(context, [str(tmp_path), "s3://elsewhere/x"], lambda _: found)
+        brought = spark.bring(context, [f"{tmp_path}/?.txt", "s3://elsewhere/x"])
         assert spark.named_here(f"{brought[0]}/a.txt and s3://elsewhere/x") == f"{tmp_path}/a.txt and s3://elsewhere/x"
         return brought
 
@@ -92,6 +91,11 @@ def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> Non
     assert [line for line in bed.log if line.startswith("Copied 0 of 2 files")]
 
 
+def test_uris_of_other_file_systems_are_the_cluster_s_business(bed: Bed) -> None:
+    elsewhere = ["s3a://b/x", "hdfs:///x", "hdfs:/x", "gs://b/x", "jdbc:postgresql://host/db"]
+    assert bed.materialize(lambda context, spark: spark.bring(context, elsewhere)) == elsewhere
+
+
 @pytest.mark.extended
 def test_folders_that_are_named_for_a_partition_are_kept(bed: Bed, tmp_path: Path) -> None:
     """Also where there is one of them only: a reader has a column for it."""
@@ -101,7 +105,7 @@ def test_folders_that_are_named_for_a_partition_are_kept(bed: Bed, tmp_path: Pat
 
     def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> list[list[str]]:
         sources = [str(tmp_path / "orders"), f"{tmp_path}/orders/day=*/*.parquet", str(file)]
-        return [spark.bring(context, [source], lambda _: [str(file)]) for source in sources]
+        return [spark.bring(context, [source]) for source in sources]
 
     (folder,), (globbed,), (alone,) = bed.materialize(bring)
     assert folder == globbed != alone
@@ -115,7 +119,7 @@ def test_a_failure_names_files_as_they_are_called_here(bed: Bed, tmp_path: Path)
     file.write_text("b")
 
     def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> str:
-        (folder,) = spark.bring(context, [str(file.parent)], lambda _: [str(file)])
+        (folder,) = spark.bring(context, [str(file.parent)])
         return folder
 
     def bring_and_run(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:

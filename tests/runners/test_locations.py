@@ -178,7 +178,7 @@ def test_settings_are_refused_as_the_doctor_says(
         monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     works: list[Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any]] = [
         lambda context, spark: spark.run(context, go, Places("s3://b/out")),
-        lambda context, spark: spark.bring(context, [__file__], lambda sources: sources),
+        lambda context, spark: spark.bring(context, [__file__]),
         lambda context, spark: spark.run_step(context, Step("s", ("bash",))),
     ]
     said = set()
@@ -202,18 +202,12 @@ def test_settings_are_refused_as_the_doctor_says(
 def test_sources_of_this_machine_are_copied_in_any_form(
     bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    from emr_pipelines.programs.text import find_text_files
-
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("a")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     source = form.format(tmp_path)
-    uris = bed.materialize(
-        lambda context, spark: spark.bring(
-            context, [source], lambda sources: [file.path for file in find_text_files(sources)]
-        )
-    )
+    uris = bed.materialize(lambda context, spark: spark.bring(context, [source]))
     (uri,) = uris
     assert [entry.uri for entry in bed.account.objects.entries(uri)] == [f"{uri}/a.txt"]
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
+import dagster as dg
 import pytest
 
-from emr_pipelines.errors import Superseded
+from emr_pipelines.assets.publication import mistakes_as_failures
+from emr_pipelines.errors import AuditFailed, CredentialsMissing, StepFailed, StorageUnusable, Superseded, Unreachable
 from emr_pipelines.storage import ABANDONED_AFTER, Version
 from tests.storage.conftest import KEY, NOON, Place, first_time, noon
 
@@ -21,10 +23,10 @@ class Attempts:
         self._open: list[AbstractContextManager[Version]] = []  # what is not held is closed by the garbage collector
 
     def begin(
-        self, minute: int, lineage: str = "work", run_id: str = "first-run", done: Callable[[str], bool] | None = None
+        self, minute: int, work: str = "work", run_id: str = "first-run", done: Callable[[str], bool] | None = None
     ) -> Version:
         done = done or (lambda _: False)
-        self._open.append(self._place.storage.new_version(KEY, run_id, lineage, now=noon(minute), done=done))
+        self._open.append(self._place.storage.new_version(KEY, run_id, work, now=noon(minute), done=done))
         version = self._open[-1].__enter__()
         self._place.fill(version)
         return version
@@ -72,8 +74,8 @@ def test_what_was_taken_up_is_published_once(on_s3: Place, attempts: Attempts) -
     assert attempts.begin(3).name != resumed.name
 
 
-def test_work_of_another_lineage_or_of_none_is_not_taken_up(on_s3: Place, attempts: Attempts) -> None:
-    names = {attempts.begin(minute, lineage).name for minute, lineage in enumerate(["a", "b", "", ""])}
+def test_the_version_of_other_work_or_of_none_is_not_taken_up(on_s3: Place, attempts: Attempts) -> None:
+    names = {attempts.begin(minute, work).name for minute, work in enumerate(["a", "b", "", ""])}
     assert len(names) == 4
     assert sorted(names) == on_s3.begun()
 
@@ -99,6 +101,35 @@ def test_after_an_interrupt_the_next_attempt_takes_the_version_up(
     attempts.fail(error=error)
     assert on_s3.filled(interrupted.name)
     assert attempts.begin(2, run_id="second-run").name == interrupted.name
+
+
+def told_to_dagster(error: Exception) -> Exception:
+    """As runners raise an error of this package: as a Failure, with the error in its context."""
+    try:
+        with mistakes_as_failures():
+            raise error
+    except dg.Failure as failure:
+        return failure
+
+
+@pytest.mark.parametrize("error", [Unreachable("no answer"), CredentialsMissing("expired", "ExpiredToken")])
+@pytest.mark.parametrize("raised", [told_to_dagster, lambda error: error])
+def test_a_program_that_was_lost_sight_of_keeps_its_version(
+    on_s3: Place, attempts: Attempts, error: Exception, raised: Callable[[Exception], Exception]
+) -> None:
+    lost = attempts.begin(1)
+    attempts.fail(error=raised(error))
+    assert on_s3.filled(lost.name)
+    assert attempts.begin(2, "other work").name != lost.name
+    assert attempts.begin(3).name == lost.name
+
+
+@pytest.mark.parametrize("error", [StepFailed("no"), StorageUnusable("no"), AuditFailed("no")])
+def test_the_version_of_a_program_that_ended_is_deleted(on_s3: Place, attempts: Attempts, error: Exception) -> None:
+    attempts.begin(1)
+    error.__context__ = Unreachable("met on the way")
+    attempts.fail(error=told_to_dagster(error))
+    assert on_s3.begun() == on_s3.versions() == []
 
 
 class Killed(BaseException):
@@ -153,14 +184,14 @@ def test_what_is_published_while_a_retry_looks_for_it_is_given_again(
     assert (again.name, again.uri) == (first.name, first.uri)
 
 
-@pytest.mark.parametrize(("lineage", "run_id", "done"), [
+@pytest.mark.parametrize(("work", "run_id", "done"), [
     ("other", "second-run", True), ("work", "first-run", True), ("work", "second-run", False), ("", "second-run", True),
 ])  # fmt: skip
 def test_what_was_published_is_not_given_to_anybody_else(
-    on_s3: Place, attempts: Attempts, lineage: str, run_id: str, done: bool
+    on_s3: Place, attempts: Attempts, work: str, run_id: str, done: bool
 ) -> None:
     published = on_s3.storage.publish(KEY, attempts.begin(1), "data")
-    assert attempts.begin(2, lineage, run_id, lambda _: done).name != published.version
+    assert attempts.begin(2, work, run_id, lambda _: done).name != published.version
 
 
 def test_who_lost_a_version_writes_nothing_into_it(on_s3: Place, attempts: Attempts) -> None:

@@ -168,9 +168,9 @@ class _Still:
     shown = uri
 
 
-def _materialize(storage: Storage, folder: Memory, minutes: list[int], lineage: str, fails: bool = False) -> None:
+def _materialize(storage: Storage, folder: Memory, minutes: list[int], work: str, fails: bool = False) -> None:
     for minute in minutes:
-        with storage.new_version(KEY, f"{minute}", lineage, now=noon(minute), done=folder.filled) as version:
+        with storage.new_version(KEY, f"{minute}", work, now=noon(minute), done=folder.filled) as version:
             if not folder.filled(version.uri):
                 folder.fill(version.name)
             if fails:

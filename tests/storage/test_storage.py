@@ -237,7 +237,7 @@ def test_a_damaged_pointer_is_named_with_the_remedy(place: Place, content: str) 
 def test_a_damaged_begun_file_stops_nobody_and_goes(place: Place) -> None:
     abandoned = place.write(0)
     place.look.put(f"words/{abandoned.name}.begun.json", "{")
-    with place.storage.new_version(KEY, "run-1", "lineage", now=noon(1)) as version:
+    with place.storage.new_version(KEY, "run-1", "work", now=noon(1)) as version:
         place.fill(version)
         place.storage.publish(KEY, version, "data")
     assert place.storage.prune(KEY, now=lambda: NOON + ABANDONED_AFTER + timedelta(minutes=1)) == [abandoned.name]
@@ -298,6 +298,13 @@ def test_a_file_without_bytes_is_a_file(place: Place) -> None:
         place.look.put(f"words/{version.name}/part-0.txt", "")
         place.storage.publish(KEY, version, "data")
     assert place.storage.require(KEY).version == version.name
+
+
+def test_small_files_may_lie_in_folders(place: Place) -> None:
+    with place.storage.new_version(KEY, "run") as version:
+        place.storage.write(KEY, version, "sub/deep/b.json", b"{}")
+        assert place.storage.read(KEY, version.name, "sub/deep/b.json") == b"{}"
+        place.storage.publish(KEY, version, "data")
 
 
 def test_files_that_went_before_the_publication_are_missed(place: Place) -> None:
