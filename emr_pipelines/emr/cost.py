@@ -199,10 +199,13 @@ def bill_of(
     until: datetime | None = None,
     observed: Observed = NOTHING_OBSERVED,
 ) -> Bill:
-    """What a cluster cost, in all or within a time. Where nobody knows when it was told to end, the last minutes before
-    its end count as its ending (ENDING_SECONDS), and what comes between its last step and them as idleness."""
+    """What a cluster cost, in total or within a period.
+
+    Where it is not known when the cluster was told to end, or it had ended by then, its last ENDING_SECONDS count as
+    its ending, and the time between its last step and them as idle.
+    """
     ending = observed.told_to_end
-    if ending is None and life.ended:
+    if life.ended and (ending is None or ending >= life.end.timestamp()):
         ending = life.end.timestamp() - ENDING_SECONDS
     usages = life.instance_seconds(start, until)
     start, end = max(start or life.created, life.created), min(until or life.end, life.end)
