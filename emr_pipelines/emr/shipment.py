@@ -28,7 +28,8 @@ from emr_pipelines.programs.entrypoint import CODE, LIBRARIES, Task
 
 DIGEST_CHARACTERS = 20
 DAGSTER = re.compile(r"dagster\b(?!-)")  # and not dagster-pipes, which every step has
-LONGEST_RUN_ID, LONGEST_PIPES = "-" * 36, "-" * 1000  # a UUID; Dagster Pipes' arguments, which hold two URIs
+LONGEST_ASKED_BY = "-" * (36 + 4)  # a UUID, and the number of a retry
+LONGEST_PIPES = "-" * 1000  # Dagster Pipes' arguments, which hold two URIs
 ARCHIVES = ("spark.archives", "spark.yarn.dist.archives")
 ONE_ATTEMPT = {"spark.yarn.maxAppAttempts": "1"}  # else YARN runs a driver that failed a second time
 
@@ -102,22 +103,26 @@ class Shipment:
 
     @property
     def taken(self) -> str:
-        """Where it is written which attempt was given the result."""
+        """The URI where the attempt that returned the result to its asset is noted."""
         return join(self.folder, "taken")
 
     @property
     def prefix(self) -> str:
-        """With what the names of all its steps begin."""
+        """The prefix of the names of all its steps."""
         return f"{self.label} {self.digest}."
 
-    def step(self, attempt: int, run_id: str, arguments: Mapping[str, str]) -> Step:
-        """The step that runs it, for a run of Dagster's, which its name tells a person who looks at the cluster;
-        `arguments` are Dagster Pipes'."""
+    def step(self, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> Step:
+        """The step that runs the program.
+
+        asked_by: the Dagster run and its retry number. They are in the step's name, for a person who looks at the
+        cluster, and because no other step may have that name: it finds a step whose response was lost. arguments:
+        those of Dagster Pipes.
+        """
         conf = dict(self.how.conf)
         theirs = [conf.pop(name) for name in ARCHIVES if name in conf]  # spark-submit's option overrules them
         ours = [f"{self.task.code}#{CODE}", *([f"{self.task.archive}#{LIBRARIES}"] if self.task.archive else [])]
         return spark_submit(
-            f"{self.prefix}{attempt} {run_id}",
+            f"{self.prefix}{attempt} {asked_by}",
             self.entrypoint,
             self.task_uri,
             *(word for pair in arguments.items() for word in pair),
@@ -135,7 +140,7 @@ class Shipment:
 
     @property
     def attempt_folders(self) -> str:
-        """With what the URIs of all attempts' folders begin."""
+        """The prefix of the URIs of all attempts' folders."""
         return join(self.folder, "attempt-")
 
     def attempt_folder(self, attempt: int) -> str:
@@ -209,7 +214,7 @@ def pack(
         jars=jars,
         warnings=tuple(warnings),
     )
-    shipment.step(1, LONGEST_RUN_ID, {"--pipes": LONGEST_PIPES})  # raises what no cluster need be launched for
+    shipment.step(1, LONGEST_ASKED_BY, {"--pipes": LONGEST_PIPES})  # raises before a cluster is launched in vain
     return shipment
 
 
