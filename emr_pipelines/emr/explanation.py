@@ -56,6 +56,19 @@ class Explainer:
         self._deadlines, self._has_bootstrap_actions = deadlines, has_bootstrap_actions
         self._end_cluster = end_cluster
 
+    def cluster(self, end: End, cluster_id: str, exception: RemoteException | None) -> Cluster:
+        """The cluster as it is now, or was last seen if EMR does not say so and the exception explains the failure.
+
+        Raises the AwsErrors when there is no exception.
+        """
+        if end.cluster and end.cluster.state in ENDED:
+            return end.cluster
+        if exception is None:
+            return Clusters(self._aws).describe(cluster_id)
+        with suppress(AwsError):
+            return self._clusters.describe(cluster_id)
+        return end.cluster or Cluster(cluster_id, "", ClusterState.UNKNOWN)
+
     def explain(
         self,
         end: End,

@@ -79,7 +79,7 @@ class Session:
             found = self._pool.step(prefix, states, self.held)
             if found is None:
                 return None
-            held, step = found
+            held, step = self._known(found[0].key, found[0].id), found[1]
             if self.held is None:
                 self._take(held, "Found")
         else:
@@ -162,33 +162,22 @@ class Session:
         else runs on it, because it pushes its last logs when it ends and not only every five minutes.
         """
         step_id, held = end.step.id, self._cluster_of(end.step.id)
-        clusters = Clusters(self._aws, CALL_PATIENCE_SECONDS)
 
         def end_cluster() -> bool:
             with suppress(AwsError):  # the runner tries again, and logs an error
                 if not self.busy(besides=step_id):
-                    clusters.terminate(held.id)
+                    Clusters(self._aws, CALL_PATIENCE_SECONDS).terminate(held.id)
                     held.told_to_end(self._aws.now())
                     return True
             return False
 
-        def described() -> Cluster:
-            if end.cluster and end.cluster.state in ENDED:
-                return end.cluster
-            if exception is None:
-                return self._clusters.describe(held.id)
-            with suppress(AwsError):  # the program's exception explains the failure without it
-                return clusters.describe(held.id)
-            return end.cluster or Cluster(held.id, "", ClusterState.UNKNOWN)
-
         explainer = Explainer(
             self._aws, self._deadlines, bool(self._spec.bootstrap_actions), end_cluster if terminate else None
         )
-        cluster = described()
+        cluster = explainer.cluster(end, held.id, exception)
         with self.report(f"Waiting for the logs of step {step_id}", at_most_seconds=log_wait_seconds) as work:
-            log_uri = cluster.log_uri or self._logs_folder
             objects = Objects(self._aws, CALL_PATIENCE_SECONDS)
-            logs = Logs(objects, self._aws.clock, log_uri, held.id, work.still)
+            logs = Logs(objects, self._aws.clock, cluster.log_uri or self._logs_folder, held.id, work.still)
             cause = explainer.explain(end, cluster, exception, logs, log_wait_seconds, package)
         quota = (cause.quota.service, cause.quota.code) if cause.quota else ("", "")
         return replace(cause, pages=links.pages_of_failure(self._aws.region, held.id, cause.log_uri, *quota))
@@ -265,17 +254,14 @@ class Session:
         """The keys of all leases that begin with a prefix, such as those of a run's clusters."""
         return self._leases.keys(prefix)
 
-    def adopt(self, key: str = "") -> bool:
-        """Take over the cluster that another process left under a key, the scope's by default.
-
-        Returns whether it still has to be ended. One that has ended by itself is owed, if nobody bills it yet.
-        """
-        key = key or self._scope.key
+    def adopt(self, key: str) -> bool:
+        """Take over the cluster that another process left under a key. Returns whether it still has to be ended; one
+        that has ended by itself is owed, if nobody bills it yet."""
         cluster_id = self._leases.cluster_of(key)
         if cluster_id is None:
             return False
         if self._leases.takes_steps(cluster_id):
-            self.held = HeldCluster(cluster_id, key)
+            self.held = self._known(key, cluster_id)
             return True
         if self._leases.release(key, cluster_id):
             self._owe(key, cluster_id)
@@ -294,11 +280,14 @@ class Session:
 
     def _owe(self, key: str, cluster_id: str) -> None:
         """Note a cluster that this session alone has to bill."""
-        if self.held is not None and self.held.id == cluster_id:
-            self.owed.append(self.held)
+        self.owed.append(self._known(key, cluster_id))
+        if self.cluster_id == cluster_id:
             self.held = None
-        else:
-            self.owed.append(HeldCluster(cluster_id, key))
+
+    def _known(self, key: str, cluster_id: str) -> HeldCluster:
+        """What this session knows of a cluster that has the lease `key`."""
+        known = (self.held, *self._clusters_of_steps.values())
+        return next((held for held in known if held and held.id == cluster_id), HeldCluster(cluster_id, key))
 
     def _find_launched(self) -> HeldCluster | None:
         """The cluster of a RunJobFlow whose response did not arrive."""
@@ -340,7 +329,7 @@ class Session:
         what = "Waiting for the cluster to be launched"
         with self.report(what, at_most_seconds=LAUNCHED_WITHIN_SECONDS) as work:
             leased = self._leases.acquire(key, name, launch, work.still, partial(self._owe, key))
-        held = self.held if self.held and self.held.id == leased.cluster_id else HeldCluster(leased.cluster_id, key)
+        held = self._known(key, leased.cluster_id)
         self._take(held, "Launched" if leased.launched else "Found")
         return held, leased.launched
 

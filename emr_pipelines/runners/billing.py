@@ -84,9 +84,10 @@ def end_clusters_of_run(
         if session.held:
             log.info(f"Cluster {session.held.id} stays for other steps of this run.")
         return
-    given_up = steps.given_up()
+    given_up, seen = steps.given_up(), set[str | None]()
 
     def end() -> None:
+        seen.add(session.cluster_id)
         if given_up and session.held and session.busy():
             log.info(f"Cluster {session.held.id} stays for the steps that run on it; this run was given up.")
         else:
@@ -95,7 +96,7 @@ def end_clusters_of_run(
     if session.in_use:
         end()
     for key in session.lease_keys(lease_prefix):
-        if session.adopt(key):
+        if session.adopt(key) and session.cluster_id not in seen:
             end()
 
 

@@ -61,10 +61,10 @@ def test_a_cluster_that_was_billed_is_not_adopted_for_another_bill(account: Acco
     one.add(Step("short", ("bash",)))
     (first,) = account.emulator.clusters()
     one.end()
-    assert not two.adopt()
+    assert not two.adopt("key")
     two.add(Step("short", ("bash",)))
     account.clusters.terminate(account.emulator.clusters()[1].id)
-    assert not three.adopt()
+    assert not three.adopt("key")
     assert owed(one, two, three) == [[first.id], [], [account.emulator.clusters()[1].id]]
 
 
