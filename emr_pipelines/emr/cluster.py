@@ -1,4 +1,4 @@
-"""Clusters: launched once, found again by their names, looked at, and ended for sure."""
+"""Clusters: launch one once, find it by its name, describe it, and confirm its end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.errors import RequestRefused, ResponseLost
 
 LOG = logging.getLogger(__name__)
-LOOKED_BACK = timedelta(days=30)  # how long ago a cluster that still runs may have been launched
-SEEN_WITHIN_SECONDS = 30.0  # by when ListClusters shows a cluster whose RunJobFlow took effect
+LOOKED_BACK = timedelta(days=30)  # older clusters are not listed
+SEEN_WITHIN_SECONDS = 30.0  # within which ListClusters shows a new cluster
 CONFIRMED_WITHIN_SECONDS = 900.0  # EMR takes 1 to 5 minutes to end a cluster
 LONGEST_INTERVAL_SECONDS = 15.0
-GROWTH = 1.2  # of the interval: an end is seen by a fifth later, at most, than it came
+GROWTH = 1.2  # of the interval between two looks: an end is noticed at most a fifth too late
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,11 @@ class Clusters:
         return found[-1] if found else None
 
     def active(self, prefix: str = "") -> list[Cluster]:
-        """All clusters that can still cost money and whose name is this or continues it behind a slash, or all there
-        are; newest first."""
+        """The clusters that can still cost money, newest first. prefix: a whole name, or its parts before a slash."""
         return self._listed(prefix, ClusterStates=sorted(map(str, ACTIVE)))
 
     def recent(self, prefix: str) -> list[Cluster]:
-        """Those that have ended too, of the last 30 days."""
+        """As `active`, and those that have ended in the last 30 days."""
         return self._listed(prefix)
 
     def _listed(self, prefix: str, **filters: Any) -> list[Cluster]:
@@ -155,7 +154,7 @@ class Clusters:
     def confirm_ended(
         self, cluster_id: str, within_seconds: float = CONFIRMED_WITHIN_SECONDS, report: Reporter = no_report
     ) -> Cluster:
-        """Wait until a cluster has ended; it is as it was last seen when that takes too long."""
+        """Wait until a cluster has ended, or the time is over, and return it as it was last seen."""
         deadline = self._clock.now() + within_seconds
         interval = 1.0
         with report(f"Waiting for cluster {cluster_id} to end", at_most_seconds=within_seconds) as work:

@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator, Sequence
 
 from emr_pipelines.emr.clock import Clock
-from emr_pipelines.emr.held import HeldCluster
 from emr_pipelines.emr.leases import Leases
 from emr_pipelines.emr.states import STEP_UNFINISHED, StepState
 from emr_pipelines.emr.steps import AddedStep, Steps, step_of
@@ -22,23 +21,25 @@ class Pool:
         self._keys, self._step_concurrency = keys, step_concurrency
 
     def step(
-        self, prefix: str, states: frozenset[StepState], held: HeldCluster | None
-    ) -> tuple[HeldCluster, AddedStep] | None:
-        """Find a step by state and by the prefix of its name, with its cluster; the held cluster is searched first."""
-        for cluster in self._searched(held):
-            found = step_of(self._steps.each(cluster.id, states), prefix)
+        self, prefix: str, states: frozenset[StepState], held: tuple[str, str] | None
+    ) -> tuple[tuple[str, str], AddedStep] | None:
+        """Find a step by state and by the prefix of its name, with the key and id of its cluster.
+
+        held: the key and id of the cluster that is searched first.
+        """
+        for key, cluster_id in self._searched(held):
+            found = step_of(self._steps.each(cluster_id, states), prefix)
             if found:
-                return cluster, found
+                return (key, cluster_id), found
         return None
 
-    def _searched(self, held: HeldCluster | None) -> Iterator[HeldCluster]:
+    def _searched(self, held: tuple[str, str] | None) -> Iterator[tuple[str, str]]:
         if held is not None:
             yield held
         for key in self._keys:
             cluster_id = self._leases.cluster_of(key)
-            known = held is not None and held.id == cluster_id
-            if cluster_id is not None and not known and self._leases.takes_steps(cluster_id):
-                yield HeldCluster(cluster_id, key)
+            if cluster_id is not None and (key, cluster_id) != held and self._leases.takes_steps(cluster_id):
+                yield key, cluster_id
 
     def choose(self) -> str:
         """The key of the first cluster with room, so that the others become idle and end; else one without a cluster;

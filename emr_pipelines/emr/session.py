@@ -1,9 +1,9 @@
-"""A session: acquires one cluster, runs steps on it, explains their failures, ends it, and notes who bills it."""
+"""A session: the steps that run on the cluster of a scope, why they failed, and the end of that cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -14,7 +14,7 @@ from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.cost import Bill, bill
 from emr_pipelines.emr.evidence import ProbableCause
 from emr_pipelines.emr.explanation import CALL_PATIENCE_SECONDS, Explainer
-from emr_pipelines.emr.held import HeldCluster
+from emr_pipelines.emr.held import HURRY_SECONDS, HeldCluster, HeldClusters
 from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.objects import Objects, join
@@ -27,9 +27,8 @@ from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.emr.states import ENDED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, ClusterState, StepState
 from emr_pipelines.emr.steps import AddedStep, Step, Steps, step_of
 from emr_pipelines.emr.watch import Deadlines, End, Hint, Watch, stop
-from emr_pipelines.errors import AwsError, ClusterFailed, EmrPipelinesError, QuotaFull, RequestRefused
+from emr_pipelines.errors import AwsError, ClusterFailed, QuotaFull, RequestRefused
 
-HURRY_SECONDS = 5.0  # timeout for AWS calls while an interrupt is handled
 INTERRUPT_SECONDS = 20.0  # how long a step may take to stop before it is killed
 NOT_CANCELLED = frozenset({StepState.PENDING, StepState.RUNNING})
 LAUNCHES_PER_STEP = 3  # a cluster may end between being found and being given a step
@@ -39,8 +38,7 @@ class Session:
     """A cluster for a scope. Nothing is launched before the first step.
 
     base: the folder on S3 for leases and logs. `say` logs what happens, each event once; `report` shows what the
-    session waits for. held: the cluster, while there is one. owed: the clusters that the caller has to bill, each once.
-    Of all processes that used a cluster, the one that frees or replaces its lease bills it.
+    session waits for. held, owed: as HeldClusters has them.
     """
 
     def __init__(
@@ -58,16 +56,13 @@ class Session:
         self._aws, self._spec, self._scope, self._deployment = aws, spec, scope, deployment
         self._tags, self._deadlines, self.say, self.report = dict(tags), deadlines, say, report
         self._logs_folder = join(base, "logs")
-        self._objects = Objects(aws)
-        self._leases = Leases(aws, self._objects, join(base, "clusters"))
+        self._leases = Leases(aws, Objects(aws), join(base, "clusters"))
         self._clusters, self._steps = Clusters(aws), Steps(aws)
         self._pool = Pool(self._leases, self._steps, aws.clock, scope.keys(), spec.step_concurrency)
         self._told: set[str] = set()
         self._clusters_of_steps: dict[str, HeldCluster] = {}  # by step id; in a pool they may differ from `held`
         self.on_cluster_id: Callable[[str], None] = lambda _: None
-        self._launching = ""  # the name of a cluster that RunJobFlow may have launched, and whose id is not known
-        self.held: HeldCluster | None = None
-        self.owed: list[HeldCluster] = []
+        self._held = HeldClusters(aws, self._leases)
 
     def find(self, prefix: str, states: frozenset[StepState] = STEP_WORTH_ATTACHING) -> AddedStep | None:
         """Find the step of an earlier attempt by the prefix of its name; None when none is in one of these states.
@@ -76,12 +71,13 @@ class Session:
         step: which cluster has room is decided when a step is added.
         """
         if len(self._scope.keys()) > 1:
-            found = self._pool.step(prefix, states, self.held)
+            found = self._pool.step(prefix, states, (self.held.key, self.held.id) if self.held else None)
             if found is None:
                 return None
-            held, step = self._known(found[0].key, found[0].id), found[1]
+            held, step = self._held.of(*found[0]), found[1]
             if self.held is None:
-                self._take(held, "Found")
+                self._held.hold(held)
+                self._tell_of(held, "Found")
         else:
             held, launched = self._acquire()
             match = None if launched else step_of(self._steps.each(held.id, states), prefix)
@@ -164,12 +160,14 @@ class Session:
         step_id, held = end.step.id, self._cluster_of(end.step.id)
 
         def end_cluster() -> bool:
-            with suppress(AwsError):  # the runner tries again, and logs an error
-                if not self.busy(besides=step_id):
-                    Clusters(self._aws, CALL_PATIENCE_SECONDS).terminate(held.id)
-                    held.told_to_end(self._aws.now())
-                    return True
-            return False
+            if self.busy(besides=step_id):
+                return False
+            try:
+                Clusters(self._aws, CALL_PATIENCE_SECONDS).terminate(held.id)
+            except AwsError:  # the runner tries again, and logs an error
+                return False
+            held.told_to_end(self._aws.now())
+            return True
 
         explainer = Explainer(
             self._aws, self._deadlines, bool(self._spec.bootstrap_actions), end_cluster if terminate else None
@@ -188,14 +186,10 @@ class Session:
         It also ends a cluster that another process uses under the same key. One that this session may have launched,
         although it got no response, is looked for.
         """
-        held = self._clusters_of_steps.get(step_id) or self.held or self._find_launched()
+        held = self._clusters_of_steps.get(step_id) or self.held or self._held.find_launched()
         if held is None:
             return None
-        held.told_to_end(self._aws.now())
-        self._clusters.terminate(held.id)
-        cluster = self._clusters.confirm_ended(held.id, report=self.report)
-        if self.cluster_id == held.id:
-            self.held = None
+        cluster = self._held.end(held, self.report)
         if cluster.state in ENDED:
             self._tell(f"end of {held.id}", f"Cluster {held.id} is {cluster.state}.")
         else:
@@ -203,17 +197,24 @@ class Session:
                 f"Cluster {held.id} was told to end and is still {cluster.state}. Check that it ends: "
                 f"{links.cluster_page(self._aws.region, held.id)}"
             )
-        mine = True
-        with suppress(AwsError):  # a process that finds the lease looks at its cluster; the bill must not get lost
-            mine = self._leases.release(held.key, held.id)
-        if mine:
-            self.owed.append(held)
         return cluster
 
     def bill(self, held: HeldCluster, prices: Mapping[str, float]) -> Bill:
         """What an owed cluster cost. Waits for its end, if it is still ending."""
         self._clusters.confirm_ended(held.id, report=self.report)
         return bill(self._aws, held.id, prices, look_up=not prices, observed=held.observed)
+
+    @property
+    def held(self) -> HeldCluster | None:
+        return self._held.held
+
+    @property
+    def owed(self) -> list[HeldCluster]:
+        return self._held.owed
+
+    @property
+    def in_use(self) -> bool:
+        return self._held.in_use
 
     @property
     def cluster_id(self) -> str | None:
@@ -234,11 +235,6 @@ class Session:
             raise ValueError("There is no cluster yet.")
         return held
 
-    @property
-    def in_use(self) -> bool:
-        """Whether there is a cluster, or may be one that this session launched without getting a response."""
-        return self.held is not None or bool(self._launching)
-
     def what_stays(self) -> str:
         """What happens to the cluster and its steps when AWS accepts no more calls."""
         idle = spell(self._spec.idle_timeout_seconds)
@@ -246,92 +242,50 @@ class Session:
         return f"Cluster {cluster_id} runs until it has been idle for {idle}; a retry finds its steps. {self.page_of()}"
 
     def busy(self, besides: str = "") -> bool:
-        """Whether another step than this one runs, or waits, on the same cluster and nobody has cancelled it."""
-        unfinished = self._steps.each(self._cluster_of(besides).id, NOT_CANCELLED)
-        return any(step.id != besides for step in unfinished)
+        """Whether another step than this one runs, or waits, on the same cluster and nobody has cancelled it.
+
+        True also when EMR cannot be asked: then nobody knows that the cluster may be ended.
+        """
+        cluster_id = self._cluster_of(besides).id
+        try:
+            unfinished = self._steps.each(cluster_id, NOT_CANCELLED, CALL_PATIENCE_SECONDS)
+            return any(step.id != besides for step in unfinished)
+        except AwsError:
+            return True
 
     def lease_keys(self, prefix: str) -> list[str]:
         """The keys of all leases that begin with a prefix, such as those of a run's clusters."""
         return self._leases.keys(prefix)
 
     def adopt(self, key: str) -> bool:
-        """Take over the cluster that another process left under a key. Returns whether it still has to be ended; one
-        that has ended by itself is owed, if nobody bills it yet."""
-        cluster_id = self._leases.cluster_of(key)
-        if cluster_id is None:
-            return False
-        if self._leases.takes_steps(cluster_id):
-            self.held = self._known(key, cluster_id)
-            return True
-        if self._leases.release(key, cluster_id):
-            self._owe(key, cluster_id)
-        return False
-
-    def _take(self, held: HeldCluster, verb: str) -> None:
-        """Hold a cluster, and log its name and where to look at it."""
-        self.held, self._launching = held, ""
-        self.on_cluster_id(held.id)
-        logs = links.objects_page(self._aws.region, join(self._logs_folder, held.id))
-        self._tell(
-            f"got {held.id}",
-            f"{verb} cluster {held.id} ({self._name_of(held.key)}).\n"
-            f"{links.cluster_page_has()}: {self.page_of()}\nLogs, as EMR pushes them: {logs}",
-        )
-
-    def _owe(self, key: str, cluster_id: str) -> None:
-        """Note a cluster that this session alone has to bill."""
-        self.owed.append(self._known(key, cluster_id))
-        if self.cluster_id == cluster_id:
-            self.held = None
-
-    def _known(self, key: str, cluster_id: str) -> HeldCluster:
-        """What this session knows of a cluster that has the lease `key`."""
-        known = (self.held, *self._clusters_of_steps.values())
-        return next((held for held in known if held and held.id == cluster_id), HeldCluster(cluster_id, key))
-
-    def _find_launched(self) -> HeldCluster | None:
-        """The cluster of a RunJobFlow whose response did not arrive."""
-        if self._launching and (found := self._clusters.look_for(self._launching, HURRY_SECONDS)):
-            self.held = HeldCluster(found, self._launching.rpartition("/")[2], launched=True)
-        self._launching = ""
-        return self.held
-
-    def _name_of(self, key: str) -> str:
-        return name_of(self._deployment, self._scope.kind, key)
+        """Take over the cluster that another process left under a key; see HeldClusters."""
+        return self._held.adopt(key)
 
     def _acquire(self, replace_it: bool = False) -> tuple[HeldCluster, bool]:
         """The cluster, and whether this call launched it. replace_it: the held one takes no more steps."""
         if self.held is not None and not replace_it:
             return self.held, False
         key = self._pool.choose()
-        name = self._name_of(key)
-        request = self._spec.request(name, self._logs_folder + "/", self._tags)
-
-        def launch(renew: Callable[[], None]) -> str:
-            lost = False
-
-            def looking() -> None:
-                nonlocal lost
-                lost = True
-                renew()
-
-            self._launching = name
-            try:
-                # a single attempt: between two, the lease is renewed
-                launched = self._clusters.launch(request, patience_seconds=0, looking=looking)
-            except EmrPipelinesError:
-                if not lost:  # a refused launch leaves no cluster to look for
-                    self._launching = ""
-                raise
-            self.held, self._launching = HeldCluster(launched, key, launched=True), ""  # before anything can raise
-            return launched
-
+        request = self._spec.request(self._name_of(key), self._logs_folder + "/", self._tags)
         what = "Waiting for the cluster to be launched"
         with self.report(what, at_most_seconds=LAUNCHED_WITHIN_SECONDS) as work:
-            leased = self._leases.acquire(key, name, launch, work.still, partial(self._owe, key))
-        held = self._known(key, leased.cluster_id)
-        self._take(held, "Launched" if leased.launched else "Found")
-        return held, leased.launched
+            held, launched = self._held.acquire(key, request, work.still)
+        self._tell_of(held, "Launched" if launched else "Found")
+        return held, launched
+
+    def _name_of(self, key: str) -> str:
+        return name_of(self._deployment, self._scope.kind, key)
+
+    def _tell_of(self, held: HeldCluster, verb: str) -> None:
+        """Log a cluster's name and where to look at it."""
+        self.on_cluster_id(held.id)
+        page = links.cluster_page(self._aws.region, held.id)
+        logs = links.objects_page(self._aws.region, join(self._logs_folder, held.id))
+        self._tell(
+            f"got {held.id}",
+            f"{verb} cluster {held.id} ({self._name_of(held.key)}).\n"
+            f"{links.cluster_page_has()}: {page}\nLogs, as EMR pushes them: {logs}",
+        )
 
     def _on_cluster(self, held: HeldCluster, cluster: Cluster) -> None:
         if cluster.state is ClusterState.BOOTSTRAPPING:

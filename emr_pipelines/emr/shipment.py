@@ -80,8 +80,11 @@ class Submission:
 
 @dataclass(frozen=True)
 class Shipment:
-    """A program that is ready to go. `digest` is one of all that its result depends on, and of who asks for it, so
-    what was begun under it, or finished, can be taken up again. `folder` is its own."""
+    """A program that is ready to be submitted.
+
+    digest: identifies the program, all that its result depends on, and who asks for it, so that a later attempt finds
+    what an earlier one has begun or finished. folder: its own folder on S3.
+    """
 
     label: str
     digest: str
@@ -90,7 +93,7 @@ class Shipment:
     entrypoint: str
     how: Submission
     jars: tuple[str, ...]
-    warnings: tuple[str, ...] = ()  # what a person should know before it is paid for
+    warnings: tuple[str, ...] = ()  # logged before a cluster is launched
 
     @property
     def result(self) -> str:
@@ -163,12 +166,12 @@ def pack(
     say: Callable[[str], None],
     report: Reporter = no_report,
 ) -> Shipment:
-    """Upload what is not there yet, and say how to run it.
+    """Upload what a program needs and is not on S3 yet, and return how to run it.
 
-    asked_by: what tells this work from the same work asked for elsewhere: a run, a step of it, a partition.
+    asked_by: tells this work from the same work requested elsewhere: a run, a step of it, a partition.
 
-    Raises CannotTravel for a program, parameters or requirements that cannot be sent, and InvalidValue for settings of
-    which EMR would take no step, before anything is paid for, and the AwsErrors.
+    Raises, before a cluster is launched, CannotTravel for a program, parameters or requirements that cannot be sent,
+    InvalidValue for settings with which EMR would refuse the step, and the AwsErrors.
     """
     name = wire.name_of(program)
     takes = annotation_of(program, "params")
@@ -219,17 +222,17 @@ def pack(
 
 
 def digest_of(identity: object) -> str:
-    """By what a piece of work is known: a digest of JSON values that tell it from any other.
+    """A digest of JSON values that identify a piece of work.
 
-    Different values have different texts: JSON quotes what it joins, and tells 1 from 1.0, "1" and true. Not in ASCII,
-    where two halves of a surrogate pair are written like the character.
+    Different values have different texts, because JSON quotes strings and tells 1 from 1.0, "1" and true. The text is
+    not in ASCII, where two halves of a surrogate pair would be written like the character.
     """
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
     return sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def next_attempt(objects: Objects, shipment: Shipment) -> int:
-    """A number that no attempt had; the attempt begins with writing its task."""
+    """Begin an attempt by writing its task, and return its number, which no attempt with a folder has."""
     names = objects.names(shipment.folder)
     numbers = [int(name.removeprefix("attempt-")) for name in names if name.removeprefix("attempt-").isdigit()]
     attempt = max(numbers, default=0) + 1

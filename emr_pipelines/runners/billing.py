@@ -78,7 +78,7 @@ def end_clusters_of_run(
 ) -> None:
     """End and bill the clusters of a run that no other process needs: the session's, and those that others left.
 
-    lease_prefix: with which the keys of all clusters of the run begin; two runners of a run may have two clusters.
+    lease_prefix: the beginning of the lease keys of those clusters. Two runners of a run may have two clusters.
     """
     if steps.may_come():
         if session.held:

@@ -23,24 +23,18 @@ from pydantic import PrivateAttr
 
 from emr_pipelines.emr.disclosure import masked, refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
-from emr_pipelines.errors import CredentialsMissing, EmrPipelinesError, StepFailed, TimedOut
+from emr_pipelines.errors import CredentialsMissing, EmrPipelinesError, StepFailed
 from emr_pipelines.programs import wire
 from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.progress import many
 from emr_pipelines.runners.base import ParamsT, ResultT
-from emr_pipelines.runners.billing import (
-    bill_owed,
-    end_and_bill,
-    end_cluster,
-    end_clusters_of_run,
-    label_of,
-    prepare_bill,
-)
+from emr_pipelines.runners.billing import bill_owed, end_and_bill, end_clusters_of_run, label_of
 from emr_pipelines.runners.companions import Companions
 from emr_pipelines.runners.emr_settings import EmrSettings
-from emr_pipelines.runners.failures import advised, failures
+from emr_pipelines.runners.failures import failures
 from emr_pipelines.runners.lineage import first_attempt, first_attempt_of, lineage
 from emr_pipelines.runners.locations import check_locations
+from emr_pipelines.runners.watching import refuse_failure, watch_step
 
 if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location that only looks at the graph needs none
     from pyspark.sql import SparkSession
@@ -53,12 +47,12 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.emr.session import Session
     from emr_pipelines.emr.shipment import Place, Shipment
     from emr_pipelines.emr.steps import AddedStep, Step
-    from emr_pipelines.emr.watch import End, Hint
+    from emr_pipelines.emr.watch import End
     from emr_pipelines.terminal import Bars
 
-RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
+RESULT_SECONDS = 15.0  # within which a result is seen after its step has completed
 CLUSTER_TAG = "emr_pipelines/cluster_id"  # of a Dagster run: the last cluster that one of its processes acquired
-# without it a service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances
+# A service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances for a cluster without this tag.
 FOR_SERVICE_ROLE = {"for-use-with-amazon-emr-managed-policies": "true"}
 
 
@@ -131,17 +125,15 @@ class EmrSparkRunner(EmrSettings):
             refuse_known(f"The step {step.name!r}", step.request())  # before there is a cluster
             check_locations(f"{step.name}: args", list(step.args))
             digest = digest_of([*_asked_by(context), step.request()])
-            prefix, taken = (
-                f"{label_of(context)} {step.name} {digest}.",
-                join(self._place().of("steps"), digest, "taken"),
-            )
+            prefix = f"{label_of(context)} {step.name} {digest}."
+            taken = join(self._place().of("steps"), digest, "taken")
             # here, so that a name that is too long is refused before a launch
             named = replace(step, name=f"{prefix}{uuid.uuid4().hex[:8]} {context.run.run_id}")
             states = STEP_UNFINISHED if self._was_taken(context, taken) else STEP_WORTH_ATTACHING
             with self._session(context, digest) as session:
                 found = session.find(prefix, states)
                 step_id = found.id if found else session.add(named)
-                end = self._watched(session, context.log, step_id, Hint(), lambda: False)
+                end = watch_step(self, session, context.log, step_id, Hint(), lambda: False)
                 self._refuse_failure(session, context.log, end, None, "")
                 self._note_taken(context, taken)
                 return end.step
@@ -208,8 +200,9 @@ class EmrSparkRunner(EmrSettings):
                 return  # no process of the run has acquired a cluster for it
             session = self._session_for("run", self._run_key(chain), {})
         session.say, session.report = _say(log), self._reporter(log)
-        # where this process is the run's only one, each runner ends its own cluster
-        keys = self._run_key(chain) if first and steps.all_here else f"{chain}-"
+        # Each runner ends its own cluster alone where this process is the run's only one, and where the run was given
+        # up: then a retry may have the others.
+        keys = self._run_key(chain) if (first and steps.all_here) or steps.given_up() else f"{chain}-"
         end_clusters_of_run(session, steps, keys, self.prices, log)
         bill_owed(session, self.prices, instance, log)
 
@@ -275,7 +268,7 @@ class EmrSparkRunner(EmrSettings):
                     step_id = found.id
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
                 finished = partial(hasty.exists, shipment.result)
-                end = self._watched(session, context.log, step_id, hint, finished, speaks=True)
+                end = watch_step(self, session, context.log, step_id, hint, finished, speaks=True)
             if end.step.state in STEP_STOPPED and not end.timed_out and self._result_of(shipment):
                 context.log.warning(
                     f"Step {step_id} is {end.step.state}: somebody ended it, or its cluster; but its program was done."
@@ -285,66 +278,13 @@ class EmrSparkRunner(EmrSettings):
             with suppress(EmrPipelinesError):  # messages that have been read, or that killed attempts left
                 place.objects.delete([entry.uri for entry in place.objects.entries(shipment.attempt_folders)])
 
-    def _watched(
-        self,
-        session: Session,
-        log: logging.Logger,
-        step_id: str,
-        hint: Hint,
-        finished: Callable[[], bool],
-        speaks: bool = False,
-    ) -> End:
-        """Watch a step to its end, and cancel it when the watch fails or a deadline passes."""
-        from emr_pipelines.emr.states import STEP_ENDED
-
-        try:
-            prepare_bill()
-            end = session.watch(step_id, hint, finished, speaks)
-        except BaseException as error:
-            if not isinstance(error, CredentialsMissing):  # nothing can be cancelled then, and a retry finds the step
-                with suppress(EmrPipelinesError):  # the first error must be heard
-                    # an interrupted process may be killed soon: ending the cluster comes before waiting for the step
-                    wait = isinstance(error, Exception) or self.scope == "pool"
-                    self._cancel(session, log, step_id, wait=wait)
-            raise
-        if end.step.state not in STEP_ENDED:
-            self._cancel(session, log, step_id, wait=True)
-        return end
-
-    def _cancel(self, session: Session, log: logging.Logger, step_id: str, wait: bool) -> None:
-        log.info(f"Cancelling step {step_id}.")
-        if not wait:
-            session.interrupt(step_id)
-            return
-        session.cancel(step_id)
-        if self.deploy_mode != "cluster":
-            return
-        # EMR has ended spark-submit; the driver goes on in its YARN container, and ends with the cluster
-        if session.busy(besides=step_id):
-            log.warning(
-                f"The driver of step {step_id} may go on in YARN: its cluster also runs other steps and is not ended. "
-                f"Stop the driver with `yarn application -kill`. {session.page_of(step_id)}"
-            )
-        else:
-            end_cluster(session, log, step_id)
-
     def _refuse_failure(
         self, session: Session, log: logging.Logger, end: End, exception: RemoteException | None, package: str
     ) -> None:
         """Raise an error that explains why a step did not complete."""
-        from emr_pipelines.emr.states import StepState
-        from emr_pipelines.emr.watch import Phase
-
-        if end.step.state is StepState.COMPLETED:
-            return
         companions = self._companions
         alone = self.scope == "asset" or (self.scope == "run" and companions is not None and companions.alone)
-        cause = advised(session.explain(end, exception, self.log_wait_seconds, package, terminate=alone))
-        if end.timed_out is Phase.PROVISIONING:
-            end_cluster(session, log, end.step.id)  # it will not come up, and a retry must not find it
-        kind = TimedOut if end.timed_out else StepFailed
-        facts = {"kind": str(cause.kind), "hint": cause.hint, "logs": cause.log_uri, **cause.pages}
-        raise kind(self.named_here(str(cause)), cause.retryable, facts)
+        refuse_failure(session, log, end, exception, package, self.log_wait_seconds, alone, self.named_here)
 
     @contextmanager
     def _session(self, context: dg.AssetExecutionContext, digest: str) -> Iterator[Session]:

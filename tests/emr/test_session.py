@@ -320,3 +320,18 @@ def test_a_cluster_is_bootstrapping_since_it_was_first_seen_to_be(account: Accou
     assert one.held.observed.bootstrapping == seen
     one.watch(second, Hint(), lambda: False)
     one.end()
+
+
+def test_a_cluster_that_emr_says_nothing_about_counts_as_busy(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = session(account)
+    failed_step(one)
+    assert not one.busy()
+    began = account.clock.now()
+    account.fault("throttle", operation="ListSteps", times=None)
+    assert one.busy()
+    assert account.clock.now() - began < 120
+    account.emulator.faults.clear()
+    deny(monkeypatch, one.cluster_id or "")
+    assert one.busy()

@@ -21,8 +21,8 @@ from emr_pipelines.emr.kinds import Kind
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.session import Session
 from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.emr.states import StepState
-from emr_pipelines.emr.steps import AddedStep, Step, hive_script, shell_command
+from emr_pipelines.emr.steps import AddedStep, Step, Steps, hive_script, shell_command
+from emr_pipelines.errors import AccessDenied
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.failures import advised
@@ -251,12 +251,10 @@ def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
 ) -> None:
     bed.run(scope="pool")
     (first,) = bed.account.emulator.clusters()
-    from emr_pipelines.emr.steps import Steps
-
     every = Steps.each
 
-    def dies_after_it_was_chosen(self: Steps, cluster_id: str, *states: frozenset[StepState]) -> Iterator[AddedStep]:
-        yield from every(self, cluster_id, *states)
+    def dies_after_it_was_chosen(self: Steps, cluster_id: str, *more: Any) -> Iterator[AddedStep]:
+        yield from every(self, cluster_id, *more)
         if cluster_id == first.id:
             bed.account.clusters.terminate(first.id)
 
@@ -482,6 +480,16 @@ def test_an_end_that_goes_wrong_in_any_way_does_not_hide_the_first_error(
     bed.account.emulator.advance(1000)
 
 
+def test_a_step_that_may_not_be_cancelled_does_not_hide_the_deadline(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny_it(*_: object, **__: object) -> None:
+        raise AccessDenied("You may not cancel steps.")
+
+    monkeypatch.setattr(Steps, "cancel", deny_it)
+    with pytest.raises(Failed, match="was not done after 5 minutes"):
+        bed.run(running_minutes=5)
+    assert any("may still be running: You may not cancel steps." in line for line in bed.log)
+
+
 @pytest.mark.parametrize("scope", ["run", extended("asset")])
 def test_a_good_result_stands_though_the_cluster_cannot_be_ended(bed: Bed, scope: str) -> None:
     with bed.ends_are_refused():
@@ -585,7 +593,7 @@ def test_a_retry_takes_up_another_kind_of_step_that_a_killed_try_had_completed(b
     def killed_before_it_had_it(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         if context.retry_number == 0:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(EmrSparkRunner, "_refuse_failure", killed)
+                patch.setattr(EmrSparkRunner, "_refuse_failure", killed)  # after the step has completed
                 with suppress(Killed):
                     spark.run_step(context, shell_command("sync", "true"))
             raise dg.RetryRequested(max_retries=1)
@@ -735,7 +743,7 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
     def killed_the_first_time(self: Session, *args: Any) -> Any:
         tries.append(self.cluster_id)
         if len(tries) == 1:
-            self.held = None  # a process that is gone ends nothing
+            self._held.held = None  # a process that is gone ends nothing
             raise Killed
         return watch(self, *args)
 
