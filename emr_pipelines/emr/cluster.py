@@ -123,7 +123,9 @@ class Clusters:
                 raise ValueError(f"it is about cluster {found.id}")
             return found
 
-        described: Cluster = self._call("describe_cluster", read=read, ClusterId=cluster_id)
+        described: Cluster = self._aws.call(
+            "emr", "describe_cluster", patience_seconds=self._patience, read=read, ClusterId=cluster_id
+        )
         return described
 
     def lost_spot_instances(self, cluster_id: str) -> list[str]:
@@ -145,11 +147,12 @@ class Clusters:
 
     def terminate(self, cluster_id: str) -> None:
         """Tell a cluster to end; one that is ending, or has ended, stays as it is. Protection is switched off first."""
+        about: dict[str, Any] = {"patience_seconds": self._patience, "JobFlowIds": [cluster_id]}
         try:
-            self._call("terminate_job_flows", JobFlowIds=[cluster_id])
+            self._aws.call("emr", "terminate_job_flows", **about)
         except RequestRefused:
-            self._call("set_termination_protection", JobFlowIds=[cluster_id], TerminationProtected=False)
-            self._call("terminate_job_flows", JobFlowIds=[cluster_id])
+            self._aws.call("emr", "set_termination_protection", TerminationProtected=False, **about)
+            self._aws.call("emr", "terminate_job_flows", **about)
 
     def confirm_ended(
         self, cluster_id: str, within_seconds: float = CONFIRMED_WITHIN_SECONDS, report: Reporter = no_report
@@ -165,9 +168,6 @@ class Clusters:
                 work.still(str(cluster.state))
                 self._clock.pause(interval)
                 interval = min(interval * GROWTH, LONGEST_INTERVAL_SECONDS)
-
-    def _call(self, operation: str, **request: Any) -> Any:
-        return self._aws.call("emr", operation, patience_seconds=self._patience, **request)
 
     def look_for(
         self,

@@ -239,7 +239,9 @@ class Session:
         """What happens to the cluster and its steps when AWS accepts no more calls."""
         idle = spell(self._spec.idle_timeout_seconds)
         cluster_id = self._cluster_of().id
-        return f"Cluster {cluster_id} runs until it has been idle for {idle}; a retry finds its steps. {self.page_of()}"
+        return (
+            f"Cluster {cluster_id} runs on until it has been idle for {idle}; a retry finds its steps. {self.page_of()}"
+        )
 
     def busy(self, besides: str = "") -> bool:
         """Whether another step than this one runs, or waits, on the same cluster and nobody has cancelled it.
