@@ -1,9 +1,9 @@
-"""Clusters: launched once, found again by their names, looked at, and ended for sure."""
+"""Clusters: launch one once, find it by its name, describe it, and confirm its end."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
@@ -16,11 +16,11 @@ from emr_pipelines.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.errors import RequestRefused, ResponseLost
 
 LOG = logging.getLogger(__name__)
-LOOKED_BACK = timedelta(days=30)  # how long ago a cluster that still runs may have been launched
-SEEN_WITHIN_SECONDS = 30.0  # by when ListClusters shows a cluster whose RunJobFlow took effect
+LOOKED_BACK = timedelta(days=30)  # older clusters are not listed
+SEEN_WITHIN_SECONDS = 30.0  # within which ListClusters shows a new cluster
 CONFIRMED_WITHIN_SECONDS = 900.0  # EMR takes 1 to 5 minutes to end a cluster
 LONGEST_INTERVAL_SECONDS = 15.0
-GROWTH = 1.2  # of the interval: an end is seen by a fifth later, at most, than it came
+GROWTH = 1.2  # of the interval between two looks: an end is noticed at most a fifth too late
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,27 @@ class Cluster:
 
 
 class Clusters:
-    """EMR's clusters. Each call may raise the AwsErrors."""
+    """EMR's clusters. Each call may raise the AwsErrors.
 
-    def __init__(self, aws: Aws) -> None:
+    patience_seconds: how long each call, but RunJobFlow, is retried; as for `Aws.call`.
+    """
+
+    def __init__(self, aws: Aws, patience_seconds: float | None = None) -> None:
         self._aws = aws
         self._clock = aws.clock
+        self._patience = patience_seconds
 
-    def launch(self, request: Mapping[str, Any], patience_seconds: float | None = None) -> str:
+    def launch(
+        self,
+        request: Mapping[str, Any],
+        patience_seconds: float | None = None,
+        looking: Callable[[], None] = lambda: None,
+    ) -> str:
         """Launch a cluster and return its id. patience_seconds: as for `Aws.call`.
 
-        RunJobFlow knows no client token: when its answer is lost, the cluster is looked for by its name, which must
-        therefore be no other's, and launched again only if it is not there, for a quarter of an hour: then it raises
-        ResponseLost. Raises CannotTravel for a request with a secret in it.
+        RunJobFlow has no client token. When its response is lost, the cluster is looked for by its name, which must be
+        unique, and launched again only if it is not found, for a quarter of an hour; then ResponseLost is raised.
+        looking: called before each look. Raises CannotTravel for a request with a secret in it.
         """
         refuse_known(f"The cluster {request['Name']!r}", without_secrets(request))  # those that it must have are AWS's
         name = str(request["Name"])
@@ -80,7 +89,7 @@ class Clusters:
 
         def look(lost: ResponseLost) -> str | None:
             LOG.warning("%s Looking for the cluster %r.", lost, name)
-            return self.look_for(name)
+            return self.look_for(name, looking=looking)
 
         return call_once(self._clock, call, look)
 
@@ -90,17 +99,16 @@ class Clusters:
         return found[-1] if found else None
 
     def active(self, prefix: str = "") -> list[Cluster]:
-        """All clusters that can still cost money and whose name is this or continues it behind a slash, or all there
-        are; newest first."""
+        """The clusters that can still cost money, newest first. prefix: a whole name, or its parts before a slash."""
         return self._listed(prefix, ClusterStates=sorted(map(str, ACTIVE)))
 
     def recent(self, prefix: str) -> list[Cluster]:
-        """Those that have ended too, of the last 30 days."""
+        """As `active`, and those that have ended in the last 30 days."""
         return self._listed(prefix)
 
     def _listed(self, prefix: str, **filters: Any) -> list[Cluster]:
         since = datetime.fromtimestamp(self._clock.now(), timezone.utc) - LOOKED_BACK
-        pages = emr_pages(self._aws, "list_clusters", CreatedAfter=since, **filters)
+        pages = emr_pages(self._aws, "list_clusters", patience_seconds=self._patience, CreatedAfter=since, **filters)
         return [
             _cluster(entry)
             for page in pages
@@ -115,12 +123,20 @@ class Clusters:
                 raise ValueError(f"it is about cluster {found.id}")
             return found
 
-        described: Cluster = self._aws.call("emr", "describe_cluster", read=read, ClusterId=cluster_id)
+        described: Cluster = self._aws.call(
+            "emr", "describe_cluster", patience_seconds=self._patience, read=read, ClusterId=cluster_id
+        )
         return described
 
     def lost_spot_instances(self, cluster_id: str) -> list[str]:
         """The EC2 ids of the Spot instances that failed, as those do that EC2 reclaims."""
-        pages = emr_pages(self._aws, "list_instances", ClusterId=cluster_id, InstanceStates=["TERMINATED"])
+        pages = emr_pages(
+            self._aws,
+            "list_instances",
+            patience_seconds=self._patience,
+            ClusterId=cluster_id,
+            InstanceStates=["TERMINATED"],
+        )
         return [
             instance.get("Ec2InstanceId", "")
             for page in pages
@@ -130,17 +146,18 @@ class Clusters:
         ]
 
     def terminate(self, cluster_id: str) -> None:
-        """Ask for the end of a cluster; of one that is ending, or gone, as well. Protection is switched off first."""
+        """Tell a cluster to end; one that is ending, or has ended, stays as it is. Protection is switched off first."""
+        about: dict[str, Any] = {"patience_seconds": self._patience, "JobFlowIds": [cluster_id]}
         try:
-            self._aws.call("emr", "terminate_job_flows", JobFlowIds=[cluster_id])
+            self._aws.call("emr", "terminate_job_flows", **about)
         except RequestRefused:
-            self._aws.call("emr", "set_termination_protection", JobFlowIds=[cluster_id], TerminationProtected=False)
-            self._aws.call("emr", "terminate_job_flows", JobFlowIds=[cluster_id])
+            self._aws.call("emr", "set_termination_protection", TerminationProtected=False, **about)
+            self._aws.call("emr", "terminate_job_flows", **about)
 
     def confirm_ended(
         self, cluster_id: str, within_seconds: float = CONFIRMED_WITHIN_SECONDS, report: Reporter = no_report
     ) -> Cluster:
-        """Wait until a cluster has ended; it is as it was last seen when that takes too long."""
+        """Wait until a cluster has ended, or the time is over, and return it as it was last seen."""
         deadline = self._clock.now() + within_seconds
         interval = 1.0
         with report(f"Waiting for cluster {cluster_id} to end", at_most_seconds=within_seconds) as work:
@@ -152,9 +169,20 @@ class Clusters:
                 self._clock.pause(interval)
                 interval = min(interval * GROWTH, LONGEST_INTERVAL_SECONDS)
 
-    def look_for(self, name: str, within_seconds: float = SEEN_WITHIN_SECONDS) -> str | None:
-        """The id of a cluster whose RunJobFlow may have taken effect just now, which lists may show later."""
-        return look_for(self._clock, lambda: found.id if (found := self.find(name)) else None, within_seconds)
+    def look_for(
+        self,
+        name: str,
+        within_seconds: float = SEEN_WITHIN_SECONDS,
+        looking: Callable[[], None] = lambda: None,
+    ) -> str | None:
+        """The id of a cluster that RunJobFlow may have launched just now; ListClusters may show it some seconds late.
+        looking: called before each look."""
+
+        def find() -> str | None:
+            looking()
+            return found.id if (found := self.find(name)) else None
+
+        return look_for(self._clock, find, within_seconds)
 
 
 def _cluster(entry: Mapping[str, Any]) -> Cluster:

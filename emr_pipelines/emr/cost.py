@@ -67,8 +67,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Observed:
-    """What EMR does not tell afterwards and who waited for the cluster knows, in seconds since 1970: since when it was
-    seen to be bootstrapping, and when it was told to end."""
+    """Times that EMR does not report and only a process that waited for the cluster knows, in seconds since 1970: when
+    it was first seen bootstrapping, and when it was told to end."""
 
     bootstrapping: float | None = None
     told_to_end: float | None = None
@@ -96,7 +96,7 @@ class Bill:
 
     @property
     def idle_share(self) -> float | None:
-        """Of its whole life, and so of the bill, the share in which it was ready, ran no step, and had not been told to
+        """The share of the cluster's life, and so of the bill, in which it was ready, ran no step, and was not told to
         end. None when it never was ready."""
         if all(span.doing in (Doing.STARTING, Doing.BOOTSTRAPPING) for span in self.spans):
             return None
@@ -110,8 +110,8 @@ class Bill:
         return None if None in parts else math.fsum(part for part in parts if part is not None)
 
     def share_of(self, step_ids: Iterable[str]) -> float:
-        """Which share of the bill these steps have to bear: by the seconds that they ran, so idle time is spread the
-        same way. The shares of all steps make 1; of steps none of which ran, each bears the same."""
+        """The share of the bill that these steps bear, by the seconds that they ran; idle time is spread the same way.
+        The shares of all steps add up to 1. If no step ran, all bear the same."""
         wanted = set(step_ids) & self.step_seconds.keys()
         if not wanted:
             return 0.0
@@ -199,10 +199,13 @@ def bill_of(
     until: datetime | None = None,
     observed: Observed = NOTHING_OBSERVED,
 ) -> Bill:
-    """What a cluster cost, in all or within a time. Where nobody knows when it was told to end, the last minutes before
-    its end count as its ending (ENDING_SECONDS), and what comes between its last step and them as idleness."""
+    """What a cluster cost, in total or within a period.
+
+    Where it is not known when the cluster was told to end, or it had ended by then, its last ENDING_SECONDS count as
+    its ending, and the time between its last step and them as idle.
+    """
     ending = observed.told_to_end
-    if ending is None and life.ended:
+    if life.ended and (ending is None or ending >= life.end.timestamp()):
         ending = life.end.timestamp() - ENDING_SECONDS
     usages = life.instance_seconds(start, until)
     start, end = max(start or life.created, life.created), min(until or life.end, life.end)

@@ -1,7 +1,6 @@
-"""Gathers what is known of a step that failed, waits for logs only where they can exist and could change the cause, and
-finds the probable cause.
+"""Gather the evidence of a step's failure and find the probable cause.
 
-Which logs, and how long they are waited for (`log_wait_seconds` at most):
+Logs are waited for only where they can exist and could change the cause, for `log_wait_seconds` at most:
 
     what is known                                        logs                 until
     the program's own exception                          none
@@ -34,14 +33,16 @@ from emr_pipelines.emr.states import ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.emr.watch import Deadlines, End, Phase
 from emr_pipelines.errors import AwsError
 
-FLUSHED_SECONDS = 60.0  # after a cluster's end; what is not there by then will not come
+CALL_PATIENCE_SECONDS = 30.0  # how long a call to AWS is retried here; the client alone would retry for up to 4 hours
+FLUSHED_SECONDS = 60.0  # after a cluster's end; logs that are missing then will not come
 END_SEEN_SECONDS = 15.0  # between two looks at a cluster that is ending
 
 
 class Explainer:
     """Explains failures of steps on one cluster.
 
-    end_cluster: tells the cluster to end, so that it pushes its last logs; None when others need it.
+    end_cluster: tells the cluster to end, so that it pushes its last logs, and returns whether it did; None when other
+    steps may need the cluster.
     """
 
     def __init__(
@@ -49,11 +50,24 @@ class Explainer:
         aws: Aws,
         deadlines: Deadlines,
         has_bootstrap_actions: bool,
-        end_cluster: Callable[[], None] | None = None,
+        end_cluster: Callable[[], bool] | None = None,
     ) -> None:
-        self._aws, self._clusters = aws, Clusters(aws)
+        self._aws, self._clusters = aws, Clusters(aws, CALL_PATIENCE_SECONDS)
         self._deadlines, self._has_bootstrap_actions = deadlines, has_bootstrap_actions
         self._end_cluster = end_cluster
+
+    def cluster(self, end: End, cluster_id: str, exception: RemoteException | None) -> Cluster:
+        """The cluster as it is now, or was last seen if EMR does not say so and the exception explains the failure.
+
+        Raises the AwsErrors when there is no exception.
+        """
+        if end.cluster and end.cluster.state in ENDED:
+            return end.cluster
+        if exception is None:
+            return Clusters(self._aws).describe(cluster_id)
+        with suppress(AwsError):
+            return self._clusters.describe(cluster_id)
+        return end.cluster or Cluster(cluster_id, "", ClusterState.UNKNOWN)
 
     def explain(
         self,
@@ -68,8 +82,7 @@ class Explainer:
         known = replace(self._known(end, cluster, exception), log_uri=logs.step_folder(end.step.id), package=package)
         step, waits = end.step, 0.0 if end.timed_out else log_wait_seconds
         if step.started and (wants_driver_logs(known) or end.timed_out is Phase.RUNNING):
-            if waits and self._end_cluster and cluster.state in TAKES_STEPS:
-                self._end_cluster()
+            if waits and self._end_cluster and cluster.state in TAKES_STEPS and self._end_cluster():
                 cluster = replace(cluster, state=ClusterState.TERMINATING)
             ended = step.ended.timestamp() if step.ended else 0.0
             logs.left = self._left(cluster, ended + waits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from urllib.parse import quote
 
@@ -43,6 +44,17 @@ def quota_page(region: str, service: str, code: str = "") -> str:
     path = f"servicequotas/home/services/{service}/quotas" + (f"/{code}" if code else "")
     console = _console(region)
     return console and f"{console}/{path}?region={region}"
+
+
+def pages_of_failure(region: str, cluster_id: str, log_uri: str, service: str = "", quota: str = "") -> dict[str, str]:
+    """The pages that help with a failure, by title: the cluster, its logs, and the quota of a service, where known."""
+    pages = {cluster_page_has(): cluster_page(region, cluster_id)}
+    folder = posixpath.dirname(log_uri)
+    if folder.startswith("s3") and (page := objects_page(region, folder)) != folder:
+        pages["Logs in the S3 console"] = page
+    if service and (page := quota_page(region, service, quota)):
+        pages["Service Quotas"] = page
+    return pages
 
 
 def _console(region: str) -> str:

@@ -1,39 +1,49 @@
-"""A pool: which of its clusters a step is given to, so that those who come at once spread over them."""
+"""A pool: chooses the cluster for a step, so that runs that start at once spread over the clusters."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from emr_pipelines.emr.clock import Clock
 from emr_pipelines.emr.leases import Leases
 from emr_pipelines.emr.states import STEP_UNFINISHED, StepState
 from emr_pipelines.emr.steps import AddedStep, Steps, step_of
 
-APART_SECONDS = 2.0  # up to so long who comes waits, so that of those who come at once each sees the steps of others
+APART_SECONDS = 2.0  # random delay before a cluster is chosen, so that concurrent runs see each other's steps
 
 
 class Pool:
-    """The clusters behind some keys of leases. Each call may raise the AwsErrors."""
+    """The clusters of some lease keys. Each call may raise the AwsErrors."""
 
     def __init__(self, leases: Leases, steps: Steps, clock: Clock, keys: Sequence[str], step_concurrency: int) -> None:
         self._leases, self._steps, self._clock = leases, steps, clock
         self._keys, self._step_concurrency = keys, step_concurrency
 
-    def step(self, prefix: str, states: frozenset[StepState]) -> tuple[str, AddedStep] | None:
-        """A step that is in one of these states and whose name begins so, behind the key of its cluster."""
-        for key in self._keys:
-            cluster_id = self._leases.cluster_of(key)
-            if cluster_id is not None and self._leases.takes_steps(cluster_id):
-                found = step_of(self._steps.each(cluster_id, states), prefix)
-                if found:
-                    return key, found
+    def step(
+        self, prefix: str, states: frozenset[StepState], held: tuple[str, str] | None
+    ) -> tuple[tuple[str, str], AddedStep] | None:
+        """Find a step by state and by the prefix of its name, with the key and id of its cluster.
+
+        held: the key and id of the cluster that is searched first.
+        """
+        for key, cluster_id in self._searched(held):
+            found = step_of(self._steps.each(cluster_id, states), prefix)
+            if found:
+                return (key, cluster_id), found
         return None
 
+    def _searched(self, held: tuple[str, str] | None) -> Iterator[tuple[str, str]]:
+        if held is not None:
+            yield held
+        for key in self._keys:
+            cluster_id = self._leases.cluster_of(key)
+            if cluster_id is not None and (key, cluster_id) != held and self._leases.takes_steps(cluster_id):
+                yield key, cluster_id
+
     def choose(self) -> str:
-        """The first cluster with room, so that the others become idle and end; or else a place where none is; or else
-        one with the fewest unfinished steps. A cluster that is being launched is its launcher's: it counts as having a
-        step."""
+        """The key of the first cluster with room, so that the others become idle and end; else one without a cluster;
+        else the one with the fewest unfinished steps. A cluster that is being launched counts as having one step."""
         if len(self._keys) == 1:
             return self._keys[0]
         self._clock.pause(random.uniform(0, APART_SECONDS))  # noqa: S311 (no secret)
@@ -50,5 +60,5 @@ class Pool:
         if with_room:
             return with_room[0]
         fewest = min(unfinished.values(), default=0)
-        places = [key for key in self._keys if key not in unfinished]
-        return random.choice(places or [key for key, steps in unfinished.items() if steps == fewest])  # noqa: S311
+        without = [key for key in self._keys if key not in unfinished]
+        return random.choice(without or [key for key, steps in unfinished.items() if steps == fewest])  # noqa: S311

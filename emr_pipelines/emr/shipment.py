@@ -28,7 +28,8 @@ from emr_pipelines.programs.entrypoint import CODE, LIBRARIES, Task
 
 DIGEST_CHARACTERS = 20
 DAGSTER = re.compile(r"dagster\b(?!-)")  # and not dagster-pipes, which every step has
-LONGEST_RUN_ID, LONGEST_PIPES = "-" * 36, "-" * 1000  # a UUID; Dagster Pipes' arguments, which hold two URIs
+LONGEST_ASKED_BY = "-" * (36 + 4)  # a UUID, and the number of a retry
+LONGEST_PIPES = "-" * 1000  # Dagster Pipes' arguments, which hold two URIs
 ARCHIVES = ("spark.archives", "spark.yarn.dist.archives")
 ONE_ATTEMPT = {"spark.yarn.maxAppAttempts": "1"}  # else YARN runs a driver that failed a second time
 
@@ -79,8 +80,11 @@ class Submission:
 
 @dataclass(frozen=True)
 class Shipment:
-    """A program that is ready to go. `digest` is one of all that its result depends on, and of who asks for it, so
-    what was begun under it, or finished, can be taken up again. `folder` is its own."""
+    """A program that is ready to be submitted.
+
+    digest: identifies the program, all that its result depends on, and who asks for it, so that a later attempt finds
+    what an earlier one has begun or finished. folder: its own folder on S3.
+    """
 
     label: str
     digest: str
@@ -89,7 +93,7 @@ class Shipment:
     entrypoint: str
     how: Submission
     jars: tuple[str, ...]
-    warnings: tuple[str, ...] = ()  # what a person should know before it is paid for
+    warnings: tuple[str, ...] = ()  # logged before a cluster is launched
 
     @property
     def result(self) -> str:
@@ -102,22 +106,26 @@ class Shipment:
 
     @property
     def taken(self) -> str:
-        """Where it is written which attempt was given the result."""
+        """The URI where the attempt that returned the result to its asset is noted."""
         return join(self.folder, "taken")
 
     @property
     def prefix(self) -> str:
-        """With what the names of all its steps begin."""
+        """The prefix of the names of all its steps."""
         return f"{self.label} {self.digest}."
 
-    def step(self, attempt: int, run_id: str, arguments: Mapping[str, str]) -> Step:
-        """The step that runs it, for a run of Dagster's, which its name tells a person who looks at the cluster;
-        `arguments` are Dagster Pipes'."""
+    def step(self, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> Step:
+        """The step that runs the program.
+
+        asked_by: the Dagster run and its retry number. They are in the step's name, for a person who looks at the
+        cluster, and because no other step may have that name: it finds a step whose response was lost. arguments:
+        those of Dagster Pipes.
+        """
         conf = dict(self.how.conf)
         theirs = [conf.pop(name) for name in ARCHIVES if name in conf]  # spark-submit's option overrules them
         ours = [f"{self.task.code}#{CODE}", *([f"{self.task.archive}#{LIBRARIES}"] if self.task.archive else [])]
         return spark_submit(
-            f"{self.prefix}{attempt} {run_id}",
+            f"{self.prefix}{attempt} {asked_by}",
             self.entrypoint,
             self.task_uri,
             *(word for pair in arguments.items() for word in pair),
@@ -135,7 +143,7 @@ class Shipment:
 
     @property
     def attempt_folders(self) -> str:
-        """With what the URIs of all attempts' folders begin."""
+        """The prefix of the URIs of all attempts' folders."""
         return join(self.folder, "attempt-")
 
     def attempt_folder(self, attempt: int) -> str:
@@ -158,12 +166,12 @@ def pack(
     say: Callable[[str], None],
     report: Reporter = no_report,
 ) -> Shipment:
-    """Upload what is not there yet, and say how to run it.
+    """Upload what a program needs and is not on S3 yet, and return how to run it.
 
-    asked_by: what tells this work from the same work asked for elsewhere: a run, a step of it, a partition.
+    asked_by: tells this work from the same work requested elsewhere: a run, a step of it, a partition.
 
-    Raises CannotTravel for a program, parameters or requirements that cannot be sent, and InvalidValue for settings of
-    which EMR would take no step, before anything is paid for, and the AwsErrors.
+    Raises, before a cluster is launched, CannotTravel for a program, parameters or requirements that cannot be sent,
+    InvalidValue for settings with which EMR would refuse the step, and the AwsErrors.
     """
     name = wire.name_of(program)
     takes = annotation_of(program, "params")
@@ -209,22 +217,22 @@ def pack(
         jars=jars,
         warnings=tuple(warnings),
     )
-    shipment.step(1, LONGEST_RUN_ID, {"--pipes": LONGEST_PIPES})  # raises what no cluster need be launched for
+    shipment.step(1, LONGEST_ASKED_BY, {"--pipes": LONGEST_PIPES})  # raises before a cluster is launched in vain
     return shipment
 
 
 def digest_of(identity: object) -> str:
-    """By what a piece of work is known: a digest of JSON values that tell it from any other.
+    """A digest of JSON values that identify a piece of work.
 
-    Different values have different texts: JSON quotes what it joins, and tells 1 from 1.0, "1" and true. Not in ASCII,
-    where two halves of a surrogate pair are written like the character.
+    Different values have different texts, because JSON quotes strings and tells 1 from 1.0, "1" and true. The text is
+    not in ASCII, where two halves of a surrogate pair would be written like the character.
     """
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
     return sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def next_attempt(objects: Objects, shipment: Shipment) -> int:
-    """A number that no attempt had; the attempt begins with writing its task."""
+    """Begin an attempt by writing its task, and return its number, which no attempt with a folder has."""
     names = objects.names(shipment.folder)
     numbers = [int(name.removeprefix("attempt-")) for name in names if name.removeprefix("attempt-").isdigit()]
     attempt = max(numbers, default=0) + 1

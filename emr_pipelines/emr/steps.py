@@ -1,4 +1,4 @@
-"""Steps: what EMR can be told to run, said shortly, and what becomes of it."""
+"""Steps: short ways to describe what EMR runs; add, list, describe and cancel them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND_RUNNER = "command-runner.jar"
 MOST_CHARACTERS = 10_240  # of all strings of a HadoopJarStep together
 LONGEST_NAME = 256
 EMR_TEXT = re.compile("[\\t\\r\\n\\u0020-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]*")  # EMR's XmlString
-SEEN_WITHIN_SECONDS = 30.0  # by when ListSteps shows a step whose AddJobFlowSteps took effect
+SEEN_WITHIN_SECONDS = 30.0  # within which ListSteps shows a new step
 
 DeployMode = Literal["client", "cluster"]
 
@@ -154,12 +154,12 @@ class Steps:
         self._aws = aws
 
     def add(self, cluster_id: str, step: Step, role: str = "") -> str:
-        """Add a step and return its id; `role` is the runtime role it gets.
+        """Add a step and return its id. role: the step's runtime role.
 
-        AddJobFlowSteps knows no client token: when its answer is lost, the step is looked for by its name, which must
-        therefore be no other's on this cluster, and added again only if it is not there, for a quarter of an hour: then
-        it raises ResponseLost. Raises RequestRefused when the cluster takes no more steps, and CannotTravel for a step
-        with a secret in it.
+        AddJobFlowSteps has no client token. When its response is lost, the step is looked for by its name, which must
+        be unique on this cluster, and added again only if it is not found, for a quarter of an hour; then ResponseLost
+        is raised. Raises RequestRefused when the cluster takes no more steps, and CannotTravel for a step with a
+        secret.
         """
         request: dict[str, Any] = {"JobFlowId": cluster_id, "Steps": [step.request()]}
         request |= {"ExecutionRoleArn": role} if role else {}
@@ -181,11 +181,20 @@ class Steps:
         """All steps of a cluster, newest first."""
         return list(self.each(cluster_id))
 
-    def each(self, cluster_id: str, states: frozenset[StepState] = frozenset()) -> Iterator[AddedStep]:
-        """The steps in one of these states (in any, without some), newest first, each page of 50 when it is wanted: a
-        pool's cluster has thousands of steps behind it."""
+    def each(
+        self,
+        cluster_id: str,
+        states: frozenset[StepState] = frozenset(),
+        patience_seconds: float | None = None,
+    ) -> Iterator[AddedStep]:
+        """The steps in one of these states (by default in any), newest first.
+
+        Each page of 50 is requested when it is needed: a pool's cluster has had thousands of steps. patience_seconds:
+        as for `Aws.call`.
+        """
         filters = {"StepStates": sorted(map(str, states - {StepState.UNKNOWN}))} if states else {}
-        for page in emr_pages(self._aws, "list_steps", ClusterId=cluster_id, **filters):
+        how = {"patience_seconds": patience_seconds, "ClusterId": cluster_id, **filters}
+        for page in emr_pages(self._aws, "list_steps", **how):
             yield from map(_step, page.get("Steps", ()))
 
     def before(self, cluster_id: str, step_id: str) -> int:

@@ -1,4 +1,4 @@
-"""What a cluster cost, said in the run's log and on each asset whose steps ran on it."""
+"""End clusters, and report what each cost in the run's log and on each asset whose steps ran on it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from emr_pipelines import charts
-from emr_pipelines.errors import EmrPipelinesError
 
 if TYPE_CHECKING:
     from emr_pipelines.emr.cost import Bill
     from emr_pipelines.emr.session import Session
+    from emr_pipelines.runners.companions import Companions
 
-OP = "op:"  # before the name of a step's op, where that has no asset
-LONGEST_LABEL = 150  # of the 256 characters that the name of a step may have
+OP = "op:"  # prefix of an op's name, in the label of a step without an asset
+LONGEST_LABEL = 150  # of the 256 characters that EMR allows in the name of a step
 
 
 def label_of(context: dg.AssetExecutionContext) -> str:
-    """Whose step it is, in one word: the assets' keys, or, of none or very many, the op's name behind OP."""
+    """Who a step belongs to, in one word: its assets' keys; OP and the op's name if there are none, or very many."""
     if not context.has_assets_def:
         return f"{OP}{context.op_execution_context.op.name}"
     keys = ",".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
@@ -37,39 +37,71 @@ def prepare_bill() -> None:
         charts.timeline([], "")
 
 
+def end_cluster(session: Session, log: logging.Logger, step_id: str = "") -> None:
+    """End the session's cluster, or that of a step. Logs an error instead of raising one: the result of the steps
+    stands, and an earlier error must not be hidden."""
+    try:
+        session.end(step_id)
+    except Exception as error:  # noqa: BLE001 (see above: whatever went wrong here, it must not replace the first error)
+        log.error(f"The cluster may still be running: {error}. Check {session.page_of(step_id)}")  # noqa: TRY400
+
+
 def end_and_bill(
     session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
 ) -> None:
-    """End the session's cluster, and bill all that it owes. Raises nothing: what the steps came to stands, and what
-    went wrong first is what has to be heard."""
-    try:
-        session.end()
-    except EmrPipelinesError as error:
-        log.error(f"It is not sure that the cluster has ended ({error}); look at {session.page}")  # noqa: TRY400
+    """End the session's cluster and bill every cluster that the session owes. Logs errors and raises none."""
+    end_cluster(session, log)
     bill_owed(session, prices, instance, log)
 
 
 def bill_owed(
     session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
 ) -> None:
-    """Say what each cluster cost that the session owes the bill of, all in all and for each asset. Raises nothing."""
+    """Report what each owed cluster cost, in total and for each asset. Logs warnings and raises nothing."""
     while session.owed:
         held = session.owed.pop(0)
         try:
             bill = session.bill(held, prices)
-        except EmrPipelinesError as error:  # what it cost is worth no failure
-            log.warning(f"What cluster {held.id} cost could not be found out: {error}")
-            continue
-        log.info(f"Cluster {held.id} had {bill.sentence()}")
-        try:
+            log.info(f"Cluster {held.id} had {bill.sentence()}")
             if instance is not None:
                 _observe(bill, instance, _timeline(bill, log))
-        except Exception as error:  # noqa: BLE001 (whatever the event log raises)
-            log.warning(f"What cluster {held.id} cost could not be noted on its assets: {error}")
+        except Exception as error:  # noqa: BLE001 (a bill that cannot be had or stored must not fail a good run)
+            log.warning(f"The cost of cluster {held.id} is not recorded: {error}")
+
+
+def end_clusters_of_run(
+    session: Session,
+    steps: Companions,
+    lease_prefix: str,
+    prices: Mapping[str, float],
+    log: logging.Logger,
+) -> None:
+    """End and bill the clusters of a run that no other process needs: the session's, and those that others left.
+
+    lease_prefix: the beginning of the lease keys of those clusters. Two runners of a run may have two clusters.
+    """
+    if steps.may_come():
+        if session.held:
+            log.info(f"Cluster {session.held.id} stays for other steps of this run.")
+        return
+    given_up, seen = steps.given_up(), set[str | None]()
+
+    def end() -> None:
+        seen.add(session.cluster_id)
+        if given_up and session.held and session.busy():
+            log.info(f"Cluster {session.held.id} stays for the steps that run on it; this run was given up.")
+        else:
+            end_and_bill(session, prices, steps.instance, log)
+
+    if session.in_use:
+        end()
+    for key in session.lease_keys(lease_prefix):
+        if session.adopt(key) and session.cluster_id not in seen:
+            end()
 
 
 def _observe(bill: Bill, instance: dg.DagsterInstance, picture: Mapping[str, Any]) -> None:
-    """An observation of each asset, and each of its partitions, whose steps ran on the cluster."""
+    """Record an observation on each asset, and each of its partitions, whose steps ran on the cluster."""
     for (key, partition), share in _shares(bill, instance).items():
         cost: dict[str, Any] = {
             **picture,
@@ -88,8 +120,8 @@ def _observe(bill: Bill, instance: dg.DagsterInstance, picture: Mapping[str, Any
 
 
 def _shares(bill: Bill, instance: dg.DagsterInstance) -> dict[tuple[dg.AssetKey, str | None], float]:
-    """Which share of a cluster each asset, or partition of one, has to bear. Steps of other processes, and in a pool of
-    other runs, have theirs."""
+    """The share of a cluster's cost that each asset, or partition of one, bears. Steps of other processes count too;
+    in a pool, so do those of other runs."""
     from emr_pipelines.emr.ledger import assets_of, run_of
 
     partitions: dict[str, dict[dg.AssetKey, str]] = {}

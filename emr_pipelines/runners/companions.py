@@ -1,4 +1,4 @@
-"""Who leaves last: whether other steps of a run may still want what the runner of this process holds."""
+"""The other steps of a run: whether one of them may still need the clusters that runners of the run use."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ LEAVING = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED
 
 @dataclass(frozen=True)
 class Companions:
-    """The steps of a run: `upstream` gives those it executes, each with what it waits for; `here` are those that this
-    process executes (all of them, under the in-process executor); `users` those that use a runner. Steps that are
-    `mapped` over dynamic outputs count as one."""
+    """The steps of a run.
+
+    upstream: the steps that the run executes, each with those that it waits for. here: the steps that this process
+    executes (all of them, under the in-process executor). users: the steps that use a runner. mapped: steps over
+    dynamic outputs, each of which counts as one.
+    """
 
     instance: dg.DagsterInstance
     run_id: str
@@ -25,7 +28,7 @@ class Companions:
 
     @classmethod
     def of_run(cls, instance: dg.DagsterInstance, run: dg.DagsterRun) -> Companions:
-        """All steps of a run, as a process sees them that executes none of them, or does not know which."""
+        """All steps of a run, for a process that executes none of them or does not know which."""
         if not run.execution_plan_snapshot_id:
             return cls(instance, run.run_id, {}, frozenset(), frozenset(), frozenset())
         plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
@@ -41,7 +44,7 @@ class Companions:
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext, runner: type[object]) -> Companions:
-        """The companions of the step that runs in this context, and uses a runner."""
+        """All steps of the run, for the step that runs in this context and uses a runner."""
         step = context.get_step_execution_context()
         plan, job = step.execution_plan, step.job_def
         whole = cls.of_run(context.instance, context.run)
@@ -55,7 +58,7 @@ class Companions:
             for found in plan.steps
             if runners & set(job.get_op(found.node_handle).definition.required_resource_keys)
         }
-        if _plain(step.step.key) not in users:  # it has the runner by way of another resource, as others may
+        if _plain(step.step.key) not in users:  # it has the runner through another resource, and others may as well
             users = set(whole.upstream)
         return replace(
             whole,
@@ -68,15 +71,20 @@ class Companions:
         """Whether no other step of the run uses a runner."""
         return len(self.users - self.mapped) <= 1 and not self.users & self.mapped
 
+    @property
+    def all_here(self) -> bool:
+        """Whether this process executes every step."""
+        return self.upstream.keys() <= self.here
+
     def given_up(self) -> bool:
-        """Whether the run was said to have failed while this process still works for it, as is done when the run's
-        worker was killed: processes of other steps may work on too, and so may those of a retry."""
+        """Whether the run failed while this process still works for it, as when the run's worker was killed. Processes
+        of other steps may work on too, and so may those of a retry."""
         run = self.instance.get_run_by_id(self.run_id)
         return run is not None and run.status is dg.DagsterRunStatus.FAILURE
 
     def may_come(self) -> bool:
-        """Whether a step that another process executes may still want the runner."""
-        if self.upstream.keys() <= self.here:
+        """Whether a step that another process executes may still need a cluster of the run."""
+        if self.all_here:
             return False
         run = self.instance.get_run_by_id(self.run_id)
         if run is None or run.is_finished or run.status in LEAVING:

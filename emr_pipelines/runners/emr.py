@@ -1,7 +1,7 @@
-"""Run programs on Amazon EMR: on a cluster that is launched for the first of them and gone when the run ends.
+"""Run programs on Amazon EMR: on a cluster that is launched for the first of them and ended when the run ends.
 
-All attempts at a step count as one: what an attempt that was killed has begun, or finished, is taken up by the next,
-and the same program with the same parameters runs once in a step. A retry after the asset had the result runs it again.
+All attempts at a step count as one: the next attempt takes up what a killed attempt has begun or finished, and the same
+program with the same parameters runs once in a step. A retry after the asset had the result runs it again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,17 +24,18 @@ from pydantic import PrivateAttr
 
 from emr_pipelines.emr.disclosure import masked, refuse_known
 from emr_pipelines.emr.place import base_uri, deployment_name
-from emr_pipelines.errors import CredentialsMissing, EmrPipelinesError, StepFailed, TimedOut
+from emr_pipelines.errors import CredentialsMissing, EmrPipelinesError, StepFailed
 from emr_pipelines.programs import wire
 from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.progress import many
 from emr_pipelines.runners.base import ParamsT, ResultT
-from emr_pipelines.runners.billing import bill_owed, end_and_bill, label_of, prepare_bill
+from emr_pipelines.runners.billing import bill_owed, end_and_bill, end_clusters_of_run, label_of
 from emr_pipelines.runners.companions import Companions
 from emr_pipelines.runners.emr_settings import EmrSettings
-from emr_pipelines.runners.failures import advised, failures
+from emr_pipelines.runners.failures import failures
 from emr_pipelines.runners.lineage import first_attempt, first_attempt_of, lineage
 from emr_pipelines.runners.locations import check_locations
+from emr_pipelines.runners.watching import refuse_failure, watch_step
 
 if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location that only looks at the graph needs none
     from pyspark.sql import SparkSession
@@ -46,18 +48,18 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.emr.session import Session
     from emr_pipelines.emr.shipment import Place, Shipment
     from emr_pipelines.emr.steps import AddedStep, Step
-    from emr_pipelines.emr.watch import End, Hint
+    from emr_pipelines.emr.watch import End
     from emr_pipelines.terminal import Bars
 
-RESULT_SECONDS = 15.0  # how long a result may take to be seen after its step was
+RESULT_SECONDS = 15.0  # within which a result is seen after its step has completed
 ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*:/")  # a URI, such as s3://, hdfs:// or jdbc:postgresql://
-CLUSTER_TAG = "emr_pipelines/cluster_id"
-# without it a service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances
+CLUSTER_TAG = "emr_pipelines/cluster_id"  # of a Dagster run: the last cluster that one of its processes acquired
+# A service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances for a cluster without this tag.
 FOR_SERVICE_ROLE = {"for-use-with-amazon-emr-managed-policies": "true"}
 
 
 class EmrSparkRunner(EmrSettings):
-    """Runs programs on a transient EMR cluster, launched with the first program and ended by whoever leaves last."""
+    """Runs programs on a transient EMR cluster, launched for the first program and ended by the run's last process."""
 
     _built: Place | None = PrivateAttr(default=None)
     _shared: Session | None = PrivateAttr(default=None)
@@ -69,7 +71,7 @@ class EmrSparkRunner(EmrSettings):
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
         from emr_pipelines.terminal import bars_on_stderr
 
-        self._bars = bars_on_stderr()  # now, for Dagster leads the stderr of a step to a file
+        self._bars = bars_on_stderr()  # now: Dagster redirects the stderr of a step to a file
 
     def run(
         self,
@@ -95,7 +97,7 @@ class EmrSparkRunner(EmrSettings):
                     "itself (sys.exit, os._exit)."
                 )
             answer = wire.decode(annotation_of(program, "return"), result["result"], "result")
-            self._place().objects.write(shipment.taken, _attempt(context))
+            self._note_taken(context, shipment.taken)
             return cast("ResultT", answer)
 
     def check_storage(self, address: str) -> None:
@@ -124,26 +126,31 @@ class EmrSparkRunner(EmrSettings):
     ) -> bool:
         with failures(context, self.retries, self.retry_delay_seconds):
             shipment = self._pack(context, program, params)
-            return not self._was_taken(context, shipment) and self._result_of(shipment) is not None
+            return not self._was_taken(context, shipment.taken) and self._result_of(shipment) is not None
 
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
-        """Run any other step (emr/steps.py makes them: Hive, Pig, a jar, a shell command, ...), to its good end."""
+        """Run any other step to its end: Hive, Pig, a jar, a shell command, ... (emr/steps.py makes them)."""
+        from emr_pipelines.emr.objects import join
         from emr_pipelines.emr.shipment import digest_of
+        from emr_pipelines.emr.states import STEP_UNFINISHED, STEP_WORTH_ATTACHING
         from emr_pipelines.emr.watch import Hint
 
         with failures(context, self.retries, self.retry_delay_seconds):
+            self._companions = Companions.of(context, EmrSparkRunner)
             refuse_known(f"The step {step.name!r}", step.request())  # before there is a cluster
             check_locations(f"{step.name}: args", list(step.args))
             digest = digest_of([*_asked_by(context), step.request()])
             prefix = f"{label_of(context)} {step.name} {digest}."
-            named = replace(
-                step, name=f"{prefix}{uuid.uuid4().hex[:8]} {context.run.run_id}"
-            )  # or refused, for nothing
+            taken = join(self._place().of("steps"), digest, "taken")
+            # here, so that a name that is too long is refused before a launch
+            named = replace(step, name=f"{prefix}{uuid.uuid4().hex[:8]} {context.run.run_id}")
+            states = STEP_UNFINISHED if self._was_taken(context, taken) else STEP_WORTH_ATTACHING
             with self._session(context, digest) as session:
-                found = session.find(prefix)
+                found = session.find(prefix, states)
                 step_id = found.id if found else session.add(named)
-                end = self._watched(session, step_id, Hint(), lambda: False)
-                self._refuse_failure(session, end, None, "")
+                end = watch_step(self, session, context.log, step_id, Hint(), lambda: False)
+                self._refuse_failure(session, context.log, end, None, "")
+                self._note_taken(context, taken)
                 return end.step
 
     def bring(self, context: dg.AssetExecutionContext, sources: Sequence[str]) -> list[str]:
@@ -175,28 +182,15 @@ class EmrSparkRunner(EmrSettings):
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         log = context.log or dg.get_dagster_logger()
         try:
-            session, companions = self._shared, self._companions
-            if session is None:
-                session, companions = self._left_behind(context)
-            if session is None:
-                return
-            session.say, session.report = _say(log), self._reporter(log)
-            if not session.in_use:
-                pass
-            elif self.scope == "pool":
-                log.info(f"Cluster {session.cluster_id} stays in its pool until it has been idle for long enough.")
-            elif companions is not None and companions.may_come():
-                log.info(f"Cluster {session.cluster_id} stays for other steps of this run.")
-            elif companions is not None and companions.given_up() and session.cluster_id and session.busy():
-                log.info(f"Cluster {session.cluster_id} stays for the steps that run on it; this run was given up.")
-            else:
-                end_and_bill(session, self.prices, context.instance, log)
-                # another process may have put one in the place of this one and left
-                if self.scope == "run" and not session.in_use and session.adopt():
-                    end_and_bill(session, self.prices, context.instance, log)
-            bill_owed(session, self.prices, context.instance, log)
-        except Exception as error:  # noqa: BLE001 (what the steps came to stands; the idle timeout is behind this)
-            log.warning(f"The run's cluster, if it has one, ends when it is idle: {error}")
+            session = self._shared
+            if session is not None and self.scope == "pool":
+                session.say, session.report = _say(log), self._reporter(log)
+                if session.held:
+                    log.info(f"Cluster {session.held.id} stays in its pool until it has been idle for long enough.")
+                bill_owed(session, self.prices, context.instance, log)
+            self._end_clusters_of_run(context, log)
+        except Exception as error:  # noqa: BLE001 (the steps' result stands; EMR's idle timeout ends the cluster)
+            log.warning(f"Clusters that other processes of the run may have left end when they are idle: {error}")
         finally:
             self._shared = self._companions = self._built = None
             self._inputs = []
@@ -204,28 +198,36 @@ class EmrSparkRunner(EmrSettings):
                 self._bars.close()
                 self._bars = None
 
+    def _end_clusters_of_run(self, context: dg.InitResourceContext, log: logging.Logger) -> None:
+        """End the clusters of the run, also those that other processes left, if this is its last process."""
+        instance = context.instance
+        run = instance.get_run_by_id(context.run.run_id) if instance and context.run else None
+        if instance is None or run is None:
+            return
+        chain, steps = first_attempt_of(instance, run), self._companions or Companions.of_run(instance, run)
+        session, first = self._shared if self.scope == "run" else None, chain == run.run_id
+        if session is None:
+            if first and CLUSTER_TAG not in run.tags:
+                return  # no process of the run has acquired a cluster for it
+            session = self._session_for("run", self._run_key(chain), {})
+        session.say, session.report = _say(log), self._reporter(log)
+        # Each runner ends its own cluster alone where this process is the run's only one, and where the run was given
+        # up: then a retry may have the others.
+        keys = self._run_key(chain) if (first and steps.all_here) or steps.given_up() else f"{chain}-"
+        end_clusters_of_run(session, steps, keys, self.prices, log)
+        bill_owed(session, self.prices, instance, log)
+
     def _reporter(self, log: logging.Logger) -> Reporter:
-        """What takes long is told in the run's log, and in the terminal if a person sits there."""
+        """Reports progress in the run's log, and in the terminal if a person watches it."""
         from emr_pipelines.emr.report import Both, Lines
 
         lines = Lines(log.info, self._place().aws.clock.now)
         return Both(self._bars, lines) if self._bars else lines
 
-    def _left_behind(self, context: dg.InitResourceContext) -> tuple[Session | None, Companions | None]:
-        """The cluster that other processes of the run have left for a step of this one which then did not need it."""
-        run = context.instance.get_run_by_id(context.run.run_id) if context.instance and context.run else None
-        if context.instance is None or run is None or self.scope != "run":
-            return None, None
-        chain, cluster_id = first_attempt_of(context.instance, run), run.tags.get(CLUSTER_TAG)
-        if cluster_id is None and chain == run.run_id:
-            return None, None
-        session = self._session_for("run", self._run_key(chain), {})
-        left = session.adopt(cluster_id) or session.owed
-        return (session, Companions.of_run(context.instance, run)) if left else (None, None)
-
     def _pack(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Shipment:
         from emr_pipelines.emr.shipment import pack
 
+        self._companions = Companions.of(context, EmrSparkRunner)
         return pack(
             program,
             params,
@@ -238,17 +240,21 @@ class EmrSparkRunner(EmrSettings):
         )
 
     def _forget_what_was_taken(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
-        """A retry takes up what an attempt left that was killed. When the asset had its result, and asked for a retry
-        all the same, it wants another."""
-        if self._was_taken(context, shipment):
+        """Delete a result that the asset had before it asked for this retry: it wants a new one. A result that a killed
+        attempt left is kept."""
+        if self._was_taken(context, shipment.taken):
             self._place().objects.delete([shipment.result, shipment.taken])
 
-    def _was_taken(self, context: dg.AssetExecutionContext, shipment: Shipment) -> bool:
-        taken = self._place().objects.read(shipment.taken) if context.retry_number else None
+    def _was_taken(self, context: dg.AssetExecutionContext, marker: str) -> bool:
+        """Whether an earlier try of this run returned the result to the asset. marker: the URI where that is noted."""
+        taken = self._place().objects.read(marker) if context.retry_number else None
         return taken is not None and taken != _attempt(context)
 
+    def _note_taken(self, context: dg.AssetExecutionContext, marker: str) -> None:
+        self._place().objects.write(marker, _attempt(context))
+
     def _work(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
-        """See to it that the shipment's step completes: the one of an earlier attempt, or a new one."""
+        """Run the shipment's step until it has completed: a new one, or that of an earlier attempt."""
         from emr_pipelines.emr.objects import Objects
         from emr_pipelines.emr.shipment import next_attempt
         from emr_pipelines.emr.states import STEP_STOPPED, STEP_UNFINISHED
@@ -259,86 +265,50 @@ class EmrSparkRunner(EmrSettings):
         with self._session(context, shipment.digest) as session:
             found = session.find(shipment.prefix, STEP_UNFINISHED)
             if found is None and self._result_of(shipment):
-                return  # it was about to end
+                return  # the step has ended since the result was looked for
             attempt = shipment.attempt_of(found.name) if found else next_attempt(place.objects, shipment)
             folder = shipment.attempt_folder(attempt)
-            hasty = Objects(place.aws, patience_seconds=0)  # news that cannot be had now are looked for again anyway
+            hasty = Objects(place.aws, patience_seconds=0)  # no retries: it is polled anyway
             feed = LiveFeed(hasty, folder, place.aws.clock, hint, context.log.info)
             with pipes_session(context, place.objects, folder, feed) as pipes:
                 if found is None:
-                    step = shipment.step(attempt, context.run.run_id, pipes.get_bootstrap_cli_arguments())
+                    asked_by = f"{context.run.run_id} {context.retry_number}"
+                    step = shipment.step(attempt, asked_by, pipes.get_bootstrap_cli_arguments())
                     step_id = session.add(step)
                 else:
                     step_id = found.id
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
-                end = self._watched(session, step_id, hint, lambda: hasty.exists(shipment.result), speaks=True)
+                finished = partial(hasty.exists, shipment.result)
+                end = watch_step(self, session, context.log, step_id, hint, finished, speaks=True)
             if end.step.state in STEP_STOPPED and not end.timed_out and self._result_of(shipment):
                 context.log.warning(
                     f"Step {step_id} is {end.step.state}: somebody ended it, or its cluster; but its program was done."
                 )
-            else:  # now that the last messages are here
-                self._refuse_failure(session, end, feed.exception, shipment.package)
-            with suppress(EmrPipelinesError):  # they have been read, and those of killed attempts nobody reads
+            else:  # the last messages of the program have arrived
+                self._refuse_failure(session, context.log, end, feed.exception, shipment.package)
+            with suppress(EmrPipelinesError):  # messages that have been read, or that killed attempts left
                 place.objects.delete([entry.uri for entry in place.objects.entries(shipment.attempt_folders)])
 
-    def _watched(
-        self, session: Session, step_id: str, hint: Hint, finished: Callable[[], bool], speaks: bool = False
-    ) -> End:
-        """Watch a step to its end, and see that it runs no more."""
-        from emr_pipelines.emr.states import STEP_ENDED
-
-        try:
-            prepare_bill()
-            end = session.watch(step_id, hint, finished, speaks)
-        except BaseException as error:
-            if not isinstance(error, CredentialsMissing):  # then it cannot, and the retry finds the step
-                with suppress(EmrPipelinesError):  # what went wrong first is what has to be heard
-                    # an interrupted process may be killed soon: it had better end the cluster than wait for the step
-                    self._cancel(session, step_id, wait=isinstance(error, Exception) or self.scope == "pool")
-            raise
-        if end.step.state not in STEP_ENDED:
-            self._cancel(session, step_id, wait=True)
-        return end
-
-    def _cancel(self, session: Session, step_id: str, wait: bool) -> None:
-        session.say(f"Cancelling step {step_id}.")
-        if not wait:
-            session.interrupt(step_id)
-            return
-        session.cancel(step_id)
-        if self.deploy_mode == "cluster":
-            session.end()  # EMR ends spark-submit, and the driver goes on in its YARN container
-
-    def _refuse_failure(self, session: Session, end: End, exception: RemoteException | None, package: str) -> None:
-        """Raise for a step that did not complete, and say why."""
-        from emr_pipelines.emr.states import StepState
-        from emr_pipelines.emr.watch import Phase
-
-        if end.step.state is StepState.COMPLETED:
-            return
+    def _refuse_failure(
+        self, session: Session, log: logging.Logger, end: End, exception: RemoteException | None, package: str
+    ) -> None:
+        """Raise an error that explains why a step did not complete."""
         companions = self._companions
         alone = self.scope == "asset" or (self.scope == "run" and companions is not None and companions.alone)
-        cause = advised(session.explain(end, exception, self.log_wait_seconds, package, terminate=alone))
-        if end.timed_out is Phase.PROVISIONING:
-            session.end()  # what did not come up will not, and must not be found again
-        kind = TimedOut if end.timed_out else StepFailed
-        facts = {"kind": str(cause.kind), "hint": cause.hint, "logs": cause.log_uri, **cause.pages}
-        raise kind(self.named_here(str(cause)), cause.retryable, facts)
+        refuse_failure(session, log, end, exception, package, self.log_wait_seconds, alone, self.named_here)
 
     @contextmanager
     def _session(self, context: dg.AssetExecutionContext, digest: str) -> Iterator[Session]:
-        """The cluster for a step, by scope."""
-        with self._sharing:  # an asset may run programs in threads
+        """The session for a step, by scope."""
+        with self._sharing:  # an asset may run programs in several threads
             session = self._shared or self._new_session(context, digest)
             if self.scope != "asset":
                 self._shared = session
         session.say, session.report = _say(context.log), self._reporter(context.log)
-        if self.scope != "asset":
-            self._companions = Companions.of(context, EmrSparkRunner)
-            if self.scope == "run":
-                session.on_cluster_id = lambda cluster_id: context.instance.add_run_tags(
-                    context.run.run_id, {CLUSTER_TAG: cluster_id}
-                )
+        if self.scope == "run":
+            session.on_cluster_id = lambda cluster_id: context.instance.add_run_tags(
+                context.run.run_id, {CLUSTER_TAG: cluster_id}
+            )
         try:
             yield session
         except CredentialsMissing as error:
@@ -362,7 +332,7 @@ class EmrSparkRunner(EmrSettings):
         return self._session_for(self.scope, keys[self.scope], tags)
 
     def _run_key(self, chain: str) -> str:
-        """Two runners of one run may describe two clusters."""
+        """Two runners of one run may describe two clusters, so the key has a digest of the description."""
         return f"{chain}-{self.spec().digest}"
 
     def _session_for(self, kind: ScopeKind, key: str, tags: Mapping[str, str]) -> Session:
@@ -411,7 +381,7 @@ def _say(log: logging.Logger) -> Callable[[str], None]:
 
 
 def _read_result(data: bytes, uri: str) -> dict[str, Any]:
-    """Raises StepFailed for what no program has left."""
+    """The content of a result file. Raises StepFailed when no program wrote it."""
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
@@ -422,10 +392,10 @@ def _read_result(data: bytes, uri: str) -> dict[str, Any]:
 
 
 def _asked_by(context: dg.AssetExecutionContext) -> tuple[str, str]:
-    """The work that all attempts at this step have in common: whose it is, and the step."""
+    """What all attempts at this step have in common: the first run that attempted it, and the step."""
     return lineage(context), context.get_step_execution_context().step.key
 
 
 def _attempt(context: dg.AssetExecutionContext) -> bytes:
-    """Which try of which run this is."""
+    """The run and the number of this try."""
     return f"{context.run.run_id} {context.retry_number}".encode()

@@ -284,7 +284,7 @@ def test_a_lease_that_is_none_is_replaced(account: Account, junk: bytes) -> None
     assert leases.cluster_of("1") is None
     leases.release("1", "j-1")
     began = account.clock.now()
-    leased = leases.acquire("1", "emr-pipelines/test/run/1", lambda: account.launch("emr-pipelines/test/run/1"))
+    leased = leases.acquire("1", "emr-pipelines/test/run/1", lambda _renew: account.launch("emr-pipelines/test/run/1"))
     assert leased.launched
     assert leases.cluster_of("1") == leased.cluster_id
     assert account.clock.now() == began

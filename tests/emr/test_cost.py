@@ -364,3 +364,10 @@ def test_who_is_in_a_hurry_gives_up_soon(rehearsal: Rehearsal, fault: str) -> No
     with pytest.raises((Unreachable, Throttled)):
         aws.call("emr", "list_clusters")
     assert clock.time == pytest.approx(1010, abs=0.01)
+
+
+def test_a_cluster_that_ended_by_itself_before_it_was_told_to_has_no_other_ending(rehearsal: Rehearsal) -> None:
+    cluster_id = run_twice(rehearsal)
+    late = rehearsal.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]["Timeline"]["EndDateTime"]
+    found = bill(Aws(), cluster_id, PRICES, observed=Observed(told_to_end=late.timestamp() + 60))
+    assert found.spans == bill(Aws(), cluster_id, PRICES).spans

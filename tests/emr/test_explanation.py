@@ -135,8 +135,12 @@ def explained(case: Case, clock: Hour, shelf: Shelf) -> tuple[ProbableCause, Des
     emr, told = Described(clock, cluster), list[str]()
     logs = Logs(shelf, clock, "s3://b/logs/", "j-1")
     aws = cast("Aws", emr)
-    end_cluster = (lambda: told.append("end")) if case.alone else None
-    explainer = Explainer(aws, Deadlines(), case.actions, end_cluster)
+
+    def end_cluster() -> bool:
+        told.append("end")
+        return True
+
+    explainer = Explainer(aws, Deadlines(), case.actions, end_cluster if case.alone else None)
     cause = explainer.explain(End(step, cluster, case.timed_out), cluster, case.exception, logs, WAIT_SECONDS)
     return cause, emr, told
 

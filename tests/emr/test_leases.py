@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, RENEWED_AFTER_SECONDS, Lease, Leased, Leases
+from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, MAX_BILLED, RENEWED_AFTER_SECONDS, Lease, Leased, Leases
 from emr_pipelines.emr.objects import Content, Objects
 from emr_pipelines.errors import AwsError, Changed, RequestRefused, Throttled, Unreachable
 from tests.emr.conftest import Account
@@ -21,8 +21,8 @@ def leases(account: Account) -> Leases:
     return Leases(account.aws, account.objects, f"{account.base}/clusters")
 
 
-def launcher(account: Account) -> Callable[[], str]:
-    return lambda: account.launch(NAME)
+def launcher(account: Account) -> Callable[[object], str]:
+    return lambda _renew: account.launch(NAME)
 
 
 def test_the_first_launches_and_the_second_finds(account: Account, leases: Leases) -> None:
@@ -69,7 +69,7 @@ def test_the_cluster_of_a_holder_that_died_after_it_launched_is_found_by_its_nam
 
 
 def test_a_failed_launch_frees_the_lease(account: Account, leases: Leases) -> None:
-    def refused() -> str:
+    def refused(_renew: object) -> str:
         raise RequestRefused("no", "ValidationException")
 
     with pytest.raises(RequestRefused):
@@ -87,7 +87,7 @@ def test_who_cannot_launch_yet_keeps_the_lease_and_goes_on(
 ) -> None:
     until, seen = account.clock.now() + 60 * minutes, set()
 
-    def at_last() -> str:
+    def at_last(_renew: object) -> str:
         lease = leases.look("1")
         assert lease is not None
         seen.add(lease.holder)
@@ -105,7 +105,7 @@ def test_who_cannot_launch_yet_keeps_the_lease_and_goes_on(
 def test_who_cannot_launch_for_too_long_frees_the_lease(
     account: Account, leases: Leases, error: type[AwsError]
 ) -> None:
-    def never() -> str:
+    def never(_renew: object) -> str:
         account.clock.pause(600)
         raise error("not now")
 
@@ -117,7 +117,7 @@ def test_who_cannot_launch_for_too_long_frees_the_lease(
 def test_who_was_overtaken_while_it_could_not_launch_waits_for_the_other(account: Account, leases: Leases) -> None:
     other: list[str] = []
 
-    def overtaken() -> str:
+    def overtaken(_renew: object) -> str:
         assert not other
         other.append(account.launch(NAME + "/other"))
         account.objects.write(
@@ -153,7 +153,7 @@ def test_a_lost_answer_to_the_conditional_write_does_not_make_one_wait_for_onese
 def test_a_launch_that_was_overtaken_leaves_one_cluster(account: Account, leases: Leases) -> None:
     """The holder's launch took so long (throttled, say) that another took the lease over and launched."""
 
-    def slow() -> str:
+    def slow(_renew: object) -> str:
         found = account.objects.read_tagged(f"{account.base}/clusters/1.json")
         other = account.launch("emr-pipelines/other")
         account.objects.write(
@@ -194,3 +194,72 @@ def test_a_takeover_that_meets_a_release_is_no_error(
 
     monkeypatch.setattr(Objects, "write", after_it_has_gone)
     assert leases.acquire("1", NAME, launcher(account)).launched
+
+
+def refuse(_renew: object) -> str:
+    raise RequestRefused("no", "ValidationException")
+
+
+def test_a_billed_cluster_is_not_billed_again_after_a_refused_launch(account: Account, leases: Leases) -> None:
+    first = leases.acquire("1", NAME, launcher(account)).cluster_id
+    account.clusters.terminate(first)
+    assert leases.release("1", first)
+    with pytest.raises(RequestRefused):
+        leases.acquire("1", NAME, refuse)
+    assert not leases.release("1", first)
+
+
+def test_a_replaced_cluster_is_not_billed_again_while_the_next_one_is_launched(
+    account: Account, leases: Leases
+) -> None:
+    first = leases.acquire("1", NAME, launcher(account)).cluster_id
+    account.clusters.terminate(first)
+    owed: list[str] = []
+
+    def launch(_renew: object) -> str:
+        assert owed == [first]
+        assert not leases.release("1", first)
+        return account.launch(NAME)
+
+    leases.acquire("1", NAME, launch, owe=owed.append)
+
+
+def test_each_of_the_clusters_of_a_key_is_billed_once(account: Account, leases: Leases) -> None:
+    """A process that held the first one comes late."""
+    released = []
+    for _ in range(2):
+        released.append(leases.acquire("1", NAME, launcher(account)).cluster_id)
+        account.clusters.terminate(released[-1])
+        assert leases.release("1", released[-1])
+    assert [leases.release("1", cluster_id) for cluster_id in released] == [False, False]
+
+
+def test_a_release_whose_response_was_lost_is_recognized_though_another_has_the_lease(
+    account: Account, leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = leases.acquire("1", NAME, launcher(account)).cluster_id
+    account.clusters.terminate(first)
+    write, second = Objects.write, list[str]()
+
+    def lost(self: Objects, uri: str, data: bytes, *, replacing: Content | None = None) -> None:
+        write(self, uri, data, replacing=replacing)
+        monkeypatch.setattr(Objects, "write", write)
+        second.append(leases.acquire("1", NAME, launcher(account)).cluster_id)
+        raise Changed("the second try of a put that took effect", "PreconditionFailed")
+
+    monkeypatch.setattr(Objects, "write", lost)
+    assert leases.release("1", first)
+    assert leases.cluster_of("1") == second[0]
+
+
+def test_a_lease_remembers_only_the_last_clusters_that_were_billed() -> None:
+    lease = Lease("", NAME)
+    for number in range(MAX_BILLED + 5):
+        lease = lease.with_billed(f"j-{number}", "token")
+    assert list(lease.billed) == [f"j-{number}" for number in range(5, MAX_BILLED + 5)]
+
+
+def test_the_leases_of_a_run_are_found_by_the_prefix_of_their_keys(account: Account, leases: Leases) -> None:
+    for key in ("run-a", "run-b", "runner-a", "other"):
+        account.objects.write(f"{account.base}/clusters/{key}.json", b"{}")
+    assert leases.keys("run-") == ["run-a", "run-b"]

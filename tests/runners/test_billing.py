@@ -1,7 +1,7 @@
 """Every cluster that a run had is billed once, with its own times, to the assets and partitions whose steps it ran."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -216,6 +216,76 @@ def test_what_another_process_put_in_the_place_of_a_cluster_is_ended_too(bed: Be
     bed.materialize(work, prices=PRICES)
     assert ended(bed.account)
     assert [entry.cluster_id for entry in billed(bed)] == [ids(bed)[1]]  # the other process billed the first
+
+
+@pytest.fixture
+def two_runners(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Run two assets with two runners and two clusters, as the multiprocess executor does: the first one's process
+    leaves its cluster to the steps that may come. Returns the clusters' ids."""
+    teardown, gone = EmrSparkRunner.teardown_after_execution, list[EmrSparkRunner]()
+
+    def of_a_process_that_is_here(self: EmrSparkRunner, context: dg.InitResourceContext) -> None:
+        if self not in gone:
+            teardown(self, context)
+
+    def run(then: Callable[[dg.AssetExecutionContext], object] = lambda _: None, **large: Any) -> list[str]:
+        @dg.asset
+        def first(context: dg.AssetExecutionContext, small: SparkRunner) -> None:
+            assert isinstance(small, EmrSparkRunner)
+            small.run(context, add_up, PARAMS)
+            gone.append(small)
+
+        @dg.asset(deps=[first])
+        def second(context: dg.AssetExecutionContext, large: SparkRunner) -> None:
+            assert isinstance(large, EmrSparkRunner)
+            large.run(context, add_up, PARAMS)
+            assert large._companions is not None
+            large._companions = replace(large._companions, here=frozenset(["second"]))
+            then(context)
+
+        common: dict[str, Any] = {"bucket": BUCKET, "ship_dependencies": False, "prices": PRICES}
+        patient = {"idle_timeout_seconds": 7200}  # none ends because it is idle
+        described = {**patient, "core": {"type": "m5.xlarge", "count": 4}}
+        runners = {
+            "small": EmrSparkRunner(**common, cluster=patient),
+            "large": EmrSparkRunner(**common, cluster=described, **large),
+        }
+        dg.materialize([first, second], resources=runners, instance=bed.instance)
+        return ids(bed)
+
+    monkeypatch.setattr(EmrSparkRunner, "teardown_after_execution", of_a_process_that_is_here)
+    return run
+
+
+@pytest.mark.parametrize("last_scope", ["run", "asset"])
+def test_the_last_process_of_a_run_ends_and_bills_the_clusters_of_its_other_runners(
+    bed: Bed, two_runners: Callable[..., list[str]], last_scope: str
+) -> None:
+    of_first, of_second = two_runners(scope=last_scope)
+    assert ended(bed.account)
+    assert [entry.cluster_id for entry in billed(bed, "first")] == [of_first]
+    assert [entry.cluster_id for entry in billed(bed, "second")] == [of_second]
+
+
+def test_the_last_process_of_a_run_ends_the_run_s_cluster_and_leaves_the_pool_s(
+    bed: Bed, two_runners: Callable[..., list[str]]
+) -> None:
+    of_first, of_second = two_runners(scope="pool")
+    assert bed.account.states() == ["TERMINATED", "WAITING"]
+    assert [entry.cluster_id for entry in billed(bed, "first")] == [of_first]
+    assert billed(bed, "second") == []
+    bed.account.clusters.terminate(of_second)
+    bed.account.emulator.advance(DURATIONS.termination)
+
+
+def test_a_process_of_a_run_that_was_given_up_leaves_the_clusters_of_other_runners_to_a_retry(
+    bed: Bed, two_runners: Callable[..., list[str]]
+) -> None:
+    of_first, of_second = two_runners(lambda context: context.instance.report_run_failed(context.run))
+    assert bed.account.states() == ["WAITING", "TERMINATED"]
+    assert [entry.cluster_id for entry in billed(bed, "second")] == [of_second]
+    bed.account.clusters.terminate(of_first)
+    bed.account.emulator.advance(DURATIONS.termination)
 
 
 def test_the_partition_of_a_step_of_another_process_is_known(bed: Bed) -> None:
