@@ -71,7 +71,7 @@ def kill_while_the_step_runs(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run until the step is there, and go without a trace; returns the run's id."""
 
     def killed(self: Session, *_: Any) -> Any:
-        self.held = None
+        self._held.held = None
         raise Killed
 
     with monkeypatch.context() as patch:
