@@ -210,6 +210,8 @@ def no_credentials() -> str:
 def expired() -> str:
     said = {"Code": "ExpiredTokenException", "Message": "The security token included in the request is expired"}
     with patch.dict(os.environ, {"AWS_PROFILE": "my-team"}):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_DEFAULT_PROFILE"):  # they would win
+            os.environ.pop(name, None)
         return str(mapped_error(ClientError({"Error": said}, "DescribeStep"), "emr.describe_step", {}))
 
 

@@ -48,8 +48,10 @@ VARIABLES = {name: Variable(DEFAULTS.get(name, ""), about) for name, about in en
 OTHERS = {
     "AWS_REGION": Variable("", "The region; `AWS_DEFAULT_REGION` and the AWS profile's count too, after it."),
     "AWS_PROFILE": Variable("default", "The profile of the credentials; its files are read again when they expire."),
-    "AWS_DEFAULT_PROFILE": Variable("", "The same, after it."),
-    "AWS_ACCESS_KEY_ID": Variable("", "Credentials without a profile, which a running process does not renew."),
+    "AWS_DEFAULT_PROFILE": Variable("", "The same; it wins over `AWS_PROFILE` when both are set."),
+    "AWS_ACCESS_KEY_ID": Variable(
+        "", "Credentials that win over both profile variables; a running process does not renew them."
+    ),
     "AWS_ENDPOINT_URL": Variable("", "Another endpoint than AWS's, such as the emulator's; the AWS SDKs read it."),
     "AWS_ENDPOINT_URL_EMR": Variable("", "The same, for EMR alone."),
     "JAVA_HOME": Variable(

@@ -150,7 +150,7 @@ def credentials(patient: Patient) -> Finding:
     except CredentialsMissing as error:
         if not error.code:
             return _missing(str(error))
-        return _wrong(str(error), "Or set AWS_PROFILE to others.")
+        return _wrong(str(error), "Or use another profile: set AWS_PROFILE, and unset AWS_ACCESS_KEY_ID.")
     return _ok(f"account {identity['Account']}, {identity['Arn']}")
 
 

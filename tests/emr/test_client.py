@@ -73,6 +73,44 @@ def test_codes(code: str, status: int, kind: type[AwsError]) -> None:
     assert (str(error) == said) is (kind is not CredentialsMissing)  # those have a hint
 
 
+KEYS = {"AWS_ACCESS_KEY_ID": "from-env", "AWS_SECRET_ACCESS_KEY": "any"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "source", "says"),
+    [
+        ({}, "from-default", "the profile 'default' or from this machine's role"),
+        ({"AWS_PROFILE": "team"}, "from-team", "aws sso login --profile team"),
+        ({"AWS_PROFILE": "team", "AWS_DEFAULT_PROFILE": "other"}, "from-other", "the profile 'other'"),
+        (KEYS, "from-env", "come from AWS_ACCESS_KEY_ID, and a running process keeps its environment. Restart it with "
+         "new keys, or unset it and use a profile"),
+        ({**KEYS, "AWS_PROFILE": "team"}, "from-env", "unset it so that the profile 'team' is used"),
+    ],
+)  # fmt: skip
+def test_the_hint_names_the_credentials_that_were_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environ: dict[str, str], source: str, says: str
+) -> None:
+    profiles = ("default", "team", "other")
+    (tmp_path / "credentials").write_text(
+        "".join(f"[{name}]\naws_access_key_id = from-{name}\naws_secret_access_key = any\n" for name in profiles)
+    )
+    for name in (*KEYS, "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**environ, "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}.items():
+        monkeypatch.setenv(name, value)
+    assert boto3.session.Session().get_credentials().access_key == source
+    error = mapped_error(client_error("ExpiredToken", 400), "s3.get_object", {})
+    assert says in str(error)
+
+
+def test_a_head_that_s3_refuses_without_a_reason_names_both_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    said = str(mapped_error(client_error("400", 400), "s3.head_object", {"Bucket": "b"}))
+    assert "the session token has expired" in said
+    assert "set AWS_REGION to the bucket's region" in said
+    assert "aws sso login --profile default" in said
+
+
 QUOTA_MESSAGES = [
     (
         "ValidationException",
@@ -236,7 +274,7 @@ def test_a_file_that_is_being_written_is_read_again(account: Account, profile: P
 
 def test_an_environment_does_not_change(account: Account) -> None:
     account.fault("expired_token", times=None)
-    with pytest.raises(CredentialsMissing, match="environment of a running process does not change"):
+    with pytest.raises(CredentialsMissing, match="a running process keeps its environment. Restart it"):
         account.aws.call("emr", "list_clusters")
 
 
@@ -250,7 +288,7 @@ def test_a_clock_that_is_off_is_no_reason_for_a_new_session(monkeypatch: pytest.
         raise mapped_error(botocore.exceptions.ClientError(answer, "ListClusters"), "emr.list_clusters", {}) or KeyError
 
     monkeypatch.setattr(Aws, "_sent", refused)
-    with pytest.raises(CredentialsMissing, match="clock of this machine is off"):
+    with pytest.raises(CredentialsMissing, match="clock is wrong. Synchronize it"):
         Aws("us-east-1").call("emr", "list_clusters")
     assert len(calls) == 1
 

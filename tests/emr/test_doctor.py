@@ -165,7 +165,7 @@ def test_the_folder_is_that_of_the_deployment() -> None:
         ("get_instance_profile", NotFound("?"), "instance profile", "MISSING", "there is no EMR_EC2_DefaultRole."),
         ("get_instance_profile", {"InstanceProfile": {"Roles": []}}, "instance profile", "WRONG", "has no role in it"),
         ("get_caller_identity", CredentialsMissing("it needs AWS credentials."), "credentials", "MISSING", "it needs"),
-        ("get_caller_identity", CredentialsMissing("old.", "ExpiredToken"), "credentials", "WRONG", "old. Or set"),
+        ("get_caller_identity", CredentialsMissing("old.", "ExpiredToken"), "credentials", "WRONG", "old. Or use"),
         ("get_caller_identity", Unreachable("gone."), "credentials", "WRONG", "gone. Look at the network"),
         ("get_caller_identity", RequestRefused("?", "NoRegion"), "credentials", "UNCHECKED", "without a region"),
     ],
