@@ -105,6 +105,11 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
             "glue.eu-central-1.amazonaws.com:443 failed: connect timed out"
         ),
     ),
+    Kind.NAME_RESOLUTION: (
+        _in_the_jvm(
+            "java.net.UnknownHostException: glue.eu-central-1.amazonaws.com: Temporary failure in name resolution"
+        ),
+    ),
     Kind.THROTTLED: (_in_the_jvm(S3.format(said=SLOWER, code="503; Error Code: SlowDown")),),
     Kind.CAPACITY: (
         _ended(
@@ -119,7 +124,10 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
     Kind.SPOT_LOST: (
         _ended("INSTANCE_FAILURE", "All instances in the job flow are terminated", lost_spot_instances=("i-0abc",)),
     ),
-    Kind.INSTANCE_LOST: (_ended("INSTANCE_FAILURE", "All instances in the job flow are terminated"),),
+    Kind.INSTANCE_LOST: (
+        _ended("INSTANCE_FAILURE", "All instances in the job flow are terminated"),
+        _in_the_jvm("java.net.UnknownHostException: ip-10-0-0-8.eu-central-1.compute.internal"),
+    ),
     Kind.BOOTSTRAP: (
         _ended(
             "BOOTSTRAP_FAILURE", "",
@@ -171,13 +179,13 @@ def kinds() -> str:
         found = causes(kind)
         begin = MEANINGS[kind].sentence.rstrip(":") if kind in MEANINGS else found[0].message
         rows.append((f"[{code(str(kind))}](#{str(kind).lower()})", begin, _again(found)))
-    return table(("kind", "how its sentence begins", "tried again by itself"), rows)
+    return table(("kind", "how its sentence begins", "retried automatically"), rows)
 
 
 def _shown(kind: Kind) -> Callable[[], str]:
     def made() -> str:
         blocks = [f"```text\n{cause}\n```" for cause in causes(kind)]
-        return "\n\n".join([*blocks, f"Tried again by itself: {_again(causes(kind))}."])
+        return "\n\n".join([*blocks, f"Retried automatically: {_again(causes(kind))}."])
 
     return made
 

@@ -28,6 +28,7 @@ from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.diagnosis import diagnose, wants_bootstrap_logs, wants_driver_logs
 from emr_pipelines.emr.evidence import Evidence, ProbableCause
+from emr_pipelines.emr.kinds import Kind
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.states import ENDED, TAKES_STEPS, ClusterState
@@ -77,7 +78,10 @@ class Explainer:
         elif wants_bootstrap_logs(known):
             logs.left = self._left(cluster, math.inf)
             known = replace(known, bootstrap=logs.bootstrap_logs(waits))
-        return diagnose(known)
+        cause = diagnose(known)
+        if cause.kind is Kind.INSTANCE_LOST and (lost := self._lost_spot_instances(cluster.id)):
+            cause = diagnose(replace(known, lost_spot_instances=lost))
+        return cause
 
     def _known(self, end: End, cluster: Cluster, exception: RemoteException | None) -> Evidence:
         """All evidence but logs."""
@@ -93,7 +97,6 @@ class Explainer:
             cluster_change_code=cluster.reason_code if ending else "",
             cluster_change_message=cluster.reason if ending else "",
             cluster_error_details=cluster.error_details,
-            lost_spot_instances=() if exception else self._lost_spot_instances(cluster.id),
             has_bootstrap_actions=self._has_bootstrap_actions,
             timed_out_phase=end.timed_out,
             timed_out_seconds=self._deadlines.of(end.timed_out) if end.timed_out else 0.0,

@@ -82,8 +82,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "from-env", "AWS_SECRET_ACCESS_KEY": "any"}
         ({}, "from-default", "the profile 'default' or from this machine's role"),
         ({"AWS_PROFILE": "team"}, "from-team", "aws sso login --profile team"),
         ({"AWS_PROFILE": "team", "AWS_DEFAULT_PROFILE": "other"}, "from-other", "the profile 'other'"),
-        (KEYS, "from-env", "come from AWS_ACCESS_KEY_ID, and a running process keeps its environment. Restart it with "
-         "new keys, or unset it and use a profile"),
+        (KEYS, "from-env", "Restart it with new keys, or unset it and use a profile"),
         ({**KEYS, "AWS_PROFILE": "team"}, "from-env", "unset it so that the profile 'team' is used"),
     ],
 )  # fmt: skip
@@ -115,7 +114,7 @@ QUOTA_MESSAGES = [
     (
         "ValidationException",
         "Maximum number of active steps(State = 'Running', 'Pending' or 'Cancel_Pending') for cluster exceeded.",
-        "Try again when steps of the cluster have ended: it takes 256 that run or wait.",
+        "Try again when steps of the cluster have ended: EMR allows 256 running and pending steps per cluster.",
     ),
     (
         "ValidationException",
@@ -131,7 +130,7 @@ QUOTA_MESSAGES = [
     (
         "ValidationException",
         "The subnet is not large enough: available IP address count 3 less than requested: 5.",
-        "Try again when other instances in the subnet have ended, or name more or larger subnets.",
+        "Try again when other instances in the subnet have ended, or use more or larger subnets.",
     ),
     ("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet 'subnet-1'.", "Try again"),
     ("ServiceQuotaExceededException", "Concurrent vCPUs: 16.", "Concurrent vCPUs: 16."),
@@ -274,7 +273,7 @@ def test_a_file_that_is_being_written_is_read_again(account: Account, profile: P
 
 def test_an_environment_does_not_change(account: Account) -> None:
     account.fault("expired_token", times=None)
-    with pytest.raises(CredentialsMissing, match="a running process keeps its environment. Restart it"):
+    with pytest.raises(CredentialsMissing, match="a running process keeps its environment"):
         account.aws.call("emr", "list_clusters")
 
 
@@ -288,7 +287,7 @@ def test_a_clock_that_is_off_is_no_reason_for_a_new_session(monkeypatch: pytest.
         raise mapped_error(botocore.exceptions.ClientError(answer, "ListClusters"), "emr.list_clusters", {}) or KeyError
 
     monkeypatch.setattr(Aws, "_sent", refused)
-    with pytest.raises(CredentialsMissing, match="clock is wrong. Synchronize it"):
+    with pytest.raises(CredentialsMissing, match="clock is wrong"):
         Aws("us-east-1").call("emr", "list_clusters")
     assert len(calls) == 1
 

@@ -91,7 +91,7 @@ def test_a_bootstrap_script_that_fails_costs_one_cluster(bed: Bed) -> None:
     bed.account.fault("bootstrap_fails", times=None, exit_code=7, stderr="no such package")
     bed.account.fault("logs_never", times=None)
     began = bed.clock.now()
-    with pytest.raises(Failed, match="Mend the bootstrap action's script"):
+    with pytest.raises(Failed, match="Fix the bootstrap action's script"):
         bed.run(retries=2, cluster=ACTION, log_wait_seconds=330)
     assert len(bed.account.emulator.clusters()) == 1
     assert bed.clock.now() - began < 300 + 90 + 60 + 60  # up, ended, flushed, and what looking takes

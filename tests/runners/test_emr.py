@@ -345,7 +345,7 @@ class Stage:
 
 STAGES = {
     "launch: refused": Stage(
-        {"fault": "cluster_fails", "code": "VALIDATION_ERROR"}, "EMR does not accept", "VALIDATION", False
+        {"fault": "cluster_fails", "code": "VALIDATION_ERROR"}, "EMR rejected the description", "VALIDATION", False
     ),
     "provisioning: no capacity": Stage(
         {
@@ -353,7 +353,7 @@ STAGES = {
             "code": "INSTANCE_FLEET_TIMEOUT",
             "error_codes": ["INTERNAL_ERROR_SPOT_NO_CAPACITY_PRIMARY"],
         },
-        "too little capacity",
+        "did not have enough capacity",
         "CAPACITY",
         True,
     ),
