@@ -1,20 +1,19 @@
-"""Gathers what is known of a step that failed, waits for logs only where they can exist and could change the cause, and
-finds the probable cause.
+"""Collects the evidence about a failed step, and finds the probable cause.
 
-Which logs, and how long they are waited for (`log_wait_seconds` at most):
+Logs are waited for only where they can exist and could change the cause, for at most `log_wait_seconds`:
 
-    what is known                                        logs                 until
+    evidence                                             logs                 until
     the program's own exception                          none
-    a cluster that ended with a code of EMR's            none, but of a bootstrap action that failed: as below
+    a cluster that ended with one of EMR's codes         none; for a failed bootstrap action see below
     a bootstrap action that ran                          the action's         a minute after the cluster's end
     a deadline: provisioning, in a bootstrap action      the action's         now
     a deadline: running                                  the driver's         now
-    a deadline: the others                               none
-    a step that was cancelled, or never began            none
-    a step that failed, on a cluster that has ended      the driver's         a minute after the cluster's end
-    a step that failed, on one that is told to end       the driver's         a minute after the cluster's end
-    a step that failed, on one that stays                the driver's         EMR's next push after the step's end
-    an exception that shows only that Spark was lost     as a step that failed
+    any other deadline                                   none
+    a step that was cancelled, or never started          none
+    a failed step on a cluster that has ended            the driver's         a minute after the cluster's end
+    a failed step on a cluster that is told to end       the driver's         a minute after the cluster's end
+    a failed step on a cluster that stays                the driver's         EMR's next push after the step's end
+    an exception that only shows that Spark was lost     as for a failed step
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from emr_pipelines.emr.states import ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.emr.watch import Deadlines, End, Phase
 from emr_pipelines.errors import AwsError
 
-FLUSHED_SECONDS = 60.0  # after a cluster's end; what is not there by then will not come
-END_SEEN_SECONDS = 15.0  # between two looks at a cluster that is ending
+FLUSHED_SECONDS = 60.0  # after a cluster's end; later logs do not come
+END_SEEN_SECONDS = 15.0  # interval between two calls about a cluster that is ending
 
 
 class Explainer:
     """Explains failures of steps on one cluster.
 
-    end_cluster: tells the cluster to end, so that it pushes its last logs; None when others need it.
+    end_cluster: terminates the cluster, so that it pushes its last logs; None when others need the cluster.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class Explainer:
         log_wait_seconds: float,
         package: str = "",
     ) -> ProbableCause:
-        """The probable cause. cluster: as it is now. package: the program's own. Raises the AwsErrors."""
+        """Return the probable cause. cluster: its current state. package: the program's package. Raises AwsErrors."""
         known = replace(self._known(end, cluster, exception), log_uri=logs.step_folder(end.step.id), package=package)
         step, waits = end.step, 0.0 if end.timed_out else log_wait_seconds
         if step.started and (wants_driver_logs(known) or end.timed_out is Phase.RUNNING):
@@ -84,7 +83,7 @@ class Explainer:
         return cause
 
     def _known(self, end: End, cluster: Cluster, exception: RemoteException | None) -> Evidence:
-        """All evidence but logs."""
+        """Collect all evidence except logs."""
         step, ending = end.step, cluster.state not in TAKES_STEPS
         return Evidence(
             exception=exception,
@@ -104,8 +103,11 @@ class Explainer:
         )
 
     def _left(self, cluster: Cluster, pushed: float) -> Callable[[], float]:
-        """How many seconds longer logs can come: until `pushed` (seconds since 1970) from a cluster that stays, and
-        from one that is ending until it has flushed them."""
+        """Return a function that says for how many more seconds logs can arrive.
+
+        A cluster that stays delivers them until `pushed` (seconds since 1970), one that is ending until it has flushed
+        them.
+        """
         looked = self._aws.now()
 
         def left() -> float:
@@ -113,7 +115,7 @@ class Explainer:
             now = self._aws.now()
             if cluster.state is ClusterState.TERMINATING and now - looked >= END_SEEN_SECONDS:
                 looked = now
-                with suppress(AwsError):  # then it is looked at again
+                with suppress(AwsError):  # the next look will tell
                     cluster = self._clusters.describe(cluster.id)
             if cluster.state in ENDED:
                 return (cluster.ended.timestamp() if cluster.ended else looked) + FLUSHED_SECONDS - now
@@ -122,6 +124,6 @@ class Explainer:
         return left
 
     def _lost_spot_instances(self, cluster_id: str) -> tuple[str, ...]:
-        with suppress(AwsError):  # callers that may not list instances still hear of the rest
+        with suppress(AwsError):  # without permission to list instances, the other evidence still counts
             return tuple(self._clusters.lost_spot_instances(cluster_id))
         return ()

@@ -342,7 +342,7 @@ NON_ZERO = ErrorDetail(
         (ended("INSTANCE_FAILURE", "", SPOT_PRICE), "SPOT_LOST", "The Spot price rose"),
         (ended("INSTANCE_FAILURE", "All gone", lost_spot_instances=("i-1", "i-2")), "SPOT_LOST", "i-1, i-2; All gone"),
         (ended("INSTANCE_FAILURE", "All gone"), "INSTANCE_LOST", "lost an instance: All gone (INSTANCE_FAILURE)."),
-        (ended("INTERNAL_ERROR"), "INTERNAL", "EMR failed to run the cluster: it gives no reason (INTERNAL_ERROR)."),
+        (ended("INTERNAL_ERROR"), "INTERNAL", "EMR failed to run the cluster: no reason given (INTERNAL_ERROR)."),
         (
             ended("BOOTSTRAP_FAILURE", "", NON_ZERO),
             "BOOTSTRAP",
@@ -355,10 +355,10 @@ NON_ZERO = ErrorDetail(
             "description of the cluster: Not here (VALIDATION_ERROR).",
         ),
         (ended("VALIDATION_ERROR", "", ErrorDetail("NEW_CODE", "?")), "VALIDATION", "(VALIDATION_ERROR)"),
-        (ended("USER_REQUEST", "Terminated by user request"), "CANCELLED", "Somebody else terminated the cluster"),
-        (ended("USER_REQUEST", step_state="RUNNING"), "CANCELLED", "terminated the cluster before"),
+        (ended("USER_REQUEST", "Terminated by user request"), "CANCELLED", "terminated from outside this run"),
+        (ended("USER_REQUEST", step_state="RUNNING"), "CANCELLED", "before the program finished"),
         (ended("STEP_FAILURE"), "CANCELLED", "because another step failed"),
-        (Evidence(step_state="CANCELLED"), "CANCELLED", "Somebody else cancelled the step."),
+        (Evidence(step_state="CANCELLED"), "CANCELLED", "The step was cancelled from outside this run."),
         (Evidence(timed_out_phase="provisioning", timed_out_seconds=1800), "TIMED_OUT", "not ready after 30 minutes."),
         (Evidence(timed_out_phase="queueing", timed_out_seconds=90), "TIMED_OUT", "not begun after 90 seconds."),
         (Evidence(timed_out_phase="running", timed_out_seconds=90_000), "TIMED_OUT", "not done after 1,500 minutes."),
@@ -366,10 +366,10 @@ NON_ZERO = ErrorDetail(
         (
             Evidence(step_state="FAILED", failure_reason="Unknown Error"),
             "UNKNOWN",
-            "nothing that could be read says why.",
+            "neither EMR nor the logs say why.",
         ),
-        (Evidence(step_state="FAILED", failure_reason="Jar missing."), "UNKNOWN", "failed, and EMR says: Jar missing."),
-        (Evidence(), "UNKNOWN", "nothing that could be read says why."),
+        (Evidence(step_state="FAILED", failure_reason="Jar missing."), "UNKNOWN", "failed. EMR says: Jar missing."),
+        (Evidence(), "UNKNOWN", "neither EMR nor the logs say why."),
     ],
 )
 def test_what_emr_says_by_its_codes(evidence: Evidence, kind: str, said: str) -> None:
@@ -468,16 +468,16 @@ def late(phase: str, **more: Any) -> Evidence:
     ("evidence", "retryable", "said", "hint"),
     [
         (late("provisioning", cluster_state="STARTING"), True, "it was still STARTING", "more instance types"),
-        (late("provisioning", cluster_state="BOOTSTRAPPING"), False, "a bootstrap action may hang", "Mend the boot"),
+        (late("provisioning", cluster_state="BOOTSTRAPPING"), False, "a bootstrap action may hang", "Fix the boot"),
         (
             late("provisioning", cluster_state="BOOTSTRAPPING", has_bootstrap_actions=False),
             True,
-            "EMR was installing its applications",
+            "EMR was still installing applications",
             "check the cluster's configurations",
         ),
-        (late("queueing", steps_before=12), False, "12 unfinished steps were before it.", "step_concurrency"),
-        (late("queueing", steps_before=1), False, "1 unfinished step was before it.", "queueing_minutes"),
-        (late("queueing", steps_before=0), True, "no other was before it.", "the cluster's page"),
+        (late("queueing", steps_before=12), False, "12 unfinished steps were ahead of it.", "step_concurrency"),
+        (late("queueing", steps_before=1), False, "1 unfinished step was ahead of it.", "queueing_minutes"),
+        (late("queueing", steps_before=0), True, "no step was ahead of it.", "the cluster's page"),
         (late("running"), False, "not done after 60 minutes.", "running_minutes"),
     ],
 )
@@ -867,12 +867,13 @@ def test_what_a_person_reads_when_nothing_is_known() -> None:
     cause = diagnose(failed(driver=(controller, log("stdout", output))))
     assert str(cause) == (
         "The program ended with exit code 3, and its logs show no exception.\n"
-        "These are the last lines of its output.\n"
+        "The last lines of its output follow.\n"
         "\n" + "\n".join(map(str, range(10, 30))) + f"\n\nLogs: {FOLDER}/stdout.gz"
     )
     nothing = diagnose(failed(driver=(), failure_log="", log_uri=""))
     assert str(nothing) == (
-        "The step failed, and nothing that could be read says why.\nThere was no log of its driver to read."
+        "The step failed, and neither EMR nor the logs say why.\n"
+        "No driver log was available; EMR may still deliver one."
     )
 
 
