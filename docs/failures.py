@@ -1,4 +1,4 @@
-"""What a failure looks like, by kind: made by the diagnosis from evidence of the shape that EMR and Spark leave."""
+"""Generates an example of each kind of failure, by diagnosing evidence of the form that EMR and Spark produce."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def parts() -> dict[str, Callable[[], str]]:
 
 
 def causes(kind: Kind) -> list[ProbableCause]:
-    """What the diagnosis makes of the evidence. Raises ValueError when that is another kind."""
+    """Diagnose the evidence for a kind. Raises ValueError when the diagnosis is another kind."""
     found = [diagnose(evidence) for evidence in EVIDENCE[kind]]
     if others := [str(cause.kind) for cause in found if cause.kind is not kind]:
         raise ValueError(f"The evidence for {kind} is diagnosed as {', '.join(others)}.")
@@ -179,7 +179,7 @@ def kinds() -> str:
         found = causes(kind)
         begin = MEANINGS[kind].sentence.rstrip(":") if kind in MEANINGS else found[0].message
         rows.append((f"[{code(str(kind))}](#{str(kind).lower()})", begin, _again(found)))
-    return table(("kind", "how its sentence begins", "retried automatically"), rows)
+    return table(("kind", "message begins with", "retried automatically"), rows)
 
 
 def _shown(kind: Kind) -> Callable[[], str]:
