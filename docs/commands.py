@@ -53,7 +53,7 @@ def faults() -> str:
             for member, field in kind.model_fields.items()
             if member not in common
         ]
-        rows.append((code(name), ", ".join(members), (kind.__doc__ or "").strip()))
+        rows.append((code(name), ", ".join(members), " ".join((kind.__doc__ or "").split())))
     return table(("fault", "its members, with their defaults", "what happens"), rows)
 
 
