@@ -37,7 +37,7 @@ def _options(command: click.Command) -> Callable[[], str]:
                 default = "" if switch or not isinstance(parameter.default, (int, float, str)) else parameter.default
                 rows.append((code(", ".join(parameter.opts) + metavar), code(str(default)), parameter.help or ""))
             else:
-                rows.append((code(parameter.human_readable_name.upper()), "", "What it is about; may be repeated."))
+                rows.append((code(parameter.human_readable_name.upper()), "", "The ids of clusters."))
         return table(("option", "default", "what it does"), rows)
 
     return made
