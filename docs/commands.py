@@ -1,4 +1,4 @@
-"""The command line and the emulator's faults as tables, read from the code."""
+"""Generates tables of the command line's options and the emulator's faults."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _options(command: click.Command) -> Callable[[], str]:
 
 
 def faults() -> str:
-    """What can go wrong in the emulator: each fault, its own members with their defaults, and what it does."""
+    """Return the table of the emulator's faults, with their members, defaults and effects."""
     common = set(Fault.model_fields) | {"fault"}
     rows = []
     for name, kind in KINDS.items():
