@@ -180,7 +180,7 @@ CLUSTER_PORTS = "(?:7337|8020|9866)"  # of the shuffle service, the NameNode and
 NODE_GONE = (
     rf"UnknownHostException: {NODE}|destination host is: \"{NODE}|(?i:no route to host)(?:: | from .* to +){NODE}"
     rf"|(?i:failed to connect to|timed out:|refused:|remote=|call from .* to) ?{NODE}[\w./-]*:{CLUSTER_PORTS}\b"
-    rf"|FetchFailed\(BlockManagerId\([^,]*, {NODE}, {CLUSTER_PORTS}"
+    rf"|FetchFailed\(BlockManagerId\([^,]*, {NODE}, {CLUSTER_PORTS}|Failed to resolve '{NODE}'"
 )
 NO_WAY = (  # Java's words for a host that cannot be reached; not for a node that another node cannot reach
     r"^(?!.*(?:FetchFailed|Failed to connect to)).*"
@@ -225,6 +225,7 @@ KINDS_BY_ERROR = tuple(
         (Kind.THROTTLED, "AWSServiceIOException", r"Status Code: 50[03]\b|Slow ?Down|Throttl"),
         (Kind.INSTANCE_LOST, "UnknownHostException", rf"^{NODE}"),
         (Kind.INSTANCE_LOST, r"SparkException|.*(IO|Socket|Connect|Host|FetchFailed)\w*Exception", NODE_GONE),
+        (Kind.INSTANCE_LOST, r"(\w*Connection|MaxRetry|NameResolution)Error", NODE_GONE),
         (Kind.NAME_RESOLUTION, r"gaierror|\w*(Error|Exception)", NO_ANSWER_OF_DNS),
         # unknown hosts, and hosts that do not answer: package repositories, S3, Glue, STS, a metastore
         (Kind.NETWORK, "UnknownHostException|NoRouteToHostException|ConnectTimeoutException", ""),

@@ -617,6 +617,11 @@ GONE = {
         "failed the maximum allowable number of times: 4. Most recent failure reason: org.apache.spark.shuffle."
         "FetchFailedException: Failed to connect to ip-10-0-0-8.ec2.internal/10.0.0.8:7337"
     ),
+    "Python": (
+        "requests.exceptions.ConnectionError: HTTPConnectionPool(host='ip-10-0-0-8', port=8088): Max retries "
+        "exceeded with url: / (Caused by NameResolutionError(\"Failed to resolve 'ip-10-0-0-8' ([Errno -2] "
+        'Name or service not known)"))'
+    ),
     "shuffle, and its cause": java(
         "java.io.IOException: Failed to connect to ip-10-0-0-8/10.0.0.8:7337\nCaused by: io.netty.channel."
         "AbstractChannel$AnnotatedConnectException: Connection timed out: ip-10-0-0-8/10.0.0.8:7337"
