@@ -1,4 +1,4 @@
-"""The command line and the emulator's faults as tables, read from the code."""
+"""Generates tables of the command line's options and the emulator's faults."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def _options(command: click.Command) -> Callable[[], str]:
                 default = "" if switch or not isinstance(parameter.default, (int, float, str)) else parameter.default
                 rows.append((code(", ".join(parameter.opts) + metavar), code(str(default)), parameter.help or ""))
             else:
-                rows.append((code(parameter.human_readable_name.upper()), "", "What it is about; may be repeated."))
+                rows.append((code(parameter.human_readable_name.upper()), "", "The ids of clusters."))
         return table(("option", "default", "what it does"), rows)
 
     return made
 
 
 def faults() -> str:
-    """What can go wrong in the emulator: each fault, its own members with their defaults, and what it does."""
+    """Return the table of the emulator's faults, with their members, defaults and effects."""
     common = set(Fault.model_fields) | {"fault"}
     rows = []
     for name, kind in KINDS.items():
@@ -53,7 +53,7 @@ def faults() -> str:
             for member, field in kind.model_fields.items()
             if member not in common
         ]
-        rows.append((code(name), ", ".join(members), (kind.__doc__ or "").strip()))
+        rows.append((code(name), ", ".join(members), " ".join((kind.__doc__ or "").split())))
     return table(("fault", "its members, with their defaults", "what happens"), rows)
 
 

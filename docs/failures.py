@@ -1,4 +1,4 @@
-"""What a failure looks like, by kind: made by the diagnosis from evidence of the shape that EMR and Spark leave."""
+"""Generates an example of each kind of failure, by diagnosing evidence of the form that EMR and Spark produce."""
 
 from __future__ import annotations
 
@@ -105,6 +105,11 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
             "glue.eu-central-1.amazonaws.com:443 failed: connect timed out"
         ),
     ),
+    Kind.NAME_RESOLUTION: (
+        _in_the_jvm(
+            "java.net.UnknownHostException: glue.eu-central-1.amazonaws.com: Temporary failure in name resolution"
+        ),
+    ),
     Kind.THROTTLED: (_in_the_jvm(S3.format(said=SLOWER, code="503; Error Code: SlowDown")),),
     Kind.CAPACITY: (
         _ended(
@@ -119,7 +124,10 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
     Kind.SPOT_LOST: (
         _ended("INSTANCE_FAILURE", "All instances in the job flow are terminated", lost_spot_instances=("i-0abc",)),
     ),
-    Kind.INSTANCE_LOST: (_ended("INSTANCE_FAILURE", "All instances in the job flow are terminated"),),
+    Kind.INSTANCE_LOST: (
+        _ended("INSTANCE_FAILURE", "All instances in the job flow are terminated"),
+        _in_the_jvm("java.net.UnknownHostException: ip-10-0-0-8.eu-central-1.compute.internal"),
+    ),
     Kind.BOOTSTRAP: (
         _ended(
             "BOOTSTRAP_FAILURE", "",
@@ -158,7 +166,7 @@ def parts() -> dict[str, Callable[[], str]]:
 
 
 def causes(kind: Kind) -> list[ProbableCause]:
-    """What the diagnosis makes of the evidence. Raises ValueError when that is another kind."""
+    """Diagnose the evidence for a kind. Raises ValueError when the diagnosis is another kind."""
     found = [diagnose(evidence) for evidence in EVIDENCE[kind]]
     if others := [str(cause.kind) for cause in found if cause.kind is not kind]:
         raise ValueError(f"The evidence for {kind} is diagnosed as {', '.join(others)}.")
@@ -171,13 +179,13 @@ def kinds() -> str:
         found = causes(kind)
         begin = MEANINGS[kind].sentence.rstrip(":") if kind in MEANINGS else found[0].message
         rows.append((f"[{code(str(kind))}](#{str(kind).lower()})", begin, _again(found)))
-    return table(("kind", "how its sentence begins", "tried again by itself"), rows)
+    return table(("kind", "message begins with", "retried automatically"), rows)
 
 
 def _shown(kind: Kind) -> Callable[[], str]:
     def made() -> str:
         blocks = [f"```text\n{cause}\n```" for cause in causes(kind)]
-        return "\n\n".join([*blocks, f"Tried again by itself: {_again(causes(kind))}."])
+        return "\n\n".join([*blocks, f"Retried automatically: {_again(causes(kind))}."])
 
     return made
 
@@ -210,6 +218,8 @@ def no_credentials() -> str:
 def expired() -> str:
     said = {"Code": "ExpiredTokenException", "Message": "The security token included in the request is expired"}
     with patch.dict(os.environ, {"AWS_PROFILE": "my-team"}):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_DEFAULT_PROFILE"):  # they would win
+            os.environ.pop(name, None)
         return str(mapped_error(ClientError({"Error": said}, "DescribeStep"), "emr.describe_step", {}))
 
 

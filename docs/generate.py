@@ -1,7 +1,7 @@
-"""Writes the parts of the pages that the code knows: `python -m docs.generate`.
+"""Generates parts of the pages from the code: `python -m docs.generate`.
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. `tests/docs` fails when a page is not what the code
-gives, when a page wants a part that there is not, and when no page has a part that there is.
+A part is between `<!-- generated: NAME -->` and `<!-- end -->`. `tests/docs` fails if a page is out of date, if it uses
+an unknown part, and if no page uses a part.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def pages() -> list[Path]:
-    """README.md, and the pages of docs/."""
+    """Return README.md and the pages of docs/."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def generated(text: str) -> str:
-    """A page's text with all its parts as the code gives them. Raises KeyError for a part that there is not."""
+    """Return a page's text with all parts generated anew. Raises KeyError for an unknown part."""
     return PART.sub(lambda found: f"<!-- generated: {found['name']} -->\n{PARTS[found['name']]()}\n<!-- end -->", text)
 
 
@@ -38,7 +38,7 @@ def main() -> None:
         after = generated(before)
         if after != before:
             page.write_text(after)
-            print(f"{page.relative_to(ROOT)} is new.")
+            print(f"{page.relative_to(ROOT)} was updated.")
 
 
 if __name__ == "__main__":

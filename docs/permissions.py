@@ -1,4 +1,4 @@
-"""What docs/cloudformation.yaml allows to whom: for the page about it, and for the tests that hold it to the code."""
+"""Reads the permissions in docs/cloudformation.yaml, for the security page and for tests that compare them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings, read from the code that takes them: environment, run config, and the cluster's description."""
+"""Generates the tables of settings from the code: environment, run config, and the cluster's description."""
 
 from __future__ import annotations
 
@@ -46,20 +46,28 @@ DEFAULTS = {  # of the variables that have one
 }
 VARIABLES = {name: Variable(DEFAULTS.get(name, ""), about) for name, about in environment.VARIABLES.items()}
 OTHERS = {
-    "AWS_REGION": Variable("", "The region; `AWS_DEFAULT_REGION` and the AWS profile's count too, after it."),
-    "AWS_PROFILE": Variable("default", "The profile of the credentials; its files are read again when they expire."),
-    "AWS_DEFAULT_PROFILE": Variable("", "The same, after it."),
-    "AWS_ACCESS_KEY_ID": Variable("", "Credentials without a profile, which a running process does not renew."),
-    "AWS_ENDPOINT_URL": Variable("", "Another endpoint than AWS's, such as the emulator's; the AWS SDKs read it."),
-    "AWS_ENDPOINT_URL_EMR": Variable("", "The same, for EMR alone."),
-    "JAVA_HOME": Variable(
-        "", f"The Java that Spark runs on here, {OLDEST} to {NEWEST}; without it one on the PATH, or pip's."
+    "AWS_REGION": Variable("", "The region. By default `AWS_DEFAULT_REGION`, then the AWS profile's region."),
+    "AWS_PROFILE": Variable(
+        "default", "The profile with the credentials; its files are read again when credentials expire."
     ),
-    "SPARK_LOCAL_IP": Variable("127.0.0.1", "The address that Spark here binds to."),
-    "LC_ALL": Variable("", "`C` and `POSIX` become `C.UTF-8`, else Java cannot open a path that is not ASCII."),
-    "PIP_CONFIG_FILE": Variable("", "Where pip's settings are; `REQUIREMENTS` are looked for where pip looks."),
-    "XDG_CONFIG_HOME": Variable("~/.config", "Where pip's settings are otherwise."),
-    "TERM": Variable("", "Where it is empty, `dumb` or `unknown`, progress is told in lines, not shown as a bar."),
+    "AWS_DEFAULT_PROFILE": Variable("", "The same; it wins over `AWS_PROFILE` when both are set."),
+    "AWS_ACCESS_KEY_ID": Variable(
+        "", "Credentials that win over both profile variables; a running process does not renew them."
+    ),
+    "AWS_ENDPOINT_URL": Variable(
+        "", "An endpoint to use instead of AWS's, such as the emulator's; the AWS SDKs read it."
+    ),
+    "AWS_ENDPOINT_URL_EMR": Variable("", "The same, for EMR only."),
+    "JAVA_HOME": Variable("", f"The Java for local Spark, {OLDEST} to {NEWEST}. By default one on the PATH, or pip's."),
+    "SPARK_LOCAL_IP": Variable("127.0.0.1", "The address that local Spark binds to."),
+    "LC_ALL": Variable(
+        "", "`C` and `POSIX` become `C.UTF-8`, because otherwise Java cannot open paths that are not ASCII."
+    ),
+    "PIP_CONFIG_FILE": Variable(
+        "", "The file with pip's settings; `REQUIREMENTS` come from the same index as for pip."
+    ),
+    "XDG_CONFIG_HOME": Variable("~/.config", "The folder with pip's settings, if there is no such file."),
+    "TERM": Variable("", "If it is empty, `dumb` or `unknown`, progress appears as lines instead of a bar."),
     "PYTHONPATH": Variable("", "Passed on to Spark's Python workers."),
 }
 
@@ -114,8 +122,8 @@ def configs() -> dict[str, type[BaseModel]]:
 
 
 EXECUTORS = {
-    "in_process": "All steps in the run's process, one after the other, with one Spark session.",
-    "multiprocess": "A process for each step, and a Spark session where programs run here.",
+    "in_process": "All steps run in the run's process, one after the other, with one Spark context.",
+    "multiprocess": "Each step runs in a process of its own, with its own Spark context for local programs.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Markdown tables, and how types, defaults and bounds are written in them."""
+"""Writes Markdown tables, with types, defaults and bounds of settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 PLURALS = {"text": "texts", "number": "numbers", "whole number": "whole numbers", "one of them": "them"}
-SHORTEST_DESCRIPTION = 3  # characters; what is shorter was forgotten
+SHORTEST_DESCRIPTION = 3  # characters; a shorter one is a forgotten description
 
 SECTIONS = {"ClusterSpec": "a-cluster"}  # where a part is not described under its own name
 
@@ -76,7 +76,7 @@ def _plural(name: str) -> str:
 
 def default_of(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
-        return "none: it is needed"
+        return "none (required)"
     default = field.default
     if isinstance(default, BaseModel):
         default = default.model_dump(mode="json", exclude_defaults=True)
@@ -91,7 +91,7 @@ def shown(value: Any) -> str:
 
 
 def bounds_of(annotation: Any) -> str:
-    """What of the type's values is allowed; empty where all are."""
+    """Return which values of the type are allowed; empty if all are."""
     found = list(dict.fromkeys(_bounds(annotation)))
     return "; ".join(found)
 
@@ -133,7 +133,7 @@ def _range(limits: Mapping[type, Any], counted: str) -> str:
 
 
 def _form(annotation: Any) -> str:
-    """How a text with a form has to look: what its own check says of one that has none."""
+    """Return the required form of a text, from the error that its validator raises."""
     try:
         TypeAdapter(annotation).validate_python(" ")
     except ValidationError as error:

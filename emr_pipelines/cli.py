@@ -32,14 +32,16 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--port", default=5566, show_default=True, type=click.IntRange(0, 65_535), help="0 is any that is free.")
+@click.option(
+    "--port", default=5566, show_default=True, type=click.IntRange(0, 65_535), help="The port; 0 chooses a free one."
+)
 @click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="Keep buckets and logs in this folder.")
 @click.option(
     "--speed",
     default=60.0,
     show_default=True,
     type=click.FloatRange(0.001, 1_000_000),
-    help="How much faster than on EMR a cluster comes up, goes, and has its logs in S3.",
+    help="How much faster than EMR clusters start, end, and push their logs to S3.",
 )
 @click.option(
     "--spark-master",
@@ -48,21 +50,21 @@ def main() -> None:
     help="Spark's master for the steps: local[n], or local-cluster[executors,cores,MiB].",
 )
 @click.option(
-    "--python", type=click.Path(exists=True, dir_okay=False), help="The Python of the steps, if not this one."
+    "--python", type=click.Path(exists=True, dir_okay=False), help="The Python for the steps; by default this one."
 )
-@click.option("--bucket", "buckets", multiple=True, help="Create this bucket, if there is none. May be repeated.")
+@click.option("--bucket", "buckets", multiple=True, help="Create this bucket if it does not exist. May be repeated.")
 @click.option(
     "--succeed",
     "commands",
     multiple=True,
     metavar="COMMAND",
-    help="Let steps of a command that cannot be run here, such as hive-script, succeed. May be repeated.",
+    help="Make steps succeed whose command cannot run here, such as hive-script. May be repeated.",
 )
 @click.option(
     "--faults",
     "faults_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A YAML file of what is to go wrong.",
+    help="A YAML file with the failures to inject.",
 )
 @click.option(
     "--env-file",
@@ -125,9 +127,9 @@ DEPLOYMENT = click.option(
     envvar="EMR_PIPELINES_DEPLOYMENT",
     default=DEFAULT_DEPLOYMENT,
     show_default=True,
-    help="Whose clusters. [env: EMR_PIPELINES_DEPLOYMENT]",
+    help="The deployment of the clusters. [env: EMR_PIPELINES_DEPLOYMENT]",
 )
-REGION = click.option("--region", help="The AWS region, if not the one that the environment or the AWS profile says.")
+REGION = click.option("--region", help="The AWS region; by default the one of the environment or the AWS profile.")
 
 
 @main.group()
@@ -137,9 +139,9 @@ def clusters() -> None:
 
 @clusters.command("list")
 @DEPLOYMENT
-@click.option("--all", "of_all", is_flag=True, help="Those of all deployments in this account and region.")
+@click.option("--all", "of_all", is_flag=True, help="Show the clusters of all deployments in this account and region.")
 @REGION
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_clusters(deployment: str, of_all: bool, region: str | None, as_json: bool) -> None:
     """List the clusters that can still cost money, newest first."""
     with _said_shortly():
@@ -175,12 +177,14 @@ def _print_table(table: Sequence[Mapping[str, object]], columns: Sequence[str]) 
 
 @clusters.command()
 @click.argument("ids", nargs=-1)
-@click.option("--older-than", type=click.FloatRange(0), metavar="HOURS", help="The deployment's that are older, too.")
+@click.option(
+    "--older-than", type=click.FloatRange(0), metavar="HOURS", help="Also the deployment's clusters older than this."
+)
 @DEPLOYMENT
 @REGION
 @click.option("--yes", is_flag=True, help="Do not ask first.")
-@click.option("--force", is_flag=True, help="Also clusters that this package did not launch.")
-@click.option("--no-wait", is_flag=True, help="Do not wait until they have ended.")
+@click.option("--force", is_flag=True, help="Also terminate clusters that this package did not launch.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the clusters to end.")
 def terminate(
     ids: tuple[str, ...],
     older_than: float | None,

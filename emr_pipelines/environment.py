@@ -20,22 +20,23 @@ DEFAULT_IDLE_SHARE = 0.5
 # name: description, in Markdown; docs/settings.py adds the defaults
 VARIABLES = {
     "EMR_PIPELINES_TARGET": "Where programs run: `local` or `emr`.",
-    "EMR_PIPELINES_SOURCE": "The text that `input_text` takes in and `new_text_sensor` watches; without it, the sample "
+    "EMR_PIPELINES_SOURCE": "The text that `input_text` ingests and `new_text_sensor` watches; by default the sample "
     "text.",
-    "EMR_PIPELINES_STORAGE": "Where the assets' data lives: a folder, or `s3://bucket/prefix`. On EMR "
-    "`<bucket>/<deployment>/data` without it.",
-    "EMR_PIPELINES_BUCKET": "`my-bucket` or `s3://my-bucket/prefix`: code, results and logs of programs on EMR. Needed "
-    "there.",
-    "EMR_PIPELINES_DEPLOYMENT": "Keeps deployments in one account apart; one for each Dagster instance.",
-    "EMR_PIPELINES_ENCRYPTION": "The encryption that each write to S3 asks for, where the bucket's policy demands it: "
-    "`AES256`, `aws:kms` or `aws:kms:dsse`. Without it the bucket's default decides.",
-    "EMR_PIPELINES_KMS_KEY": "The KMS key for that, by its ARN; alone, it means `aws:kms`.",
-    "EMR_PIPELINES_SERVICE_ROLE": "The role that EMR has: its name or ARN.",
-    "EMR_PIPELINES_INSTANCE_PROFILE": "The role that the instances have.",
-    "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": "When `orphaned_clusters_sensor` ends a cluster whatever its run does.",
-    "EMR_PIPELINES_ORPHAN_DRY_RUN": "`orphaned_clusters_sensor` only says what it would end.",
-    "EMR_PIPELINES_DAILY_BUDGET_USD": "The check `daily_budget` of `cluster_costs` fails above so many USD a day; "
-    "without it there is no budget.",
+    "EMR_PIPELINES_STORAGE": "Where the assets' data is stored: a folder, or `s3://bucket/prefix`. On EMR the "
+    "default is `<bucket>/<deployment>/data`.",
+    "EMR_PIPELINES_BUCKET": "`my-bucket` or `s3://my-bucket/prefix`, for code, results and logs of programs on EMR. "
+    "Required there.",
+    "EMR_PIPELINES_DEPLOYMENT": "Separates deployments in one account; use one per Dagster instance.",
+    "EMR_PIPELINES_ENCRYPTION": "The encryption to request with each write to S3, if the bucket's policy requires it: "
+    "`AES256`, `aws:kms` or `aws:kms:dsse`. By default the bucket's setting decides.",
+    "EMR_PIPELINES_KMS_KEY": "The ARN of the KMS key for this encryption; alone, it means `aws:kms`.",
+    "EMR_PIPELINES_SERVICE_ROLE": "The name or ARN of EMR's service role.",
+    "EMR_PIPELINES_INSTANCE_PROFILE": "The instance profile of the cluster's instances.",
+    "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": "The age at which `orphaned_clusters_sensor` terminates a cluster, "
+    "whatever its run does.",
+    "EMR_PIPELINES_ORPHAN_DRY_RUN": "`orphaned_clusters_sensor` only reports what it would terminate.",
+    "EMR_PIPELINES_DAILY_BUDGET_USD": "The check `daily_budget` of `cluster_costs` fails above this many USD per day; "
+    "by default there is no budget.",
     "EMR_PIPELINES_MOST_IDLE_SHARE": "The check `idle_share` of `cluster_costs` fails above this share of a day, 0 to "
     "1.",
 }

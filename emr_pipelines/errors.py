@@ -1,40 +1,40 @@
-"""Every error this package raises on purpose, as one tree (the emulator, which stands apart, has its own).
+"""Every error that this package raises on purpose, as one tree (the emulator has its own).
 
     EmrPipelinesError
     ├── InvalidValue           a parameter or setting has a value that is not allowed
     ├── InvalidEnvironment     the same of an environment variable, when definitions load (in runners/target.py)
     ├── JavaNotUsable          no Java that Spark can run on
     ├── RequirementsMissing    a library that a program requires is not installed here, or in another version
-    ├── SourceError            something about the input text
+    ├── SourceError            a problem with the input text
     │   ├── SourceNotFound     a source matches no file
-    │   ├── SourceUnreadable   the file or bucket is there but cannot be read
+    │   ├── SourceUnreadable   the file or bucket exists but cannot be read
     │   ├── SourceChanged      a file changed while it was read                  (a retry may help)
     │   └── NotText            the bytes are not text, or a compressed file is damaged
-    ├── StorageError           something about the place where assets live
+    ├── StorageError           a problem with the storage of assets
     │   ├── StorageUnusable    an address that is not allowed, or it cannot be read or written
     │   ├── NotMaterialized    an asset that is needed has no published version
-    │   ├── NothingWritten     a version without a file was to be published
+    │   ├── NothingWritten     a version without a file must not be published
     │   └── Superseded         a run that began later has published already
     ├── AuditFailed            what was computed did not pass its checks, so it was not published
     ├── CannotTravel           a program, its parameters or its result cannot be sent to or from a cluster
-    ├── ProgramExited          a program ended its process instead of returning its result
+    ├── ProgramExited          a program ended its process instead of returning a result
     ├── AwsError               AWS refused a call, or could not be asked
-    │   ├── CredentialsMissing no credentials, or AWS refuses them               (a retry may help, when refused)
+    │   ├── CredentialsMissing no credentials, or AWS refuses them               (a retry may help, if refused)
     │   ├── AccessDenied       the credentials do not allow it
-    │   ├── NotFound           a bucket, role, cluster or step that is not there
-    │   ├── RequestRefused     AWS calls the request invalid
+    │   ├── NotFound           a bucket, role, cluster or step does not exist
+    │   ├── RequestRefused     AWS rejects the request as invalid
     │   ├── QuotaFull          a quota of the account or cluster is full for now (a retry may help)
-    │   ├── Throttled          too many calls, for longer than is worth waiting  (a retry may help)
-    │   ├── Unreachable        no answer from AWS, or one that says it is ill    (a retry may help)
-    │   ├── Changed            an object is not (or is) there any more as a conditional write wanted it
+    │   ├── Throttled          AWS kept throttling calls for too long            (a retry may help)
+    │   ├── Unreachable        AWS did not answer, or had an internal error      (a retry may help)
+    │   ├── Changed            the condition of a conditional write was not met
     │   └── ResponseLost       a call that must not be repeated blindly may have taken effect
-    └── RunFailed              a program on a cluster came to nothing; it knows whether a retry helps
-        ├── ClusterFailed      the cluster ended, or never came up
+    └── RunFailed              a program on a cluster failed; `retryable` says whether a retry may help
+        ├── ClusterFailed      the cluster ended, or never started
         ├── StepFailed         the step ended without a result
         └── TimedOut           a deadline passed while it was provisioned, queued or run
 
-The message of each is a sentence or two that name the value and say what is allowed or what to do. `retryable` says
-whether the same again may go well; of a mistake that a person has to mend it does not, and Dagster is told so.
+Each message is a sentence or two that name the value and say what is allowed or what to do. `retryable` says whether a
+retry may succeed; it is false for mistakes that a person has to fix.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class InvalidValue(EmrPipelinesError, ValueError):
 
     @classmethod
     def unknown(cls, name: str, value: object, known: Iterable[str]) -> InvalidValue:
-        """For a name that is none of those known."""
+        """Return the error for an unknown name."""
         names = list(known)
         return cls(name, value, ", ".join(names), nearest(value, names))
 
     @classmethod
     def first_of(cls, found: Sequence[Mapping[str, Any]]) -> InvalidValue:
-        """The first mistake that pydantic found (`ValidationError.errors()`), as this package says it."""
+        """Return the error for pydantic's first mistake (`ValidationError.errors()`)."""
         first = found[0]
         mistake = first.get("ctx", {}).get("error")
         if isinstance(mistake, InvalidValue):
@@ -94,7 +94,7 @@ class RequirementsMissing(EmrPipelinesError):
 
 
 class SourceError(EmrPipelinesError):
-    """Something is wrong with the input text."""
+    """There is a problem with the input text."""
 
 
 class SourceNotFound(SourceError):
@@ -102,7 +102,7 @@ class SourceNotFound(SourceError):
 
 
 class SourceUnreadable(SourceError):
-    """A file or bucket is there but cannot be read."""
+    """A file or bucket exists but cannot be read."""
 
 
 class SourceChanged(SourceError):
@@ -116,7 +116,7 @@ class NotText(SourceError):
 
 
 class StorageError(EmrPipelinesError):
-    """Something is wrong with the place where assets live."""
+    """There is a problem with the storage of assets."""
 
 
 class StorageUnusable(StorageError):
@@ -128,7 +128,7 @@ class NotMaterialized(StorageError):
 
 
 class NothingWritten(StorageError):
-    """A version without a file that readers see was to be published, so it was not."""
+    """A version was not published because it contains no visible file."""
 
 
 class Superseded(StorageError):
@@ -148,7 +148,7 @@ class ProgramExited(EmrPipelinesError):
 
 
 class AwsError(EmrPipelinesError):
-    """AWS refused a call, or could not be asked. `code` is AWS's own, where it gave one."""
+    """AWS refused a call, or could not be reached. `code` is AWS's error code, if there is one."""
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
@@ -161,8 +161,8 @@ class AwsError(EmrPipelinesError):
 class CredentialsMissing(AwsError):
     """There are no credentials, or AWS refuses them.
 
-    Credentials that were refused, or could not be renewed, have a `code`: a retry finds others after a login. A
-    process that has none, and no code, does not get any by waiting.
+    `code` is set for credentials that were refused or could not be renewed: after a login, a retry finds new ones. It
+    is empty if the process has no credentials, which a retry does not change.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
@@ -175,43 +175,43 @@ class AccessDenied(AwsError):
 
 
 class NotFound(AwsError):
-    """A bucket, role, cluster or step that is not there."""
+    """A bucket, role, cluster or step does not exist."""
 
 
 class RequestRefused(AwsError):
-    """AWS calls the request invalid."""
+    """AWS rejects the request as invalid."""
 
 
 class QuotaFull(AwsError):
-    """A quota of the account, the subnet or the cluster is full: other work has to end, or AWS to raise the quota."""
+    """A quota of the account, the subnet or the cluster is full, until other work ends or AWS raises it."""
 
     retryable = True
 
 
 class Throttled(AwsError):
-    """Too many calls, for longer than is worth waiting."""
+    """AWS kept throttling calls for too long."""
 
     retryable = True
 
 
 class Unreachable(AwsError):
-    """AWS did not answer, or answered that it is ill, for longer than is worth waiting."""
+    """AWS did not answer, or had an internal error, for too long."""
 
     retryable = True
 
 
 class Changed(AwsError):
-    """An object is not as a conditional write wanted it: somebody else was first."""
+    """The condition of a conditional write was not met: another writer was first."""
 
 
 class ResponseLost(AwsError):
-    """A call that must not be repeated blindly may have taken effect: its answer did not arrive."""
+    """A call that must not be repeated blindly may have taken effect: its response was lost."""
 
     retryable = True
 
 
 class RunFailed(EmrPipelinesError):
-    """A program on a cluster came to nothing. `facts` are what is known of why: kind, hint, logs."""
+    """A program on a cluster failed. `facts` describe the cause: kind, hint, logs."""
 
     def __init__(self, message: str, retryable: bool = False, facts: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -223,7 +223,7 @@ class RunFailed(EmrPipelinesError):
 
 
 class ClusterFailed(RunFailed):
-    """The cluster ended, or never came up."""
+    """The cluster ended, or never started."""
 
 
 class StepFailed(RunFailed):
@@ -235,14 +235,14 @@ class TimedOut(RunFailed):
 
 
 def nearest(told: object, known: Iterable[str]) -> str:
-    """The known name that resembles this one most, whatever its case; empty if none does."""
+    """Return the most similar known name, ignoring case; empty if none is similar."""
     by_lower = {name.lower(): name for name in known}
     found = difflib.get_close_matches(str(told).lower(), by_lower, n=1) if isinstance(told, str) else []
     return by_lower[found[0]] if found else ""
 
 
 def quoted(text: str) -> list[str]:
-    """The names in a text such as pydantic's "'small', 'spot' or 'large'"."""
+    """Return the quoted names in a text such as pydantic's "'small', 'spot' or 'large'"."""
     return re.findall(r"'([^']*)'", text)
 
 

@@ -310,4 +310,4 @@ def test_the_doctor(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> No
     answer = run("doctor")
     assert answer.exit_code == 0, answer.output
     assert {line.split()[0] for line in answer.output.splitlines()} == {"OK", "UNCHECKED"}
-    assert "s3://mine/default/data can be written" in answer.output
+    assert "s3://mine/default/data is writable" in answer.output

@@ -212,7 +212,7 @@ def test_a_driver_that_is_killed_is_noticed(on_emr: OnEmr) -> None:
     config = {"resources": RUNS_HERE, "ops": {"pi_estimates": {"config": {"samples": [10**13]}}}}
     process = on_emr.start(*on_emr.job("pi_job"), config=config)
     assert process.wait(HUNG_SECONDS) != 0
-    assert "Memory ran out" in on_emr.log()
+    assert "ran out of memory" in on_emr.log()
     assert "OUT_OF_MEMORY" in on_emr.log() or "137" in on_emr.log()
 
 

@@ -1,4 +1,4 @@
-"""Maps every error of boto3, and every code that AWS answers with, to one of errors.py's tree, without secrets."""
+"""Maps every boto3 exception and every AWS error code to an error of errors.py, without secrets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NO_CREDENTIALS = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
     boto.ProfileNotFound,
-    boto.ConfigParseError,  # of a file that is being written
+    boto.ConfigParseError,  # the file is being written
 )
 NOT_RENEWED = (boto.CredentialRetrievalError, boto.TokenRetrievalError, boto.SSOError, boto.MetadataRetrievalError)
 NOT_SENT = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
@@ -57,17 +57,17 @@ NO_ANSWER = (
     boto.ConnectionError,
     boto.ResponseStreamingError,
     boto.IncompleteReadError,
-    ResponseParserError,  # somebody else answered, such as a proxy
+    ResponseParserError,  # the response came from something else, such as a proxy
 )
 
 
 def shown(error: Exception) -> Exception | None:
-    """What Dagster prints as the cause of an error of ours; nothing when there is a secret in it."""
+    """Return the exception to chain, which Dagster prints as the cause; None when its text contains a secret."""
     return error if masked(str(error)) == str(error) else None
 
 
 def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:
-    """What an exception of boto3 is here, without secrets; None when it is not boto3's."""
+    """Return the error for a boto3 exception, without secrets; None for an exception that is not boto3's."""
     mapped = _mapped_error(error, what, request)
     return type(mapped)(masked(str(mapped)), mapped.code) if mapped else None
 
@@ -82,26 +82,26 @@ def _mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsEr
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return _answered(code, said, status, f"{what}{asked} was answered with {code}: {said}.")
     if isinstance(error, NOT_RENEWED):
-        said = f"{what} needs AWS credentials, which could not be renewed: {error}".rstrip(".")
+        said = f"{what} needs AWS credentials, and they could not be renewed: {error}".rstrip(".")
         return CredentialsMissing(f"{said}. {hint_of(NOT_RENEWED_CODE, said)}", NOT_RENEWED_CODE)
     if isinstance(error, NO_CREDENTIALS):
         return CredentialsMissing(
             f"{what} needs AWS credentials: {error}. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-            "or run where a role gives them."
+            "or run on a machine with a role."
         )
     if isinstance(error, boto.NoRegionError):
-        return RequestRefused(f"{what} needs an AWS region; set AWS_REGION, to us-east-1 say.", "NoRegion")
+        return RequestRefused(f"{what} needs an AWS region; set AWS_REGION (us-east-1, for example).", "NoRegion")
     if isinstance(error, boto.ParamValidationError):
-        return RequestRefused(f"{what}{asked} is not a request that AWS takes: {error}", "ParamValidation")
+        return RequestRefused(f"{what}{asked} is not a valid AWS request: {error}", "ParamValidation")
     if isinstance(error, NO_ANSWER):
-        return Unreachable(f"{what}{asked} was not answered: {error}")
+        return Unreachable(f"{what}{asked} got no response: {error}")
     if isinstance(error, (boto.BotoCoreError, boto3.exceptions.Boto3Error)):
         return RequestRefused(f"{what}{asked} could not be sent: {error}", type(error).__name__)
     return None
 
 
 def _answered(code: str, said: str, status: int, sentence: str) -> AwsError:
-    """What an error that AWS answered with is here."""
+    """Return the error for an error code that AWS answered with."""
     kind = BY_CODE.get(code) or (Unreachable if status >= 500 else RequestRefused)  # noqa: PLR2004 (HTTP's)
     if kind is QuotaFull and RATE.search(said):
         kind = Throttled
@@ -114,6 +114,6 @@ def _answered(code: str, said: str, status: int, sentence: str) -> AwsError:
 
 
 def about(request: Mapping[str, Any]) -> str:
-    """What a call is about, for a sentence."""
+    """Return the text parameters of a request in parentheses, for a message."""
     said = [f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"]
     return f" ({', '.join(said)})" if said else ""

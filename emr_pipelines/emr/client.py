@@ -1,4 +1,4 @@
-"""AWS's API: the one place that calls boto3, and tries again what is worth it."""
+"""Calls AWS's API: the only module that uses boto3. Retries throttled and unanswered calls."""
 
 from __future__ import annotations
 
@@ -26,44 +26,46 @@ from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.emr.partitions import partition_of
 from emr_pipelines.errors import CredentialsMissing, ResponseLost, Throttled, Unreachable
 
-# Throttling is AWS asking for patience, not a failure; how long an answer is waited for that never comes
-THROTTLED_FOR_SECONDS = 4 * 3600.0
+# for how long a call is retried
+THROTTLED_FOR_SECONDS = 4 * 3600.0  # throttling is not a failure: it ends
 UNREACHABLE_FOR_SECONDS = 900.0
-FIRST_CONTACT_SECONDS = 20.0  # who was never reached will not be: a wrong endpoint, no network
+FIRST_CONTACT_SECONDS = 20.0  # before AWS has answered at all: the endpoint may be wrong, or the network missing
 LONGEST_PAUSE_SECONDS = 60.0
 
 NOT_FOUND_IN_ANSWER = (LookupError, TypeError, ValueError, AttributeError)
 
 
 class Aws:
-    """AWS as one account in one region sees it: `aws.call("emr", "describe_cluster", ClusterId=...)`.
+    """AWS in one account and region: `aws.call("emr", "describe_cluster", ClusterId=...)`.
 
-    region: AWS_REGION, or what the AWS SDKs choose, unless told. Credentials and endpoints are always the SDKs'.
-    within_seconds: for who cannot wait: so long from now, no failed call is tried again any more.
+    region: by default AWS_REGION, else what the AWS SDKs choose. Credentials and endpoints are always the SDKs'.
+    within_seconds: overall deadline in seconds from now; after it no failed call is retried.
     """
 
     def __init__(
         self, region: str | None = None, clock: Clock | None = None, within_seconds: float | None = None
     ) -> None:
         self.clock = clock or SystemClock()
-        self._region = region or os.environ.get("AWS_REGION") or None  # boto3 reads AWS_DEFAULT_REGION alone
+        self._region = region or os.environ.get("AWS_REGION") or None  # boto3 reads only AWS_DEFAULT_REGION
         self._deadline = None if within_seconds is None else self.clock.now() + within_seconds
         self._lock = threading.Lock()
         self._session: Any = None
-        self._sessions = 0  # how many there were before: credentials that AWS refuses are read anew by the next
+        self._sessions = 0  # number of earlier sessions: a new one reads refused credentials again
         self._clients: dict[tuple[str, bool], Any] = {}
-        self._answered = False  # AWS has, if only with an error
-        self._accepted = False  # these credentials, or earlier ones
+        self._answered = False  # AWS has answered, if only with an error
+        self._accepted = False  # AWS has accepted these credentials, or earlier ones
         self._ahead_seconds = 0.0
 
     def now(self) -> float:
-        """Seconds since 1970 by AWS's clock, as far as its last answer told it; by this host's when there was none.
-        What AWS says when something was is compared with this, for hosts' clocks are minutes off."""
+        """Return seconds since 1970 by AWS's clock (from its last response), or by this host's before the first.
+
+        Compare AWS's timestamps with this: the clocks of hosts can be minutes off.
+        """
         return self.clock.now() + self._ahead_seconds
 
     @property
     def region(self) -> str:
-        """Raises RequestRefused when nothing says which."""
+        """The region in use. Raises RequestRefused when none is configured."""
         region: str | None = self._region or self._client("emr").meta.region_name
         return region or ""
 
@@ -78,12 +80,15 @@ class Aws:
         read: Callable[[Any], Any] = lambda answer: answer,
         **request: Any,
     ) -> Any:
-        """Make a call and return what `read` makes of its answer; a `Body` in it is read.
+        """Make a call and return what `read` makes of the response; a `Body` in it is read.
 
-        A throttled call is made again, with full jitter, for hours; one without an answer for a quarter of an hour, and
-        an answer in which `read` does not find what it looks for (it raises one of NOT_FOUND_IN_ANSWER) is none;
-        `patience_seconds` says how long instead, 0 for one attempt. `once` says that the call must not take
-        effect twice: then an answer that may have been lost raises ResponseLost at once. Raises the AwsErrors.
+        Throttled calls are retried with full jitter for four hours, calls without a response for 15 minutes. A response
+        is malformed, and counts as none, when `read` raises one of NOT_FOUND_IN_ANSWER.
+
+        patience_seconds: retry for this long instead; 0 for a single attempt.
+        once: the call must not take effect twice, so a response that may have been lost raises ResponseLost at once.
+
+        Raises AwsErrors.
         """
         began = self.clock.now()
 
@@ -109,8 +114,8 @@ class Aws:
             try:
                 return read(answer)
             except NOT_FOUND_IN_ANSWER as error:
-                odd = f"{service}.{operation}{about(request)} got an answer that is none: {error!r}"
-                raise (ResponseLost if once else Unreachable)(odd) from error
+                malformed = f"{service}.{operation}{about(request)} returned a malformed response: {error!r}"
+                raise (ResponseLost if once else Unreachable)(malformed) from error
 
         return attempts(attempt)
 
@@ -120,8 +125,10 @@ class Aws:
     def _attempt(
         self, service: str, operation: str, positional: tuple[Any, ...], once: bool, request: dict[str, Any]
     ) -> Any:
-        """One call, and one more with credentials read anew when AWS refuses those of this session: a refused call
-        takes no effect."""
+        """Make one call, and a second one with freshly read credentials when AWS refuses the session's.
+
+        That is safe even for calls that must not take effect twice: a refused call has none.
+        """
         used = self._sessions
         try:
             return self._sent(service, operation, positional, once, request)
@@ -129,15 +136,15 @@ class Aws:
             if not may_be_renewed(refused.code, str(refused)):
                 raise
             with self._lock:
-                if self._sessions == used:  # no other thread was quicker
+                if self._sessions == used:  # no other thread has done so
                     self._session, self._sessions = None, self._sessions + 1
-                    self._clients.clear()  # calls in flight keep the clients that they have
+                    self._clients.clear()  # calls in flight keep their clients
             try:
                 return self._sent(service, operation, positional, once, request)
             except CredentialsMissing as again:
                 if again.code or not self._accepted:
                     raise
-                # there were some, and there are none now, as while a file is written: a retry may find them
+                # credentials that worked are gone, perhaps because a file is being written: a retry may find them
                 raise CredentialsMissing(str(again), NOT_RENEWED_CODE) from again.__cause__
 
     def _sent(
@@ -156,7 +163,7 @@ class Aws:
                 raise
             self._answered = self._answered or not isinstance(mapped, Unreachable)
             if once and isinstance(mapped, Unreachable):
-                lost = masked(f"The answer to {service}.{operation} was lost: {error}")
+                lost = masked(f"The response to {service}.{operation} was lost: {error}")
                 raise ResponseLost(lost, mapped.code) from shown(error)
             raise mapped from shown(error)
         self._answered = self._accepted = True
@@ -166,15 +173,15 @@ class Aws:
     def _set_clock(self, answer: Any) -> None:
         about = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
         if told := about.get("HTTPHeaders", {}).get("date"):
-            with suppress(ValueError):  # from somebody between AWS and here
+            with suppress(ValueError):  # a proxy may write it differently
                 self._ahead_seconds = parsedate_to_datetime(told).timestamp() - self.clock.now()
 
     def _client(self, service: str, transfer: bool = False) -> Any:
         key = (service, transfer)
         with self._lock:  # making a client is not thread-safe; using one is
             if key not in self._clients:
-                # one attempt: boto3's own repeat RunJobFlow when its answer is lost, which starts a second cluster. A
-                # transfer is of many parts, each of which is worth trying again by itself.
+                # one attempt: boto3 itself would repeat RunJobFlow when its response is lost, and so launch a second
+                # cluster. A transfer has many parts, and each is retried on its own.
                 config = Config(
                     retries={"total_max_attempts": 6 if transfer else 1, "mode": "standard"},
                     connect_timeout=10,
@@ -184,7 +191,7 @@ class Aws:
                 try:
                     self._session = self._session or _session(self._region)
                     region = self._session.region_name
-                    if service == "pricing":  # which few regions have
+                    if service == "pricing":  # few regions have its endpoint
                         region = partition_of(region or "").prices_in or region
                     self._clients[key] = self._session.client(service, config=config, region_name=region)
                 except Exception as error:
@@ -196,7 +203,7 @@ class Aws:
 
 
 class _Descriptions(JSONFileLoader):  # type: ignore[misc]
-    """The descriptions of AWS's services and endpoints: each is read once in a process, and not for each session."""
+    """Loads the models of AWS's services and endpoints once per process, not once per session."""
 
     def __init__(self) -> None:
         self.load_file = cache(super().load_file)
@@ -206,7 +213,7 @@ _DESCRIPTIONS = _Descriptions()
 
 
 def _session(region: str | None) -> Any:
-    """One whose answers tell times in UTC. boto3's are in this machine's zone, where their day may be another."""
+    """Return a session whose responses have times in UTC; boto3's are in this machine's zone, with another date."""
     core = CoreSession()
     core.get_component("data_loader").file_loader = _DESCRIPTIONS
     core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_in_utc)
@@ -219,9 +226,11 @@ def _in_utc(told: Any) -> datetime:
 
 
 def call_once(clock: Clock, call: Callable[[], str], look: Callable[[ResponseLost], str | None]) -> str:
-    """The id of what is made by a call that must not take effect twice, and knows no client token: when its answer is
-    lost, that of what is found by `look`; nothing there is made anew. Raises ResponseLost when no answer has come for a
-    quarter of an hour."""
+    """Make a call that must not take effect twice and has no client token, and return the id of what it created.
+
+    When the response is lost, `look` searches for what was created. The call is repeated only if nothing is found.
+    Raises ResponseLost after 15 minutes without a response.
+    """
     lost_since: float | None = None
     while True:
         try:
@@ -235,7 +244,7 @@ def call_once(clock: Clock, call: Callable[[], str], look: Callable[[ResponseLos
 
 
 def look_for(clock: Clock, find: Callable[[], str | None], within_seconds: float) -> str | None:
-    """The id of what may have been made just now, and lists may show later; None when they do not within the time."""
+    """Return the id of what may have been created just now, once lists show it; None when they do not in time."""
     deadline = clock.now() + within_seconds
     while True:
         if (found := find()) or clock.now() >= deadline:
@@ -244,7 +253,7 @@ def look_for(clock: Clock, find: Callable[[], str | None], within_seconds: float
 
 
 def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
-    """The pages of one of EMR's lists (`list_steps`, say), each when it is wanted. May raise the AwsErrors."""
+    """Yield the pages of one of EMR's lists, such as `list_steps`, on demand. Raises AwsErrors."""
     marker: dict[str, Any] = {}
     while True:
         page = aws.call("emr", operation, **request, **marker)
@@ -253,6 +262,6 @@ def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, An
             return
         if page["Marker"] == marker.get("Marker"):
             raise Unreachable(
-                f"emr.{operation}{about(request)} goes in circles: page {page['Marker']!r} follows itself."
+                f"emr.{operation}{about(request)} has a pagination loop: the marker {page['Marker']!r} repeats."
             )
         marker = {"Marker": page["Marker"]}

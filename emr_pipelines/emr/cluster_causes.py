@@ -1,4 +1,4 @@
-"""Why a cluster failed, or did not come up in time: by EMR's codes, and by what a deadline found it at. Pure."""
+"""Finds why a cluster failed (by EMR's codes), or did not come up in time (by its state at the deadline). Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cause_of_cluster(evidence: Evidence) -> ProbableCause | None:
 
 
 def _of_code(kind: Kind, detail: ErrorDetail, evidence: Evidence) -> ProbableCause:
-    said = (detail.message or evidence.cluster_change_message or "it gives no reason").rstrip(".")
+    said = (detail.message or evidence.cluster_change_message or "no reason given").rstrip(".")
     if kind is Kind.BOOTSTRAP:
         return _of_bootstrap(detail, said, evidence)
     quota = quota_of(detail.code, said) if kind in NAMES_NO_CODE | {Kind.QUOTA} else None
@@ -53,7 +53,7 @@ def _hint_of(code: str) -> str:
 
 
 def _of_bootstrap(detail: ErrorDetail, said: str, evidence: Evidence) -> ProbableCause:
-    """A bootstrap action of the user's that failed, or EMR's own setting up, which has the same code."""
+    """Tell a failed bootstrap action of the user from a failed installation by EMR, which has the same code."""
     unscripted = detail.code == "BOOTSTRAP_FAILURE" and not evidence.has_bootstrap_actions
     if unscripted or PROVISIONING_SAID.search(said):
         begin, hint, retryable = NOT_PROVISIONED
@@ -66,7 +66,7 @@ def _of_bootstrap(detail: ErrorDetail, said: str, evidence: Evidence) -> Probabl
 
 
 def _bootstrap_action(detail: ErrorDetail, logs: Sequence[Log]) -> str:
-    """Which of them ended how, from the error's data or else from the logs; empty when neither says."""
+    """Say which action failed and how, from the error's data or else from the logs; empty when neither shows it."""
     data = {name: value for pairs in detail.data for name, value in pairs.items()}
     number, code = data.get("bootstrap-action", ""), data.get("return-code", "")
     path = data.get("amazon-s3-path", "")
@@ -89,34 +89,34 @@ def cause_of_deadline(evidence: Evidence) -> ProbableCause | None:
         before = evidence.steps_before
         message = f"The step had not begun after {after}"
         if before == 0:
-            hint = "Try again; if it goes on, the cluster's page may say what holds the step up."
-            return ProbableCause(Kind.TIMED_OUT, f"{message}, and no other was before it.", hint, retryable=True)
-        many = f": {before:,} unfinished {'step was' if before == 1 else 'steps were'} before it" if before else ""
-        hint = "Let more steps run at once (step_concurrency), use more clusters, or wait longer (queueing_minutes)."
+            hint = "Try again; if it persists, look on the cluster's page for what delays the step."
+            return ProbableCause(Kind.TIMED_OUT, f"{message}, although no step was ahead of it.", hint, retryable=True)
+        many = f": {before:,} unfinished {'step was' if before == 1 else 'steps were'} ahead of it" if before else ""
+        hint = "Allow more concurrent steps (step_concurrency), use more clusters, or wait longer (queueing_minutes)."
         return ProbableCause(Kind.TIMED_OUT, f"{message}{many}.", hint)
     if phase == "running":
         log = output(evidence.driver)
-        hint = "Give it more or larger instances, or more time (running_minutes)."
+        hint = "Use more or larger instances, or allow more time (running_minutes)."
         message = f"The program was not done after {after}."
         return ProbableCause(Kind.TIMED_OUT, message, hint, log.uri, last_lines=log.last_lines)
     return None
 
 
 def _of_hanging_cluster(evidence: Evidence, message: str) -> ProbableCause:
-    """What a cluster waited for when its time was over, by the state that it was in."""
+    """Say what a cluster was waiting for at its deadline, by its state."""
     if evidence.cluster_state != ClusterState.BOOTSTRAPPING:
         hint = (
-            "Try again; EC2 may be short of these instances: allow more instance types or subnets, or wait longer "
-            "(provisioning_minutes). A subnet without a way to EMR and S3 looks the same."
+            "Try again; EC2 may have too few of these instances: allow more instance types or subnets, or wait longer "
+            "(provisioning_minutes). A subnet from which EMR and S3 cannot be reached has the same effect."
         )
         still = f": it was still {evidence.cluster_state}, waiting for instances" if evidence.cluster_state else ""
         return ProbableCause(Kind.TIMED_OUT, f"{message}{still}.", hint, retryable=True)
     message = f"{message}: it was still {evidence.cluster_state}"
     if not evidence.has_bootstrap_actions:
-        message = f"{message}, and has no bootstrap actions, so EMR was installing its applications."
+        message = f"{message}, and has no bootstrap actions, so EMR was still installing applications."
         return ProbableCause(Kind.TIMED_OUT, message, NOT_PROVISIONED.hint, retryable=True)
     log = output(evidence.bootstrap, "stderr", "stdout")
-    hint = "Mend the bootstrap action that hangs, or wait longer for it (provisioning_minutes)."
+    hint = "Fix the bootstrap action that hangs, or wait longer for it (provisioning_minutes)."
     if any(map(NETWORK_SAID.search, log.last_lines)):
         hint = f"{hint} {MEANINGS[Kind.NETWORK].hint}"
     message = f"{message}, so a bootstrap action may hang."

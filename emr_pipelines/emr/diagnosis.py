@@ -1,8 +1,8 @@
-"""From the evidence of a failure to its one probable cause: what happened, what to do, where to look. Pure.
+"""Finds the probable cause of a failure in its evidence: what happened, what to do, where to look. Pure.
 
-What decides, in this order: what the program raised, unless it only shows that Spark was
-lost under it; the codes that EMR gives for the end of the cluster; a deadline; a step that others cancelled; what the
-driver's logs say. EMR's own messages are shown and never read; FailureDetails' is a line of the program's log.
+In order of precedence: what the program raised, unless it only shows that Spark was lost; EMR's codes for the end of
+the cluster; a deadline; a step that somebody cancelled; the driver's logs. EMR's own messages are shown but not parsed
+(quotas.py and kinds.py have the exceptions); the message in FailureDetails is a line of the program's log.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from emr_pipelines.emr.raised import Log, Raised, last_fatal, last_raised, raise
 from emr_pipelines.emr.states import ENDED, ClusterState, StepState
 
 KILLED = 137  # 128 + SIGKILL
-SAYS_NOTHING = re.compile(r"(?i:unknown error)?\.?")  # Reason of FailureDetails, when EMR has found none
+SAYS_NOTHING = re.compile(r"(?i:unknown error)?\.?")  # FailureDetails.Reason when EMR found no reason
 
 
 def diagnose(evidence: Evidence) -> ProbableCause:
-    """The one probable cause. It always finds one; when nothing is known it is UNKNOWN, and says so."""
+    """Return the probable cause; its kind is UNKNOWN when the evidence shows none."""
     cause = _cause(evidence)
     return replace(cause, log_uri=cause.log_uri or evidence.log_uri)
 
@@ -41,8 +41,10 @@ def _cause(evidence: Evidence) -> ProbableCause:
 
 
 def wants_driver_logs(evidence: Evidence) -> bool:
-    """Whether the driver's logs could change the cause: not when the program, EMR's codes, a deadline or a cancelled
-    step has told it."""
+    """Return whether the driver's logs could change the cause.
+
+    They cannot when the program's exception, EMR's codes, a deadline or a cancelled step already show it.
+    """
     raised = raised_remotely(evidence.exception) if evidence.exception else None
     if raised and not raised.symptom:
         return False
@@ -50,7 +52,7 @@ def wants_driver_logs(evidence: Evidence) -> bool:
 
 
 def wants_bootstrap_logs(evidence: Evidence) -> bool:
-    """Whether a bootstrap action of the user's ran, whose logs say why the cluster did not come up."""
+    """Return whether one of the user's bootstrap actions ran, whose logs say why the cluster did not come up."""
     if evidence.exception or not evidence.has_bootstrap_actions:
         return False
     codes = [detail.code for detail in evidence.cluster_error_details] or [evidence.cluster_change_code]
@@ -63,11 +65,11 @@ def _of_cancelled_step(evidence: Evidence) -> ProbableCause | None:
     terminated = ending and evidence.cluster_change_code == "USER_REQUEST"
     unfinished = evidence.step_state not in (StepState.FAILED, StepState.COMPLETED)
     if unfinished and terminated:
-        message = "Somebody else terminated the cluster before the program was done."
+        message = "The cluster was terminated from outside this run before the program finished."
     elif unfinished and ending and evidence.cluster_change_code == "STEP_FAILURE":
-        message = "The cluster ended because another step failed, before the program was done."
+        message = "The cluster ended before the program finished, because another step failed."
     elif evidence.step_state in (StepState.CANCELLED, StepState.INTERRUPTED, StepState.CANCEL_PENDING):
-        message = "Somebody else cancelled the step."
+        message = "The step was cancelled from outside this run."
     else:
         return None
     return ProbableCause(Kind.CANCELLED, message, evidence.step_change_message if not terminated else "")
@@ -77,12 +79,13 @@ def _of_cancelled_step(evidence: Evidence) -> ProbableCause | None:
 
 
 def _of_driver(evidence: Evidence) -> ProbableCause | None:
-    """A Python driver's traceback is in stdout, for spark-submit merges its stderr into it; stderr is the JVM's.
+    """Find the cause in the driver's logs.
 
-    What the JVM logs on the way (tasks tried again, executors that end last) is no cause while there is a traceback.
+    A Python driver's traceback is in stdout, because spark-submit merges the driver's stderr into it; stderr is the
+    JVM's. Where there is a traceback, what the JVM logs besides (retried tasks, executors that end last) is no cause.
     """
     found_by_emr = Log(evidence.failure_log or "stderr", tuple(evidence.failure_message.splitlines()))
-    logs = (*reversed(evidence.driver), found_by_emr)  # the newest first
+    logs = (*reversed(evidence.driver), found_by_emr)  # newest first
     raised = next((found for log in logs if log.name == "stdout" and (found := last_raised(log))), None)
     if raised and raised.last_word and not raised.symptom:
         return _of_raised(raised, evidence)
@@ -109,7 +112,7 @@ def _killed(evidence: Evidence) -> ProbableCause | None:
     if _exit_code(evidence) != KILLED:
         return None
     log = output(evidence.driver)
-    what = f"the driver was killed (exit code {KILLED}), which is what Linux and YARN do to who takes too much"
+    what = f"the driver was killed (exit code {KILLED}), as Linux and YARN do when a process uses too much memory"
     return caused(Kind.OUT_OF_MEMORY, what, log_uri=log.uri, last_lines=log.last_lines)
 
 
@@ -118,12 +121,16 @@ def _unknown(evidence: Evidence) -> ProbableCause:
     said = [part for part in (evidence.failure_reason, evidence.failure_message) if not SAYS_NOTHING.fullmatch(part)]
     said = said or [part for part in (evidence.step_change_message, evidence.cluster_change_message) if part][:1]
     if evidence.step_state == StepState.COMPLETED:
-        message = "EMR calls the step COMPLETED, but the program left no result."
+        message = "EMR reports the step as COMPLETED, but the program left no result."
     elif said:
-        message = sentence("The step failed, and EMR says:", " ".join(said))
+        message = sentence("The step failed. EMR says:", " ".join(said))
     elif code:
         message = f"The program ended with exit code {code}, and its logs show no exception."
     else:
-        message = "The step failed, and nothing that could be read says why."
-    hint = "These are the last lines of its output." if log.lines else "There was no log of its driver to read."
+        message = "The step failed, and neither EMR nor the logs say why."
+    hint = (
+        "The last lines of its output follow."
+        if log.lines
+        else "No driver log was available; EMR may still deliver one."
+    )
     return ProbableCause(Kind.UNKNOWN, message, hint, log.uri or evidence.failure_log, last_lines=log.last_lines)

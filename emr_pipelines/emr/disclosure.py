@@ -1,8 +1,8 @@
-"""Secrets: refused in what goes where others read it, and left out of what people are told.
+"""Keeps secrets out of places that others can read, and masks them in messages.
 
-EMR shows a step's arguments, and a cluster's configurations and tags, to everybody who may describe the cluster, and a
-program's parameters lie on S3. So what is called like a secret is refused there, and so is what this process knows as
-one: the values of its environment variables that are called so.
+EMR shows a step's arguments, and a cluster's configurations and tags, to everyone who may describe the cluster, and a
+program's parameters are stored on S3. Values whose names look like secrets ("password", "token") are refused there.
+So are the values of environment variables of this process with such names.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from urllib.parse import quote, quote_plus
 from emr_pipelines.errors import CannotTravel, InvalidValue
 
 HIDDEN = "***"
-SHORTEST_SECRET = 12  # characters; what is shorter may be an ordinary word, and stand in a text by chance
+SHORTEST_SECRET = 12  # characters; a shorter one may be an ordinary word that occurs in a text by chance
 NAMES = r"(?i:secret|passw(?:or)?d|passphrase|token|(?:access|secret|private|api|account)[._-]?key)"
-CALLED_SECRET = re.compile(f"{NAMES}$")  # its end, for a password_file or secret_name is none
-SHORTEST_REFERENCE = 6  # of one that a setting refers to, which is known to be a secret
+CALLED_SECRET = re.compile(f"{NAMES}$")  # at the end of the name: a password_file or secret_name is no secret
+SHORTEST_REFERENCE = 6  # characters of a value that a setting refers to, and that is therefore known to be a secret
 HARMLESS = ("", "true", "false")
-# What EMR, or the program where it runs, looks up itself.
+# a reference that EMR, or the program on the cluster, resolves itself
 ARN = r"arn:aws[\w-]*:(?:secretsmanager|ssm):[^\s\"'\\]+"
 REFERENCE = re.compile(ARN)
 END = r"(?=[\s&;,\"'\\)}\]]|$)"
 PLACE = rf"(?:s3|file|secretsmanager|ssm)://[^\s\"'\\]+|/aws/reference/secretsmanager/|(?:/[a-z0-9_.-]+){{2,}}{END}"
-# password=$(aws secretsmanager ...), which a shell fills in, a template, a mask, a comparison, and what is no text
+# what is no secret: $(aws secretsmanager ...), a template, a mask, a comparison, and values that are not text
 NO_SECRET = rf"(?:[$<{{*=`]|{ARN}|{PLACE}|(?i:true|false|null|none){END})"
-QUOTE = r"(?:\\*[\"'])"  # with backslashes, within JSON or a shell's word
+QUOTE = r"(?:\\*[\"'])"  # with backslashes inside JSON or a shell word
 VALUE = rf"{QUOTE}?(?!{NO_SECRET})(?:[^\s&;,\"'\\]|\\+[^\s\"'\\])"
-BLANK = r"(?:[ \t]|\\\r?\n)"  # within a line: on the next one begins something else
+BLANK = r"(?:[ \t]|\\\r?\n)"  # within one line: the next line starts something else
 # password=..., "password": "..." and password: ..., but not the secret:name of an ARN
 ASSIGNED = re.compile(rf"{NAMES}(?:{QUOTE}?{BLANK}*=|{QUOTE}{BLANK}*:|{BLANK}*:(?={BLANK}|{QUOTE})){BLANK}*{VALUE}")
-# --password ..., in a line and as a word before another; no option's value begins with a dash
+# --password ..., within a line or as a separate word; a value does not begin with a dash
 OPTION = rf"(?<![\w.-])--?[\w.-]*{NAMES}"
 OPTION_IN_LINE = re.compile(rf"{OPTION}{BLANK}+(?![-|>)#]){VALUE}")
 OPTION_WORD = re.compile(OPTION)
 NO_SECRET_WORD = re.compile(rf"-|{QUOTE}?(?:{NO_SECRET}|{QUOTE}?\s*$)")
-# A password may hold a bare @, and even a / where no host's port (host:80/path@2) can be meant.
+# A password may contain a bare @, and even a / where it cannot be a port (host:80/path@2).
 SLASHED = r"[^/?#@:\s\[]*:(?!\d+[^\w@]|[/$<{*])(?:(?!://)[^\s\"'<>])+"
 IN_URL = re.compile(rf"://(?:[^/\s]+|{SLASHED})@")
 PASSWORD_IN_URL = re.compile(rf"://(?:[^/@:\s]*:[^/@\s]+|{SLASHED})@")
 SIGNATURE = re.compile(r"((?:X-Amz-(?:Signature|Credential|Security-Token)|Signature|AWSAccessKeyId)=)[^&\s\"']+")
 INSTEAD = (
-    "nothing that is called like a secret, for EMR shows it to whoever may describe the cluster; let the program fetch "
-    "it where it runs, by its role"
+    "no secrets, because EMR shows this value to everyone who may describe the cluster; have the program fetch the "
+    "secret on the cluster with its IAM role"
 )
 REFER = "a reference to an environment variable: dg.EnvVar('NAME') in Python, {env: NAME} in run config and YAML"
-_REFERENCES: dict[str, str] = {}  # secrets that settings of this process refer to, each with its variable
+_REFERENCES: dict[str, str] = {}  # secrets that this process's settings refer to, with their variables
 
 
 def is_called_secret(name: str) -> bool:
@@ -59,10 +59,11 @@ def is_called_secret(name: str) -> bool:
 
 
 def refuse_secrets(name: str, told: object, instead: str = INSTEAD) -> None:
-    """Raise InvalidValue, without the value, for a secret that is written out anywhere in a setting: under a key that
-    is called like one, as `password=...` or `--password ...` in a text or across the texts of a list, or in a URL.
+    """Raise InvalidValue, without the value, for a setting that contains a literal secret.
 
-    This is the rule for all settings. A mapping under such a key is no secret: it refers to one.
+    A secret is a value under a key that is named like one, `password=...` or `--password ...` in a text (or across the
+    texts of a list), or a password in a URL. A mapping under such a key is a reference, not a secret. This rule holds
+    for all settings.
     """
     if isinstance(told, Mapping):
         for key, value in told.items():
@@ -89,36 +90,42 @@ def _is_literal(value: object) -> bool:
 
 
 def without_secrets(values: Any) -> Any:
-    """JSON values without the members that are called like a secret: what can be compared, and shown."""
+    """Return JSON values without the members that are named like a secret, so that they can be compared and shown."""
     if isinstance(values, Mapping):
         return {key: without_secrets(value) for key, value in values.items() if not is_called_secret(str(key))}
     return [without_secrets(value) for value in values] if isinstance(values, (list, tuple)) else values
 
 
 def refer_to(name: str, variable: str, value: str) -> None:
-    """Note that a setting has a secret's value from an environment variable, so that `masked` hides it in all texts and
-    `refuse_known` refuses it elsewhere. Raises InvalidValue for one that is too short to be hidden."""
+    """Record that a setting takes a secret from an environment variable.
+
+    `masked` then hides the value in all texts, and `refuse_known` refuses it elsewhere. Raises InvalidValue when it is
+    too short to be hidden.
+    """
     if len(value) < SHORTEST_REFERENCE:
-        allowed = f"a secret of {SHORTEST_REFERENCE} characters or more, as shorter ones cannot be hidden in texts"
+        allowed = f"a secret of at least {SHORTEST_REFERENCE} characters; shorter ones cannot be masked in messages"
         raise InvalidValue(name, {"env": variable}, allowed)
     _REFERENCES[value] = variable
 
 
 def refuse_known(what: str, values: object, environ: Mapping[str, str] = os.environ) -> None:
-    """Raise CannotTravel for JSON values in which the value of an environment variable stands that is called like a
-    secret and has SHORTEST_SECRET characters or more."""
+    """Raise CannotTravel for JSON values that contain a known secret.
+
+    Known are the values of at least SHORTEST_SECRET characters of environment variables that are named like a secret,
+    and those passed to `refer_to`.
+    """
     text = json.dumps(values, default=str)
     for name, secret in known_secrets(environ):
         if any(json.dumps(form)[1:-1] in text for form in _forms(secret)):
             raise CannotTravel(
-                f"{masked(what, environ)} would hold the value of the environment variable {name}, where others can "
-                "read it. Let the program fetch it where it runs, by its role, and give it the secret's name."
+                f"{masked(what, environ)} would contain the value of the environment variable {name}, and others can "
+                "read it there. Pass the secret's name instead, and have the program fetch it on the cluster with its "
+                "IAM role."
             )
 
 
 def known_secrets(environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str, str]]:
-    """Secrets with the names of their environment variables: those that are called like one, and those that a setting
-    refers to as one."""
+    """Yield (variable, secret) for environment variables named like a secret, and those that a setting refers to."""
     for name, value in sorted(environ.items()):
         if is_called_secret(name) and len(value) >= SHORTEST_SECRET and value not in _REFERENCES:
             yield name, value
@@ -127,7 +134,7 @@ def known_secrets(environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str
 
 
 def masked(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """A text for people, without the passwords of URLs, what signs a URL, and the secrets that this process knows."""
+    """Return a text without passwords and signatures in URLs, and without the secrets that this process knows."""
     forms = {form for _, secret in known_secrets(environ) for form in _forms(secret)}
     parts, shown_from = [], 0
     for begin, end in _stretches(text, forms):
@@ -138,7 +145,7 @@ def masked(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def _stretches(text: str, forms: Iterable[str]) -> list[tuple[int, int]]:
-    """Where any of these stand; as one stretch where they overlap or adjoin, so that the rest of neither is shown."""
+    """Find where any of the forms occur; overlapping and adjacent ones are one stretch, so that no rest is shown."""
     stretches: list[tuple[int, int]] = []
     found = (
         (match.start(), match.start() + len(form))
@@ -155,7 +162,7 @@ def _stretches(text: str, forms: Iterable[str]) -> list[tuple[int, int]]:
 
 @lru_cache  # a process knows few secrets, and a key has thousands of characters
 def _forms(secret: str) -> frozenset[str]:
-    """A secret as it stands in a text, and in one that was written as a repr, JSON or part of a URL, up to twice."""
+    """Return a secret as it is written in plain text and in a repr, JSON or a URL, encoded up to twice."""
     once = {write(secret) for write in WRITERS}
     return frozenset(write(form) for form in once for write in WRITERS)
 
@@ -165,10 +172,10 @@ def _lower_hex(quoted: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")  # as os.environ has bytes that are no UTF-8
+    return text.encode(errors="surrogateescape")  # os.environ holds bytes that are not UTF-8 this way
 
 
-# A repr escapes single quotes only where there are double quotes too: both ways are written.
+# A repr escapes single quotes only if there are double quotes too, so both forms are listed.
 WRITERS: tuple[Callable[[str], str], ...] = (
     str,
     lambda text: json.dumps(text)[1:-1],

@@ -1,6 +1,6 @@
-"""What has to be there before a program runs on EMR: each thing looked at, and what to do where it is not.
+"""Checks what a program needs before it can run on EMR, and says what to do about each problem.
 
-Nothing is launched, and nothing is left behind: what is written, an empty object in the bucket, is deleted.
+It launches nothing and leaves nothing behind: it deletes the one object that it writes, an empty one in the bucket.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from emr_pipelines.errors import (
     Unreachable,
 )
 
-PATIENCE_SECONDS = 5.0  # for one that does not answer; give the Aws that `examine` is given no more
-LONGEST_SECONDS = 15.0  # for all checks together; a connection has 10 of them
+PATIENCE_SECONDS = 5.0  # `within_seconds` of the Aws to pass: a service that does not answer
+LONGEST_SECONDS = 15.0  # for all checks together; a connection may take 10 of them
 CLUSTER_PYTHON = "3.11"
 NOT_OFFERED = frozenset({"NotEmulated", "UnknownOperationException", "UnknownOperation"})
 NO_REGION = "NoRegion"
@@ -51,7 +51,7 @@ class Verdict(Word):
     OK = "OK"
     MISSING = "MISSING"
     WRONG = "WRONG"
-    UNCHECKED = "UNCHECKED"  # it could not be told, which is no failure
+    UNCHECKED = "UNCHECKED"  # the check was not possible, which is no failure
 
 
 BAD = frozenset({Verdict.MISSING, Verdict.WRONG})
@@ -59,7 +59,7 @@ BAD = frozenset({Verdict.MISSING, Verdict.WRONG})
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found, and, where that is bad, what to do."""
+    """The result of a check, with what to do if it is bad."""
 
     check: str
     verdict: Verdict
@@ -73,9 +73,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Patient:
-    """What is examined: AWS, and what the environment says.
+    """What the checks look at: AWS and the environment.
 
-    storage: the address where assets live; may raise what `Storage` raises for one that is not allowed.
+    storage: returns the address where assets are stored; raises what `Storage` raises for an invalid one.
     """
 
     aws: Aws
@@ -94,8 +94,11 @@ Check = Callable[[Patient], Finding]
 
 
 def examine(patient: Patient, within_seconds: float = LONGEST_SECONDS, report: Reporter = no_report) -> list[Finding]:
-    """A finding for each check, always in the same order. All are made at once, so that a service that does not answer
-    holds up no other; one that is not done in time counts as wrong. Raises nothing."""
+    """Run all checks, and return their findings in a fixed order. Raises nothing.
+
+    The checks run concurrently, so that a service that does not answer delays no other check. One that does not finish
+    in time is WRONG.
+    """
     found: dict[str, Finding] = {}
 
     def make(name: str, check: Check) -> None:
@@ -103,27 +106,26 @@ def examine(patient: Patient, within_seconds: float = LONGEST_SECONDS, report: R
             found[name] = replace(_of_setting(name, patient) or check(patient), check=name)
         except EmrPipelinesError as error:
             found[name] = _of_error(name, error)
-        except Exception as error:  # noqa: BLE001 (what a check did not reckon with is a finding too)
-            found[name] = Finding(name, Verdict.WRONG, f"the check came to nothing: {error!r}")
+        except Exception as error:  # noqa: BLE001 (an unexpected error is a finding too)
+            found[name] = Finding(name, Verdict.WRONG, f"the check failed with an unexpected error: {error!r}")
 
     threads = [threading.Thread(target=make, args=check, name=f"doctor {check[0]}", daemon=True) for check in CHECKS]
     deadline = time.monotonic() + within_seconds
     for thread in threads:
         thread.start()
-    with report("Looking at AWS from here", total=len(threads), unit="checks", at_most_seconds=within_seconds) as work:
+    with report("Checking the setup", total=len(threads), unit="checks", at_most_seconds=within_seconds) as work:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             work.advance(1)
-    late = f"there was no answer within {within_seconds:g} s"
+    late = f"no answer within {within_seconds:g} s"
     return [
-        found.get(name)
-        or Finding(name, Verdict.WRONG, late, "Look at the network, and at AWS_ENDPOINT_URL if it is set.")
+        found.get(name) or Finding(name, Verdict.WRONG, late, "Check the network, and AWS_ENDPOINT_URL if it is set.")
         for name, _ in CHECKS
     ]
 
 
 def settings(patient: Patient) -> Finding:
-    """The variables that can be judged by themselves; bucket and storage have checks of their own."""
+    """Check the variables that need no other check; bucket and storage have their own."""
     if unknown := environment.unknown(patient.environ):
         return _wrong(" ".join(unknown).removesuffix("."), "Correct the name, or unset it.")
     told = [name for name in environment.VARIABLES if patient.setting(name)]
@@ -132,13 +134,13 @@ def settings(patient: Patient) -> Finding:
 
 def python(patient: Patient) -> Finding:  # noqa: ARG001 (as all checks are)
     here = platform.python_version()
-    return _ok(f"{here} here; programs on a cluster run on {CLUSTER_PYTHON}, so write them for that one")
+    return _ok(f"{here} here; programs on a cluster run on {CLUSTER_PYTHON}, so write them for that version")
 
 
 def uv(patient: Patient) -> Finding:  # noqa: ARG001
     if importlib.util.find_spec("uv") is None:
         return _missing(
-            "not installed, and needed to send the packages in a program's REQUIREMENTS along",
+            "not installed, and required to send the packages in a program's REQUIREMENTS to a cluster",
             "Install it with pip install uv.",
         )
     return _ok("installed")
@@ -150,7 +152,7 @@ def credentials(patient: Patient) -> Finding:
     except CredentialsMissing as error:
         if not error.code:
             return _missing(str(error))
-        return _wrong(str(error), "Or set AWS_PROFILE to others.")
+        return _wrong(str(error), "Or use another profile: set AWS_PROFILE, and unset AWS_ACCESS_KEY_ID.")
     return _ok(f"account {identity['Account']}, {identity['Arn']}")
 
 
@@ -158,19 +160,19 @@ def region(patient: Patient) -> Finding:
     name = patient.aws.region
     if name in known_regions():
         return _ok(name)
-    return _unchecked(f"{name} is not a region that the installed botocore knows; it may be a newer one")
+    return _unchecked(f"the installed botocore does not know the region {name}; it may be a newer one")
 
 
 def emr(patient: Patient) -> Finding:
     where = patient.setting("AWS_ENDPOINT_URL_EMR") or patient.setting("AWS_ENDPOINT_URL")
-    at = f" at {masked(where)}, which AWS_ENDPOINT_URL says" if where else ""
+    at = f" at {masked(where)} (AWS_ENDPOINT_URL)" if where else ""
     try:
         page = patient.aws.call("emr", "list_clusters", ClusterStates=sorted(map(str, ACTIVE)))
     except AccessDenied as error:
         return _wrong(str(error), "Allow elasticmapreduce:* to these credentials.")
     except Unreachable as error:
-        where = f"what is{at}" if at else "the name of the region"
-        return _wrong(str(error), f"Look at the network, and at {where}.")
+        where = f"the endpoint{at}" if at else "the name of the region"
+        return _wrong(str(error), f"Check the network, and {where}.")
     count = f"{len(page.get('Clusters', ()))}{' or more' if 'Marker' in page else ''}"
     return _ok(f"it answers{at}; active clusters in this account and region: {count}")
 
@@ -184,25 +186,25 @@ def release(patient: Patient) -> Finding:
             raise
         return _wrong(f"EMR does not know {label}: {error}", "Choose another release_label for the cluster.")
     except (AccessDenied, Unreachable) as error:
-        return _unchecked(f"it cannot be checked whether EMR has {label}: {error}")
+        return _unchecked(f"could not check whether EMR has {label}: {error}")
     spark = [entry.get("Version", "?") for entry in answer.get("Applications", []) if entry.get("Name") == "Spark"]
     return _ok(f"{label}, with Spark {spark[0]}" if spark else label)
 
 
 def bucket(patient: Patient) -> Finding:
-    """Whether it is there, can be written below the deployment's folder, and is where EMR is."""
+    """Check that the bucket exists, is in EMR's region, and can be written below the deployment's folder."""
     return _on_s3(patient, base_uri(environ=patient.environ))
 
 
 def encryption(patient: Patient) -> Finding:
-    """Whether the setting can be taken; `bucket` and `storage` try it."""
+    """Check that the setting is valid; `bucket` and `storage` try it out."""
     found = Encryption.configured(patient.environ)
     if not found.algorithm:
-        return _ok("what the bucket's default says; EMR_PIPELINES_ENCRYPTION asks for more")
+        return _ok("the bucket's default; set EMR_PIPELINES_ENCRYPTION to request another")
     here = _region(patient.aws)
     if found.key_region and here and found.key_region != here:
-        return _wrong(f"the key is in {found.key_region}, and EMR is asked in {here}", "Use a key of the same region.")
-    return _ok(f"{found.algorithm}, with {found.key or 'no key of yours'}")
+        return _wrong(f"the key is in {found.key_region}, but EMR runs in {here}", "Use a key in the same region.")
+    return _ok(f"{found.algorithm}, with {found.key or 'no key of your own'}")
 
 
 def service_role(patient: Patient) -> Finding:
@@ -216,7 +218,7 @@ def instance_profile(patient: Patient) -> Finding:
         patient, name, "EMR_PIPELINES_INSTANCE_PROFILE", "get_instance_profile", "InstanceProfileName"
     )
     if answer and not answer["InstanceProfile"].get("Roles"):
-        return _wrong(f"{name} is there and has no role in it", f"Add one: {_add_role(name)}.")
+        return _wrong(f"{name} exists but contains no role", f"Add one: {_add_role(name)}.")
     return finding
 
 
@@ -228,8 +230,8 @@ def storage(patient: Patient) -> Finding:
         preflight.check_storage(address)
     there = next(folder for folder in (Path(address), *Path(address).parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return _wrong(f"{address} cannot be written", "Set EMR_PIPELINES_STORAGE to a folder that can.")
-    return _ok(f"{address}, on this machine; with EMR_PIPELINES_TARGET=emr it has to be on S3")
+        return _wrong(f"{address} is not writable", "Set EMR_PIPELINES_STORAGE to a writable folder.")
+    return _ok(f"{address}, on this machine; with EMR_PIPELINES_TARGET=emr it must be on S3")
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
@@ -265,7 +267,7 @@ def _unchecked(found: str) -> Finding:
 
 
 def _of_setting(name: str, patient: Patient) -> Finding | None:
-    """What is wrong with the setting of that name, as a run would say it."""
+    """Return the mistake in the setting of that name, in the words of a run."""
     if name not in preflight.CHECKS:
         return None
     try:
@@ -280,21 +282,23 @@ def _of_setting(name: str, patient: Patient) -> Finding | None:
 
 
 def _of_error(name: str, error: EmrPipelinesError) -> Finding:
-    """Of an error that a check did not expect. What another check tells already is not told twice."""
+    """Return the finding for an error that a check does not handle; what another check reports is UNCHECKED."""
     if isinstance(error, CredentialsMissing):
-        return Finding(name, Verdict.UNCHECKED, "it cannot be checked without credentials")
+        return Finding(name, Verdict.UNCHECKED, "not checked: there are no valid credentials")
     if isinstance(error, AwsError) and error.code == NO_REGION:
-        return Finding(name, Verdict.UNCHECKED, "it cannot be checked without a region")
+        return Finding(name, Verdict.UNCHECKED, "not checked: there is no region")
     if isinstance(error, Throttled) or (isinstance(error, AwsError) and error.code in NOT_OFFERED):
-        return Finding(name, Verdict.UNCHECKED, f"it cannot be checked: {error}")
+        return Finding(name, Verdict.UNCHECKED, f"not checked: {error}")
     if isinstance(error, Unreachable):
-        return Finding(name, Verdict.WRONG, str(error), "Look at the network, and at AWS_ENDPOINT_URL if it is set.")
+        return Finding(name, Verdict.WRONG, str(error), "Check the network, and AWS_ENDPOINT_URL if it is set.")
     return Finding(name, Verdict.WRONG, str(error))
 
 
 def _on_s3(patient: Patient, folder: str) -> Finding:
-    """A folder on S3: its bucket is there, is where EMR is, and below it objects can be listed, written and deleted.
-    Nothing is asked of the bucket as a whole, which who may use this folder alone need not be allowed."""
+    """Check a folder on S3: its bucket exists and is in EMR's region, and objects can be listed, written and deleted.
+
+    It makes no call about the bucket as a whole: permissions on this folder are enough.
+    """
     try:
         name, prefix = split_uri(folder)
     except InvalidValue as error:
@@ -303,13 +307,15 @@ def _on_s3(patient: Patient, folder: str) -> Finding:
     try:
         answer = aws.call("s3", "list_objects_v2", Bucket=name, Prefix=key, MaxKeys=1)
     except NotFound:
-        return _missing(f"there is no bucket {name!r}", f"Create it with aws s3 mb s3://{name}, or set another.")
+        return _missing(f"there is no bucket {name!r}", f"Create it with aws s3 mb s3://{name}, or set another one.")
     except AccessDenied as error:
-        return _wrong(f"{error}", f"Allow s3:ListBucket on {name} for it, or choose a bucket of this account.")
+        return _wrong(
+            f"{error}", f"Allow s3:ListBucket on {name} for these credentials, or choose a bucket of this account."
+        )
     in_region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
     try:
         asked = Encryption.configured(patient.environ)
-    except InvalidValue:  # another check tells it
+    except InvalidValue:  # another check reports it
         asked = Encryption()
     try:
         aws.call("s3", "put_object", Bucket=name, Key=key, Body=b"", **asked.of_put())
@@ -319,10 +325,10 @@ def _on_s3(patient: Patient, folder: str) -> Finding:
         return _wrong(f"{error}", to_do)
     if in_region and in_region != _region(aws):
         return _wrong(
-            f"{name} is in {in_region}, and EMR is asked in {_region(aws) or 'no region'}",
-            "Use a bucket and a region that are the same: traffic between regions is slow and is billed.",
+            f"{name} is in {in_region}, but EMR runs in {_region(aws) or 'no region'}",
+            "Use a bucket in the same region: traffic between regions is slow and is billed.",
         )
-    return _ok(f"{folder} can be written{f', in {in_region}' if in_region else ''}")
+    return _ok(f"{folder} is writable{f', in {in_region}' if in_region else ''}")
 
 
 def _region(aws: Aws) -> str:
@@ -335,17 +341,19 @@ def _region(aws: Aws) -> str:
 def _in_iam(
     patient: Patient, name: str, variable: str, operation: str, parameter: str
 ) -> tuple[Finding, dict[str, Any] | None]:
-    """A role, or an instance profile, by its name or ARN, and what IAM answered. Who may not read IAM may still use
-    it."""
+    """Look up a role or an instance profile by name or ARN; return the finding and IAM's response.
+
+    It is UNCHECKED for credentials that may not read IAM: they may still be allowed to pass the role.
+    """
     asked: dict[str, Any] = {parameter: name.rpartition("/")[2]}
     try:
         answer = patient.aws.call("iam", operation, **asked)
     except NotFound:
-        to_do = f"Set {variable} to one that is there, or create it"
+        to_do = f"Set {variable} to an existing one, or create it"
         default = " with aws emr create-default-roles" if name in DEFAULT_ROLES else ""
         return _missing(f"there is no {name}", f"{to_do}{default}."), None
     except (AccessDenied, Unreachable) as error:
-        return _unchecked(f"{name} cannot be checked: {error}"), None
+        return _unchecked(f"{name} was not checked: {error}"), None
     return _ok(name), answer
 
 

@@ -1,4 +1,4 @@
-"""The evidence of a failure, and the probable cause as a person reads it. Pure."""
+"""The evidence of a failure, and its probable cause as shown to a person. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_LINES = 100
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a failure; all of it may be missing."""
+    """What is known about a failure; any of it may be missing."""
 
     exception: RemoteException | None = None
     step_state: str = ""
@@ -30,20 +30,19 @@ class Evidence:
     cluster_change_message: str = ""
     cluster_error_details: tuple[ErrorDetail, ...] = ()  # Cluster.Status.ErrorDetails
     lost_spot_instances: tuple[str, ...] = ()  # Spot instances that ended with INSTANCE_FAILURE (ListInstances)
-    driver: tuple[Log, ...] = ()  # the driver's, of spark-submit and of the step's controller, oldest first
+    driver: tuple[Log, ...] = ()  # logs of the driver, spark-submit and the step's controller, oldest first
     bootstrap: tuple[Log, ...] = ()
     has_bootstrap_actions: bool = True  # whether the cluster's description has any
     timed_out_phase: str | None = None  # provisioning, queueing or running
     timed_out_seconds: float = 0
-    steps_before: int | None = None  # unfinished ones before a step that did not begin, where that is known
+    steps_before: int | None = None  # unfinished steps ahead of one that did not start, if known
     log_uri: str = ""  # where a person should look
-    package: str = ""  # the program's own, whose frames a person should see
+    package: str = ""  # the program's package: its frames are the ones to show
 
 
 @dataclass(frozen=True)
 class ProbableCause:
-    """Why it failed, for a person and for the decision whether to try again. `pages` are links to look further, by
-    what they show."""
+    """Why a step failed, for a person and for the decision to retry. `pages` maps names to links with more details."""
 
     kind: Kind
     message: str
@@ -53,7 +52,7 @@ class ProbableCause:
     traceback: str = ""
     last_lines: tuple[str, ...] = ()
     pages: Mapping[str, str] = field(default_factory=dict)
-    quota: Quota | None = None  # that is full
+    quota: Quota | None = None  # the one that is full
 
     def __str__(self) -> str:
         links = {**({"Logs": self.log_uri} if self.log_uri else {}), **self.pages}
@@ -66,7 +65,7 @@ class ProbableCause:
 
 
 def _ending(text: str) -> str:
-    """Its last lines, each cut, for it is kept with the run and shown on a page."""
+    """Return the last lines, each shortened: the text is stored with the run and shown on a page."""
     lines = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..." for line in text.splitlines()]
     kept = lines[-MOST_LINES:]
     return "\n".join(kept if len(kept) == len(lines) else [f"... ({len(lines) - len(kept):,} lines)", *kept])
@@ -84,7 +83,7 @@ def sentence(begin: str, end: str) -> str:
 
 
 def output(logs: Sequence[Log], *names: str) -> Log:
-    """The log whose end tells a person most; of a driver its own output, else the JVM's."""
+    """Return the log whose end is most useful to a person: of a driver its own output, else the JVM's."""
     filled = [
         log for name in names or ("stdout", "stderr") for log in reversed(logs) if log.name == name and log.last_lines
     ]

@@ -1,19 +1,19 @@
-"""Gather the evidence of a step's failure and find the probable cause.
+"""Collects the evidence about a failed step, and finds the probable cause.
 
-Logs are waited for only where they can exist and could change the cause, for `log_wait_seconds` at most:
+Logs are waited for only where they can exist and could change the cause, for at most `log_wait_seconds`:
 
-    what is known                                        logs                 until
+    evidence                                             logs                 until
     the program's own exception                          none
-    a cluster that ended with a code of EMR's            none, but of a bootstrap action that failed: as below
+    a cluster that ended with one of EMR's codes         none; for a failed bootstrap action see below
     a bootstrap action that ran                          the action's         a minute after the cluster's end
     a deadline: provisioning, in a bootstrap action      the action's         now
     a deadline: running                                  the driver's         now
-    a deadline: the others                               none
-    a step that was cancelled, or never began            none
-    a step that failed, on a cluster that has ended      the driver's         a minute after the cluster's end
-    a step that failed, on one that is told to end       the driver's         a minute after the cluster's end
-    a step that failed, on one that stays                the driver's         EMR's next push after the step's end
-    an exception that shows only that Spark was lost     as a step that failed
+    any other deadline                                   none
+    a step that was cancelled, or never started          none
+    a failed step on a cluster that has ended            the driver's         a minute after the cluster's end
+    a failed step on a cluster that is told to end       the driver's         a minute after the cluster's end
+    a failed step on a cluster that stays                the driver's         EMR's next push after the step's end
+    an exception that only shows that Spark was lost     as for a failed step
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from emr_pipelines.emr.client import Aws
 from emr_pipelines.emr.cluster import Cluster, Clusters
 from emr_pipelines.emr.diagnosis import diagnose, wants_bootstrap_logs, wants_driver_logs
 from emr_pipelines.emr.evidence import Evidence, ProbableCause
+from emr_pipelines.emr.kinds import Kind
 from emr_pipelines.emr.logs import Logs
 from emr_pipelines.emr.raised import RemoteException
 from emr_pipelines.emr.states import ENDED, TAKES_STEPS, ClusterState
@@ -41,8 +42,8 @@ END_SEEN_SECONDS = 15.0  # between two looks at a cluster that is ending
 class Explainer:
     """Explains failures of steps on one cluster.
 
-    end_cluster: tells the cluster to end, so that it pushes its last logs, and returns whether it did; None when other
-    steps may need the cluster.
+    end_cluster: terminates the cluster, so that it pushes its last logs, and returns whether it did; None when
+    other steps need the cluster.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Explainer:
         log_wait_seconds: float,
         package: str = "",
     ) -> ProbableCause:
-        """The probable cause. cluster: as it is now. package: the program's own. Raises the AwsErrors."""
+        """Return the probable cause. cluster: its current state. package: the program's package. Raises AwsErrors."""
         known = replace(self._known(end, cluster, exception), log_uri=logs.step_folder(end.step.id), package=package)
         step, waits = end.step, 0.0 if end.timed_out else log_wait_seconds
         if step.started and (wants_driver_logs(known) or end.timed_out is Phase.RUNNING):
@@ -90,10 +91,13 @@ class Explainer:
         elif wants_bootstrap_logs(known):
             logs.left = self._left(cluster, math.inf)
             known = replace(known, bootstrap=logs.bootstrap_logs(waits))
-        return diagnose(known)
+        cause = diagnose(known)
+        if cause.kind is Kind.INSTANCE_LOST and (lost := self._lost_spot_instances(cluster.id)):
+            cause = diagnose(replace(known, lost_spot_instances=lost))
+        return cause
 
     def _known(self, end: End, cluster: Cluster, exception: RemoteException | None) -> Evidence:
-        """All evidence but logs."""
+        """Collect all evidence except logs."""
         step, ending = end.step, cluster.state not in TAKES_STEPS
         return Evidence(
             exception=exception,
@@ -106,7 +110,6 @@ class Explainer:
             cluster_change_code=cluster.reason_code if ending else "",
             cluster_change_message=cluster.reason if ending else "",
             cluster_error_details=cluster.error_details,
-            lost_spot_instances=() if exception else self._lost_spot_instances(cluster.id),
             has_bootstrap_actions=self._has_bootstrap_actions,
             timed_out_phase=end.timed_out,
             timed_out_seconds=self._deadlines.of(end.timed_out) if end.timed_out else 0.0,
@@ -114,8 +117,11 @@ class Explainer:
         )
 
     def _left(self, cluster: Cluster, pushed: float) -> Callable[[], float]:
-        """How many seconds longer logs can come: until `pushed` (seconds since 1970) from a cluster that stays, and
-        from one that is ending until it has flushed them."""
+        """Return a function that says for how many more seconds logs can arrive.
+
+        A cluster that stays delivers them until `pushed` (seconds since 1970), one that is ending until it has flushed
+        them.
+        """
         looked = self._aws.now()
 
         def left() -> float:
@@ -123,7 +129,7 @@ class Explainer:
             now = self._aws.now()
             if cluster.state is ClusterState.TERMINATING and now - looked >= END_SEEN_SECONDS:
                 looked = now
-                with suppress(AwsError):  # then it is looked at again
+                with suppress(AwsError):  # the next look will tell
                     cluster = self._clusters.describe(cluster.id)
             if cluster.state in ENDED:
                 return (cluster.ended.timestamp() if cluster.ended else looked) + FLUSHED_SECONDS - now
@@ -132,6 +138,6 @@ class Explainer:
         return left
 
     def _lost_spot_instances(self, cluster_id: str) -> tuple[str, ...]:
-        with suppress(AwsError):  # callers that may not list instances still hear of the rest
+        with suppress(AwsError):  # without permission to list instances, the other evidence still counts
             return tuple(self._clusters.lost_spot_instances(cluster_id))
         return ()

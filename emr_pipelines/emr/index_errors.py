@@ -1,4 +1,4 @@
-"""Why uv did not fetch packages, read from what it says: it has one exit code for all reasons."""
+"""Explains from uv's output why it could not fetch packages; uv has a single exit code for all reasons."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from emr_pipelines.emr.disclosure import masked
 
 UNREACHED = re.compile("(?i)error sending request|dns error|tcp connect error|operation timed out|connection reset")
 DENIED = re.compile(r"HTTP status client error \((401|403|407)")
-LONGEST_REASON = 800  # characters of what uv said
+LONGEST_REASON = 800  # characters of uv's output
 
 
 def not_fetched(requirements: str, said: str, target: str) -> str:
-    """A sentence for a person. Where an index did not answer, nobody knows whether it has the packages.
+    """Say why packages could not be fetched. An index that did not answer may well have them.
 
-    said: what uv wrote to stderr. target: what wheels were asked for, as in "Python 3.11 on x86_64".
+    said: what uv wrote to stderr. target: the platform of the wheels, such as "Python 3.11 on x86_64".
     """
     if UNREACHED.search(said):
         what = (
-            "could not be fetched: the server did not answer. Check the network and the proxy of this machine, and "
-            "the URL of the index (UV_DEFAULT_INDEX, or pip's index-url)."
+            "could not be fetched: the server did not answer. Check this machine's network and proxy, and the URL of "
+            "the package index (UV_DEFAULT_INDEX, or pip's index-url)."
         )
     elif DENIED.search(said):
-        what = "could not be fetched: the server refused. Check the name and password in the URL of the index."
+        what = (
+            "could not be fetched: the server denied access. Check the user name and password in the URL of the index."
+        )
     else:
-        what = f"cannot be had as wheels for {target}:"
+        what = f"are not available as wheels for {target}:"
     return f"The requirements {requirements} {what} {_reason(said)}"
 
 
 def _reason(said: str) -> str:
-    """What uv said from its error on, in one line, without its drawing."""
+    """Return uv's output from its error on, in one line, without box-drawing characters."""
     lines = [re.sub(r"^[\s×│├╰─▶]+", "", line) for line in said.splitlines()]
     error = re.search(r"^[ \t]*(?:error:|×)", said, re.MULTILINE)
     start = said[: error.start()].count("\n") if error else 0

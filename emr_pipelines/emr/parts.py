@@ -51,10 +51,12 @@ class Volume(Part):
     """An EBS volume of each instance."""
 
     size_gib: int = Field(ge=1, description="Size in GiB.")
-    type: Literal["gp3", "gp2", "io1", "st1", "sc1", "standard"] = Field(default="gp3", description="EBS's type.")
+    type: Literal["gp3", "gp2", "io1", "st1", "sc1", "standard"] = Field(
+        default="gp3", description="The EBS volume type."
+    )
     iops: int | None = Field(default=None, ge=1, description="Operations per second; by default EBS's choice.")
-    throughput_mib_s: int | None = Field(default=None, ge=125, le=1000, description="MiB a second, of gp3 only.")
-    per_instance: int = Field(default=1, ge=1, description="How many such volumes each instance has.")
+    throughput_mib_s: int | None = Field(default=None, ge=125, le=1000, description="MiB per second; gp3 only.")
+    per_instance: int = Field(default=1, ge=1, description="The number of such volumes per instance.")
 
     @model_validator(mode="after")
     def _throughput(self) -> Volume:
@@ -66,11 +68,11 @@ class Volume(Part):
 class Group(Part):
     """Instances of one type for one role."""
 
-    type: InstanceType = Field(description="EC2's instance type, for instance m5.xlarge.")
-    count: int = Field(default=1, ge=1, description="How many; 1 or more.")
-    market: Literal["on_demand", "spot"] = Field(default="on_demand", description="on_demand, or spot.")
+    type: InstanceType = Field(description="The EC2 instance type, for instance m5.xlarge.")
+    count: int = Field(default=1, ge=1, description="The number of instances; 1 or more.")
+    market: Literal["on_demand", "spot"] = Field(default="on_demand", description="On-Demand or Spot instances.")
     bid_price_usd: float | None = Field(
-        default=None, gt=0, description="The most to pay for a spot instance an hour; by default the on-demand price."
+        default=None, gt=0, description="The maximum price of a Spot instance per hour; by default the On-Demand price."
     )
     volumes: tuple[Volume, ...] = Field(default=(), description="EBS volumes; by default EMR's choice for the type.")
 
@@ -82,14 +84,14 @@ class Group(Part):
 
 
 class FleetType(Part):
-    """One of the instance types that a fleet may be made of."""
+    """One of a fleet's instance types."""
 
-    type: InstanceType = Field(description="EC2's instance type, for instance m5.xlarge.")
-    weight: int = Field(default=1, ge=1, description="How many units of capacity such an instance counts.")
+    type: InstanceType = Field(description="The EC2 instance type, for instance m5.xlarge.")
+    weight: int = Field(default=1, ge=1, description="The units of capacity that an instance of this type provides.")
     priority: float | None = Field(
         default=None,
         ge=0,
-        description="Its rank where the strategy is a prioritized one; 0 is the highest, and none is the lowest.",
+        description="The rank for prioritized strategies; 0 is the highest, and no priority is the lowest.",
     )
     volumes: tuple[Volume, ...] = Field(default=(), description="EBS volumes; by default EMR's choice for the type.")
 
@@ -99,18 +101,18 @@ def _type_by_name(item: Any) -> Any:
 
 
 class Fleet(Part):
-    """Instances for one role, of whichever of several types EC2 has; capacity counts the weights of the types."""
+    """Instances for one role, of several types that EC2 chooses from; capacity is the sum of the types' weights."""
 
     types: tuple[Annotated[FleetType, BeforeValidator(_type_by_name)], ...] = Field(
-        min_length=1, description="Instance types, each by name or with weight and volumes; up to 5, or 30 by strategy."
+        min_length=1, description="Instance types, by name or with weight and volumes; up to 5, or 30 with a strategy."
     )
-    on_demand: int = Field(default=0, ge=0, description="Units of capacity to have on demand.")
-    spot: int = Field(default=0, ge=0, description="Units of capacity to have as spot instances.")
+    on_demand: int = Field(default=0, ge=0, description="Units of On-Demand capacity.")
+    spot: int = Field(default=0, ge=0, description="Units of Spot capacity.")
     spot_timeout_minutes: int = Field(
-        default=10, ge=5, le=1440, description="How long a launch waits for spot instances; 5 to 1440."
+        default=10, ge=5, le=1440, description="How long a launch waits for Spot instances; 5 to 1440."
     )
     spot_timeout_action: Literal["SWITCH_TO_ON_DEMAND", "TERMINATE_CLUSTER"] = Field(
-        default="SWITCH_TO_ON_DEMAND", description="What a launch does when no spot instances have come by then."
+        default="SWITCH_TO_ON_DEMAND", description="What a launch does if there are no Spot instances by then."
     )
     allocation_strategy: (
         Literal[
@@ -121,9 +123,9 @@ class Fleet(Part):
             "diversified",
         ]
         | None
-    ) = Field(default="price-capacity-optimized", description="How spot instances are chosen; null leaves it to EMR.")
+    ) = Field(default="price-capacity-optimized", description="How Spot instances are chosen; null leaves it to EMR.")
     on_demand_strategy: Literal["lowest-price", "prioritized"] | None = Field(
-        default="lowest-price", description="How instances on demand are chosen; null leaves it to EMR."
+        default="lowest-price", description="How On-Demand instances are chosen; null leaves it to EMR."
     )
 
     @model_validator(mode="after")
@@ -158,9 +160,9 @@ class Fleet(Part):
 class Fleets(Part):
     """A fleet for each role."""
 
-    primary: Fleet = Field(description="One instance, which runs the cluster.")
-    core: Fleet | None = Field(default=None, description="Instances that compute and hold HDFS.")
-    task: Fleet | None = Field(default=None, description="Instances that only compute.")
+    primary: Fleet = Field(description="The primary node; one instance.")
+    core: Fleet | None = Field(default=None, description="Core nodes, which run tasks and store HDFS.")
+    task: Fleet | None = Field(default=None, description="Task nodes, which only run tasks.")
 
     @model_validator(mode="after")
     def _roles(self) -> Fleets:
@@ -174,14 +176,18 @@ class Fleets(Part):
 
 
 class ManagedScaling(Part):
-    """Between which bounds EMR makes the core and task instances more and fewer."""
+    """The bounds within which EMR adds and removes core and task instances."""
 
-    minimum: int = Field(ge=1, description="The fewest units.")
-    maximum: int = Field(ge=1, description="The most units.")
-    maximum_on_demand: int | None = Field(default=None, ge=0, description="The most units on demand; the rest is spot.")
-    maximum_core: int | None = Field(default=None, ge=1, description="The most units of core; the rest is task.")
+    minimum: int = Field(ge=1, description="The minimum number of units.")
+    maximum: int = Field(ge=1, description="The maximum number of units.")
+    maximum_on_demand: int | None = Field(
+        default=None, ge=0, description="The maximum number of On-Demand units; the rest is Spot."
+    )
+    maximum_core: int | None = Field(
+        default=None, ge=1, description="The maximum number of core units; the rest is task."
+    )
     unit: Literal["Instances", "VCPU", "InstanceFleetUnits"] | None = Field(
-        default=None, description="What is counted: by default Instances, and InstanceFleetUnits with fleets."
+        default=None, description="The unit: by default Instances, or InstanceFleetUnits with fleets."
     )
 
     @model_validator(mode="after")
@@ -224,13 +230,15 @@ def _each_once(configurations: tuple[Configuration, ...]) -> tuple[Configuration
 
 
 class Configuration(Part):
-    """Properties of an application of the cluster."""
+    """Properties of one of the cluster's applications."""
 
     classification: Text = Field(description="EMR's name for a configuration file, for instance spark-defaults.")
     properties: dict[str, Annotated[str, BeforeValidator(_property_text)]] = Field(
-        default={}, description="The properties; numbers and true or false are written as text."
+        default={}, description="The properties; numbers and booleans become text."
     )
-    configurations: Configurations = Field(default=(), description="Configurations within, as spark-env has `export`.")
+    configurations: Configurations = Field(
+        default=(), description="Nested configurations, such as `export` in spark-env."
+    )
 
     @model_validator(mode="after")
     def _no_secrets(self) -> Configuration:
@@ -246,9 +254,9 @@ Configurations = Annotated[
 class BootstrapAction(Part):
     """A script that each instance runs before the applications start."""
 
-    name: str = Field(min_length=1, max_length=256, description="What the console calls it.")
-    path: Text = Field(description="Where the script is, for instance s3://bucket/setup.sh.")
-    args: tuple[str, ...] = Field(default=(), description="Its arguments.")
+    name: str = Field(min_length=1, max_length=256, description="The name in the console.")
+    path: Text = Field(description="The URI of the script, for instance s3://bucket/setup.sh.")
+    args: tuple[str, ...] = Field(default=(), description="The script's arguments.")
 
     @model_validator(mode="after")
     def _no_secrets(self) -> BootstrapAction:
@@ -257,13 +265,19 @@ class BootstrapAction(Part):
 
 
 class SecurityGroups(Part):
-    """EC2's security groups; by default EMR makes its own."""
+    """EC2 security groups; by default EMR creates its own."""
 
-    primary: SecurityGroupId | None = Field(default=None, description="EMR's of the primary instance.")
-    core: SecurityGroupId | None = Field(default=None, description="EMR's of the core and task instances.")
-    service_access: SecurityGroupId | None = Field(default=None, description="EMR's own way into a private subnet.")
-    additional_primary: tuple[SecurityGroupId, ...] = Field(default=(), description="More, of the primary instance.")
-    additional_core: tuple[SecurityGroupId, ...] = Field(default=(), description="More, of core and task instances.")
+    primary: SecurityGroupId | None = Field(default=None, description="The EMR-managed group of the primary node.")
+    core: SecurityGroupId | None = Field(default=None, description="The EMR-managed group of the core and task nodes.")
+    service_access: SecurityGroupId | None = Field(
+        default=None, description="The group for EMR's access to a private subnet."
+    )
+    additional_primary: tuple[SecurityGroupId, ...] = Field(
+        default=(), description="Additional groups of the primary node."
+    )
+    additional_core: tuple[SecurityGroupId, ...] = Field(
+        default=(), description="Additional groups of core and task nodes."
+    )
 
     @model_validator(mode="after")
     def _both(self) -> SecurityGroups:
@@ -274,11 +288,11 @@ class SecurityGroups(Part):
 
 
 class CloudWatchLogs(Part):
-    """Logs to CloudWatch while they are written, besides those in S3."""
+    """Live logs in CloudWatch, in addition to those in S3."""
 
     log_group: Text | None = Field(default=None, description="The log group; by default EMR's choice.")
-    stream_prefix: Text | None = Field(default=None, description="How the names of log streams begin.")
-    encryption_key_arn: Text | None = Field(default=None, description="The KMS key that encrypts them.")
+    stream_prefix: Text | None = Field(default=None, description="The prefix of the log streams' names.")
+    encryption_key_arn: Text | None = Field(default=None, description="The KMS key that encrypts the logs.")
     log_types: dict[Literal["STEP_LOGS", "SPARK_DRIVER", "SPARK_EXECUTOR"], tuple[Literal["STDOUT", "STDERR"], ...]] = (
         Field(default={}, description="Which logs, for instance {'SPARK_DRIVER': ['STDERR']}; by default EMR's choice.")
     )

@@ -1,7 +1,7 @@
-"""Settings that programs on EMR need, judged without a call to AWS.
+"""Checks the settings that programs on EMR need, without calling AWS.
 
-The doctor shows what each check says; a run raises the first mistake before anything is uploaded or launched. Where
-assets live is judged apart, since a run knows its storage by what its programs are told.
+`emr-pipelines doctor` shows the result of each check. A run raises the first mistake before it uploads or launches
+anything. The storage has a check of its own, because a run learns it only from its programs' parameters.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNKNOWN_REGION = "UnknownRegion"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is judged. `bucket` is the runner's own; empty for what the environment says."""
+    """The settings to check. bucket: the runner's own; empty for EMR_PIPELINES_BUCKET."""
 
     aws: Aws
     environ: Mapping[str, str]
@@ -39,21 +39,21 @@ def check_region(name: str) -> None:
         return
     nearest = " or ".join(get_close_matches(name, known, 2))
     meant = f" Did you mean {nearest}?" if nearest else ""
-    to_do = "Set AWS_REGION, to us-east-1 say, or a region in the AWS profile."
+    to_do = "Set AWS_REGION (us-east-1, for example), or a region in the AWS profile."
     raise RequestRefused(f"There is no region {name!r}.{meant} {to_do}", UNKNOWN_REGION)
 
 
 def check_storage(address: str) -> None:
-    """Raise StorageUnusable for a place that no cluster can reach."""
+    """Raise StorageUnusable for an address that a cluster cannot reach."""
     if not address.startswith("s3://"):
         raise StorageUnusable(
-            f"The storage {address} is a folder of this machine, which a cluster cannot reach: set "
-            "EMR_PIPELINES_STORAGE, or the uri of the Storage resource, to s3://bucket/prefix. With neither set, and "
-            "with EMR_PIPELINES_TARGET=emr, assets live in EMR_PIPELINES_BUCKET."
+            f"The storage {address} is a folder of this machine, which a cluster cannot reach. Set "
+            "EMR_PIPELINES_STORAGE, or the uri of the Storage resource, to s3://bucket/prefix. If neither is set and "
+            "EMR_PIPELINES_TARGET is emr, assets are stored in EMR_PIPELINES_BUCKET."
         )
 
 
-# by the names that the doctor gives them
+# the names are those that the doctor shows
 CHECKS: dict[str, Callable[[Settings], object]] = {
     "settings": lambda settings: environment.check(settings.environ),
     "bucket": lambda settings: base_uri(settings.bucket, environ=settings.environ),

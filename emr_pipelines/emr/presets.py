@@ -1,7 +1,7 @@
-"""Clusters that need not be spelled out: what each has, what it is for, and what it risks.
+"""Presets for the description of a cluster: what each contains, its purpose and its risks.
 
-A preset is a place to start from: what a description says besides goes over it, member by member. All are of plain x86
-types with 4 GiB a vCPU, so that any of a fleet can stand in for another, and most regions have them.
+Other fields of a description override a preset, member by member. All presets use plain x86 types with 4 GiB per vCPU,
+so that any type of a fleet can replace another, and most regions offer them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-# What helps against the loss of spot instances is breadth: EC2 takes from the pools that are deep and cheap.
+# Many types reduce the loss of Spot instances: EC2 chooses pools with much capacity and low prices.
 FAMILIES = ("m5", "m5a", "m5d", "m6i", "m6a")
 XLARGES = [{"type": f"{family}.xlarge"} for family in FAMILIES]
 TEN_TYPES = [*XLARGES, *({"type": f"{family}.2xlarge", "weight": 2} for family in FAMILIES)]
@@ -24,20 +24,20 @@ class Preset:
 DEFAULT_PRESET = "standard"
 PRESETS = {
     DEFAULT_PRESET: Preset(
-        "a primary and two core m5.xlarge on demand (12 vCPU, 48 GiB), which end after 15 idle minutes; the same as no "
-        "preset.",
+        "a primary and two core m5.xlarge On-Demand (12 vCPU, 48 GiB), with an idle timeout of 15 minutes; the same as "
+        "no preset.",
         {},
     ),
     "small": Preset(
-        "one m5.xlarge on demand (4 vCPU, 16 GiB) that does everything and ends after 5 idle minutes. For trying "
-        "things, and for a few GB. The driver and its executors share the machine, and nothing stands in for it.",
+        "a single m5.xlarge On-Demand (4 vCPU, 16 GiB), with an idle timeout of 5 minutes. For experiments, and for a "
+        "few GB. The driver and the executors share the machine, and nothing replaces it if it fails.",
         {"primary": {"type": "m5.xlarge"}, "core": None, "idle_timeout_seconds": 300},
     ),
     "spot": Preset(
-        "primary (4 vCPU) and core (8 vCPU) on demand, and task instances (32 vCPU) on spot, of whichever of ten types "
-        "EC2 finds best. For much computing that may take longer: a lost task instance takes its shuffle files along, "
-        "so parts are computed again; when no spot instances come within 10 minutes, they are on demand at full price; "
-        "and a region that lacks one of the types may refuse.",
+        "primary (4 vCPU) and core (8 vCPU) On-Demand, and task instances (32 vCPU) on Spot, of ten types that EC2 "
+        "chooses from. For large computations that may take longer: a lost task instance loses its shuffle files, "
+        "so parts are computed again; if there are no Spot instances within 10 minutes, the cluster uses On-Demand "
+        "at full price; and a region without one of the types may refuse the cluster.",
         {
             "fleets": {
                 "primary": {"types": XLARGES, "on_demand": 1},
@@ -47,9 +47,9 @@ PRESETS = {
         },
     ),
     "large": Preset(
-        "a primary m5.2xlarge and four core m5.4xlarge on demand (64 vCPU, 256 GiB, 2 TB of disk), which EMR makes up "
-        "to sixteen while there is work for them. For wide shuffles over hundreds of GB. It may cost four times what "
-        "it begins with, and takes minutes to shrink.",
+        "a primary m5.2xlarge and four core m5.4xlarge On-Demand (64 vCPU, 256 GiB, 2 TB of disk), which EMR scales to "
+        "up to sixteen while there is work. For wide shuffles over hundreds of GB. It may cost four times its initial "
+        "price, and takes minutes to shrink.",
         {
             "primary": {"type": "m5.2xlarge"},
             "core": {"type": "m5.4xlarge", "count": 4, "volumes": [{"size_gib": 250, "per_instance": 2}]},

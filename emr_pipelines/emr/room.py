@@ -1,4 +1,4 @@
-"""Waiting for room on a cluster that has as many steps as EMR takes."""
+"""Waits until a cluster with the maximum number of active steps accepts another one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from emr_pipelines.emr.report import Reporter, Unseen, Work
 from emr_pipelines.emr.watch import GROWTH, JITTER, LONGEST_INTERVAL_SECONDS, Deadlines, Phase
 from emr_pipelines.errors import QuotaFull, TimedOut
 
-MAX_ACTIVE_STEPS = 256  # that run or wait, of one cluster
+MAX_ACTIVE_STEPS = 256  # running and pending steps of one cluster
 FIRST_INTERVAL_SECONDS = 5.0
 
 
 class Room:
-    """The wait of one step; its queueing deadline begins when it is first refused."""
+    """The wait of one step. Its queueing deadline starts when EMR first refuses the step."""
 
     def __init__(self, aws: Aws, deadlines: Deadlines, report: Reporter, say: Callable[[str], None]) -> None:
         self._clock, self._seconds, self._report, self._say = aws.clock, deadlines.of(Phase.QUEUEING), report, say
@@ -30,12 +30,14 @@ class Room:
         self._interval = FIRST_INTERVAL_SECONDS
 
     def close(self) -> None:
-        """The wait is over."""
+        """End the wait."""
         self._waits.close()
 
     def wait(self, cluster_id: str, full: QuotaFull) -> None:
-        """Pause until it is worth trying again. Raises TimedOut when the deadline has passed, and `full` when it is
-        not about the number of steps."""
+        """Pause until the next attempt.
+
+        Raises TimedOut when the deadline has passed, and `full` itself when another quota is full.
+        """
         if not STEPS_FULL.search(str(full)):
             raise full
         if self._since is None:
@@ -46,16 +48,16 @@ class Room:
                 Evidence(timed_out_phase=Phase.QUEUEING, timed_out_seconds=self._seconds, steps_before=MAX_ACTIVE_STEPS)
             )
             raise TimedOut(str(cause), cause.retryable, {"kind": str(cause.kind), "hint": cause.hint}) from full
-        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (so that many do not ask at once)
+        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (so that many processes do not ask at once)
         self._clock.pause(min(PACE.emr_seconds(self._interval) * jitter, left))
         self._interval = min(self._interval * GROWTH, LONGEST_INTERVAL_SECONDS)
-        self._work.still(f"{MAX_ACTIVE_STEPS} steps run or wait")
+        self._work.still(f"{MAX_ACTIVE_STEPS} steps are running or pending")
 
     def _begin(self, cluster_id: str) -> None:
         self._since = self._clock.now()
         self._say(
-            f"Cluster {cluster_id} is full: {MAX_ACTIVE_STEPS} steps run or wait on it, and EMR takes no more. This "
-            "one is added as soon as there is room."
+            f"Cluster {cluster_id} has {MAX_ACTIVE_STEPS} running and pending steps, the maximum that EMR allows. This "
+            "step is added as soon as another one ends."
         )
         self._waits.enter_context(PACE.shared())
         what = f"Waiting for room on cluster {cluster_id}"

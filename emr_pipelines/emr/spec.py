@@ -72,59 +72,65 @@ class ClusterSpec(Part):
 
     preset: Literal["standard", "small", "spot", "large"] | None = Field(
         default=None,
-        description="What to start from: standard, small, spot or large; other fields override it, member by member. "
+        description="A base description: standard, small, spot or large; other fields override it, member by member. "
         + " ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()),
     )
-    release_label: ReleaseLabel = Field(default="emr-7.10.0", description="EMR's release, for instance emr-7.10.0.")
-    applications: tuple[Text, ...] = Field(default=("Spark",), description="What EMR installs; Spark is among it.")
-    primary: Group | None = Field(
-        default=Group(type="m5.xlarge"), description="The instance that runs the cluster: one."
+    release_label: ReleaseLabel = Field(default="emr-7.10.0", description="The EMR release, for instance emr-7.10.0.")
+    applications: tuple[Text, ...] = Field(
+        default=("Spark",), description="The applications to install, including Spark."
     )
+    primary: Group | None = Field(default=Group(type="m5.xlarge"), description="The primary node; one instance.")
     core: Group | None = Field(
         default=Group(type="m5.xlarge", count=2),
-        description="Instances that compute and hold HDFS; null for a cluster that is its primary alone.",
+        description="Core nodes, which run tasks and store HDFS; null for a cluster with only a primary node.",
     )
-    task: Group | None = Field(default=None, description="Instances that only compute.")
-    fleets: Fleets | None = Field(default=None, description="Instances by capacity, in place of primary, core, task.")
+    task: Group | None = Field(default=None, description="Task nodes, which only run tasks.")
+    fleets: Fleets | None = Field(default=None, description="Instance fleets, instead of primary, core and task.")
     managed_scaling: ManagedScaling | None = Field(
-        default=None, description="Bounds within which EMR scales; by default the cluster keeps its size."
+        default=None, description="Bounds for EMR's scaling; by default the cluster keeps its size."
     )
     configurations: Configurations = Field(
         default=(),
-        description="Properties of applications: {'spark-defaults': {'spark.executor.memory': '4g'}}, where a mapping "
-        "within is a nested classification; or EMR's own list of Classification, Properties and Configurations.",
+        description="Properties of applications: {'spark-defaults': {'spark.executor.memory': '4g'}}, where an inner "
+        "mapping is a nested classification; or EMR's own list of Classification, Properties and Configurations.",
     )
     bootstrap_actions: tuple[BootstrapAction, ...] = Field(
-        default=(), max_length=16, description="Scripts that each instance runs first; at most 16."
+        default=(), max_length=16, description="Scripts that run on each instance at its start; at most 16."
     )
     subnets: tuple[SubnetId, ...] = Field(
-        default=(), description="The subnet; with fleets several, of which EMR takes the best. By default EMR's choice."
+        default=(),
+        description="The subnet, or with fleets several, of which EMR chooses the best. By default EMR's choice.",
     )
     security_groups: SecurityGroups = Field(
-        default=SecurityGroups(), description="EC2's security groups; by default EMR makes its own."
+        default=SecurityGroups(), description="EC2 security groups; by default EMR creates its own."
     )
-    service_role: Text = Field(default="EMR_DefaultRole", description="The role that EMR has: its name or ARN.")
-    instance_profile: Text = Field(default="EMR_EC2_DefaultRole", description="The role that the instances have.")
+    service_role: Text = Field(default="EMR_DefaultRole", description="The name or ARN of EMR's service role.")
+    instance_profile: Text = Field(default="EMR_EC2_DefaultRole", description="The instance profile of the instances.")
     runtime_role: RoleArn | None = Field(
-        default=None, description="The role that steps have, by ARN; needs a security_configuration that allows it."
+        default=None, description="The ARN of the steps' role; requires a security_configuration that allows it."
     )
-    security_configuration: Text | None = Field(default=None, description="EMR's security configuration, by name.")
-    root_volume_gib: int | None = Field(default=None, ge=10, description="Size of each root volume in GiB, 10 or more.")
-    custom_ami_id: AmiId | None = Field(default=None, description="An image of one's own for all instances.")
+    security_configuration: Text | None = Field(default=None, description="The name of an EMR security configuration.")
+    root_volume_gib: int | None = Field(
+        default=None, ge=10, description="The size of each root volume in GiB, 10 or more."
+    )
+    custom_ami_id: AmiId | None = Field(default=None, description="A custom image (AMI) for all instances.")
     key_name: Text | None = Field(default=None, description="The EC2 key pair for SSH.")
-    tags: dict[str, str] = Field(default={}, description="Tags of the cluster and its instances, besides ours.")
+    tags: dict[str, str] = Field(default={}, description="Additional tags of the cluster and its instances.")
     idle_timeout_seconds: int = Field(
-        default=900, ge=60, le=604_800, description="How long it may be idle before it ends itself; 60 to 604800."
+        default=900,
+        ge=60,
+        le=604_800,
+        description="How long the cluster may be idle before it terminates itself; 60 to 604800.",
     )
-    step_concurrency: int = Field(default=1, ge=1, le=256, description="How many steps run at once; 1 to 256.")
+    step_concurrency: int = Field(default=1, ge=1, le=256, description="The number of concurrent steps; 1 to 256.")
     cloudwatch_logs: CloudWatchLogs | None = Field(
-        default=None, description="Logs to CloudWatch too, with release emr-7.11.0 or later; {} takes EMR's defaults."
+        default=None, description="Logs to CloudWatch too, from release emr-7.11.0 on; {} means EMR's defaults."
     )
     python: Text = Field(default=PYTHON_3_11, description="The Python on the cluster that runs programs.")
     extra: dict[str, JsonValue] = Field(
         default={},
-        description="More of RunJobFlow's request, in AWS's words: mappings are merged, all else replaces. A secret is "
-        "given by reference: {KerberosAttributes: {KdcAdminPassword: {env: KDC_PASSWORD}}}.",
+        description="Additional members of RunJobFlow's request: mappings are merged, other values replace. Pass a "
+        "secret by reference: {KerberosAttributes: {KdcAdminPassword: {env: KDC_PASSWORD}}}.",
     )
 
     @classmethod

@@ -24,7 +24,7 @@ Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
 class InvalidFault(ValueError):
-    """A fault that there is not, or one that says what it cannot say."""
+    """An unknown fault, or one with invalid members."""
 
 
 class Fault(BaseModel):
@@ -66,14 +66,14 @@ class ServerError(CallFault):
 
 
 class LostResponse(CallFault):
-    """A call takes effect, and the connection is dropped before the answer."""
+    """A call takes effect, but the connection drops before the response."""
 
     fault: Literal["lost_response"] = "lost_response"
 
 
 class ExpiredToken(CallFault):
-    """A call to EMR or S3 is refused with ExpiredToken, if it is signed with this access key. `key` is matched against
-    `bucket/key` of calls to S3."""
+    """A call to EMR or S3 that is signed with this access key is refused with ExpiredToken. For calls to S3, `key` is
+    matched against `bucket/key`."""
 
     fault: Literal["expired_token"] = "expired_token"
     access_key: str = "*"
@@ -116,19 +116,19 @@ class BootstrapFails(ClusterFault):
 
 
 class PrimaryLost(StepFault):
-    """The primary node is gone so many seconds after a step began."""
+    """The primary node is lost this many seconds after a step started."""
 
     fault: Literal["primary_lost"] = "primary_lost"
 
 
 class CoreLost(StepFault):
-    """A core node is reclaimed so many seconds after a step began, with an executor of the step; another comes."""
+    """A core node with an executor of the step is reclaimed this many seconds after a step started, and is replaced."""
 
     fault: Literal["core_lost"] = "core_lost"
 
 
 class StepFails(StepFault):
-    """A step's program is not run: the step ends FAILED after so many seconds, with or without FailureDetails."""
+    """A step's program does not run: the step ends FAILED after this many seconds, with or without FailureDetails."""
 
     fault: Literal["step_fails"] = "step_fails"
     after_seconds: Seconds = 0
@@ -139,26 +139,26 @@ class StepFails(StepFault):
 
 
 class StepKilled(StepFault):
-    """A step's processes are killed (SIGKILL, as when memory runs out) so many seconds after it began."""
+    """A step's processes are killed (SIGKILL, as when memory runs out) this many seconds after its start."""
 
     fault: Literal["step_killed"] = "step_killed"
 
 
 class LogsLate(ClusterFault):
-    """A cluster's logs come so many seconds later than they would."""
+    """A cluster's logs arrive this many seconds later than usual."""
 
     fault: Literal["logs_late"] = "logs_late"
     seconds: Seconds = 60
 
 
 class LogsNever(ClusterFault):
-    """A cluster's logs never come."""
+    """A cluster's logs never arrive."""
 
     fault: Literal["logs_never"] = "logs_never"
 
 
 class LogNames(ClusterFault):
-    """A cluster's logs are called `stderr.txt.gz`, say, in place of `stderr.gz`."""
+    """A cluster's logs have another suffix, such as `stderr.txt.gz` instead of `stderr.gz`."""
 
     fault: Literal["log_names"] = "log_names"
     suffix: str = ".txt.gz"
@@ -173,7 +173,7 @@ class S3Error(CallFault):
 
 
 class ObjectsLate(Fault):
-    """An object is not seen in S3 until so many seconds after it was written. `key` is matched against `bucket/key`."""
+    """S3 shows an object only this many seconds after it was written. `key` is matched against `bucket/key`."""
 
     fault: Literal["objects_late"] = "objects_late"
     key: str = "*"

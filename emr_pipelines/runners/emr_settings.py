@@ -1,4 +1,4 @@
-"""What can be set of programs on Amazon EMR, by run config or in Python."""
+"""The settings for programs on Amazon EMR, from run config or Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.cluster_config import config_of
 from emr_pipelines.runners.variables import is_variable, looked_up, plain, refuse_whole_numbers, without_values
 
-LONGEST_WAIT = 10_000_000  # minutes or seconds: far longer than anybody means, and still a date
+LONGEST_WAIT = 10_000_000  # minutes or seconds: longer than anyone means, but still a valid date
 
 if TYPE_CHECKING:
     from emr_pipelines.emr.shipment import Submission
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
     Cluster = Mapping[str, Any] | ClusterSpec
 else:
-    Cluster = config_of(ClusterSpec)  # what run config and the Launchpad know of it
+    Cluster = config_of(ClusterSpec)  # its schema for run config and the Launchpad
 
 
 class EmrSettings(SparkRunner):
-    """The settings of a runner on EMR, and what they mean to emr/."""
+    """The settings of a runner on EMR, and their translation for the emr package."""
 
     bucket: str = Field(
         default="",
-        description="Where code, logs and results go: my-bucket, or s3://my-bucket/prefix. Empty: what "
-        "EMR_PIPELINES_BUCKET says.",
+        description="The bucket for code, logs and results: my-bucket, or s3://my-bucket/prefix. Empty: the value of "
+        "EMR_PIPELINES_BUCKET.",
     )
     cluster: Cluster = Field(
         default={},
         description="The cluster, for instance {preset: spot}, or {core: {type: m6g.xlarge, count: 4}, primary: {type: "
-        "m6g.xlarge}}. What is left out has a cheap default: a primary and two core m5.xlarge on demand, which end "
-        "after 15 idle minutes.",
+        "m6g.xlarge}}. Omitted members have inexpensive defaults: a primary and two core m5.xlarge On-Demand, and an "
+        "idle timeout of 15 minutes.",
     )
     scope: Literal["run", "asset", "pool"] = Field(
         default="run",
-        description="Who shares a cluster: 'asset' (nobody), 'run' (the steps of a run), or 'pool' (whoever needs the "
-        "same cluster; it ends when idle).",
+        description="Who shares a cluster: 'asset' (nobody), 'run' (the steps of a run), or 'pool' (all runs with the "
+        "same cluster description; it ends when idle).",
     )
     pool_size: int = Field(
-        default=1, ge=1, le=100, description="With scope 'pool': at most so many clusters; 1 to 100."
+        default=1, ge=1, le=100, description="With scope 'pool': the maximum number of clusters; 1 to 100."
     )
     deploy_mode: Literal["client", "cluster"] = Field(
         default="client",
@@ -57,45 +57,45 @@ class EmrSettings(SparkRunner):
     )
     queue: str = Field(default="", description="The YARN queue of the programs. Empty: YARN's default.")
     spark_config: dict[str, str] = Field(
-        default={}, description="Spark properties of the programs, for instance {'spark.executor.memory': '4g'}."
+        default={}, description="Spark properties for the programs, for instance {'spark.executor.memory': '4g'}."
     )
     jars: list[str] = Field(
         default=[],
-        description="Jars for the programs: files of this machine, or s3:// URIs, as in [s3://my-bucket/my.jar].",
+        description="Jars for the programs: files on this machine, or s3:// URIs, as in [s3://my-bucket/my.jar].",
     )
     files: list[str] = Field(
         default=[],
-        description="Files for programs, which read them at SparkFiles.get('my.conf') on driver and executors: of this "
-        "machine, or s3:// URIs, as in [my.conf].",
+        description="Files for the programs: on this machine, or s3:// URIs, as in [my.conf]. Driver and executors "
+        "find them with SparkFiles.get('my.conf').",
     )
     ship_dependencies: bool = Field(
         default=True,
-        description="Send the packages in the programs' REQUIREMENTS along. False: the cluster has them, by a "
-        "bootstrap action or an image.",
+        description="Send the packages in the programs' REQUIREMENTS to the cluster. False: the cluster has them, from "
+        "a bootstrap action or an image.",
     )
     provisioning_minutes: float = Field(
-        default=60, gt=0, description="How long a cluster may take to come up; more than 0."
+        default=60, gt=0, description="How long a cluster may take to start; more than 0."
     )
     queueing_minutes: float = Field(
-        default=24 * 60, gt=0, description="How long a step may wait for others; more than 0."
+        default=24 * 60, gt=0, description="How long a step may wait for other steps; more than 0."
     )
     running_minutes: float = Field(default=24 * 60, gt=0, description="How long a step may run; more than 0.")
     log_wait_seconds: float = Field(
         default=330,
         ge=0,
-        description="How long to wait for the logs of a failed step when nothing else says why it failed; EMR pushes "
-        "them every 300 seconds, and for the last time when the cluster ends. 0: not at all.",
+        description="How long to wait for the logs of a failed step when nothing else shows why it failed. EMR pushes "
+        "logs every 300 seconds, and once more when the cluster ends. 0: do not wait.",
     )
     retries: int = Field(
-        default=2, ge=0, description="How often a step is tried again that AWS, not the program, made fail; 0 or more."
+        default=2,
+        ge=0,
+        description="How many times to retry a step that fails because of AWS, not the program; 0 or more.",
     )
-    retry_delay_seconds: float = Field(
-        default=30, ge=0, description="How long to wait before it is tried again; 0 or more."
-    )
+    retry_delay_seconds: float = Field(default=30, ge=0, description="How long to wait before such a retry; 0 or more.")
     prices: dict[str, float] = Field(
         default={},
-        description="USD per instance and hour, EMR's share included, by instance type, or type and market: "
-        "{'m5.xlarge': 0.24, 'm5.xlarge spot': 0.12}. Empty: AWS's price list, where it can be read.",
+        description="USD per instance and hour, including EMR's share, by instance type, or by type and market: "
+        "{'m5.xlarge': 0.24, 'm5.xlarge spot': 0.12}. Empty: AWS's price list, if the credentials may read it.",
     )
 
     @field_validator("spark_config")
@@ -109,7 +109,7 @@ class EmrSettings(SparkRunner):
     )
     @classmethod
     def _with_an_end(cls, told: float, info: ValidationInfo) -> float:
-        """No wait is for ever: a cluster costs money meanwhile."""
+        """Refuse a wait without an end: a cluster costs money meanwhile."""
         if told > LONGEST_WAIT:
             raise InvalidValue(str(info.field_name), told, f"{LONGEST_WAIT:,} or less")
         return told
@@ -125,7 +125,7 @@ class EmrSettings(SparkRunner):
     @field_validator("cluster", mode="plain")
     @classmethod
     def _checked(cls, told: Any) -> Any:
-        """Check what was told of the cluster, as far as its variables allow, and keep it as it was told."""
+        """Check the cluster's description, except for values from environment variables, and return it unchanged."""
         if not isinstance(told, (Mapping, ClusterSpec)) or is_variable(described := plain(told)):
             raise InvalidValue("cluster", plain(told), "a mapping")
         refuse_secrets("cluster.extra", described.get("extra"), REFER)
@@ -135,8 +135,10 @@ class EmrSettings(SparkRunner):
         return described
 
     def spec(self) -> ClusterSpec:
-        """The cluster, with the values that its variables have now, and what the environment says of roles and of
-        encryption. Raises InvalidValue."""
+        """Return the cluster with the current values of its variables, and the environment's roles and encryption.
+
+        Raises InvalidValue.
+        """
         roles = {
             "service_role": setting("EMR_PIPELINES_SERVICE_ROLE"),
             "instance_profile": setting("EMR_PIPELINES_INSTANCE_PROFILE"),
@@ -149,7 +151,7 @@ class EmrSettings(SparkRunner):
         return encrypted(spec, Encryption.configured())
 
     def submission(self) -> Submission:
-        """How programs are submitted. Raises InvalidValue."""
+        """Return how programs are submitted. Raises InvalidValue."""
         from emr_pipelines.emr.shipment import Submission
 
         spec = self.spec()
@@ -171,8 +173,10 @@ class EmrSettings(SparkRunner):
 
 
 def encrypted(spec: ClusterSpec, encryption: Encryption) -> ClusterSpec:
-    """A cluster whose programs, and EMR's own logs, are written so; what the description says itself stands. Raises
-    InvalidValue."""
+    """Return a cluster whose programs and EMR logs use this encryption; the description's own values win.
+
+    Raises InvalidValue.
+    """
     release = tuple(map(int, re.findall(r"\d+", spec.release_label)))
     told = {found.classification: found for found in spec.configurations}
     for name, properties in encryption.of_cluster(release).items():

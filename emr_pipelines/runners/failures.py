@@ -1,4 +1,4 @@
-"""How a program's failure reaches Dagster: its probable cause leads, and the facts and links are metadata."""
+"""Reports a program's failure to Dagster: the probable cause first, facts and links as metadata."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 
 NO_MODULE = re.compile(r"No module named '([\w.]+)'")
 LONGEST_TRACE = 50_000  # characters; Spark puts whole query plans into its errors
-PASSED_ON = (EmrPipelinesError, dg.Failure, dg.RetryRequested)  # they say what they mean
+PASSED_ON = (EmrPipelinesError, dg.Failure, dg.RetryRequested)  # they explain themselves
 
 
 @contextmanager
 def failures(context: dg.AssetExecutionContext, retries: int, delay_seconds: float) -> Iterator[None]:
-    """This package's errors as a Failure, with the cause first; where the same again may go well, a retry."""
+    """Turn this package's errors into a Failure that explains them, or into a retry where one may help."""
     try:
         yield
     except EmrPipelinesError as error:
         if error.retryable and context.retry_number < retries:
             said = masked(str(error))
-            context.log.warning(f"{said}\nThe step is tried again, for this was none of its own.")
+            number = f"retry {context.retry_number + 1} of {retries}"
+            why = "the error does not come from your program"
+            context.log.warning(f"{said}\nRetrying in {delay_seconds:g} s ({number}): {why}.")
             raise dg.RetryRequested(retries, delay_seconds) from EmrPipelinesError(said)  # Dagster records the cause
         raise_failure(error)
 
@@ -42,11 +44,11 @@ def failures(context: dg.AssetExecutionContext, retries: int, delay_seconds: flo
 def raise_failure(error: EmrPipelinesError) -> NoReturn:
     """Raise an error of this package as a Failure that explains it.
 
-    Dagster prints an error, its own stack trace and then the cause of the error: the first line of the explanation,
-    which names the probable cause, is therefore also the last line in a terminal.
+    Dagster prints an error, its own stack trace and then the error's cause. The cause is the first line of the
+    explanation, which names the probable cause, so that line is also the last one in a terminal.
 
-    The whole chain of exceptions, often hundreds of lines of Java, is in the metadata. A retry policy applies to what a
-    program raises and to infrastructure failures, not to mistakes in settings.
+    The complete chain of exceptions, often hundreds of lines of Java, is in the metadata. The asset's retry policy
+    applies to exceptions of the program and to infrastructure failures, not to mistakes in settings.
     """
     whole = masked("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     shown = (
@@ -65,8 +67,8 @@ def raise_failure(error: EmrPipelinesError) -> NoReturn:
 
 
 def explained(error: Exception, program: Callable[..., Any]) -> StepFailed:
-    """What a program raised in this process, explained as it would be on a cluster."""
-    from emr_pipelines.emr.diagnosis import diagnose  # it brings boto3, which takes half a second
+    """Explain an exception of a program in this process as on a cluster."""
+    from emr_pipelines.emr.diagnosis import diagnose  # it imports boto3, which takes half a second
     from emr_pipelines.emr.evidence import Evidence
 
     whole = error.__traceback__
@@ -81,10 +83,10 @@ def explained(error: Exception, program: Callable[..., Any]) -> StepFailed:
 
 
 def advised(cause: ProbableCause) -> ProbableCause:
-    """A cause with a better hint, where this machine knows the module that is missing elsewhere.
+    """Return the cause, with a better hint if this machine has the module that is missing on the cluster.
 
-    The name of one's own module must not be declared as a requirement: the package index may have a stranger's project
-    of that name.
+    The name of one's own module must not become a requirement: the package index may have a stranger's project of that
+    name.
     """
     missing = NO_MODULE.search(cause.message) if cause.kind == "MODULE_MISSING" else None
     if missing is None:
@@ -92,27 +94,30 @@ def advised(cause: ProbableCause) -> ProbableCause:
     name, top = missing[1], missing[1].partition(".")[0]
     home = home_of(top)
     if home is Home.OWN and find(name) is None:
-        hint = f"{top} is your own code, and it has no module {name} on this machine either: check the name."
+        hint = f"{top} is your own code, and has no module {name} on this machine either. Check the name."
     elif home is Home.OWN:
         hint = (
-            f"{top} is your own code on this machine, and no import statement that the program reaches names it. Write "
-            f'PACKAGES = ("{top}",) in the program\'s module, so that it travels. It is no library: do not name it in '
-            "REQUIREMENTS."
+            f"{top} is your own code on this machine, but the program reaches it by no import statement. Add "
+            f'PACKAGES = ("{top}",) to the program\'s module, so that it is sent to the cluster. Do not add it to '
+            "REQUIREMENTS: it is no library."
         )
     elif home is Home.LIBRARY and (projects := metadata.packages_distributions().get(top)):
         hint = (
-            f"On this machine {top} belongs to the project {projects[0]}: name that in REQUIREMENTS of the module that "
-            "imports it, so that it travels."
+            f"On this machine {top} belongs to the project {projects[0]}. Add that to REQUIREMENTS in the module that "
+            "imports it, so that it is sent to the cluster."
         )
     elif home is Home.DAGSTER:
-        hint = "Clusters have no Dagster: keep the program, and what its module imports, in modules without it."
+        hint = (
+            "Clusters have no Dagster. Keep the program, and all that its module imports, in modules that do not use "
+            "it."
+        )
     else:
         return cause
     return replace(cause, hint=hint)
 
 
 def _of_program(trace: TracebackType | None, program: Callable[..., Any]) -> TracebackType | None:
-    """A traceback without what called the program, which is this package's; the whole where that cannot be told."""
+    """Return the traceback from the program on, without this package's frames; all of it if none is the program's."""
     code = getattr(inspect.unwrap(program), "__code__", None)
     inner = trace
     while inner and inner.tb_frame.f_code is not code:
@@ -121,14 +126,14 @@ def _of_program(trace: TracebackType | None, program: Callable[..., Any]) -> Tra
 
 
 def package_of(program: Callable[..., Any]) -> str:
-    """The top-level package, or module, that a program is in."""
+    """Return the top-level package, or module, of a program."""
     return program.__module__.partition(".")[0]
 
 
 def _as_remote(error: BaseException, seen: tuple[BaseException, ...] = ()) -> Any:
     from emr_pipelines.emr.raised import RemoteException
 
-    cause = error.__cause__ if error.__cause__ not in (error, *seen) else None  # causes can go in circles
+    cause = error.__cause__ if error.__cause__ not in (error, *seen) else None  # a chain of causes can be a loop
     stack = tuple(traceback.format_tb(error.__traceback__))
     return RemoteException(
         name=type(error).__name__,

@@ -1,4 +1,4 @@
-"""Places of this machine in what a cluster is told: refused where assets live there, and named in the log elsewhere."""
+"""Find local paths in what a cluster is told: refuse those in a storage, and warn of all others."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret, masked
 from emr_pipelines.emr.preflight import check_storage
 from emr_pipelines.storage import STORAGE_MARK
 from emr_pipelines.storage.versions import VERSION_NAME
 
 
 def check_locations(of: str, told: Any, warn: Callable[[str], None] = lambda _: None) -> None:
-    """Look for paths of this machine in the JSON values that a program or a step is told.
+    """Look for paths of this machine in the JSON values that a program or a step gets.
 
-    Raises StorageUnusable for one in a storage: on a cluster its path is the node's own disk, where nobody reads and
-    nothing is left. Of any other path nobody here can say whether it is meant to be one of the cluster's, so it is a
-    warning.
+    Raises StorageUnusable for a path in a storage: on a cluster it would be the node's own disk, which nobody reads and
+    which goes with the node. Any other path may be meant for the cluster, so it is only a warning. The warning is
+    masked, because it is logged before the values are searched for secrets.
     """
     for field, value in _texts(told, of):
         path = _path_here(value)
@@ -24,10 +25,13 @@ def check_locations(of: str, told: Any, warn: Callable[[str], None] = lambda _: 
             continue
         if (root := _storage_of(path)) is not None:
             check_storage(str(root))
+        shown = HIDDEN if is_called_secret(field) else repr(value)
         warn(
-            f"{field} is {value!r}. If that is a place on this machine, the cluster does not have it: there, the path "
-            "is one of a node's own disk. Use s3://bucket/key; files here are copied by `reads` and an AssetSpec with "
-            "'dagster/uri', or by the runner's `files`."
+            masked(
+                f"{field} is {shown}. If this is a path on this machine, the cluster does not have it: there it means "
+                "the disk of a single node. Use s3://bucket/key. Local files are copied to the cluster by `reads` and "
+                "an AssetSpec with 'dagster/uri', or by the runner's `files`."
+            )
         )
 
 
@@ -43,7 +47,7 @@ def _texts(told: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _path_here(value: str) -> Path | None:
-    """What file: URIs, absolute paths and those in a home folder mean; None for any other text."""
+    """Return the path that a file: URI, an absolute path or a ~/ path means; None for any other text."""
     path = "/" + value.removeprefix("file:").lstrip("/") if value.startswith("file:/") else value
     if path.startswith("~"):
         path = str(Path.home()) + path[1:] if path[1:2] in ("", "/") else ""
@@ -51,7 +55,7 @@ def _path_here(value: str) -> Path | None:
 
 
 def _storage_of(path: Path) -> Path | None:
-    """The folder of the storage that has the version which a path is, or is in."""
+    """Return the root of the storage whose version a path is, or is in; None for any other path."""
     versions = [folder for folder in (path, *path.parents) if VERSION_NAME.fullmatch(folder.name)]
     try:
         return next((root for version in versions for root in version.parents if (root / STORAGE_MARK).exists()), None)

@@ -115,11 +115,11 @@ def test_what_is_not_told_is_not_known(
 
 # an answer that is about something else, or nothing, is none: it is asked for again, and given up like silence
 REFUSED: list[tuple[str, Change, str]] = [
-    ("DescribeCluster", empty, "got an answer that is none: KeyError"),
-    ("DescribeCluster", without("Cluster", "Id"), "got an answer that is none"),
+    ("DescribeCluster", empty, "returned a malformed response: KeyError"),
+    ("DescribeCluster", without("Cluster", "Id"), "returned a malformed response"),
     ("DescribeCluster", set_in("Cluster", "Id", to="j-ANOTHER"), "it is about cluster j-ANOTHER"),
-    ("DescribeCluster", set_in("Cluster", to=[]), "got an answer that is none"),
-    ("DescribeStep", empty, "got an answer that is none"),
+    ("DescribeCluster", set_in("Cluster", to=[]), "returned a malformed response"),
+    ("DescribeStep", empty, "returned a malformed response"),
     ("DescribeStep", set_in("Step", "Id", to="s-ANOTHER"), "it is about step s-ANOTHER"),
 ]
 
@@ -199,7 +199,7 @@ def test_a_list_that_goes_in_circles_ends(account: Account, monkeypatch: pytest.
     monkeypatch.setattr(account.aws, "_attempt", _ignoring_markers(account.aws._attempt))
     with pytest.raises(Unreachable) as caught:
         asks[operation]()
-    refuse_as_a_sentence(str(caught.value), "goes in circles: page 'again' follows itself.")
+    refuse_as_a_sentence(str(caught.value), "has a pagination loop: the marker 'again' repeats.")
     assert len(asked) == 2
 
 

@@ -69,7 +69,7 @@ def test_no_arn_and_no_service_is_of_one_partition_only() -> None:
 def test_what_the_page_says_that_a_rule_deletes_is_what_the_template_deletes() -> None:
     rules = properties("Objects")["LifecycleConfiguration"]["Rules"]
     expiring = {rule["Id"]: rule["Prefix"]["Fn::Sub"] for rule in rules if "ExpirationInDays" in rule}
-    told = re.findall(r"^\| `(\w+)/.*\| a lifecycle rule\b", page("security"), re.MULTILINE)
+    told = re.findall(r"^\| `(\w+)/.*\| until a lifecycle rule\b", page("security"), re.MULTILINE)
     assert expiring == {name: f"${{Prefix}}${{Deployment}}/{name}/" for name in told}
     assert len(expiring) == 3
     assert all(rule["Status"] == "Enabled" for rule in rules)

@@ -73,11 +73,48 @@ def test_codes(code: str, status: int, kind: type[AwsError]) -> None:
     assert (str(error) == said) is (kind is not CredentialsMissing)  # those have a hint
 
 
+KEYS = {"AWS_ACCESS_KEY_ID": "from-env", "AWS_SECRET_ACCESS_KEY": "any"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "source", "says"),
+    [
+        ({}, "from-default", "the profile 'default' or from this machine's role"),
+        ({"AWS_PROFILE": "team"}, "from-team", "aws sso login --profile team"),
+        ({"AWS_PROFILE": "team", "AWS_DEFAULT_PROFILE": "other"}, "from-other", "the profile 'other'"),
+        (KEYS, "from-env", "Restart it with new keys, or unset it and use a profile"),
+        ({**KEYS, "AWS_PROFILE": "team"}, "from-env", "unset it so that the profile 'team' is used"),
+    ],
+)  # fmt: skip
+def test_the_hint_names_the_credentials_that_were_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environ: dict[str, str], source: str, says: str
+) -> None:
+    profiles = ("default", "team", "other")
+    (tmp_path / "credentials").write_text(
+        "".join(f"[{name}]\naws_access_key_id = from-{name}\naws_secret_access_key = any\n" for name in profiles)
+    )
+    for name in (*KEYS, "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**environ, "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}.items():
+        monkeypatch.setenv(name, value)
+    assert boto3.session.Session().get_credentials().access_key == source
+    error = mapped_error(client_error("ExpiredToken", 400), "s3.get_object", {})
+    assert says in str(error)
+
+
+def test_a_head_that_s3_refuses_without_a_reason_names_both_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    said = str(mapped_error(client_error("400", 400), "s3.head_object", {"Bucket": "b"}))
+    assert "the session token has expired" in said
+    assert "set AWS_REGION to the bucket's region" in said
+    assert "aws sso login --profile default" in said
+
+
 QUOTA_MESSAGES = [
     (
         "ValidationException",
         "Maximum number of active steps(State = 'Running', 'Pending' or 'Cancel_Pending') for cluster exceeded.",
-        "Try again when steps of the cluster have ended: it takes 256 that run or wait.",
+        "Try again when steps of the cluster have ended: EMR allows 256 running and pending steps per cluster.",
     ),
     (
         "ValidationException",
@@ -93,7 +130,7 @@ QUOTA_MESSAGES = [
     (
         "ValidationException",
         "The subnet is not large enough: available IP address count 3 less than requested: 5.",
-        "Try again when other instances in the subnet have ended, or name more or larger subnets.",
+        "Try again when other instances in the subnet have ended, or use more or larger subnets.",
     ),
     ("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet 'subnet-1'.", "Try again"),
     ("ServiceQuotaExceededException", "Concurrent vCPUs: 16.", "Concurrent vCPUs: 16."),
@@ -236,7 +273,7 @@ def test_a_file_that_is_being_written_is_read_again(account: Account, profile: P
 
 def test_an_environment_does_not_change(account: Account) -> None:
     account.fault("expired_token", times=None)
-    with pytest.raises(CredentialsMissing, match="environment of a running process does not change"):
+    with pytest.raises(CredentialsMissing, match="a running process keeps its environment"):
         account.aws.call("emr", "list_clusters")
 
 
@@ -250,7 +287,7 @@ def test_a_clock_that_is_off_is_no_reason_for_a_new_session(monkeypatch: pytest.
         raise mapped_error(botocore.exceptions.ClientError(answer, "ListClusters"), "emr.list_clusters", {}) or KeyError
 
     monkeypatch.setattr(Aws, "_sent", refused)
-    with pytest.raises(CredentialsMissing, match="clock of this machine is off"):
+    with pytest.raises(CredentialsMissing, match="clock is wrong"):
         Aws("us-east-1").call("emr", "list_clusters")
     assert len(calls) == 1
 

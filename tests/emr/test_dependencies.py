@@ -189,7 +189,7 @@ def test_what_has_no_wheel_is_refused_and_leaves_nothing(
         Dependencies(objects, folder).archive([requirement, "tool"], say=said.append)
     sentence = str(refused.value)
     assert requirement in sentence
-    assert "tool cannot be had as wheels for Python 3.11 on x86_64: No solution found" in sentence
+    assert "tool are not available as wheels for Python 3.11 on x86_64: No solution found" in sentence
     assert reason in sentence
     assert "\n" not in sentence
     assert list(scratch.iterdir()) == []

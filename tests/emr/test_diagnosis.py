@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -169,7 +170,7 @@ def ended(code: str, message: str = "", *details: ErrorDetail, **more: Any) -> E
             "raised IllegalStateException: inner.",
         ),
         (USER_ERROR.replace("ValueError: no", "ModuleNotFoundError: No"), "MODULE_MISSING", "ModuleNotFoundError: No"),
-        (WORKER.replace("KeyError: ", "ModuleNotFoundError: "), "MODULE_MISSING", "that is not there: ModuleNotFound"),
+        (WORKER.replace("KeyError: ", "ModuleNotFoundError: "), "MODULE_MISSING", "module is missing: ModuleNotFound"),
         (CHAINED.replace("FileNotFoundError", "ImportError"), "MODULE_MISSING", "ImportError: [Errno 2]"),
         (
             captured("AnalysisException", "[PATH_NOT_FOUND] Path does not exist: s3://b/in."),
@@ -179,19 +180,19 @@ def ended(code: str, message: str = "", *details: ErrorDetail, **more: Any) -> E
         (
             py4j("org.apache.hadoop.mapred.InvalidInputException: Input path does not exist: s3://b/in"),
             "INPUT_MISSING",
-            "not there: InvalidInputException: Input path does not exist: s3://b/in.",
+            "does not exist: InvalidInputException: Input path does not exist: s3://b/in.",
         ),
         (
             py4j('org.apache.hadoop.fs.UnsupportedFileSystemException: No FileSystem for scheme "s3"'),
             "SCHEME_UNKNOWN",
-            "this kind of place: UnsupportedFileSystemException: No FileSystem for scheme",
+            "for this URI scheme: UnsupportedFileSystemException: No FileSystem for scheme",
         ),
         (
             USER_ERROR.replace("ValueError: no", "emr_pipelines.errors.SourceChanged: no"),
             "INPUT_CHANGED",
             "The program's input changed: SourceChanged: no",
         ),
-        (py4j(NO_BUCKET), "BUCKET_MISSING", "There is no such bucket: AmazonS3Exception: The specified bucket"),
+        (py4j(NO_BUCKET), "BUCKET_MISSING", "The bucket does not exist: AmazonS3Exception: The specified bucket"),
         (
             py4j("java.io.IOException: x", f"Caused by: {S3_DENIED}"),
             "S3_ACCESS_DENIED",
@@ -214,7 +215,7 @@ def ended(code: str, message: str = "", *details: ErrorDetail, **more: Any) -> E
         (
             USER_ERROR.replace("ValueError: no such luck", "MemoryError"),
             "OUT_OF_MEMORY",
-            "Memory ran out: MemoryError.",
+            "ran out of memory: MemoryError.",
         ),
         (
             USER_ERROR.replace("ValueError", "numpy.core._exceptions._ArrayMemoryError"),
@@ -331,7 +332,7 @@ NON_ZERO = ErrorDetail(
     ("evidence", "kind", "said"),
     [
         (ended("INTERNAL_ERROR", "", NO_CAPACITY), "CAPACITY", "m5.xlarge in us-east-1a (INTERNAL_ERROR_EC2_INSUFF"),
-        (ended("VALIDATION_ERROR", "", NO_CAPACITY), "CAPACITY", "too little capacity"),
+        (ended("VALIDATION_ERROR", "", NO_CAPACITY), "CAPACITY", "enough capacity for the cluster"),
         (
             ended("INTERNAL_ERROR", "None.", ErrorDetail("INTERNAL_ERROR_SPOT_NO_CAPACITY_PRIMARY", "")),
             "CAPACITY",
@@ -341,19 +342,23 @@ NON_ZERO = ErrorDetail(
         (ended("INSTANCE_FAILURE", "", SPOT_PRICE), "SPOT_LOST", "The Spot price rose"),
         (ended("INSTANCE_FAILURE", "All gone", lost_spot_instances=("i-1", "i-2")), "SPOT_LOST", "i-1, i-2; All gone"),
         (ended("INSTANCE_FAILURE", "All gone"), "INSTANCE_LOST", "lost an instance: All gone (INSTANCE_FAILURE)."),
-        (ended("INTERNAL_ERROR"), "INTERNAL", "EMR failed to run the cluster: it gives no reason (INTERNAL_ERROR)."),
+        (ended("INTERNAL_ERROR"), "INTERNAL", "EMR failed to run the cluster: no reason given (INTERNAL_ERROR)."),
         (
             ended("BOOTSTRAP_FAILURE", "", NON_ZERO),
             "BOOTSTRAP",
             "bootstrap action 2 s3://b/two.sh ended with exit code 7",
         ),
         (ended("BOOTSTRAP_FAILURE", "Setup failed."), "BOOTSTRAP", "set up: Setup failed (BOOTSTRAP_FAILURE)."),
-        (ended("VALIDATION_ERROR", "Not here."), "VALIDATION", "as described: Not here (VALIDATION_ERROR)."),
+        (
+            ended("VALIDATION_ERROR", "Not here."),
+            "VALIDATION",
+            "description of the cluster: Not here (VALIDATION_ERROR).",
+        ),
         (ended("VALIDATION_ERROR", "", ErrorDetail("NEW_CODE", "?")), "VALIDATION", "(VALIDATION_ERROR)"),
-        (ended("USER_REQUEST", "Terminated by user request"), "CANCELLED", "Somebody else terminated the cluster"),
-        (ended("USER_REQUEST", step_state="RUNNING"), "CANCELLED", "terminated the cluster before"),
+        (ended("USER_REQUEST", "Terminated by user request"), "CANCELLED", "terminated from outside this run"),
+        (ended("USER_REQUEST", step_state="RUNNING"), "CANCELLED", "before the program finished"),
         (ended("STEP_FAILURE"), "CANCELLED", "because another step failed"),
-        (Evidence(step_state="CANCELLED"), "CANCELLED", "Somebody else cancelled the step."),
+        (Evidence(step_state="CANCELLED"), "CANCELLED", "The step was cancelled from outside this run."),
         (Evidence(timed_out_phase="provisioning", timed_out_seconds=1800), "TIMED_OUT", "not ready after 30 minutes."),
         (Evidence(timed_out_phase="queueing", timed_out_seconds=90), "TIMED_OUT", "not begun after 90 seconds."),
         (Evidence(timed_out_phase="running", timed_out_seconds=90_000), "TIMED_OUT", "not done after 1,500 minutes."),
@@ -361,10 +366,10 @@ NON_ZERO = ErrorDetail(
         (
             Evidence(step_state="FAILED", failure_reason="Unknown Error"),
             "UNKNOWN",
-            "nothing that could be read says why.",
+            "neither EMR nor the logs say why.",
         ),
-        (Evidence(step_state="FAILED", failure_reason="Jar missing."), "UNKNOWN", "failed, and EMR says: Jar missing."),
-        (Evidence(), "UNKNOWN", "nothing that could be read says why."),
+        (Evidence(step_state="FAILED", failure_reason="Jar missing."), "UNKNOWN", "failed. EMR says: Jar missing."),
+        (Evidence(), "UNKNOWN", "neither EMR nor the logs say why."),
     ],
 )
 def test_what_emr_says_by_its_codes(evidence: Evidence, kind: str, said: str) -> None:
@@ -386,12 +391,12 @@ SUBNET = "The subnet is not large enough: the default subnet in your VPC is not 
 @pytest.mark.parametrize(
     ("evidence", "code", "hint"),
     [
-        (ended("INTERNAL_ERROR", VCPUS), "L-1216C47A", "ask AWS for more"),
+        (ended("INTERNAL_ERROR", VCPUS), "L-1216C47A", "higher quota from AWS"),
         (ended("VALIDATION_ERROR", "The EBS volume limit was exceeded"), "L-7A658B76", "(gp3) volumes"),
         (ended("VALIDATION_ERROR", SUBNET), "", "larger subnets"),
         (ended("VALIDATION_ERROR", "", ErrorDetail("VcpuLimitExceeded", "")), "L-1216C47A", "Running On-Demand"),
         (ended("INTERNAL_ERROR", "", ErrorDetail("MaxSpotInstanceCountExceeded", "")), "L-34B43A08", "Spot"),
-        (ended("VALIDATION_ERROR", "", ErrorDetail("VALIDATION_ERROR_VOLUME_LIMIT_EXCEEDED", "")), "", "ask AWS"),
+        (ended("VALIDATION_ERROR", "", ErrorDetail("VALIDATION_ERROR_VOLUME_LIMIT_EXCEEDED", "")), "", "higher quota"),
         (ended("VALIDATION_ERROR", "", ErrorDetail("InsufficientFreeAddressesInSubnet", "")), "", "larger subnets"),
     ],
 )
@@ -415,22 +420,30 @@ PROVISIONING = "On the master instance (i-1), application provisioning failed"
 @pytest.mark.parametrize(
     ("evidence", "retryable", "hint"),
     [
-        (ended("BOOTSTRAP_FAILURE", "", NON_ZERO), False, "Mend the bootstrap action's script"),
-        (ended("BOOTSTRAP_FAILURE", "On the master instance (i-1), bootstrap action 1 failed"), False, "Mend"),
-        (ended("BOOTSTRAP_FAILURE", PROVISIONING), True, "check the configurations"),
-        (ended("BOOTSTRAP_FAILURE", "It failed.", has_bootstrap_actions=False), True, "check the configurations"),
+        (ended("BOOTSTRAP_FAILURE", "", NON_ZERO), False, "Fix the bootstrap action's script"),
+        (
+            ended("BOOTSTRAP_FAILURE", "On the master instance (i-1), bootstrap action 1 failed"),
+            False,
+            "Fix the bootstrap",
+        ),
+        (ended("BOOTSTRAP_FAILURE", PROVISIONING), True, "check the cluster's configurations"),
+        (
+            ended("BOOTSTRAP_FAILURE", "It failed.", has_bootstrap_actions=False),
+            True,
+            "check the cluster's configurations",
+        ),
         *(
             (ended("BOOTSTRAP_FAILURE", "", ErrorDetail(f"BOOTSTRAP_FAILURE_{code}", "It failed.")), False, hint)
             for code, hint in (
                 ("FILE_NOT_FOUND_PRIMARY", "Check the paths of"),
                 ("BA_DOWNLOAD_FAILED_PRIMARY", "the instance profile may read it"),
                 ("INSUFFICIENT_DISK_SPACE_WORKER", "larger root volume"),
-                ("HIVE_METASTORE_CONNECTION_ERROR_PRIMARY", "network and password of the metastore"),
+                ("HIVE_METASTORE_CONNECTION_ERROR_PRIMARY", "metastore's address and password"),
             )
         ),
     ],
 )
-def test_what_the_user_has_to_mend_is_not_tried_again(evidence: Evidence, retryable: bool, hint: str) -> None:
+def test_what_the_user_has_to_fix_is_not_retried(evidence: Evidence, retryable: bool, hint: str) -> None:
     cause = diagnose(evidence)
     assert cause.kind is Kind.BOOTSTRAP
     assert cause.retryable is retryable
@@ -455,16 +468,16 @@ def late(phase: str, **more: Any) -> Evidence:
     ("evidence", "retryable", "said", "hint"),
     [
         (late("provisioning", cluster_state="STARTING"), True, "it was still STARTING", "more instance types"),
-        (late("provisioning", cluster_state="BOOTSTRAPPING"), False, "a bootstrap action may hang", "Mend the boot"),
+        (late("provisioning", cluster_state="BOOTSTRAPPING"), False, "a bootstrap action may hang", "Fix the boot"),
         (
             late("provisioning", cluster_state="BOOTSTRAPPING", has_bootstrap_actions=False),
             True,
-            "EMR was installing its applications",
-            "check the configurations",
+            "EMR was still installing applications",
+            "check the cluster's configurations",
         ),
-        (late("queueing", steps_before=12), False, "12 unfinished steps were before it.", "step_concurrency"),
-        (late("queueing", steps_before=1), False, "1 unfinished step was before it.", "queueing_minutes"),
-        (late("queueing", steps_before=0), True, "no other was before it.", "the cluster's page"),
+        (late("queueing", steps_before=12), False, "12 unfinished steps were ahead of it.", "step_concurrency"),
+        (late("queueing", steps_before=1), False, "1 unfinished step was ahead of it.", "queueing_minutes"),
+        (late("queueing", steps_before=0), True, "no step was ahead of it.", "the cluster's page"),
         (late("running"), False, "not done after 60 minutes.", "running_minutes"),
     ],
 )
@@ -518,7 +531,12 @@ NO_SERVER = (
 @pytest.mark.parametrize(
     ("stderr", "kind", "said", "hint"),
     [
-        (IVY.format(warning="", error=""), "PACKAGE_MISSING", "in no repository: [unresolved", "Scala version"),
+        (
+            IVY.format(warning="", error=""),
+            "PACKAGE_MISSING",
+            "No repository has a package of spark.jars.packages: [unresolved",
+            "Scala version",
+        ),
         (IVY.format(warning=NO_HOST, error=""), "NETWORK", "Host repo1.maven.org not found", "NAT gateway"),
         (IVY.format(warning="", error=NO_SERVER), "NETWORK", "Connection timed out", "NAT gateway"),
     ],
@@ -570,6 +588,110 @@ def test_what_is_not_reached_from_a_private_subnet(what: str) -> None:
     cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
     assert cause.kind is Kind.NETWORK, cause.message
     assert "VPC endpoint" in cause.hint
+
+
+GONE = {
+    "by address": java("java.net.UnknownHostException: ip-10-0-0-8.eu-central-1.compute.internal"),
+    "by address, short": java("java.net.UnknownHostException: ip-10-0-0-8: Name or service not known"),
+    "for a moment": java("java.net.UnknownHostException: ip-10-0-0-8: Temporary failure in name resolution"),
+    "by resource": java("java.net.UnknownHostException: i-0123456789abcdef0.us-west-2.compute.internal"),
+    "HDFS": java(
+        "java.io.IOException: Failed on local exception: Invalid host name: local host is: (unknown); destination host "
+        'is: "ip-10-0-0-8.ec2.internal":8020; java.net.UnknownHostException'
+    ),
+    "no route": java(
+        "java.net.NoRouteToHostException: No Route to Host from  ip-10-0-0-7/10.0.0.7 to ip-10-0-0-8:8020 failed on "
+        "socket timeout exception: java.net.NoRouteToHostException: No route to host"
+    ),
+    "a timeout of HDFS": java(
+        "org.apache.hadoop.net.ConnectTimeoutException: Call From ip-10-0-0-7/10.0.0.7 to ip-10-0-0-8:8020 "
+        "failed on socket timeout exception: 20000 millis timeout while waiting for channel to be ready for connect"
+    ),
+    "task": java(
+        "org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 1.0 failed 4 times, most "
+        "recent failure: Lost task 0.3 in stage 1.0 (TID 3) (ip-10-0-0-7 executor 2): java.net.UnknownHostException: "
+        "ip-10-0-0-8.ec2.internal"
+    ),
+    "shuffle": java(
+        "org.apache.spark.SparkException: Job aborted due to stage failure: ShuffleMapStage 3 (count at a.py:1) has "
+        "failed the maximum allowable number of times: 4. Most recent failure reason: org.apache.spark.shuffle."
+        "FetchFailedException: Failed to connect to ip-10-0-0-8.ec2.internal/10.0.0.8:7337"
+    ),
+    "Python": (
+        "requests.exceptions.ConnectionError: HTTPConnectionPool(host='ip-10-0-0-8', port=8088): Max retries "
+        "exceeded with url: / (Caused by NameResolutionError(\"Failed to resolve 'ip-10-0-0-8' ([Errno -2] "
+        'Name or service not known)"))'
+    ),
+    "shuffle, and its cause": java(
+        "java.io.IOException: Failed to connect to ip-10-0-0-8/10.0.0.8:7337\nCaused by: io.netty.channel."
+        "AbstractChannel$AnnotatedConnectException: Connection timed out: ip-10-0-0-8/10.0.0.8:7337"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_a_node_that_its_neighbours_cannot_reach_is_lost(what: str) -> None:
+    stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{GONE[what]}\n'
+    lost = Evidence(step_state="FAILED", driver=(log("stdout", stdout),))
+    assert (diagnose(lost).kind, diagnose(lost).retryable) == (Kind.INSTANCE_LOST, True), diagnose(lost).message
+    assert diagnose(replace(lost, lost_spot_instances=("i-1",))).kind is Kind.SPOT_LOST
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        java("java.net.UnknownHostException: b.s3.eu-central-1.amazonaws.com: Temporary failure in name resolution"),
+        "socket.gaierror: [Errno -3] Temporary failure in name resolution",
+        "urllib.error.URLError: <urlopen error [Errno -3] Temporary failure in name resolution>",
+    ],
+)
+def test_a_name_that_dns_does_not_answer_for_is_tried_again(error: str) -> None:
+    stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{error}\n'
+    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    assert (cause.kind, cause.retryable) == (Kind.NAME_RESOLUTION, True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # a database on an instance of one's own, behind a security group
+        java("java.net.ConnectException: Connection timed out: ip-10-1-2-3.ec2.internal/10.1.2.3:5432"),
+        java("java.net.UnknownHostException: db.example.internal"),
+        java("java.net.UnknownHostException: ip-10-0-0.example.org"),
+    ],
+)
+def test_a_host_that_is_no_node_is_a_matter_of_the_network(error: str) -> None:
+    stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{error}\n'
+    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    assert (cause.kind, cause.retryable) == (Kind.NETWORK, False)
+
+
+S3A = "org.apache.hadoop.fs.s3a"
+BUSY = {
+    "v1 and 503": java(f"{S3A}.AWSServiceThrottledException: PUT on k: Please reduce your request rate. (Service: S3)"),
+    "500": java(f"{S3A}.AWSStatus500Exception: getFileStatus on s3a://b/k: We encountered an internal error."),
+    "wrapped": java(f"{S3A}.AWSServiceIOException: PUT on s3a://b/k: (Service: S3, Status Code: 503, Request ID: 1)"),
+    "by code": java(f"{S3A}.AWSServiceIOException: PUT on s3a://b/k: Please reduce your request rate.:SlowDown"),
+    "EMRFS": java("com.amazonaws.services.s3.model.AmazonS3Exception: Internal (Service: S3; Status Code: 500; E: I)"),
+    "pyarrow": "OSError: When reading 'k' in bucket 'b': AWS Error SERVICE_UNAVAILABLE during GetObject operation: no",
+}
+
+
+@pytest.mark.parametrize("what", BUSY)
+def test_what_s3_may_do_better_later(what: str) -> None:
+    stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{BUSY[what]}\n'
+    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    assert (cause.kind, cause.retryable) == (Kind.THROTTLED, True)
+
+
+def test_not_every_answer_of_s3_is_a_temporary_one() -> None:
+    wrong = java(
+        f"{S3A}.AWSServiceIOException: PUT on s3a://b/503: software.amazon.awssdk.services.s3.model.S3Exception: "
+        "The metadata is too large (Service: S3, Status Code: 400, Request ID: 503A):MetadataTooLarge"
+    )
+    stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{wrong}\n'
+    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    assert (cause.kind, cause.retryable) == (Kind.USER_EXCEPTION, False)
 
 
 @pytest.mark.parametrize(
@@ -727,7 +849,7 @@ def test_the_log_of_a_bootstrap_action_says_which_one_failed() -> None:
     )
     assert str(diagnose(ended("BOOTSTRAP_FAILURE", "Failed.", bootstrap=logs))) == (
         "The cluster could not be set up: bootstrap action 2 ended with exit code 7 (BOOTSTRAP_FAILURE).\n"
-        "Mend the bootstrap action's script; its log says what went wrong. Let it repeat downloads that may fail.\n"
+        "Fix the bootstrap action's script; its log says what went wrong. Have it retry downloads that may fail.\n"
         "\n"
         "pip: no such package\n"
         "\n"
@@ -738,7 +860,7 @@ def test_the_log_of_a_bootstrap_action_says_which_one_failed() -> None:
 def test_what_a_person_reads_of_a_programs_error() -> None:
     assert str(diagnose(failed(USER_ERROR))) == (
         "The program raised ValueError: no such luck.\n"
-        "It is the program's own error; the same again will not help.\n"
+        "Retrying will not help: the error comes from your program.\n"
         f"\n{USER_ERROR.rstrip()}\n"
         f"\nLogs: {FOLDER}/stdout.gz"
     )
@@ -750,12 +872,13 @@ def test_what_a_person_reads_when_nothing_is_known() -> None:
     cause = diagnose(failed(driver=(controller, log("stdout", output))))
     assert str(cause) == (
         "The program ended with exit code 3, and its logs show no exception.\n"
-        "These are the last lines of its output.\n"
+        "The last lines of its output follow.\n"
         "\n" + "\n".join(map(str, range(10, 30))) + f"\n\nLogs: {FOLDER}/stdout.gz"
     )
     nothing = diagnose(failed(driver=(), failure_log="", log_uri=""))
     assert str(nothing) == (
-        "The step failed, and nothing that could be read says why.\nThere was no log of its driver to read."
+        "The step failed, and neither EMR nor the logs say why.\n"
+        "No driver log was available; EMR may still deliver one."
     )
 
 

@@ -58,7 +58,7 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 )  # fmt: skip
 def test_what_is_called_like_a_secret(name: str) -> None:
     assert is_called_secret(name)
-    with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: nothing that is called like a secret") as refused:
+    with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: no secrets, because EMR shows") as refused:
         refuse_secrets("spark_config", {name: SECRET})
     assert f"spark_config.{name} " in str(refused.value)
     assert SECRET not in str(refused.value)
@@ -110,7 +110,7 @@ def test_secrets_within_a_text(text: str) -> None:
         lambda: ClusterSpec.parse({"bootstrap_actions": [{"name": "a", "path": "s3://b/a.sh", "args": [text]}]}),
         lambda: ClusterSpec.parse({"tags": {"how": text}}),
     ):
-        with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: nothing") as refused:
+        with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: no secrets") as refused:
             make()
         assert SECRET not in str(refused.value)
 
@@ -129,7 +129,7 @@ def test_secrets_as_words_of_their_own(words: tuple[str, ...]) -> None:
         lambda: spark_submit("job", "s3://b/x.py", *words),
         lambda: ClusterSpec.parse({"bootstrap_actions": [{"name": "a", "path": "s3://b/a.sh", "args": words}]}),
     ):
-        with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: nothing") as refused:
+        with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: no secrets") as refused:
             make()
         assert SECRET not in str(refused.value)
 
@@ -192,7 +192,7 @@ def test_what_a_shell_fills_in_where_it_runs_is_no_secret() -> None:
 def test_a_runner_with_one_is_not_made(settings: dict[str, Any], name: str) -> None:
     with pytest.raises(InvalidValue) as refused:
         EmrSparkRunner(**settings)
-    assert str(refused.value).startswith(f"{name} is '{HIDDEN}'; allowed: nothing that is called like a secret")
+    assert str(refused.value).startswith(f"{name} is '{HIDDEN}'; allowed: no secrets, because EMR shows")
     assert refused.value.__cause__ is None  # pydantic's error, which has what was told
     assert refused.value.__suppress_context__
 

@@ -78,9 +78,7 @@ def test_it_tells_how_far_it_is() -> None:
     said: list[str] = []
     report = Lines(said.append, lambda: next(hours))
     examine(Patient(cast("Aws", Answers()), ENVIRONMENT, lambda: ON_S3), report=report)
-    assert re.fullmatch(
-        rf"Looking at AWS from here: \d+ % of {len(CHECKS)} checks, \d+ h so far, at most 15 s\.", said[0]
-    )
+    assert re.fullmatch(rf"Checking the setup: \d+ % of {len(CHECKS)} checks, \d+ h so far, at most 15 s\.", said[0])
 
 
 def test_all_is_well() -> None:
@@ -91,7 +89,7 @@ def test_all_is_well() -> None:
     assert found["credentials"].found == "account 111122223333, arn:aws:iam::111122223333:user/me"
     assert found["EMR"].found == "it answers; active clusters in this account and region: 2"
     assert found["release"].found == "emr-7.10.0, with Spark 3.5.5"
-    assert found["bucket"].found == "s3://mine/default can be written, in eu-west-1"
+    assert found["bucket"].found == "s3://mine/default is writable, in eu-west-1"
     assert "programs on a cluster run on 3.11" in found["Python"].found
     assert answers.asked["get_role"] == {"RoleName": "EMR_DefaultRole"}
     assert answers.asked["get_instance_profile"] == {"InstanceProfileName": "EMR_EC2_DefaultRole"}
@@ -107,7 +105,7 @@ def test_against_the_emulator(rehearsal: Rehearsal) -> None:
         "instance profile",
     ]
     assert "The emulator answers for EMR, S3 and STS, not for 'iam'" in found["service role"].found
-    assert f"it answers at {rehearsal.emulator.url}, which AWS_ENDPOINT_URL says" in found["EMR"].found
+    assert f"it answers at {rehearsal.emulator.url} (AWS_ENDPOINT_URL)" in found["EMR"].found
     assert found["release"].found == "emr-7.10.0, with Spark 3.5.5"
     assert rehearsal.keys("mine") == []  # nothing is left behind
 
@@ -116,7 +114,7 @@ def test_a_bucket_that_is_not_there(rehearsal: Rehearsal) -> None:  # noqa: ARG0
     found = look(Aws(within_seconds=PATIENCE_SECONDS))
     assert bad(found) == ["bucket", "storage"]
     assert str(found["bucket"]) == (
-        "MISSING    bucket: there is no bucket 'mine'. Create it with aws s3 mb s3://mine, or set another."
+        "MISSING    bucket: there is no bucket 'mine'. Create it with aws s3 mb s3://mine, or set another one."
     )
 
 
@@ -124,7 +122,7 @@ def test_nothing_is_set(rehearsal: Rehearsal, tmp_path: Path) -> None:  # noqa: 
     found = look(Aws(within_seconds=PATIENCE_SECONDS), {}, lambda: str(tmp_path / "new" / "data"))
     assert bad(found) == ["bucket"]
     assert found["bucket"].found.startswith("EMR_PIPELINES_BUCKET is ''; allowed: a bucket: my-bucket, or s3://my-buck")
-    assert found["storage"].found.endswith("on this machine; with EMR_PIPELINES_TARGET=emr it has to be on S3")
+    assert found["storage"].found.endswith("on this machine; with EMR_PIPELINES_TARGET=emr it must be on S3")
 
 
 def test_the_folder_is_that_of_the_deployment() -> None:
@@ -136,7 +134,7 @@ def test_the_folder_is_that_of_the_deployment() -> None:
         raise storage
 
     found = look(answers, environ, refuse)
-    assert found["bucket"].found.startswith("s3://mine/team/prod can be written")
+    assert found["bucket"].found.startswith("s3://mine/team/prod is writable")
     assert answers.asked["list_objects_v2"]["Prefix"] == answers.asked["put_object"]["Key"]
     assert answers.asked["put_object"]["Key"].startswith("team/prod/doctor-")
     assert answers.asked["delete_object"] == {"Bucket": "mine", "Key": answers.asked["put_object"]["Key"]}
@@ -147,27 +145,27 @@ def test_the_folder_is_that_of_the_deployment() -> None:
     ("operation", "answer", "check", "verdict", "says"),
     [
         ("list_clusters", AccessDenied("not you."), "EMR", "WRONG", "not you. Allow elasticmapreduce:*"),
-        ("list_clusters", Unreachable("gone."), "EMR", "WRONG", "gone. Look at the network, and at the name of the"),
-        ("list_clusters", Throttled("wait."), "EMR", "UNCHECKED", "it cannot be checked: wait."),
+        ("list_clusters", Unreachable("gone."), "EMR", "WRONG", "gone. Check the network, and the name of the"),
+        ("list_clusters", Throttled("wait."), "EMR", "UNCHECKED", "not checked: wait."),
         ("describe_release_label", RequestRefused("?", "InvalidRequestException"), "release", "WRONG",
          "EMR does not know emr-7.10.0: ?. Choose another release_label"),
         ("describe_release_label", RequestRefused("?", "UnknownOperationException"), "release", "UNCHECKED", "?"),
         ("describe_release_label", AccessDenied("not you."), "release", "UNCHECKED", "not you."),
         ("list_objects_v2", AccessDenied("not you."), "bucket", "WRONG", "not you. Allow s3:ListBucket on mine"),
         ("list_objects_v2", {"ResponseMetadata": {"HTTPHeaders": {"x-amz-bucket-region": "us-east-2"}}}, "bucket",
-         "WRONG", "mine is in us-east-2, and EMR"),
-        ("list_objects_v2", {}, "bucket", "OK", "can be written."),
+         "WRONG", "mine is in us-east-2, but EMR"),
+        ("list_objects_v2", {}, "bucket", "OK", "is writable."),
         ("put_object", AccessDenied("not you."), "bucket", "WRONG", "Allow s3:PutObject, s3:GetObject and"),
         ("delete_object", AccessDenied("not you."), "bucket", "WRONG", "s3:DeleteObject on mine."),
         ("get_role", NotFound("?"), "service role", "MISSING",
-         "there is no EMR_DefaultRole. Set EMR_PIPELINES_SERVICE_ROLE to one that is there, or create it with aws emr"),
-        ("get_role", AccessDenied("not you."), "service role", "UNCHECKED", "EMR_DefaultRole cannot be checked: not"),
+         "there is no EMR_DefaultRole. Set EMR_PIPELINES_SERVICE_ROLE to an existing one, or create it with aws emr"),
+        ("get_role", AccessDenied("not you."), "service role", "UNCHECKED", "EMR_DefaultRole was not checked: not"),
         ("get_instance_profile", NotFound("?"), "instance profile", "MISSING", "there is no EMR_EC2_DefaultRole."),
-        ("get_instance_profile", {"InstanceProfile": {"Roles": []}}, "instance profile", "WRONG", "has no role in it"),
+        ("get_instance_profile", {"InstanceProfile": {"Roles": []}}, "instance profile", "WRONG", "contains no role"),
         ("get_caller_identity", CredentialsMissing("it needs AWS credentials."), "credentials", "MISSING", "it needs"),
-        ("get_caller_identity", CredentialsMissing("old.", "ExpiredToken"), "credentials", "WRONG", "old. Or set"),
-        ("get_caller_identity", Unreachable("gone."), "credentials", "WRONG", "gone. Look at the network"),
-        ("get_caller_identity", RequestRefused("?", "NoRegion"), "credentials", "UNCHECKED", "without a region"),
+        ("get_caller_identity", CredentialsMissing("old.", "ExpiredToken"), "credentials", "WRONG", "old. Or use"),
+        ("get_caller_identity", Unreachable("gone."), "credentials", "WRONG", "gone. Check the network"),
+        ("get_caller_identity", RequestRefused("?", "NoRegion"), "credentials", "UNCHECKED", "there is no region"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_says_what_to_do(operation: str, answer: object, check: str, verdict: str, says: str) -> None:
@@ -197,7 +195,7 @@ def test_without_credentials_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -
     assert bad(found) == ["credentials"]
     assert found["credentials"].verdict is Verdict.MISSING
     assert "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and" in found["credentials"].found
-    assert found["EMR"].found == found["bucket"].found == "it cannot be checked without credentials"
+    assert found["EMR"].found == found["bucket"].found == "not checked: there are no valid credentials"
 
 
 def test_without_a_region_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,15 +206,15 @@ def test_without_a_region_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     found = look(Aws(within_seconds=PATIENCE_SECONDS))
     assert found["region"].verdict is Verdict.MISSING
-    assert "set AWS_REGION, to us-east-1 say" in found["region"].found
-    assert found["EMR"].found == "it cannot be checked without a region"
+    assert "set AWS_REGION (us-east-1, for example)" in found["region"].found
+    assert found["EMR"].found == "not checked: there is no region"
 
 
 @pytest.mark.parametrize(
     ("region", "verdict", "says"),
     [
         ("us-gov-west-1", "OK", "us-gov-west-1"),
-        ("eu-central-9", "UNCHECKED", "eu-central-9 is not a region that the installed botocore knows; it may be"),
+        ("eu-central-9", "UNCHECKED", "the installed botocore does not know the region eu-central-9; it may be"),
         ("us-est-1", "WRONG", "There is no region 'us-est-1'. Did you mean us-west-1 or us-east-1? Set AWS_REGION"),
         ("eu-cental-1", "WRONG", "There is no region 'eu-cental-1'. Did you mean eu-central-1 or "),
         ("somewhere", "WRONG", "There is no region 'somewhere'. Set AWS_REGION"),
@@ -238,14 +236,14 @@ KEY = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890
 @pytest.mark.parametrize(
     ("told", "wrong", "says"),
     [
-        ({}, [], "what the bucket's default says"),
+        ({}, [], "the bucket's default; set"),
         ({"EMR_PIPELINES_KMS_KEY": KEY}, [], f"aws:kms, with {KEY}"),
-        ({"EMR_PIPELINES_ENCRYPTION": "AES256"}, [], "AES256, with no key of yours"),
+        ({"EMR_PIPELINES_ENCRYPTION": "AES256"}, [], "AES256, with no key of your own"),
         ({"EMR_PIPELINES_ENCRYPTION": "SSE"}, ["encryption"], "EMR_PIPELINES_ENCRYPTION is 'SSE'; allowed: AES256"),
         (
             {"EMR_PIPELINES_KMS_KEY": KEY.replace("eu-west-1", "eu-west-2")},
             ["encryption"],
-            "the key is in eu-west-2, and EMR is asked in eu-west-1",
+            "the key is in eu-west-2, but EMR runs in eu-west-1",
         ),
     ],
 )
@@ -266,7 +264,7 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -
         Aws("us-east-1", within_seconds=0), {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{unused_tcp_port}"}
     )
     assert bad(found) == ["credentials", "EMR", "bucket", "storage"]
-    assert "Look at the network, and at what is at http://127.0.0.1:" in found["EMR"].to_do
+    assert "Check the network, and the endpoint at http://127.0.0.1:" in found["EMR"].to_do
 
 
 def test_who_never_answers_holds_up_nobody() -> None:
@@ -282,13 +280,13 @@ def test_who_never_answers_holds_up_nobody() -> None:
     found = {finding.check: finding for finding in examine(patient, within_seconds=0.5)}
     never.set()
     assert bad(found) == ["EMR"]
-    assert found["EMR"].found == "there was no answer within 0.5 s"
+    assert found["EMR"].found == "no answer within 0.5 s"
 
 
 def test_what_no_check_reckons_with_is_a_finding() -> None:
     found = look(Answers(get_caller_identity=ValueError("odd")))
     assert bad(found) == ["credentials"]
-    assert found["credentials"].found == "the check came to nothing: ValueError('odd')"
+    assert found["credentials"].found == "the check failed with an unexpected error: ValueError('odd')"
 
 
 def test_a_storage_on_this_machine_cannot_be_written_by_a_cluster(tmp_path: Path) -> None:
@@ -300,7 +298,7 @@ def test_a_storage_on_this_machine_cannot_be_written_by_a_cluster(tmp_path: Path
 def test_a_storage_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = look(Answers(), {"EMR_PIPELINES_BUCKET": "mine"}, lambda: str(tmp_path / "file" / "data"))["storage"]
-    assert (found.verdict, found.found) == (Verdict.WRONG, f"{tmp_path}/file/data cannot be written")
+    assert (found.verdict, found.found) == (Verdict.WRONG, f"{tmp_path}/file/data is not writable")
 
 
 def test_without_uv(monkeypatch: pytest.MonkeyPatch) -> None:

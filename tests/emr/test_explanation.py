@@ -25,6 +25,7 @@ TERMINATION_SECONDS = 90.0
 NEVER = None
 NON_ZERO = ErrorDetail("BOOTSTRAP_FAILURE_PRIMARY_WITH_NON_ZERO_CODE", "It failed.")
 LOST = RemoteException("Py4JNetworkError", "py4j.protocol.Py4JNetworkError: Answer from Java side is empty\n")
+PY4J = "py4j.protocol.Py4JJavaError: An error occurred while calling o1.sql.\n"
 RAISED = RemoteException("ValueError", "ValueError: no\n")
 
 
@@ -33,11 +34,12 @@ def at(seconds: float) -> datetime:
 
 
 class Described:
-    """EMR, as far as it is asked: a cluster that has ended 90 seconds after it was told to, and no instances."""
+    """EMR, as far as it is asked: a cluster that ends 90 seconds after it was told to, and has lost `instances`."""
 
     def __init__(self, clock: Hour, cluster: Cluster) -> None:
         self.clock, self.cluster = clock, cluster
-        self.described = 0
+        self.described = self.asked_for_instances = 0
+        self.instances: list[dict[str, Any]] = []
 
     def now(self) -> float:
         return self.clock.now()
@@ -45,7 +47,8 @@ class Described:
     def call(self, service: str, operation: str, **request: Any) -> Any:
         assert service == "emr"
         if operation in ("list_instances", "list_steps"):
-            return {"Instances": [], "Steps": []}
+            self.asked_for_instances += operation == "list_instances"
+            return {"Instances": self.instances, "Steps": []}
         assert operation == "describe_cluster"
         self.described += 1
         ended = self.clock.now() >= NOW + TERMINATION_SECONDS
@@ -123,7 +126,9 @@ CASES = {
 }  # fmt: skip
 
 
-def explained(case: Case, clock: Hour, shelf: Shelf) -> tuple[ProbableCause, Described, list[str]]:
+def explained(
+    case: Case, clock: Hour, shelf: Shelf, *instances: dict[str, Any]
+) -> tuple[ProbableCause, Described, list[str]]:
     reason = "It failed."
     ended = None if case.ended is None else at(case.ended)
     cluster = Cluster("j-1", "n", case.cluster, case.code, reason, case.details, ended=ended)
@@ -133,6 +138,7 @@ def explained(case: Case, clock: Hour, shelf: Shelf) -> tuple[ProbableCause, Des
         ended=None if case.step_ended is None else at(case.step_ended),
     )  # fmt: skip
     emr, told = Described(clock, cluster), list[str]()
+    emr.instances = list(instances)
     logs = Logs(shelf, clock, "s3://b/logs/", "j-1")
     aws = cast("Aws", emr)
 
@@ -180,3 +186,27 @@ def test_a_lost_jvm_is_explained_by_its_own_log() -> None:
     shelf.put("steps/s-1/stderr.gz", "java.lang.OutOfMemoryError: Java heap space\n")
     cause, _, _ = explained(CASES["only that Spark was lost is known"], clock, shelf)
     assert cause.kind == "OUT_OF_MEMORY"
+
+
+NODE_LOST = RemoteException("Py4JJavaError", f"{PY4J}: java.net.UnknownHostException: ip-10-0-0-8.ec2.internal\n")
+RECLAIMED = {
+    "Ec2InstanceId": "i-1", "Market": "SPOT", "Status": {"StateChangeReason": {"Code": "INSTANCE_FAILURE"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("case", "instances", "kind", "asked"),
+    [
+        (Case(NEVER, exception=NODE_LOST), (RECLAIMED,), "SPOT_LOST", 1),
+        (Case(NEVER, exception=NODE_LOST), (), "INSTANCE_LOST", 1),
+        (CASES["the primary was lost"], (RECLAIMED,), "SPOT_LOST", 1),
+        (CASES["the program raised"], (RECLAIMED,), "USER_EXCEPTION", 0),
+        (CASES["no capacity"], (RECLAIMED,), "CAPACITY", 0),
+    ],
+)
+def test_only_a_lost_instance_is_looked_up_among_the_spot_instances(
+    case: Case, instances: tuple[dict[str, Any], ...], kind: str, asked: int
+) -> None:
+    clock = Hour()
+    cause, emr, _ = explained(case, clock, Shelf(clock), *instances)
+    assert (cause.kind, emr.asked_for_instances) == (kind, asked)

@@ -30,9 +30,17 @@ MISSING = """  × No solution found when resolving dependencies:
 @pytest.mark.parametrize(
     ("said", "sentence", "reason"),
     [
-        (NO_HOST, "could not be fetched: the server did not answer. Check the network", "Name or service not known"),
-        (DENIED, "could not be fetched: the server refused. Check the name and password", "401 Unauthorized"),
-        (MISSING, "cannot be had as wheels for Python 3.11 on x86_64:", "polras was not found"),
+        (
+            NO_HOST,
+            "could not be fetched: the server did not answer. Check this machine's network",
+            "Name or service not known",
+        ),
+        (
+            DENIED,
+            "could not be fetched: the server denied access. Check the user name and password",
+            "401 Unauthorized",
+        ),
+        (MISSING, "are not available as wheels for Python 3.11 on x86_64:", "polras was not found"),
     ],
 )
 def test_why_packages_were_not_fetched(said: str, sentence: str, reason: str) -> None:

@@ -47,9 +47,9 @@ def test_the_wait_is_told_once_and_then_ever_more_rarely() -> None:
     with closing(room_of(clock, said)) as room:
         while clock.now() < Hour().time + 1800:
             room.wait("j-1", FULL)
-    assert [line for line in said if line.startswith("Cluster j-1 is full: 256 steps")] == said[:1]
+    assert [line for line in said if line.startswith("Cluster j-1 has 256 running and pending steps")] == said[:1]
     assert 2 < len(said) < 30
-    assert said[-1].startswith("Waiting for room on cluster j-1: 256 steps run or wait, ")
+    assert said[-1].startswith("Waiting for room on cluster j-1: 256 steps are running or pending, ")
 
 
 def test_another_quota_is_not_waited_for() -> None:

@@ -39,22 +39,24 @@ def behind(bed: Bed, kind: str) -> Any:
 def test_the_257th_step_waits_for_room(bed: Bed) -> None:
     assert bed.materialize(behind(bed, "bash")) == Total(6)
     (cluster,) = bed.account.emulator.clusters()
-    said = [line for line in bed.log if "is full" in line]
-    told = f"Cluster {cluster.id} is full: 256 steps run or wait on it, and EMR takes no more. This one is added as "
-    assert said == [f"{told}soon as there is room."]
+    said = [line for line in bed.log if "the maximum that EMR allows" in line]
+    told = (
+        f"Cluster {cluster.id} has 256 running and pending steps, the maximum that EMR allows. This step is added as "
+    )
+    assert said == [f"{told}soon as another one ends."]
 
 
 @pytest.mark.extended
 def test_room_that_does_not_come_is_waited_for_as_long_as_a_step_may_queue(bed: Bed) -> None:
     began = bed.clock.now()
-    with pytest.raises(Failed, match="had not begun after 30 minutes: 256 unfinished steps were before it") as failed:
+    with pytest.raises(Failed, match="had not begun after 30 minutes: 256 unfinished steps were ahead of it") as failed:
         bed.materialize(behind(bed, "hour"), queueing_minutes=30, retries=2)
     assert 1800 < bed.clock.now() - began < 1800 + 1200  # one try, beside the cluster's own time
     metadata = failed.value.data.user_failure_data.metadata
     assert (metadata["kind"].value, "step_concurrency" in metadata["hint"].value) == ("TIMED_OUT", True)
     waits = [line for line in bed.log if line.startswith("Waiting for room on cluster j-")]
     assert 3 < len(waits) < 30  # ever more rarely
-    assert "256 steps run or wait" in waits[-1]
+    assert "256 steps are running or pending" in waits[-1]
 
 
 @pytest.mark.extended
@@ -91,7 +93,7 @@ def test_a_bootstrap_script_that_fails_costs_one_cluster(bed: Bed) -> None:
     bed.account.fault("bootstrap_fails", times=None, exit_code=7, stderr="no such package")
     bed.account.fault("logs_never", times=None)
     began = bed.clock.now()
-    with pytest.raises(Failed, match="Mend the bootstrap action's script"):
+    with pytest.raises(Failed, match="Fix the bootstrap action's script"):
         bed.run(retries=2, cluster=ACTION, log_wait_seconds=330)
     assert len(bed.account.emulator.clusters()) == 1
     assert bed.clock.now() - began < 300 + 90 + 60 + 60  # up, ended, flushed, and what looking takes
@@ -140,7 +142,9 @@ def test_a_retry_with_new_credentials_finds_the_step_that_runs(
     assert bed.materialize(work, retries=1, scope=scope) == Total(6)
     (cluster,) = bed.account.emulator.clusters()
     assert len(cluster.steps) == 1
-    (said,) = [line for line in bed.log if "The step is tried again" in line]
+    (said,) = [
+        line for line in bed.log if "Retrying in 0 s (retry 1 of 1): the error does not come from your program" in line
+    ]
     assert "aws sso login --profile default" in said
     assert f"Cluster {cluster.id} runs on until it has been idle for 15 min; a retry finds its steps." in said
     assert f"/_emulator/clusters/{cluster.id}" in said

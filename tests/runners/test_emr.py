@@ -349,7 +349,7 @@ class Stage:
 
 STAGES = {
     "launch: refused": Stage(
-        {"fault": "cluster_fails", "code": "VALIDATION_ERROR"}, "EMR does not accept", "VALIDATION", False
+        {"fault": "cluster_fails", "code": "VALIDATION_ERROR"}, "EMR rejected the description", "VALIDATION", False
     ),
     "provisioning: no capacity": Stage(
         {
@@ -357,7 +357,7 @@ STAGES = {
             "code": "INSTANCE_FLEET_TIMEOUT",
             "error_codes": ["INTERNAL_ERROR_SPOT_NO_CAPACITY_PRIMARY"],
         },
-        "too little capacity",
+        "did not have enough capacity",
         "CAPACITY",
         True,
     ),
@@ -434,7 +434,7 @@ def test_a_step_behind_others_for_too_long(bed: Bed) -> None:
             bed.account.steps.add(cluster.id, Step(f"other {number}", ("spark-submit",)))
         return spark.run(context, add_up, PARAMS)
 
-    with pytest.raises(Failed, match="had not begun after 5 minutes: 3 unfinished steps were before it"):
+    with pytest.raises(Failed, match="had not begun after 5 minutes: 3 unfinished steps were ahead of it"):
         bed.materialize(behind_another, queueing_minutes=5)
 
 
@@ -1016,15 +1016,15 @@ def test_code_and_libraries_travel_as_archives_beside_the_user_s_own(bed: Bed) -
     [
         (
             "own_plugins",
-            r'Write PACKAGES = \("own_plugins",\) in the program\'s module, .* do not name it in REQUIREMENTS',
+            r'Add PACKAGES = \("own_plugins",\) to the program\'s module, .* Do not add it to REQUIREMENTS',
         ),
         (
             "own_plugins.gone",
-            "own_plugins is your own code, and it has no module own_plugins.gone on this machine either",
+            "own_plugins is your own code, and has no module own_plugins.gone on this machine either",
         ),
-        ("yaml.nodes", "On this machine yaml belongs to the project (?i:pyyaml): name that in REQUIREMENTS"),
+        ("yaml.nodes", "On this machine yaml belongs to the project (?i:pyyaml). Add that to REQUIREMENTS"),
         ("dagster", "Clusters have no Dagster"),
-        ("surely_not_here", "make sure that the package index's project of that name is the one you mean"),
+        ("surely_not_here", "make sure that the project of that name in the package index is the one you mean"),
     ],
 )
 def test_a_missing_module_is_told_by_whose_it_is(

@@ -253,7 +253,7 @@ def test_an_exception_of_the_program_is_explained_with_its_own_frames(
     said = found.user_failure_data.description.splitlines()
     assert said[:4] == [
         "The program raised ZeroDivisionError: the program's own words.",
-        "It is the program's own error; the same again will not help.",
+        "Retrying will not help: the error comes from your program.",
         "",
         "Traceback (most recent call last):",
     ]
@@ -296,8 +296,8 @@ def test_a_path_that_is_not_there_is_told_from_the_program_s_own_errors(
         return session.read.parquet(str(tmp_path / "none")).count()
 
     found = failure(materialize(fail, instance)[0]).user_failure_data
-    assert found.description.startswith("The program's input is not there: AnalysisException: [PATH_NOT_FOUND]")
-    assert found.metadata["hint"].value == "Check the path, and that what should have written it has run."
+    assert found.description.startswith("The program's input does not exist: AnalysisException: [PATH_NOT_FOUND]")
+    assert found.metadata["hint"].value == "Check the path, and whether the job that writes it has run."
 
 
 def test_this_package_s_errors_pass_through(spark: SparkSession, instance: dg.DagsterInstance) -> None:  # noqa: ARG001

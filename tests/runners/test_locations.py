@@ -117,7 +117,7 @@ def test_a_step_is_refused_by_it_too(bed: Bed, tmp_path: Path) -> None:
         with pytest.raises(Failed, match="is a folder of this machine, which a cluster cannot reach"):
             bed.step(Step("copy", ("bash", f"{version.uri}/part-0.txt")))
         bed.step(Step("list", ("bash", "/usr/bin/env")))  # of the cluster's own
-    assert [line for line in bed.log if "If that is a place on this machine" in line] == []
+    assert [line for line in bed.log if "If this is a path on this machine" in line] == []
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,21 @@ def test_a_step_is_refused_by_it_too(bed: Bed, tmp_path: Path) -> None:
 )
 def test_other_places_of_this_machine_are_named_in_the_log(bed: Bed, params: Places, field: str, value: str) -> None:
     bed.materialize(lambda context, spark: spark.run(context, go, params))
-    (line,) = (line for line in bed.log if "If that is a place on this machine" in line)
-    assert line.startswith(f"go: params.{field} is {value!r}. If that is a place on this machine, the cluster does not")
+    (line,) = (line for line in bed.log if "If this is a path on this machine" in line)
+    assert line.startswith(f"go: params.{field} is {value!r}. If this is a path on this machine, the cluster does not")
+
+
+def test_the_warning_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged before the parameters are refused for the secret in them."""
+    monkeypatch.setenv("DB_PASSWORD", "/Kq9w+2Lr/xY7zPm")
+    said: list[str] = []
+    told = {"in": ["/Kq9w+2Lr/xY7zPm"], "within": "file:///mnt/Kq9w", "access_key": "/another/of-nobody"}
+    check_locations("params", told, said.append)
+    assert [line.partition(". If this")[0] for line in said] == [
+        "params.in[0] is '***'",
+        "params.within is 'file:///mnt/Kq9w'",
+        "params.access_key is ***",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_what_a_run_would_send_is_refused_before_there_is_a_cluster(
     watched: Watched, work: Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any]
 ) -> None:
     with pytest.raises(
-        Failed, match=r"would hold the value of the environment variable (DB_PASSWORD|AWS_SESSION_TOKEN)"
+        Failed, match=r"would contain the value of the environment variable (DB_PASSWORD|AWS_SESSION_TOKEN)"
     ):
         watched.bed.materialize(work)
     assert watched.bed.account.emulator.clusters() == []
@@ -129,7 +129,7 @@ def test_what_a_run_would_send_is_refused_before_there_is_a_cluster(
     ids=["spark_config", "tags", "configurations", "extra"],
 )
 def test_so_is_what_was_set_by_another_name(watched: Watched, settings: dict[str, Any]) -> None:
-    with pytest.raises(Failed, match="would hold the value of the environment variable DB_PASSWORD"):
+    with pytest.raises(Failed, match="would contain the value of the environment variable DB_PASSWORD"):
         watched.bed.run(**settings)
     assert watched.bed.account.emulator.clusters() == []
     assert watched.leaks() == []
@@ -151,7 +151,7 @@ def test_run_config_with_one_by_its_name_fails_in_one_sentence_without_it(watche
     )
     assert not result.success
     events = [repr(entry) for entry in watched.bed.instance.all_logs(result.run_id)]
-    assert any("spark_config.fs.s3a.secret.key is '***'; allowed: nothing that is called" in event for event in events)
+    assert any("spark_config.fs.s3a.secret.key is '***'; allowed: no secrets, because" in event for event in events)
     assert watched.leaks() == []
 
 
@@ -263,7 +263,7 @@ def test_what_is_referred_to_goes_nowhere_else(watched: Watched, monkeypatch: py
         "security_configuration": "kerberos",
         "extra": {"KerberosAttributes": {**KERBEROS, "KdcAdminPassword": dg.EnvVar("KDC")}},
     }
-    with pytest.raises(Failed, match="would hold the value of the environment variable KDC"):
+    with pytest.raises(Failed, match="would contain the value of the environment variable KDC"):
         watched.bed.materialize(
             lambda context, spark: spark.run(context, add_up, Numbers((1,), "hunter2")), cluster=cluster
         )
@@ -274,7 +274,7 @@ def test_what_is_referred_to_goes_nowhere_else(watched: Watched, monkeypatch: py
 def test_one_that_is_too_short_to_be_hidden_is_refused(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDC", "kdc")
     cluster = {"extra": {"KerberosAttributes": {**KERBEROS, "KdcAdminPassword": dg.EnvVar("KDC")}}}
-    with pytest.raises(Failed, match=r"KdcAdminPassword is {'env': 'KDC'}; allowed: a secret of 6 characters or more"):
+    with pytest.raises(Failed, match=r"KdcAdminPassword is {'env': 'KDC'}; allowed: a secret of at least 6 characters"):
         watched.bed.run(cluster=cluster)
 
 
@@ -299,7 +299,7 @@ def test_the_digest_of_a_cluster_tells_nothing_of_its_secrets(monkeypatch: pytes
 )
 def test_what_emr_shows_to_everybody_takes_no_secret_at_all(settings: dict[str, Any]) -> None:
     """A reference would only end in the same place."""
-    with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: nothing that is called like a secret"):
+    with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: no secrets, because EMR shows"):
         EmrSparkRunner(bucket=BUCKET, **settings)
 
 
@@ -309,7 +309,7 @@ def test_nor_by_reference_when_it_is_looked_up(watched: Watched, monkeypatch: py
         {"configurations": [{"Classification": "hive-site", "Properties": {"a.password": SENTINEL}}]},
         {"bootstrap_actions": [{"name": "a", "path": "s3://b/a", "args": ["--password", dg.EnvVar("KDC")]}]},
     ):
-        with pytest.raises((Failed, InvalidValue), match=r"is '\*\*\*'; allowed: nothing that is called like a secret"):
+        with pytest.raises((Failed, InvalidValue), match=r"is '\*\*\*'; allowed: no secrets, because EMR shows"):
             watched.bed.run(cluster=where)
     assert watched.bed.account.emulator.clusters() == []
     assert watched.leaks() == []

@@ -113,7 +113,7 @@ def test_one_that_is_not_set_is_named_with_its_field(told: dict[str, Any], field
         ({"core": {"type": VAR}}, "wrong-type",
          "cluster.core.type is {'env': 'MY_VARIABLE'}; allowed: family.size, for instance m5.xlarge."),
         ({"configurations": {"a": {"b": VAR}, "c": {"my.password": VAR}}}, "hunter2-hunter2",
-         "cluster.configurations[1].properties.my.password is '***'; allowed: nothing that is called like a secret"),
+         "cluster.configurations[1].properties.my.password is '***'; allowed: no secrets, because EMR shows"),
         ({"subnets": ["subnet-1", VAR]}, "subnet-9876", "cluster.subnets is '***'; allowed: one, or several with"),
     ],
 )  # fmt: skip
