@@ -70,13 +70,13 @@ def attempt(
 def kill_while_the_step_runs(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run until the step is there, and go without a trace; returns the run's id."""
 
-    def killed(self: Session, *_: Any) -> Any:
-        self._held.held = None
+    def killed(*_: Any) -> Any:
         raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(Session, "watch", killed)
         patch.setattr(Session, "interrupt", lambda *_: None)
+        patch.setattr(EmrSparkRunner, "teardown_after_execution", lambda *_: None)
         assert not attempt(bed).success
     (run,) = bed.instance.get_runs()
     return run.run_id
