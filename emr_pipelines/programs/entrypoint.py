@@ -74,6 +74,11 @@ class Files:
         finally:
             stream.close()
 
+    def delete(self, uri: str) -> None:
+        """Delete a file, or a folder with all that is in it, if it is there."""
+        path, filesystem = self._locate(uri)
+        filesystem.delete(path, True)  # recursive
+
     def fetch(self, uri: str, to: Path) -> None:
         path, filesystem = self._locate(uri)
         # without a local .crc file

@@ -12,7 +12,6 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -122,33 +121,6 @@ def refuse_sources_in(output: str, files: Iterable[TextFile]) -> None:
     for file in files:
         if file.path.startswith(folder.rstrip("/") + "/"):
             raise InvalidValue("The output", output, f"a folder without sources, such as {file.path}, in it")
-
-
-def list_folder(folder: str, names: re.Pattern[str]) -> list[str]:
-    """The files directly in a folder (path or URI) that are called so, each as the folder and its name, sorted; there
-    need be no folder. Raises OSError."""
-    from pyarrow.fs import FileSelector, FileType
-
-    filesystem, inner = locate(folder)
-    infos = filesystem.get_file_info(FileSelector(inner.rstrip("/"), allow_not_found=True))
-    found = [info.base_name for info in infos if info.type == FileType.File and names.fullmatch(info.base_name)]
-    return [f"{folder.rstrip('/')}/{name}" for name in sorted(found)]
-
-
-def delete_from(folder: str, names: re.Pattern[str]) -> None:
-    """Delete the files directly in a folder (path or URI) that are called so; there need be none. Raises OSError."""
-    for path in list_folder(folder, names):
-        filesystem, inner = locate(path)
-        filesystem.delete_file(inner)
-
-
-def open_output(path: str) -> AbstractContextManager[Any]:
-    """A binary stream that writes a local path, file:// or s3:// URI, with the folders it needs. Raises OSError."""
-    filesystem, inner = locate(path)
-    if not path.startswith("s3://"):  # S3 has no folders, and a bucket is not a program's to make
-        filesystem.create_dir(posixpath.dirname(inner), recursive=True)
-    stream: AbstractContextManager[Any] = filesystem.open_output_stream(inner)
-    return stream
 
 
 def locate(path: str) -> tuple[Any, str]:

@@ -14,16 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from emr_pipelines.errors import InvalidValue, SourceError, StorageUnusable
+from emr_pipelines.programs.output import collector, delete_from, list_folder, open_output, spark_must_write
 from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.reading import read_split, refuse_changed_empty
 from emr_pipelines.programs.text import REQUIREMENTS as TEXT_REQUIREMENTS
 from emr_pipelines.programs.text import (
     Split,
-    delete_from,
     find_text_files,
-    list_folder,
     locate,
-    open_output,
     plan_tasks,
     refuse_sources_in,
 )
@@ -31,12 +29,14 @@ from emr_pipelines.programs.words import add_up, count_pieces, hashes, safe_end,
 
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
     import pyarrow as pa
+    from pyspark import RDD
     from pyspark.sql import SparkSession
 
 REQUIREMENTS = TEXT_REQUIREMENTS
 
 RANKS = 100  # in a result
 MOST_SHARES = 1000  # files of the table; each is small in memory, and they are read by as many tasks later
+ROWS_AT_ONCE = 10_000  # as Python objects
 PART = re.compile(r"part-.*\.parquet")
 
 
@@ -98,7 +98,8 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
 
     Tasks read their own bytes, count in Arrow, and hand on a row per distinct word. Others each add up the rows of a
     share of all words, and write them, sorted, as one file. What is in a file depends on the input and the number of
-    tasks alone, so that a task that is tried again writes the same bytes to the same place.
+    tasks alone, so that a task that is tried again writes the same bytes to the same place. Where `spark_must_write`
+    says so, Spark writes the files.
 
     Raises SourceNotFound when there is no text, SourceUnreadable or NotText when it cannot be counted, SourceChanged
     when it changed after it was listed, InvalidValue when it lies in the output, and StorageUnusable when that cannot
@@ -109,7 +110,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     output = params.output.rstrip("/")
     refuse_sources_in(output, files)
     try:
-        delete_from(output, PART)
+        delete_from(spark, output, PART)
     except OSError as error:
         raise StorageUnusable(f"{output} cannot be written: {error}") from error
 
@@ -119,7 +120,10 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     shares = min(len(tasks), MOST_SHARES) or 1
     count = partial(_count_task, shares=shares, case_sensitive=params.case_sensitive)
     counted = context.parallelize(tasks, len(tasks) or 1).flatMap(count).partitionBy(shares, int)
-    written = counted.mapPartitionsWithIndex(partial(_write_share, params=params)).collect()
+    if spark_must_write(spark, output):
+        written = _written_by_spark(spark, counted, params)
+    else:
+        written = counted.mapPartitionsWithIndex(partial(_write_share, params=params)).collect()
     for totals in written:
         if totals.problem:
             raise totals.problem
@@ -202,10 +206,44 @@ def _count_task(task: tuple[Split, ...], shares: int, case_sensitive: bool) -> I
 def _write_share(
     share: int, counted: Iterable[tuple[int, pa.Table | _Totals]], params: WordCountParams
 ) -> Iterator[_Totals]:
-    """Add up the rows of a share, leave out what is not wanted, and write the others. Yields totals."""
+    """Write the rows of a share as one file. Yields totals."""
+    from pyarrow import parquet
+
+    totals, wanted = _add_up_share(counted, params)
+    if not totals.problem:
+        path = f"{params.output.rstrip('/')}/part-{share:05d}.parquet"
+        try:
+            with open_output(path) as stream:
+                parquet.write_table(wanted, stream)
+        except OSError as error:
+            totals.problem = StorageUnusable(f"{path} cannot be written: {error}")
+    yield totals
+
+
+def _written_by_spark(
+    spark: SparkSession, counted: RDD[tuple[int, pa.Table | _Totals]], params: WordCountParams
+) -> list[_Totals]:
+    """The same for all shares, with files that Spark writes."""
+    found = collector(spark)
+
+    def rows(counted: Iterable[tuple[int, pa.Table | _Totals]]) -> Iterator[tuple[str, int]]:
+        totals, wanted = _add_up_share(counted, params)
+        found.add([totals])
+        if not totals.problem:
+            for batch in wanted.to_batches(ROWS_AT_ONCE):
+                yield from zip(batch["word"].to_pylist(), batch["count"].to_pylist(), strict=True)
+
+    table = spark.createDataFrame(counted.mapPartitions(rows), "word string, count bigint", verifySchema=False)
+    table.write.mode("append").parquet(params.output)
+    return list(found.value)
+
+
+def _add_up_share(
+    counted: Iterable[tuple[int, pa.Table | _Totals]], params: WordCountParams
+) -> tuple[_Totals, pa.Table]:
+    """The totals of a share, and its rows, sorted and without what is not wanted; all of them after a problem."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    from pyarrow import parquet
 
     totals = _Totals()
 
@@ -219,19 +257,13 @@ def _write_share(
                 yield found
 
     table = add_up(tables())
-    if not totals.problem:
-        stop_words = pa.array([words_in(word, params.case_sensitive)[0] for word in params.stop_words], pa.string())
-        unwanted = pc.or_(pc.less(table["count"], params.min_count), pc.is_in(table["word"], stop_words))
-        totals.distinct = len(table)
-        totals.left_out = pc.sum(table["count"].filter(unwanted), min_count=0).as_py()
-        wanted = table.filter(pc.invert(unwanted)).sort_by("word")
-        path = f"{params.output.rstrip('/')}/part-{share:05d}.parquet"
-        try:
-            with open_output(path) as stream:
-                parquet.write_table(wanted, stream)
-        except OSError as error:
-            totals.problem = StorageUnusable(f"{path} cannot be written: {error}")
-    yield totals
+    if totals.problem:
+        return totals, table
+    stop_words = pa.array([words_in(word, params.case_sensitive)[0] for word in params.stop_words], pa.string())
+    unwanted = pc.or_(pc.less(table["count"], params.min_count), pc.is_in(table["word"], stop_words))
+    totals.distinct = len(table)
+    totals.left_out = pc.sum(table["count"].filter(unwanted), min_count=0).as_py()
+    return totals, table.filter(pc.invert(unwanted)).sort_by("word")
 
 
 def _read_part(path: str, top: int) -> _Part:
