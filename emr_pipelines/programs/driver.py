@@ -11,9 +11,8 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from io import TextIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from dagster_pipes import (
     PipesCliArgsParamsLoader,
@@ -31,6 +30,7 @@ from emr_pipelines.programs import progress, wire
 from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.entrypoint import LIBRARIES, Files, Task, importable
 from emr_pipelines.programs.outbox import Outbox
+from emr_pipelines.programs.printing import PrintedText
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -119,23 +119,15 @@ class Channel(PipesMessageWriterChannel):
             print(f"Messages for Dagster could not be written: {error}", file=sys.__stderr__)
 
 
-class Tee(TextIOBase):
-    """A text stream whose text goes to another as well as to Dagster."""
+def tee(stream: TextIO, name: str, pipes: PipesContext) -> TextIO:
+    """A text stream whose text goes to another and, as that of its `name`, to Dagster."""
 
-    def __init__(self, stream: TextIO, name: str, pipes: PipesContext) -> None:
-        self._stream, self._name, self._pipes = stream, name, pipes
-
-    def write(self, text: str) -> int:
-        self._stream.write(text)
+    def pass_on(text: str) -> None:
+        stream.write(text)
         if text:
-            self._pipes.log_external_stream(self._name, text)
-        return len(text)
+            pipes.log_external_stream(name, text)
 
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    return cast("TextIO", PrintedText(stream, pass_on))
 
 
 def run(spark: SparkSession, files: Files, task: Task) -> None:
@@ -173,8 +165,8 @@ def _opened_pipes(files: Files) -> PipesContext:
 def _printing_to(pipes: PipesContext) -> Iterator[None]:
     """Send what is printed to Dagster too."""
     before = sys.stdout, sys.stderr
-    sys.stdout = cast("TextIO", Tee(sys.stdout, "stdout", pipes))
-    sys.stderr = cast("TextIO", Tee(sys.stderr, "stderr", pipes))
+    sys.stdout = tee(sys.stdout, "stdout", pipes)
+    sys.stderr = tee(sys.stderr, "stderr", pipes)
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from emr_pipelines.emr.requirements import refuse_missing
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.programs import progress, wire
 from emr_pipelines.programs.annotations import refuse_unfinished
+from emr_pipelines.programs.printing import PrintedText
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.failures import PASSED_ON, explained, raise_failure
 from emr_pipelines.runners.local_spark import program_session, running_session, start
@@ -150,28 +151,26 @@ def _in_own_thread(action: Callable[[], None]) -> None:
 
 
 class _Lines:
-    """A text stream that passes each line on to a function; in all else it is the stream whose place it takes."""
+    """Cuts text into lines and passes each on to a function."""
 
-    def __init__(self, in_place_of: TextIO, on_line: Callable[[str], None]) -> None:
-        self._in_place_of = in_place_of
+    def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
         self._begun: list[str] = []
         self._begun_characters = 0
         self._lock = threading.Lock()
 
-    def write(self, text: str) -> int:
+    def add(self, text: str) -> None:
         with self._lock:
             self._begun.append(text)
             self._begun_characters += len(text)
             if "\n" not in text and "\r" not in text and self._begun_characters < LONGEST_LINE:
-                return len(text)
+                return
             *lines, rest = LINE_END.split("".join(self._begun))
             if len(rest) >= LONGEST_LINE:
                 lines, rest = [*lines, rest], ""
             self._begun, self._begun_characters = [rest], len(rest)
         for line in lines:
             self._pass_on(line)
-        return len(text)
 
     def finish(self) -> None:
         self._pass_on("".join(self._begun))
@@ -181,17 +180,14 @@ class _Lines:
             if part := line[begin : begin + LONGEST_LINE].rstrip():
                 self._on_line(part)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._in_place_of, name)
-
 
 @contextmanager
 def _printed_lines_to(log: Callable[[str], None]) -> Iterator[None]:
     """Log each line that is printed meanwhile, when it is printed. Dagster's console shows what is logged, so the
     line does not go to stdout as well."""
-    lines = _Lines(sys.stdout, log)
+    lines = _Lines(log)
     try:
-        with redirect_stdout(cast("TextIO", lines)):
+        with redirect_stdout(cast("TextIO", PrintedText(sys.stdout, lines.add))):
             yield
     finally:
         lines.finish()

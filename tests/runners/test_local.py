@@ -1,6 +1,5 @@
 """Programs run here: what they return, what the event log shows meanwhile, and what is left afterwards."""
 
-import io
 import logging
 import os
 import subprocess
@@ -207,11 +206,11 @@ def test_another_spark_and_python_in_the_environment_are_not_used() -> None:
 
 def test_long_and_endless_lines_are_cut_into_several() -> None:
     lines: list[str] = []
-    stream = _Lines(io.StringIO(), lines.append)
+    cut = _Lines(lines.append)
     for _ in range(1000):
-        stream.write("x" * 50)
-    stream.write("\rstep 1\rstep 2\nend")
-    stream.finish()
+        cut.add("x" * 50)
+    cut.add("\rstep 1\rstep 2\nend")
+    cut.finish()
     assert lines[-3:] == ["step 1", "step 2", "end"]
     assert sum(map(len, lines[:-3])) == 50_000
     assert max(map(len, lines)) <= LONGEST_LINE
