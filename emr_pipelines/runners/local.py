@@ -30,6 +30,9 @@ LINE_END = re.compile(r"[\r\n]+")  # progress bars end their lines with \r
 LONGEST_LINE = 8192  # characters in one event; what is longer is cut into several
 STOP_SECONDS = 30  # a JVM that does not answer by then ends with this process anyway
 ALL_CORES = "local[*]"
+PROGRAM_THREAD = "spark-program"
+# programs share this process's stdout, current session, cache and global views: two at once would take each other's
+RUNNING = threading.Lock()
 # https://spark.apache.org/docs/latest/submitting-applications.html#master-urls, less Spark Connect's sc://
 MASTER = re.compile(r"local|local\[(\*|\d+)(, *\d+)?\]|local-cluster\[.+\]|yarn|(spark|k8s|mesos)://.+")
 DEFAULT_SPARK_CONFIG = {
@@ -41,8 +44,8 @@ DEFAULT_SPARK_CONFIG = {
 
 
 class LocalSparkRunner(SparkRunner):
-    """Runs programs with dagster-pyspark's session in this process; the session starts with the first program and
-    stops with the run."""
+    """Runs programs in this process, one at a time, with dagster-pyspark's session, which starts with the first program
+    and stops with the run."""
 
     master: str = Field(
         default=ALL_CORES, description="Spark's master URL: local[*] is a task at a time per core, local[2] two."
@@ -77,8 +80,23 @@ class LocalSparkRunner(SparkRunner):
         program: Callable[[SparkSession, ParamsT], ResultT],
         params: ParamsT,
     ) -> ResultT:
+        if threading.current_thread().name == PROGRAM_THREAD:
+            raise InvalidValue(
+                "The caller of spark.run",
+                "a program",
+                "an asset; on a cluster a program has no runner, so it has to call the other program as a function",
+            )
         refuse_unfinished(program)
         refuse_missing(program)
+        with _alone(context.log.info):
+            return self._run(context, program, params)
+
+    def _run(
+        self,
+        context: dg.AssetExecutionContext,
+        program: Callable[[SparkSession, ParamsT], ResultT],
+        params: ParamsT,
+    ) -> ResultT:
         shared = self._session(context.log.warning)
         settings = {} if shared is self._started else self._told()
         log = context.log.info
@@ -96,7 +114,7 @@ class LocalSparkRunner(SparkRunner):
 
         # In a thread of its own, because a thread that an interrupt takes out of a call to the JVM cannot call it any
         # more; this one was in no call, and can cancel the program's jobs.
-        thread = threading.Thread(target=work, name="spark-program", daemon=True)
+        thread = threading.Thread(target=work, name=PROGRAM_THREAD, daemon=True)
         with _printed_lines_to(log):
             thread.start()
             try:
@@ -140,6 +158,18 @@ class LocalSparkRunner(SparkRunner):
     def _told(self) -> dict[str, str]:
         """The properties that this runner was given, as far as they differ from its defaults."""
         return {**({} if self.master == ALL_CORES else {"spark.master": self.master}), **self.spark_config}
+
+
+@contextmanager
+def _alone(log: Callable[[str], None]) -> Iterator[None]:
+    """Let the programs of this process run one at a time, whichever threads and runs they belong to."""
+    if not RUNNING.acquire(blocking=False):
+        log("Waiting for another program in this process to end.")
+        RUNNING.acquire()
+    try:
+        yield
+    finally:
+        RUNNING.release()
 
 
 def _in_own_thread(action: Callable[[], None]) -> None:
