@@ -8,14 +8,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import dagster as dg
 
 from emr_pipelines.emr.disclosure import masked
-from emr_pipelines.emr.modules import Home, find, home_of
+from emr_pipelines.emr.modules import Home, find, home_of, projects_of, unit_of
 from emr_pipelines.errors import EmrPipelinesError, RunFailed, StepFailed
 
 if TYPE_CHECKING:
@@ -89,20 +88,20 @@ def advised(cause: ProbableCause) -> ProbableCause:
     missing = NO_MODULE.search(cause.message) if cause.kind == "MODULE_MISSING" else None
     if missing is None:
         return cause
-    name, top = missing[1], missing[1].partition(".")[0]
-    home = home_of(top)
+    name, unit = missing[1], unit_of(missing[1])
+    home = home_of(unit)
     if home is Home.OWN and find(name) is None:
-        hint = f"{top} is your own code, and it has no module {name} on this machine either: check the name."
+        hint = f"{unit} is your own code, and it has no module {name} on this machine either: check the name."
     elif home is Home.OWN:
         hint = (
-            f"{top} is your own code on this machine, and no import statement that the program reaches names it. Write "
-            f'PACKAGES = ("{top}",) in the program\'s module, so that it travels. It is no library: do not name it in '
-            "REQUIREMENTS."
+            f"{unit} is your own code on this machine, and no import statement that the program reaches names it. "
+            f'Write PACKAGES = ("{unit}",) in the program\'s module, so that it travels. It is no library: do not name '
+            "it in REQUIREMENTS."
         )
-    elif home is Home.LIBRARY and (projects := metadata.packages_distributions().get(top)):
+    elif home is Home.LIBRARY and (projects := projects_of(unit)):
         hint = (
-            f"On this machine {top} belongs to the project {projects[0]}: name that in REQUIREMENTS of the module that "
-            "imports it, so that it travels."
+            f"On this machine {unit} belongs to the project {projects[0]}: name that in REQUIREMENTS of the module "
+            "that imports it, so that it travels."
         )
     elif home is Home.DAGSTER:
         hint = "Clusters have no Dagster: keep the program, and what its module imports, in modules without it."

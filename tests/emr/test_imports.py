@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from emr_pipelines.emr.imports import needs_dagster, walk, without_files
-from emr_pipelines.emr.modules import Home, home_of
+from emr_pipelines.emr.modules import Home, home_of, projects_of, unit_of
 from emr_pipelines.emr.source import Certainty
 from emr_pipelines.errors import InvalidValue
 
@@ -335,9 +335,65 @@ def test_files_beside_a_module_that_is_in_no_package_do_not_travel(project: Proj
     })  # fmt: skip
     (said,) = without_files(walk("i_single"))
     assert said == (
-        f"{root}/i_single.py uses __file__ and is in no package, so files beside it do not travel: move it into a "
-        "package, or name the files in the runner's `files`."
+        f"{root}/i_single.py uses __file__ and is in no package with an __init__.py, so files beside it do not travel: "
+        "move it into such a package, or name the files in the runner's `files`."
     )
+
+
+def test_files_beside_a_module_of_a_namespace_package_do_not_travel(project: Project) -> None:
+    root = project({
+        "i_space/jobs/count.py": "import i_space.whole.one\nHERE = __file__\n",
+        "i_space/whole/__init__.py": "",
+        "i_space/whole/one.py": "HERE = __file__\n",
+    })  # fmt: skip
+    (said,) = without_files(walk("i_space.jobs.count"))
+    assert said.startswith(f"{root}/i_space/jobs/count.py uses __file__ and is in no package with an __init__.py, so")
+
+
+def test_installed_parts_of_a_namespace_package_are_libraries(project: Project) -> None:
+    """As with a company's packages, of which one is being written and others are installed."""
+    project(
+        {
+            "i_firm/common/__init__.py": "",
+            "i_firm/ml/__init__.py": "",
+            "i_firm/single.py": "",
+            "i_firm_common-1.2.dist-info/RECORD": "i_firm/common/__init__.py,,\n",
+            "i_firm_rest-1.dist-info/RECORD": "i_firm/ml/__init__.py,,\ni_firm/ml/deep/x.py,,\ni_firm/single.py,,\n",
+        },
+        "lib/python3.11/site-packages",
+    )
+    project({
+        "i_firm/etl/__init__.py": "",
+        "i_firm/etl/count.py": "import i_firm.common\nfrom i_firm import ml, single, tools, none\n",
+        "i_firm/tools.py": "",
+    })  # fmt: skip
+    found = walk("i_firm.etl.count")
+    assert set(found.own) == {"i_firm", "i_firm.etl", "i_firm.etl.count", "i_firm.tools"}
+    assert [other.name for other in found.leading_to(Home.LIBRARY)] == ["i_firm.common", "i_firm.ml", "i_firm.single"]
+    assert projects_of("i_firm.common") == ["i_firm_common"]
+    assert projects_of("i_firm.ml.deep.x") == projects_of("i_firm.single") == ["i_firm_rest"]
+    assert unit_of("i_firm.ml.deep.x") == "i_firm.ml"
+    assert set(walk("i_firm.ml").own) == {"i_firm", "i_firm.ml"}  # an installed program is its own code
+
+
+@pytest.mark.parametrize(
+    ("module", "file", "installed"),
+    [
+        ("i_six", "i_six/i_six.py", True),  # in a folder of its own name
+        ("i_six", "i_six/i_six/__init__.py", True),
+        ("i_seven", "i_six/i_seven.py", False),
+    ],
+)
+def test_the_folder_of_the_path_is_told_by_depth_and_not_by_name(
+    project: Project, module: str, file: str, installed: bool
+) -> None:
+    record = f"{file.removeprefix('i_six/')},,\n" if installed else "other.py,,\n"
+    folder = project({file: "", "i_six/x-1.dist-info/RECORD": record, "x-1.dist-info/RECORD": "i_seven.py,,\n"})
+    sys.path.insert(0, str(folder / "i_six"))
+    try:
+        assert home_of(module) is (Home.LIBRARY if installed else Home.OWN)
+    finally:
+        sys.path.remove(str(folder / "i_six"))
 
 
 MAIN = """
