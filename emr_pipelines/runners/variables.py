@@ -21,6 +21,7 @@ Path = tuple[object, ...]
 # A mapping under one of these names has keys of its own, so {"env": "prod"} is a tag or a property there.
 OWN_KEYS = {"tags", "properties", "Properties"}
 CLASSIFICATIONS = {"configurations", "Configurations"}
+NESTED = {"export", "docker"}  # the classifications that EMR has within others, as {spark-env: {export: {...}}}
 
 
 def plain(told: Any) -> Any:
@@ -88,4 +89,6 @@ def without_values(mistake: InvalidValue, names: Mapping[str, str]) -> InvalidVa
 def _has_own_keys(path: Path) -> bool:
     if not path or path[-1] in OWN_KEYS or path == ("extra",):
         return True
-    return len(path) > 1 and path[-2] in CLASSIFICATIONS and isinstance(path[-1], str)
+    if not CLASSIFICATIONS.intersection(path) or not isinstance(path[-1], str):
+        return False
+    return path[-2] in CLASSIFICATIONS or path[-1] in NESTED
