@@ -218,10 +218,8 @@ def _by_name(tree: ast.AST, package: str) -> Iterator[Statement]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or _called(node.func) not in functions:
             continue
-        given = {
-            **dict(zip(("name", "package"), node.args, strict=False)),
-            **{word.arg: word.value for word in node.keywords},
-        }
+        given: dict[str | None, ast.expr] = dict(zip(("name", "package"), node.args, strict=False))
+        given |= {word.arg: word.value for word in node.keywords}
         name = getattr(given.get("name"), "value", None)
         if isinstance(name, str) and name.startswith(".") and _called(given.get("package")) == "__package__":
             with suppress(ImportError):  # beyond the top-level package, where it would fail, too
