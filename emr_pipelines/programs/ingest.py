@@ -13,7 +13,7 @@ from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from emr_pipelines.errors import EmrPipelinesError, InvalidValue, SourceError, StorageUnusable
-from emr_pipelines.programs.content import refuse_binary
+from emr_pipelines.programs.content import SNIFFED_BYTES, refuse_binary
 from emr_pipelines.programs.output import collector, delete_from, open_output, spark_must_write, write_file
 from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.reading import read_split, refuse_changed_empty
@@ -255,8 +255,12 @@ def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _text_blocks(split: Split) -> Iterator[bytes]:
-    """What `read_split` gives, unless the file is binary, which its beginning tells."""
-    for number, block in enumerate(read_split(split)):
-        if number == 0 and split.start == 0:
-            refuse_binary(split.file.path, block, unpacked=split.file.compressed)
-        yield block
+    """The blocks of `read_split`. Raises NotText when the beginning of the file shows that it is binary."""
+    blocks = read_split(split)
+    if split.start == 0:
+        beginning = b""
+        while len(beginning) < SNIFFED_BYTES and (block := next(blocks, None)) is not None:
+            beginning += block
+        refuse_binary(split.file.path, beginning, unpacked=split.file.compressed)
+        yield beginning
+    yield from blocks
