@@ -95,9 +95,9 @@ def find(name: str) -> Place | None:
 
 
 def loaded(name: str) -> ModuleType | None:
-    """The module of that name, if it has been imported; the script that was started is known by its importable name."""
+    """The module of that name, if it has been imported, or the script that was started, by its importable name."""
     main = sys.modules.get("__main__")
-    return main if name == _name_of_main(main) else sys.modules.get(name)
+    return sys.modules.get(name) or (main if name == _name_of_main(main) else None)
 
 
 def module_name(program: Callable[..., Any]) -> str:
@@ -108,7 +108,10 @@ def module_name(program: Callable[..., Any]) -> str:
 
 def _name_of_main(main: ModuleType | None) -> str:
     spec = getattr(main, "__spec__", None)
-    return spec.name if spec else Path(getattr(main, "__file__", None) or "__main__").stem
+    file = Path(getattr(main, "__file__", None) or "__main__")
+    if spec:
+        return str(spec.name)
+    return file.stem if file.suffix == ".py" else "__main__"  # not the command bin/dagster, say
 
 
 def modules_of(package: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from importlib import import_module, invalidate_caches
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -465,6 +466,19 @@ def test_the_folder_of_the_path_is_told_by_depth_and_not_by_name(
         assert home_of(module) is (Home.LIBRARY if installed else Home.OWN)
     finally:
         sys.path.remove(str(folder / "i_six"))
+
+
+def test_a_command_is_not_the_library_that_it_is_called_as(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project({"i_command.py": "import i_tool\n"})
+    project({"i_tool/__init__.py": ""}, "lib/python3.11/site-packages")
+    main = ModuleType("__main__")
+    main.__file__ = str(tmp_path / "bin" / "i_tool")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    found = walk("i_command")
+    assert set(found.own) == {"i_command"}
+    assert [other.name for other in found.leading_to(Home.LIBRARY)] == ["i_tool"]
 
 
 MAIN = """
