@@ -8,6 +8,7 @@ import dagster as dg
 
 from emr_pipelines.errors import InvalidValue, NotMaterialized
 from emr_pipelines.programs import text
+from emr_pipelines.programs.file_uris import local_path
 from emr_pipelines.programs.progress import many as plural
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
@@ -104,9 +105,7 @@ def _published(
 
 def _path_of(uri: str) -> str:
     """A file: URI, in any of its forms, or a path in a home folder as an absolute path; all else as it is."""
-    if uri.startswith("file:/"):
-        return "/" + uri.removeprefix("file:").lstrip("/")
-    return os.path.expanduser(uri)  # noqa: PTH111 (Path raises for a user that is not there)
+    return local_path(uri) or os.path.expanduser(uri)  # noqa: PTH111 (Path raises for a user that is not there)
 
 
 def _uri_of(storage: Storage, asset: dg.AssetKey, partition: str) -> str | None:

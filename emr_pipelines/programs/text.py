@@ -18,6 +18,7 @@ from functools import cache, partial
 from typing import Any
 
 from emr_pipelines.errors import InvalidValue, SourceNotFound, SourceUnreadable
+from emr_pipelines.programs.file_uris import local_path
 
 REQUIREMENTS = ("pyarrow>=17,<27", "numpy>=2,<3")  # what a cluster must have
 
@@ -82,10 +83,10 @@ def find_text_files(sources: Sequence[str]) -> list[TextFile]:
 
 
 def refuse_other_sources(sources: Sequence[str]) -> None:
-    """Raise InvalidValue for a source that is of no kind that can be read, without a look at what is there."""
+    """Raise InvalidValue for a source of a kind that cannot be read, without looking whether it exists."""
     for source in sources:
         scheme, separator, rest = source.partition("://")
-        known = not separator or (scheme == "file" and rest.startswith("/")) or (scheme == "s3" and rest.strip("/"))
+        known = not separator or local_path(source) or (scheme == "s3" and rest.strip("/"))
         if not source.strip() or not known:
             raise InvalidValue("A source", source, ALLOWED_SOURCES)
 
@@ -124,16 +125,15 @@ def refuse_sources_in(output: str, files: Iterable[TextFile]) -> None:
 
 
 def locate(path: str) -> tuple[Any, str]:
-    """The pyarrow file system of a path or URI and the path within it. URIs are read as Hadoop reads them: a
-    percent sign is a percent sign. Raises InvalidValue for another scheme, SourceUnreadable for a bucket that cannot be
-    reached."""
+    """The pyarrow file system of a path, a file: URI or an s3:// URI, and the path within it. Nothing in a URI is
+    percent-decoded. Raises InvalidValue for another scheme, SourceUnreadable for a bucket that cannot be reached."""
     from pyarrow import fs
 
+    if (inner := local_path(path)) is not None:
+        return fs.LocalFileSystem(), inner
     scheme, separator, rest = path.partition("://")
     if not separator:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (resolve() would rename linked files)
-    if scheme == "file" and rest.startswith("/"):  # file://host/folder would be another machine's
-        return fs.LocalFileSystem(), "/" + rest.lstrip("/")
     if scheme == "s3" and rest.strip("/"):
         return _bucket(rest.partition("/")[0]), rest
     raise InvalidValue("The location", path, ALLOWED_SOURCES)
