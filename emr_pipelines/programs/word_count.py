@@ -1,14 +1,11 @@
-"""Word count: text -> a parquet table of words and how often each occurs.
-
-What a word is stands in `words.py`.
-"""
+"""Count the words of text into a parquet table. `words.py` defines what a word is."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,10 +18,10 @@ from emr_pipelines.programs.text import REQUIREMENTS as TEXT_REQUIREMENTS
 from emr_pipelines.programs.text import (
     Split,
     find_text_files,
-    locate,
     plan_tasks,
     refuse_sources_in,
 )
+from emr_pipelines.programs.word_table import rank_counts, read_part
 from emr_pipelines.programs.words import add_up, count_pieces, hashes, safe_end, words_in
 
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
@@ -34,7 +31,6 @@ if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that 
 
 REQUIREMENTS = TEXT_REQUIREMENTS
 
-RANKS = 100  # in a result
 MOST_SHARES = 1000  # files of the table; each is small in memory, and they are read by as many tasks later
 ROWS_AT_ONCE = 10_000  # as Python objects
 PART = re.compile(r"part-.*\.parquet")
@@ -130,7 +126,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     refuse_changed_empty(files)
 
     parts = list_folder(output, PART)
-    read = context.parallelize(parts, len(parts)).map(partial(_read_part, top=params.top)).collect()
+    read = context.parallelize(parts, len(parts)).map(partial(read_part, top=params.top)).collect()
     rows, words = sum(part.rows for part in read), sum(part.words for part in read)
     top = sorted((entry for part in read for entry in part.top), key=lambda entry: (-entry[1], entry[0]))
     return WordCountResult(
@@ -143,7 +139,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
         lines=sum(totals.lines for totals in written),
         bytes_read=sum(file.bytes for file in files),
         top_words=dict(top[: params.top]),
-        rank_counts=tuple(_rank_counts(sum((part.words_by_count for part in read), start=Counter()))),
+        rank_counts=tuple(rank_counts(sum((part.words_by_count for part in read), start=Counter()))),
         digest=f"{rows:x}-{words:x}-{sum(part.digest for part in read) % 2**64:016x}",
         seconds=time.monotonic() - began,
     )
@@ -151,7 +147,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
 
 @dataclass
 class _Totals:
-    """What tasks say beside their rows. `words` and `lines` are those of the text, counted where it is read;
+    """What tasks return beside their rows. `words` and `lines` are those of the text, counted where it is read;
     `distinct` and `left_out` words are known where a share is added up."""
 
     words: int = 0
@@ -159,18 +155,6 @@ class _Totals:
     distinct: int = 0
     left_out: int = 0
     problem: Exception | None = None
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A file of the table, as it was read back."""
-
-    rows: int
-    words: int
-    empty: int
-    digest: int
-    top: list[tuple[str, int]]
-    words_by_count: Counter[int]  # how many words occur so often
 
 
 def _count_task(task: tuple[Split, ...], shares: int, case_sensitive: bool) -> Iterator[tuple[int, pa.Table | _Totals]]:
@@ -264,38 +248,6 @@ def _add_up_share(
     totals.distinct = len(table)
     totals.left_out = pc.sum(table["count"].filter(unwanted), min_count=0).as_py()
     return totals, table.filter(pc.invert(unwanted)).sort_by("word")
-
-
-def _read_part(path: str, top: int) -> _Part:
-    import numpy as np
-    import pyarrow.compute as pc
-    from pyarrow import parquet
-
-    filesystem, inner = locate(path)
-    table = parquet.read_table(inner, filesystem=filesystem)
-    counts = table["count"].to_numpy()
-    first = table.sort_by([("count", "descending"), ("word", "ascending")]).slice(0, top)
-    return _Part(
-        rows=len(table),
-        words=int(counts.sum()),
-        empty=pc.sum(pc.equal(pc.fill_null(pc.binary_length(table["word"]), 0), 0), min_count=0).as_py(),
-        digest=int(np.sum(hashes(table["word"]) * (2 * counts.astype(np.uint64) + 1))),
-        words_by_count=Counter(
-            dict(zip(*(found.tolist() for found in np.unique(counts, return_counts=True)), strict=True))
-        ),
-        top=list(zip(first["word"].to_pylist(), first["count"].to_pylist(), strict=True)),
-    )
-
-
-def _rank_counts(words_by_count: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """The last rank of each count, but of ranks that are close together the first alone."""
-    rank, shown = 0, 0.0
-    step = (sum(words_by_count.values()) or 1) ** (1 / RANKS)
-    for count in sorted(words_by_count, reverse=True):
-        rank += words_by_count[count]
-        if rank >= shown:
-            yield rank, count
-            shown = rank * step
 
 
 def _whole_words(blocks: Iterable[bytes]) -> Iterator[bytes]:
