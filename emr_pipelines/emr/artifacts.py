@@ -1,4 +1,5 @@
-"""What a cluster is sent: programs' code as one zip, and other files; each once, under a name made of its bytes."""
+"""Upload what a cluster needs: a program's code as one zip, and other files. Each is named by a digest of its bytes and
+uploaded once."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ class Archive:
 
 
 class Artifacts:
-    """Files in a folder of a bucket, content-addressed: what is there already is not sent again.
+    """Content-addressed files in a folder of a bucket; what is there already is not uploaded again.
 
     It remembers what it has seen there, so a second program of a run costs no call. Each call may raise the AwsErrors
     that `Objects` does.

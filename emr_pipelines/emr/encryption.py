@@ -1,5 +1,5 @@
-"""Server-side encryption on S3, where a bucket's policy demands it of each write: EMR_PIPELINES_ENCRYPTION and
-EMR_PIPELINES_KMS_KEY. Without them S3 does what the bucket's default says, and no header is sent."""
+"""Server-side encryption for buckets whose policy demands it of each write: EMR_PIPELINES_ENCRYPTION and
+EMR_PIPELINES_KMS_KEY. Without them no header is sent, and S3 applies the bucket's default."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Follow the imports of a program through the user's own code, from source file to source file.
 
-Nothing is imported on the way, so the walk may run when definitions load. It ends where an import leads elsewhere: to a
-library, to Spark, to Dagster.
+Nothing is imported on the way, so the walk may run when definitions load. It stops at libraries, Spark and Dagster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a module comes from: the user's own code, a library, or neither. Nothing is imported to find out.
+"""Tell where a module comes from, without importing it: the user's own code, a library, or neither.
 
 Own code is what lies outside site-packages and the standard library. Dagster, and the parts of this package that need
 it, are told apart because no cluster has them.

@@ -1,4 +1,4 @@
-"""What a release of EMR can do, by its label.
+"""Which features a release of EMR has, by its label.
 
 EMR has two lines of releases: emr-x.y.z runs Spark 2 and 3, and emr-spark-x.y.z runs Spark 4. Their numbers are
 unrelated. A release newer than those known here is judged as the newest known one of its line.

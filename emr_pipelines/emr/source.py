@@ -1,4 +1,4 @@
-"""Read a source file for what it imports and declares, without running it."""
+"""Find what a source file imports and declares, without running it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def source_of(file: str | None, module: str, is_package: bool) -> Source | None:
         entry = os.stat(file)  # noqa: PTH116 (Path.stat costs three times as much)
         package = module if is_package else module.rpartition(".")[0]
         return _read(file, package, entry.st_mtime_ns, entry.st_size)
-    except (OSError, SyntaxError, ValueError):  # of a file that is no Python, its import will tell
+    except (OSError, SyntaxError, ValueError):  # importing a file that is not Python reports it
         return None
 
 
@@ -229,5 +229,5 @@ def _by_name(tree: ast.AST, package: str) -> Iterator[Statement]:
 
 
 def _called(node: Any) -> str:
-    """The last part of `importlib.import_module`; empty for what is no name."""
+    """The last part of `importlib.import_module`; empty when the expression is not a name."""
     return str(getattr(node, "attr", getattr(node, "id", "")))

@@ -1,7 +1,7 @@
-"""Run a task on the driver, once its code is importable, and leave its result as the last thing.
+"""Run a task on the driver, once its code is importable, and write its result last.
 
-While the program runs, what it prints and how far Spark is are sent to Dagster by way of Pipes messages: files of JSON
-lines in a folder, numbered from 1. Losing them loses nothing but the news.
+While the program runs, its output and Spark's progress are sent to Dagster as Pipes messages: files of JSON lines in a
+folder, numbered from 1. The result does not depend on them: lost messages cost only the live log.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class Channel(PipesMessageWriterChannel):
         self._write()
 
     def _write(self) -> None:
-        """Write what waits, in files of a bounded size; when nothing does, a sign of life now and then. What could not
-        be written is tried again the next time."""
+        """Write the waiting messages in files of a bounded size, or now and then a sign of life when there are none.
+        After an error, the same messages are written the next time."""
         try:
             self._quiet_seconds += FEED_SECONDS
             while messages := self._unsent or self._outbox.take():
@@ -115,12 +115,12 @@ class Channel(PipesMessageWriterChannel):
                 self._beats += 1
                 self._quiet_seconds = 0.0
                 self._files.write(f"{self._folder}/{ALIVE}", str(self._beats).encode())
-        except Exception as error:  # noqa: BLE001 (news that cannot be sent must not stop the program)
+        except Exception as error:  # noqa: BLE001 (messages that cannot be sent must not stop the program)
             print(f"Messages for Dagster could not be written: {error}", file=sys.__stderr__)
 
 
 def tee(stream: TextIO, name: str, pipes: PipesContext) -> TextIO:
-    """A text stream whose text goes to another and, as that of its `name`, to Dagster."""
+    """A text stream that writes to another stream and sends the text to Dagster too, as the output of `name`."""
 
     def pass_on(text: str) -> None:
         stream.write(text)
@@ -146,8 +146,7 @@ def run(spark: SparkSession, files: Files, task: Task) -> None:
 
 
 def place_files(files: Files, uris: Sequence[str]) -> None:
-    """Copy files to where `SparkFiles.get` finds them on the driver. Executors have them from YARN, which gives them to
-    no driver's SparkFiles (SPARK-21859)."""
+    """Copy files to where `SparkFiles.get` finds them on the driver; YARN serves executors only (SPARK-21859)."""
     from pyspark import SparkFiles
 
     for uri in uris:

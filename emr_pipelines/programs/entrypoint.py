@@ -1,9 +1,9 @@
-"""What is spark-submitted: it makes a program's code importable, on the driver and the executors, and starts it.
+"""The script that spark-submit runs: make a program's code importable on driver and executors, and start the program.
 
     spark-submit ... entrypoint.py s3://.../task.json --dagster-pipes-context ... --dagster-pipes-messages ...
 
-It stands alone: the rest of this package comes with the code. All that it reads and writes goes through Hadoop's
-FileSystem, so it needs no AWS library, and s3:, hdfs: and file: are the same to it.
+It imports nothing of this package until the code has been unpacked. It reads and writes through Hadoop's FileSystem, so
+it needs no AWS library and treats s3:, hdfs: and file: alike.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Task:
 
 
 class Files:
-    """Files wherever Hadoop finds them."""
+    """Read, write, delete and fetch files through Hadoop's FileSystem."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._jvm: Any = spark.sparkContext._jvm  # noqa: SLF001 (there is no other way to Hadoop)

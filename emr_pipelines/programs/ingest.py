@@ -1,4 +1,4 @@
-"""Input text: any number of text files -> one clean snapshot of lines, and a manifest of what went in."""
+"""Copy any number of text files into one clean snapshot of lines, with a manifest of what went in."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class IngestResult:
 
 @dataclass(frozen=True)
 class _Copied:
-    """What became of one split; `problem` says why it could not be copied, and then the rest counts for nothing."""
+    """What became of one split. `problem` says why it could not be copied; the other fields are then meaningless."""
 
     path: str
     lines: int = 0
@@ -97,7 +97,7 @@ class _Copied:
 @dataclass
 class _Cleaner:
     """Bytes of one split in, clean UTF-8 out: `\\r\\n` becomes `\\n`, undecodable bytes become U+FFFD and are counted,
-    the last line gets its line end. One at a time in a process: Python knows error handlers by name."""
+    the last line gets its line end. Not for concurrent use in a process: Python finds error handlers by name."""
 
     lines: int = 0
     replaced_bytes: int = 0

@@ -1,4 +1,4 @@
-"""Text files wherever they are: find them, and share them out among tasks (`reading.py` reads them).
+"""Find text files, locally and on S3, and divide them into tasks; `reading.py` reads them.
 
 Local paths and s3:// go through pyarrow's file systems, so the same code runs in a Spark task, in a test and in a
 sensor, with no Hadoop jar and no AWS library.
@@ -64,14 +64,14 @@ class Split:
 
 
 def find_text_files(sources: Sequence[str]) -> list[TextFile]:
-    """All files the sources name, by path and without repeats; names that begin with . or _ are left out.
+    """All files that the sources name, sorted by path, each once; names that begin with . or _ are left out.
 
     A source is a file, a folder (taken whole, with its folders), a glob (`*`, `?`, `[...]` within a name, `**` for any
     folders) or an s3:// prefix; a glob there, or a prefix that ends within a name, costs a listing of its folder.
-    A folder that links lead to more than once is taken once. A folder where assets live is passed over.
+    A folder that several links lead to is taken once. A folder that is an asset storage is skipped.
 
     Raises SourceNotFound for a source that matches no file, SourceUnreadable for one that cannot be listed or that
-    holds a link to nothing, and InvalidValue for one that is none of these.
+    holds a link to nothing, and InvalidValue for a source of another kind.
     """
     found: dict[str, TextFile] = {}
     for source in sources:
@@ -92,8 +92,8 @@ def refuse_other_sources(sources: Sequence[str]) -> None:
 
 
 def plan_tasks(files: Iterable[TextFile], parallelism: int, split_bytes: int = SPLIT_BYTES) -> list[tuple[Split, ...]]:
-    """The splits of the files, in order, dealt into tasks of about equal work: `parallelism` of them, or as many times
-    that as each would be over TASK_BYTES. Fewer when there are fewer splits; empty files have none."""
+    """Deal the files' splits, in order, into tasks of about equal work: `parallelism` tasks, or a multiple of that so
+    that none is over TASK_BYTES; fewer when there are fewer splits. Empty files have no split."""
     splits: list[Split] = []
     costs: list[int] = []
     for file in files:
@@ -179,8 +179,8 @@ def _find(source: str) -> Iterator[TextFile]:
 
 
 def _objects_below(filesystem: Any, base: str, pattern: list[str]) -> Iterator[TextFile]:
-    """The objects below a bucket or prefix whose key from there matches and has no hidden part; but none in an asset
-    storage below it, for what was ingested must not be ingested again."""
+    """The objects below a bucket or prefix whose key from there matches and has no hidden part. Asset storages are
+    skipped, so that ingested text is not ingested again."""
     from pyarrow.fs import FileSelector, FileType
 
     infos = filesystem.get_file_info(FileSelector(base, allow_not_found=True, recursive=True))
@@ -199,8 +199,8 @@ def _objects_below(filesystem: Any, base: str, pattern: list[str]) -> Iterator[T
 def _files_below(base: str, pattern: list[str]) -> Iterator[TextFile]:
     """The regular files below a local folder whose path from there matches and has no hidden part.
 
-    Only folders that can hold a match are entered; through links each folder once, for links can lead in circles; and
-    no folder that is an asset storage, for what was ingested must not be ingested again.
+    Only folders that can hold a match are entered, each once, because links can lead in circles. Asset storages are
+    skipped, so that ingested text is not ingested again.
     """
     entered = set()
     for folder, folders, names in os.walk(base, onerror=_raise_unless_gone, followlinks=True):

@@ -25,7 +25,7 @@ NESTED = {"export", "docker"}  # the classifications that EMR has within others,
 
 
 def plain(told: Any) -> Any:
-    """What was told, with the same keys, in the types that run config has: parts of a ClusterSpec become mappings,
+    """A description in run config's types, with the same keys: parts of a ClusterSpec become mappings,
     tuples become lists, and a variable becomes {"env": NAME}."""
     if isinstance(told, BaseModel):
         return told.model_dump(mode="json", exclude_unset=True)
