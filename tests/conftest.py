@@ -20,6 +20,8 @@ from emr_pipelines.storage import Storage
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from emr_pipelines.emulator import Emulator
+
 # before any test and any Spark worker: no test may see the developer's own settings, or reach AWS
 for name in [
     name
@@ -72,18 +74,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[Any]:
-    """A boto3 client of the emulator's S3, where AWS_ENDPOINT_URL points."""
-    import boto3
-
+def endpoint() -> Iterator[Emulator]:
+    """The emulator where AWS_ENDPOINT_URL points."""
     from emr_pipelines.emulator import Emulator
 
     with Emulator() as emulator:
         os.environ["AWS_ENDPOINT_URL"] = emulator.url
         try:
-            yield boto3.client("s3", region_name="us-east-1")
+            yield emulator
         finally:
             del os.environ["AWS_ENDPOINT_URL"]
+
+
+@pytest.fixture(scope="session")
+def s3(endpoint: Emulator) -> Any:  # noqa: ARG001 (the client looks where it points)
+    """A boto3 client of the emulator's S3."""
+    import boto3
+
+    return boto3.client("s3", region_name="us-east-1")
 
 
 @pytest.fixture(scope="session")

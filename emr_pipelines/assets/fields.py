@@ -140,8 +140,10 @@ def parquet_schema(uri: str) -> dg.TableSchema | None:
 
 
 def _text_of(annotated: Any) -> str | None:
-    extras = getattr(annotated, "__metadata__", ())
-    return next((text for text in extras if isinstance(text, str)), None)
+    """The first text in an Annotated, or in one that a NewType or an alias stands for."""
+    texts = [text for text in getattr(annotated, "__metadata__", ()) if isinstance(text, str)]
+    inner = getattr(annotated, "__supertype__", None) or getattr(annotated, "__value__", None)
+    return texts[0] if texts else _text_of(inner) if inner else None
 
 
 def _setting(hint: Any, path: str, within: tuple[type[Any], ...]) -> Any:
@@ -186,13 +188,16 @@ def _row_of(hint: Any) -> type[Any] | None:
     """Return the dataclass of the rows if the annotation is a list or tuple of dataclasses, else None."""
     for choice in _choices(hint):
         arguments = get_args(choice)
-        if get_origin(choice) in (list, tuple) and arguments[1:] in ((), (...,)) and isinstance(arguments[0], type):
-            return arguments[0] if dataclasses.is_dataclass(arguments[0]) else None
+        if get_origin(choice) in (list, tuple) and arguments[1:] in ((), (...,)):
+            row = resolved(arguments[0])
+            return row if isinstance(row, type) and dataclasses.is_dataclass(row) else None
     return None
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    hint = resolved(hint)
+    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return tuple(map(resolved, choices))
 
 
 def _cells(row: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError, model_validator
 
 from emr_pipelines.emr.imports import walk
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
+from emr_pipelines.programs.file_uris import local_path
 from emr_pipelines.programs.progress import many
 from emr_pipelines.resource import Refused, refuse_unknown
 from emr_pipelines.runners.base import SparkRunner
@@ -69,7 +70,7 @@ def mistakes_as_failures() -> Iterator[None]:
 
 def path_of(uri: str) -> dg.PathMetadataValue:
     """Metadata with a location that can be pasted into a shell: a path on this machine, or an s3:// URI."""
-    return dg.MetadataValue.path(uri.removeprefix("file://"))
+    return dg.MetadataValue.path(local_path(uri) or uri)
 
 
 def pictures(context: dg.AssetExecutionContext, **drawn: Callable[[], str]) -> dict[str, dg.MarkdownMetadataValue]:

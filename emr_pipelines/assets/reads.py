@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from emr_pipelines.errors import InvalidValue, NotMaterialized
+from emr_pipelines.programs.file_uris import local_path
 from emr_pipelines.programs.progress import many as plural
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
@@ -106,9 +107,7 @@ def _published(
 
 def _path_of(uri: str) -> str:
     """Turn a file: URI in any form, or a path that begins with ~, into an absolute path; return all else as it is."""
-    if uri.startswith("file:/"):
-        return "/" + uri.removeprefix("file:").lstrip("/")
-    return os.path.expanduser(uri)  # noqa: PTH111 (Path raises for a user that is not there)
+    return local_path(uri) or os.path.expanduser(uri)  # noqa: PTH111 (Path raises for a user that is not there)
 
 
 def _uri_of(storage: Storage, asset: dg.AssetKey, partition: str) -> str | None:

@@ -1,4 +1,5 @@
-"""What a cluster is sent: programs' code as one zip, and other files; each once, under a name made of its bytes."""
+"""Upload what a cluster needs: a program's code as one zip, and other files. Each is named by a digest of its bytes and
+uploaded once."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from packaging.utils import canonicalize_name
 
 from emr_pipelines.emr.imports import OwnModule, walk
-from emr_pipelines.emr.modules import SHIPPED_PARTS, THIS_PACKAGE, Home, home_of, is_library
+from emr_pipelines.emr.modules import SHIPPED_PARTS, THIS_PACKAGE, Home, home_of, is_library, is_within, unit_of
 from emr_pipelines.emr.objects import Objects, join
 from emr_pipelines.emr.report import Reporter, no_report
 from emr_pipelines.emr.source import Certainty
@@ -49,7 +50,7 @@ class Archive:
 
 
 class Artifacts:
-    """Files in a folder of a bucket, content-addressed: what is there already is not sent again.
+    """Content-addressed files in a folder of a bucket; what is there already is not uploaded again.
 
     It remembers what it has seen there, so a second program of a run costs no call. Each call may raise the AwsErrors
     that `Objects` does.
@@ -110,8 +111,9 @@ def code_archive(program: Program, requirements: Iterable[str] = ()) -> Archive:
     """The source of a program and of the user's own modules that it imports, of what the entrypoint imports, and of
     dagster_pipes, as one zip for the path of a Python: the same bytes for the same source, on any machine.
 
-    Of a package, all files travel, but hidden ones and byte code; of this package, the parts that run on a cluster. A
-    package of one's own that `requirements` name travels with the libraries instead.
+    Of a package, all files travel but hidden ones and byte code; of a namespace package, only the packages and modules
+    in it that the program imports; of this package, the parts that run on a cluster. A package of the user's own that
+    `requirements` name travels with the libraries instead.
 
     Raises CannotTravel: for compiled parts, for more than 100 MB, and for what is no source file in a folder.
     """
@@ -124,16 +126,16 @@ def code_archive(program: Program, requirements: Iterable[str] = ()) -> Archive:
     required = {canonicalize_name(re.split(r"[^\w.-]", line.strip())[0]) for line in requirements}
     packages: dict[str, list[OwnModule]] = {}
     for module in found.own.values():
-        top = module.found.top
-        if top != THIS_PACKAGE and (top == root.partition(".")[0] or canonicalize_name(top) not in required):
-            packages.setdefault(top, []).append(module)
+        unit = unit_of(module.name)
+        if unit != THIS_PACKAGE and (unit == unit_of(root) or canonicalize_name(unit) not in required):
+            packages.setdefault(unit, []).append(module)
     files = _of_this_package()
-    for top, modules in packages.items():
+    for unit, modules in packages.items():
         refused = [module for module in modules if not _has_source(module)]
         if refused and (needed := {module.name for module in refused} & set(walk(root, Certainty.LATER).own)):
             raise CannotTravel(_not_source(next(module for module in refused if module.name in needed)))
         folders = [module for module in modules if module not in refused]
-        files |= _sources(top, folders, with_libraries=top in found.named)
+        files |= _sources(unit, folders, with_libraries=is_within(unit, found.named))
     data = _zipped(files)
     return Archive(data, hashlib.sha256(data).hexdigest())
 
@@ -167,16 +169,16 @@ def _not_source(module: OwnModule) -> str:
     return f"The module {module.name}{by} comes from {module.place.file}; allowed: {allowed}."
 
 
-def _sources(top: str, modules: Iterable[OwnModule], *, with_libraries: bool) -> dict[str, Path]:
-    """The files of a top-level package, by their path in an archive.
+def _sources(unit: str, modules: Iterable[OwnModule], *, with_libraries: bool) -> dict[str, Path]:
+    """The files of a package or module, by their path in an archive; none of a namespace package, which has no own.
 
-    A package may lie in several folders, and its parts elsewhere (namespaces, editable installs), so each module that
-    is imported is asked for its own folders; what comes first on the path counts.
+    Parts of a package may be elsewhere (editable installs), so each module that is imported is asked for its own
+    folders; what comes first on the path counts.
     """
     found: dict[str, Path] = {}
     for module in sorted(modules, key=lambda module: module.name.count(".")):
         base, (file, folders) = module.name.replace(".", "/"), module.place
-        if folders is not None:
+        if file and folders is not None:
             own = [Path(folder) for folder in folders if with_libraries or not is_library(folder)]
             found = {**{name: path for folder in reversed(own) for name, path in _files(folder, base)}, **found}
         elif file:
@@ -184,13 +186,13 @@ def _sources(top: str, modules: Iterable[OwnModule], *, with_libraries: bool) ->
     for path in found.values():
         if path.suffix in COMPILED:
             raise CannotTravel(
-                f"The package {top} has a compiled part, {path}, made for this machine; put what is compiled in a "
+                f"The package {unit} has a compiled part, {path}, made for this machine; put what is compiled in a "
                 "package of its own and name that in the program's REQUIREMENTS."
             )
     sizes = {path: path.stat().st_size for path in found.values()}
     if sum(sizes.values()) > MOST_BYTES:
         raise CannotTravel(
-            f"The package {top} has {sum(sizes.values()) / 1e6:,.0f} MB of files, the largest "
+            f"The package {unit} has {sum(sizes.values()) / 1e6:,.0f} MB of files, the largest "
             f"{max(sizes, key=lambda path: sizes[path])}; allowed: {MOST_BYTES / 1e6:,.0f} MB; keep data in S3."
         )
     return found

@@ -1,5 +1,5 @@
-"""Server-side encryption on S3, where a bucket's policy demands it of each write: EMR_PIPELINES_ENCRYPTION and
-EMR_PIPELINES_KMS_KEY. Without them S3 does what the bucket's default says, and no header is sent."""
+"""Server-side encryption for buckets whose policy demands it of each write: EMR_PIPELINES_ENCRYPTION and
+EMR_PIPELINES_KMS_KEY. Without them no header is sent, and S3 applies the bucket's default."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emr_pipelines.emr.releases import has
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 
@@ -16,7 +17,6 @@ AES256, KMS, DSSE = "AES256", "aws:kms", "aws:kms:dsse"  # as the header x-amz-s
 ALGORITHMS = (AES256, KMS, DSSE)
 KEY = re.compile(r"arn:aws[\w-]*:kms:([a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+")
 KEY_FORM = "the ARN of a KMS key, arn:aws:kms:<region>:<account>:key/<id>"
-S3A_SINCE = (7, 10)  # EMR's release from which Spark reads and writes s3:// by S3A; before, by EMRFS
 OF_S3A = {AES256: "AES256", KMS: "SSE-KMS", DSSE: "DSSE-KMS"}
 
 
@@ -51,9 +51,9 @@ class Encryption:
         algorithm = {"ServerSideEncryption": self.algorithm} if self.algorithm else {}
         return {**algorithm, **({"SSEKMSKeyId": self.key} if self.key else {})}
 
-    def of_cluster(self, release: tuple[int, ...]) -> dict[str, dict[str, str]]:
-        """EMR's configurations by which Spark, and whatever else uses Hadoop's file systems, writes so. Raises
-        InvalidValue for what EMRFS, which releases before 7.10 have, does not know.
+    def of_cluster(self, release_label: str) -> dict[str, dict[str, str]]:
+        """EMR's configurations that make Spark, and all that uses Hadoop's file systems, encrypt its writes. Raises
+        InvalidValue for what EMRFS, in releases without S3A, cannot do.
 
         Sources: Hadoop's "Working with Encrypted S3 Data"; EMR Release Guide, "Specifying Amazon S3 encryption using
         EMRFS properties".
@@ -62,7 +62,7 @@ class Encryption:
             return {}
         s3a = {"fs.s3a.encryption.algorithm": OF_S3A[self.algorithm]}
         found = {"core-site": {**s3a, **({"fs.s3a.encryption.key": self.key} if self.key else {})}}
-        if release >= S3A_SINCE:
+        if has(release_label, "S3A"):
             return found
         if self.algorithm == DSSE:
             raise InvalidValue("EMR_PIPELINES_ENCRYPTION", DSSE, f"{AES256} or {KMS} with releases before emr-7.10.0")

@@ -1,7 +1,6 @@
 """Follow the imports of a program through the user's own code, from source file to source file.
 
-Nothing is imported on the way, so the walk may run when definitions load. It ends where an import leads elsewhere: to a
-library, to Spark, to Dagster.
+Nothing is imported on the way, so the walk may run when definitions load. It stops at libraries, Spark and Dagster.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from emr_pipelines.emr.modules import (
     THIS_PACKAGE,
     Home,
     Place,
+    distributions_of,
     find,
     home_of,
+    is_within,
     module_name,
     modules_of,
-    of_the_same_distribution,
+    unit_of,
 )
 from emr_pipelines.emr.source import Certainty, Source, Statement, source_of
 from emr_pipelines.errors import InvalidValue
@@ -31,10 +32,6 @@ class Import:
     name: str
     file: str = ""
     line: int = 0
-
-    @property
-    def top(self) -> str:
-        return self.name.partition(".")[0]
 
     def __str__(self) -> str:
         return f"{self.file}, line {self.line}, imports {self.name}" if self.file else self.name
@@ -55,8 +52,8 @@ class OwnModule:
 
 @dataclass
 class Walk:
-    """The own modules that a program reaches, by name, and the imports that lead elsewhere. `named` are the top-level
-    names that are own wherever they are installed."""
+    """The own modules that a program reaches, by name, and the imports that lead elsewhere. `named` are the units that
+    are own wherever they are installed."""
 
     named: set[str]
     own: dict[str, OwnModule] = field(default_factory=dict)
@@ -64,7 +61,9 @@ class Walk:
 
     def leading_to(self, *homes: Home) -> list[Import]:
         """The imports that lead to such a home, the first of each module."""
-        return [found for found, home in self.elsewhere.values() if home in homes and found.top not in self.named]
+        return [
+            found for found, home in self.elsewhere.values() if home in homes and not is_within(found.name, self.named)
+        ]
 
 
 def walk(root: str, least: Certainty = Certainty.MAYBE) -> Walk:
@@ -73,8 +72,8 @@ def walk(root: str, least: Certainty = Certainty.MAYBE) -> Walk:
     A module brings the `__init__` of the packages that it is in. The packages that PACKAGES names are followed into all
     their modules. Raises InvalidValue for PACKAGES that cannot be read or found.
     """
-    top = root.partition(".")[0]
-    found = Walk({top, *of_the_same_distribution(top)})
+    unit = unit_of(root)
+    found = Walk({unit}.union(*distributions_of(unit).values()))
     queue = [Import(root)]
     while queue:
         wanted = queue.pop(0)
@@ -106,7 +105,7 @@ def _next(source: Source, file: str, least: Certainty, named: set[str]) -> Itera
                     yield Import(name, file, statement.line)
     if least <= Certainty.LATER:
         for package in source.named_in("PACKAGES"):
-            named.add(package.partition(".")[0])
+            named.add(unit_of(package))
             modules = sorted(modules_of(package))
             if not modules:
                 allowed = "packages and modules that can be imported here, such as ('plugins',)"
@@ -132,15 +131,15 @@ def _is_module(name: str, named: Iterable[str]) -> bool:
 
 
 def without_files(found: Walk) -> list[str]:
-    """A sentence for each own module that is in no package and uses `__file__`: what lies beside it does not travel."""
+    """A sentence for each own module that uses `__file__` and travels by itself, without what lies beside it."""
     return [
-        f"{module.source.file} uses __file__ and is in no package, so files beside it do not travel: move it into a "
-        "package, or name the files in the runner's `files`."
+        f"{module.source.file} uses __file__ and is in no package with an __init__.py, so files beside it do not "
+        "travel: move it into such a package, or name the files in the runner's `files`."
         for module in found.own.values()
         if module.source
         and module.source.knows_its_file
-        and module.name == module.found.top
         and not module.place.folders
+        and unit_of(module.name) == module.name
     ]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from emr_pipelines.emr.report import Reporter
 from emr_pipelines.emr.shipment import DIGEST_CHARACTERS, Place
 from emr_pipelines.errors import SourceChanged
+from emr_pipelines.programs.file_uris import local_path
 from emr_pipelines.programs.progress import many
 
 BLOCK_BYTES = 1 << 20
@@ -67,7 +68,7 @@ def _copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], re
 
 def _folder_of(source: str) -> Path:
     """Return the folder that a source is, or is in; of a glob, the last one before the first wildcard."""
-    path = _absolute(source.removeprefix("file://"))
+    path = _absolute(local_path(source) or source)
     while GLOB.search(str(path)) and not path.exists():
         path = path.parent
     return path if path.is_dir() else path.parent

@@ -1,4 +1,4 @@
-"""Where a module comes from: the user's own code, a library, or neither. Nothing is imported to find out.
+"""Tell where a module comes from, without importing it: the user's own code, a library, or neither.
 
 Own code is what lies outside site-packages and the standard library. Dagster, and the parts of this package that need
 it, are told apart because no cluster has them.
@@ -12,6 +12,7 @@ import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import cache
+from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -42,7 +43,7 @@ class Place(NamedTuple):
 
 
 def home_of(name: str, named: Iterable[str] = ()) -> Home:
-    """Where a module comes from. named: top-level names that are own code even if they are installed."""
+    """Where a module comes from. named: units (see `unit_of`) that are own code even if they are installed."""
     top = name.partition(".")[0]
     if top == THIS_PACKAGE:
         return _home_in_this_package(name)
@@ -57,8 +58,8 @@ def home_of(name: str, named: Iterable[str] = ()) -> Home:
     files = [place.file] if place.file else list(place.folders or ())
     if standard and all(is_library(file) or file.startswith(STANDARD_LIBRARY) for file in files):
         return Home.PROVIDED
-    installed = files and all(is_library(file) or _is_recorded(_container(top, file), top) for file in files)
-    return Home.LIBRARY if installed and top not in named else Home.OWN
+    installed = files and all(is_library(file) or _is_recorded(_container(name, file), name) for file in files)
+    return Home.LIBRARY if installed and not is_within(name, named) else Home.OWN
 
 
 def _home_in_this_package(name: str) -> Home:
@@ -97,7 +98,7 @@ def loaded(name: str) -> ModuleType | None:
     """Return the module of that name if it has been imported. A script that was started counts under its importable
     name."""
     main = sys.modules.get("__main__")
-    return main if name == _name_of_main(main) else sys.modules.get(name)
+    return sys.modules.get(name) or (main if name == _name_of_main(main) else None)
 
 
 def module_name(program: Callable[..., Any]) -> str:
@@ -132,36 +133,71 @@ def is_library(file: str) -> bool:
     return LIBRARIES.search(file) is not None
 
 
-def _container(top: str, file: str) -> Path:
-    """The folder of the path that a module's top-level package lies in."""
+def unit_of(name: str) -> str:
+    """What is installed, and travels, as a whole: the outermost package with an `__init__` that a module is in, or the
+    module itself, but not a namespace package around them."""
+    parts = name.split(".")
+    for depth in range(1, len(parts)):
+        unit = ".".join(parts[:depth])
+        place = find(unit)
+        if place is None or place.file is not None:
+            return unit
+    return name
+
+
+def is_within(name: str, units: Iterable[str]) -> bool:
+    """Whether a module is one of these units, in one of them, or a namespace package around one."""
+    return any(f"{name}.".startswith(f"{unit}.") or unit.startswith(f"{name}.") for unit in units)
+
+
+def _container(name: str, file: str) -> Path:
+    """The folder of the path below which a module has this file, or a namespace package this folder."""
     path = Path(file)
-    above = next((parent for parent in (path, *path.parents) if parent.name == top), path)
-    return above.parent
+    folders = name.count(".") + (path.stem == "__init__")
+    return path.parents[min(folders, len(path.parents) - 1)]
 
 
-def _is_recorded(folder: Path, top: str) -> bool:
-    """Whether an installer has put a package there, as `pip install --target` does."""
-    return any(top in names for names in _distributions(folder))
+def _is_recorded(folder: Path, name: str) -> bool:
+    """Whether an installer has put a module there, as `pip install --target` does."""
+    return any(is_within(name, units) for units in _distributions(folder).values())
 
 
-def of_the_same_distribution(top: str) -> frozenset[str]:
-    """The top-level names that were installed together with this one; none for code that was not installed."""
-    place = find(top)
+def distributions_of(name: str) -> dict[str, frozenset[str]]:
+    """The projects that have installed a module, with all units of each; none for code that was not installed."""
+    unit = unit_of(name)
+    place = find(unit)
     where = next((file for file in (place.file, *(place.folders or ())) if file), None) if place else None
-    if where is None or top == THIS_PACKAGE:
-        return frozenset()
-    return frozenset().union(*(names for names in _distributions(_container(top, where)) if top in names))
+    if where is None or unit == THIS_PACKAGE:
+        return {}
+    found = _distributions(_container(unit, where))
+    return {project: units for project, units in found.items() if is_within(unit, units)}
+
+
+def projects_of(name: str) -> list[str]:
+    """The names of the projects that have installed a module here, as far as they can be told."""
+    top = name.partition(".")[0]
+    return list(distributions_of(name)) or list(metadata.packages_distributions().get(top, ()))
 
 
 @cache
-def _distributions(folder: Path) -> tuple[frozenset[str], ...]:
-    """The top-level names of each distribution that is installed in a folder."""
-    found = []
+def _distributions(folder: Path) -> dict[str, frozenset[str]]:
+    """The units of each project that is installed in a folder."""
+    found = {}
     for record in folder.glob("*.dist-info/RECORD"):
         rows = record.read_text(encoding="utf-8", errors="replace").splitlines()
-        paths = [row.partition(",")[0].strip('"').split("/") for row in rows]
-        names = (
-            path[0] if len(path) > 1 else path[0].removesuffix(".py") for path in paths if path[-1].endswith(".py")
+        paths = [row.partition(",")[0].strip('"') for row in rows]
+        found[record.parent.name.partition("-")[0]] = frozenset(
+            _units([path for path in paths if path.endswith(".py")])
         )
-        found.append(frozenset(name for name in names if name.isidentifier()))
-    return tuple(found)
+    return found
+
+
+def _units(paths: Iterable[str]) -> Iterator[str]:
+    """The units that Python files belong to, by their paths from the folder of the path."""
+    packages = {path.rpartition("/")[0] for path in paths if path.endswith("/__init__.py")}
+    for path in paths:
+        parts = path.removesuffix(".py").split("/")
+        above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+        unit = next((folder for folder in above if folder in packages), "/".join(parts)).split("/")
+        if all(part.isidentifier() for part in unit):
+            yield ".".join(unit)

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from emr_pipelines.emr.disclosure import masked
 from emr_pipelines.emr.imports import Walk, walk
-from emr_pipelines.emr.modules import Home, loaded, module_name
+from emr_pipelines.emr.modules import Home, loaded, module_name, projects_of
 from emr_pipelines.errors import InvalidValue, RequirementsMissing
 
 BROUGHT_BY_SPARK = ("pyspark", "py4j")  # the cluster's own must be used; and PyPI has no wheel of pyspark
@@ -68,17 +68,16 @@ def undeclared(found: Walk, requirements: Iterable[str]) -> list[str]:
     declared = _parsed(requirements)
     brought = _with_what_they_require(declared)
     unknown = any(_version(requirement.name) is None for requirement in declared)  # so is what it brings
-    by_module = metadata.packages_distributions() if found.leading_to(Home.LIBRARY) else {}
     said: dict[str, str] = {}
     for missing in found.leading_to(Home.LIBRARY):
         # Python 3.10 does not know the modules of every project; most projects are named as their module
-        names = by_module.get(missing.top) or ([missing.top] if _version(missing.top) else [])
+        names = projects_of(missing.name) or ([missing.name] if _version(missing.name) else [])
         projects = [canonicalize_name(name) for name in names]
-        if not brought & {*projects, canonicalize_name(missing.top)}:
+        if not brought & {*projects, canonicalize_name(missing.name)}:
             project = f" of the project {projects[0]}" if projects else ""
-            said.setdefault(missing.top, f"{missing}{project}, which no REQUIREMENTS name: a cluster may not have it.")
+            said.setdefault(missing.name, f"{missing}{project}, which no REQUIREMENTS name: a cluster may not have it.")
     for missing in found.leading_to(Home.ABSENT) if not unknown else ():
-        said.setdefault(missing.top, f"{missing}, which is not on this machine, and which no REQUIREMENTS name.")
+        said.setdefault(missing.name, f"{missing}, which is not on this machine, and which no REQUIREMENTS name.")
     return list(said.values())
 
 

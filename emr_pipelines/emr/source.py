@@ -1,4 +1,4 @@
-"""Read a source file for what it imports and declares, without running it."""
+"""Find what a source file imports and declares, without running it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -18,14 +19,13 @@ from emr_pipelines.errors import InvalidValue
 
 DECLARED = ("REQUIREMENTS", "PACKAGES", "__all__")
 IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
-OF_THE_MACHINE = {"version_info", "platform", "hexversion", "implementation"}  # sys.version_info and its like
-BY_NAME = (b"import_module", b"__import__")
+BY_NAME = ("import_module", "__import__")
 
 
 class Certainty(IntEnum):
     """How certain it is that an import statement runs where its module is imported."""
 
-    MAYBE = 0  # an ImportError is caught, or the version of Python decides
+    MAYBE = 0  # a condition decides, or an ImportError is caught
     LATER = 1  # inside a function
     ALWAYS = 2  # with the module
 
@@ -42,8 +42,8 @@ class Statement:
 
 @dataclass(frozen=True)
 class Source:
-    """What a source file says of itself. `constants` are the literal values of REQUIREMENTS and PACKAGES, or None for
-    a value that is computed; `lines` is where they are. `knows_its_file` says that it uses `__file__`."""
+    """What a source file says of itself. `constants` are the literal values of the names in DECLARED, or None for one
+    that is computed or depends on a condition; `lines` is where they are. `knows_its_file`: it uses `__file__`."""
 
     file: str
     digest: str
@@ -69,7 +69,7 @@ def source_of(file: str | None, module: str, is_package: bool) -> Source | None:
         entry = os.stat(file)  # noqa: PTH116 (Path.stat costs three times as much)
         package = module if is_package else module.rpartition(".")[0]
         return _read(file, package, entry.st_mtime_ns, entry.st_size)
-    except (OSError, SyntaxError, ValueError):  # of a file that is no Python, its import will tell
+    except (OSError, SyntaxError, ValueError):  # importing a file that is not Python reports it
         return None
 
 
@@ -79,17 +79,41 @@ def _read(file: str, package: str, modified: int, size: int) -> Source:  # noqa:
     tree = ast.parse(data)
     with_import = [number for number, line in enumerate(data.splitlines(), 1) if b"import" in line]
     imports = list(_statements(tree.body, package, Certainty.ALWAYS, with_import))
-    if any(name in data for name in BY_NAME):
-        imports += _by_name(tree)
+    if any(name.encode() in data for name in BY_NAME):
+        imports += _by_name(tree, package)
     constants: dict[str, Any] = {}
     lines: dict[str, int] = {}
-    for node in tree.body:
-        if isinstance(node, (ast.Assign, ast.AnnAssign)):
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Name) and target.id in DECLARED:
-                    constants[target.id] = _literal(node.value)
-                    lines[target.id] = node.lineno
+    if any(name.encode() in data for name in DECLARED):
+        for name, value, line in _declared(tree.body, Certainty.ALWAYS, constants):
+            constants[name] = value
+            lines[name] = line
     return Source(file, sha256(data).hexdigest(), tuple(imports), constants, lines, b"__file__" in data)
+
+
+def _declared(body: list[Any], certainty: Certainty, before: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
+    """Each assignment to a name in DECLARED: the name, its value afterwards, and the line. before: the values so far;
+    the caller keeps them up to date."""
+    for node in body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and node.value:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                for part in ast.walk(target):
+                    if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id in DECLARED:
+                        value = _literal(node.value) if part is target else None
+                        yield part.id, _value_after(node, part.id, value, certainty, before.get(part.id)), node.lineno
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            for inner, certain in _within(node, certainty):
+                yield from _declared(inner, certain, before)
+
+
+def _value_after(node: ast.stmt, name: str, value: Any, certainty: Certainty, before: Any) -> Any:
+    """A name's value after an assignment; None where that is not known, but for `__all__`, all that may be in it."""
+    both = None
+    if isinstance(before, (tuple, list)) and isinstance(value, (tuple, list)):
+        both = (*before, *value)
+    after = both if isinstance(node, ast.AugAssign) else value
+    if certainty is not Certainty.ALWAYS and after != before:
+        after = None
+    return after or both or before or value if name == "__all__" else after
 
 
 def _literal(node: ast.expr | None) -> Any:
@@ -126,14 +150,10 @@ def _within(node: Any, certainty: Certainty) -> Iterator[tuple[list[Any], Certai
     maybe = Certainty.MAYBE
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         yield node.body, min(certainty, Certainty.LATER)
-    elif isinstance(node, ast.If):
-        runs, does_not = _judged(node.test)
-        by_machine = any(
-            getattr(part, "attr", getattr(part, "id", "")) in OF_THE_MACHINE for part in ast.walk(node.test)
-        )
-        inner = maybe if by_machine else certainty
-        yield ([] if does_not else node.body), inner
-        yield ([] if runs else node.orelse), inner
+    elif isinstance(node, (ast.If, ast.While)):
+        holds = _holds(node.test)
+        yield ([] if holds is False else node.body), (certainty if holds else maybe)
+        yield ([] if holds else node.orelse), (certainty if holds is False else maybe)
     elif isinstance(node, ast.Try) or type(node).__name__ == "TryStar":
         caught = any(_catches(handler.type) for handler in node.handlers)
         yield node.body, maybe if caught else certainty
@@ -145,21 +165,38 @@ def _within(node: Any, certainty: Certainty) -> Iterator[tuple[list[Any], Certai
         caught = any("suppress" in ast.dump(call.func) and any(map(_catches, call.args)) for call in calls)
         yield node.body, maybe if caught else certainty
     elif isinstance(node, ast.Match):
-        yield from ((case.body, certainty) for case in node.cases)
-    elif isinstance(node, (ast.ClassDef, ast.For, ast.AsyncFor, ast.While)):
+        yield from ((case.body, maybe) for case in node.cases)
+    elif isinstance(node, (ast.For, ast.AsyncFor)):
+        yield node.body, maybe
+        yield node.orelse, maybe
+    elif isinstance(node, ast.ClassDef):
         yield node.body, certainty
-        yield getattr(node, "orelse", []), certainty
 
 
-def _judged(test: ast.expr) -> tuple[bool, bool]:
-    """Whether a condition is known to hold, or not to hold, where a program runs: no type checker reads it there, and
-    its module is not the main one."""
+def _holds(test: ast.expr) -> bool | None:
+    """Whether a condition holds where a program runs; None where that is not known. There, no type checker reads the
+    module, and it is not the main one."""
+    if isinstance(test, ast.Constant):
+        return bool(test.value)
+    if _called(test) == "TYPE_CHECKING":
+        return False
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        holds, fails = _judged(test.operand)
-        return fails, holds
-    name = getattr(test, "attr", getattr(test, "id", ""))
-    of_main = isinstance(test, ast.Compare) and getattr(test.left, "id", "") == "__name__"
-    return False, name == "TYPE_CHECKING" or of_main
+        holds = _holds(test.operand)
+        return None if holds is None else not holds
+    if isinstance(test, ast.BoolOp):
+        decides = isinstance(test.op, ast.Or)  # one true part decides an `or`, one false part an `and`
+        parts = [_holds(part) for part in test.values]
+        return decides if decides in parts else None if None in parts else not decides
+    if isinstance(test, ast.Compare) and _is_about_main(test):
+        return isinstance(test.ops[0], (ast.NotEq, ast.NotIn, ast.IsNot))
+    return None
+
+
+def _is_about_main(test: ast.Compare) -> bool:
+    """Whether it compares `__name__` with "__main__"."""
+    parts = list(ast.walk(test))
+    names = any(isinstance(part, ast.Name) and part.id == "__name__" for part in parts)
+    return names and any(isinstance(part, ast.Constant) and part.value == "__main__" for part in parts)
 
 
 def _catches(errors: ast.expr | None) -> bool:
@@ -170,10 +207,27 @@ def _catches(errors: ast.expr | None) -> bool:
     return any(getattr(part, "attr", getattr(part, "id", "")) in IMPORT_ERRORS for part in parts)
 
 
-def _by_name(tree: ast.AST) -> Iterator[Statement]:
-    """`importlib.import_module("shop.plugins")`, where the name is written out."""
+def _by_name(tree: ast.AST, package: str) -> Iterator[Statement]:
+    """`importlib.import_module("shop.plugins")`, under any name of that function, where the module is written out."""
+    functions = set(BY_NAME)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
-            called, name = getattr(node.func, "attr", getattr(node.func, "id", "")), node.args[0].value
-            if called.encode() in BY_NAME and isinstance(name, str) and name and not name.startswith("."):
-                yield Statement(name, (), node.lineno, Certainty.MAYBE)
+        if isinstance(node, ast.ImportFrom) and node.module == "importlib":
+            functions |= {alias.asname for alias in node.names if alias.name in BY_NAME and alias.asname}
+        elif isinstance(node, ast.Assign) and _called(node.value) in BY_NAME:
+            functions |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or _called(node.func) not in functions:
+            continue
+        given: dict[str | None, ast.expr] = dict(zip(("name", "package"), node.args, strict=False))
+        given |= {word.arg: word.value for word in node.keywords}
+        name = getattr(given.get("name"), "value", None)
+        if isinstance(name, str) and name.startswith(".") and _called(given.get("package")) == "__package__":
+            with suppress(ImportError):  # beyond the top-level package, where it would fail, too
+                name = resolve_name(name, package)
+        if isinstance(name, str) and name and not name.startswith("."):
+            yield Statement(name, (), node.lineno, Certainty.MAYBE)
+
+
+def _called(node: Any) -> str:
+    """The last part of `importlib.import_module`; empty when the expression is not a name."""
+    return str(getattr(node, "attr", getattr(node, "id", "")))

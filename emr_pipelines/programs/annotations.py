@@ -1,6 +1,6 @@
-"""What a program says it takes and returns, whether that travels as JSON, and what to write in place of the rest.
+"""Read the annotations of a program, check that their values can be sent as JSON, and suggest replacements for others.
 
-Needs the standard library alone, because it travels with every program.
+Imports nothing but the standard library and this package's errors: it is sent with every program.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from emr_pipelines.errors import CannotTravel
 
@@ -192,10 +192,14 @@ def travelling(kind: Any) -> list[dataclasses.Field[Any]]:
 
 
 def resolved(annotation: Any) -> Any:
-    """What a NewType, or a `type` statement's alias, stands for."""
-    while inner := getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None):
-        annotation = inner
-    return annotation
+    """The type behind a NewType, the alias of a `type` statement, or an Annotated that one of these hides."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = annotation.__origin__
+        elif inner := getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None):
+            annotation = inner
+        else:
+            return annotation
 
 
 def shown(annotation: Any) -> str:

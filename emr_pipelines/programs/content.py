@@ -1,4 +1,4 @@
-"""Tell by its first bytes what a file is that is not the UTF-8 text it should be, and what to do with it."""
+"""Recognise files that are not UTF-8 text by their first bytes, and say what to do with them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ PLAIN_NUL_SHARE = 0.7  # of mostly ASCII characters in UTF-16, nearly each has a
 
 
 class _Kind(NamedTuple):
-    """A kind of content, and what to do with a file of it: what is read under a suffix of its own needs that alone."""
+    """A kind of content and what to do with such a file. suffix: the one under which files of this kind are read."""
 
     name: str
     remedy: str = LEAVE_OUT
     suffix: str = ""
 
 
-# what no text begins with; from the formats' specifications
+CONTROL = rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]"  # characters that text has none of
+BZIP2 = rb"BZh[1-9](1AY&SY.{,64}" + CONTROL + rb"|\x17rE8P\x90)"
+PDF = rb"%PDF-\d\.\d\s{1,4}(%.?[\x80-\xff]|.{,1024}\d \d+ obj\b)"
+# How files of each kind begin, from the formats' specifications. Where that is plain ASCII, as a text may
+# begin, more of the format must follow.
 KINDS = tuple(
     (re.compile(beginning, re.DOTALL), kind)
     for beginning, kind in (
         (rb"\x1f\x8b\x08", _Kind("gzip data", "Unpack it first, as with gzip -d.", ".gz")),
-        (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", _Kind("bzip2 data", "Unpack it first, as with bzip2 -d.", ".bz2")),
+        (BZIP2, _Kind("bzip2 data", "Unpack it first, as with bzip2 -d.", ".bz2")),
         (rb"\xfd7zXZ\0", _Kind("xz data", "Unpack it first, as with xz -d.")),
         (rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", _Kind("Zstandard data", "Unpack it first, as with zstd -d.")),
         (rb"\x04\x22\x4d\x18", _Kind("LZ4 data", "Unpack it first, as with lz4 -d.")),
@@ -44,16 +48,16 @@ KINDS = tuple(
                                                  "Unpack it first, as with unzip, or save its text.")),
         (rb"7z\xbc\xaf\x27\x1c", _Kind("a 7-Zip archive", "Unpack it first, as with 7z x.")),
         (rb"Rar!\x1a\x07", _Kind("a RAR archive", "Unpack it first, as with unrar x.")),
-        (rb".{257}ustar", _Kind("a tar archive", "Unpack it first, as with tar -xf.")),
+        (rb".{257}ustar(\0|  \0)", _Kind("a tar archive", "Unpack it first, as with tar -xf.")),
         (rb"PAR1\x15", _Kind("a Parquet file")),
         (rb"Obj\x01", _Kind("an Avro file")),
         (rb"ARROW1\0\0", _Kind("an Arrow file")),
         (rb"SQLite format 3\0", _Kind("an SQLite database")),
-        (rb"%PDF-\d", _Kind("a PDF document", "Save its text first, as with pdftotext.")),
+        (PDF, _Kind("a PDF document", "Save its text first, as with pdftotext.")),
         (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _Kind("an old Office document", "Save its text first.")),
         (rb"\x89PNG\r\n", _Kind("a PNG picture")),
         (rb"\xff\xd8\xff", _Kind("a JPEG picture")),
-        (rb"GIF8[79]a", _Kind("a GIF picture")),
+        (rb"GIF8[79]a.{,6}" + CONTROL, _Kind("a GIF picture")),
         (rb"L\0\0\0\x01\x14\x02\0", _Kind("a Windows shortcut", "Name the file that it leads to.")),
         (rb"\x7fELF", _Kind("a program")),
     )
@@ -61,7 +65,7 @@ KINDS = tuple(
 
 
 def refuse_binary(path: str, first_block: bytes, unpacked: bool = False) -> None:
-    """Raise NotText when a file that is, or unpacks to, what begins with these bytes is not UTF-8 text."""
+    """Raise NotText when the first bytes of a file, or of what it unpacks to, show that it is not UTF-8 text."""
     begins = f"{path} unpacks to" if unpacked else f"{path} is"
     if kind := kind_of(first_block):
         remedy = kind.remedy if unpacked else _remedy(path, kind)
@@ -87,7 +91,7 @@ def refuse_unless_compressed(path: str, compression: str, magic: bytes, first_bl
 
 
 def kind_of(first_block: bytes) -> _Kind | None:
-    """What a file is that begins with these bytes; None where that is not known, as of text."""
+    """The kind of a file that begins with these bytes; None for text and unknown kinds."""
     return next((kind for beginning, kind in KINDS if beginning.match(first_block)), None)
 
 

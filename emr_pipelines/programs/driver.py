@@ -1,7 +1,7 @@
-"""Run a task on the driver, once its code is importable, and leave its result as the last thing.
+"""Run a task on the driver, once its code is importable, and write its result last.
 
-While the program runs, what it prints and how far Spark is are sent to Dagster by way of Pipes messages: files of JSON
-lines in a folder, numbered from 1. Losing them loses nothing but the news.
+While the program runs, its output and Spark's progress are sent to Dagster as Pipes messages: files of JSON lines in a
+folder, numbered from 1. The result does not depend on them: lost messages cost only the live log.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from io import TextIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from dagster_pipes import (
     PipesCliArgsParamsLoader,
@@ -31,6 +30,7 @@ from emr_pipelines.programs import progress, wire
 from emr_pipelines.programs.annotations import annotation_of
 from emr_pipelines.programs.entrypoint import LIBRARIES, Files, Task, importable
 from emr_pipelines.programs.outbox import Outbox
+from emr_pipelines.programs.printing import PrintedText
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -100,8 +100,8 @@ class Channel(PipesMessageWriterChannel):
         self._write()
 
     def _write(self) -> None:
-        """Write what waits, in files of a bounded size; when nothing does, a sign of life now and then. What could not
-        be written is tried again the next time."""
+        """Write the waiting messages in files of a bounded size, or now and then a sign of life when there are none.
+        After an error, the same messages are written the next time."""
         try:
             self._quiet_seconds += FEED_SECONDS
             while messages := self._unsent or self._outbox.take():
@@ -115,27 +115,19 @@ class Channel(PipesMessageWriterChannel):
                 self._beats += 1
                 self._quiet_seconds = 0.0
                 self._files.write(f"{self._folder}/{ALIVE}", str(self._beats).encode())
-        except Exception as error:  # noqa: BLE001 (news that cannot be sent must not stop the program)
+        except Exception as error:  # noqa: BLE001 (messages that cannot be sent must not stop the program)
             print(f"Messages for Dagster could not be written: {error}", file=sys.__stderr__)
 
 
-class Tee(TextIOBase):
-    """A text stream whose text goes to another as well as to Dagster."""
+def tee(stream: TextIO, name: str, pipes: PipesContext) -> TextIO:
+    """A text stream that writes to another stream and sends the text to Dagster too, as the output of `name`."""
 
-    def __init__(self, stream: TextIO, name: str, pipes: PipesContext) -> None:
-        self._stream, self._name, self._pipes = stream, name, pipes
-
-    def write(self, text: str) -> int:
-        self._stream.write(text)
+    def pass_on(text: str) -> None:
+        stream.write(text)
         if text:
-            self._pipes.log_external_stream(self._name, text)
-        return len(text)
+            pipes.log_external_stream(name, text)
 
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    return cast("TextIO", PrintedText(stream, pass_on))
 
 
 def run(spark: SparkSession, files: Files, task: Task) -> None:
@@ -154,8 +146,7 @@ def run(spark: SparkSession, files: Files, task: Task) -> None:
 
 
 def place_files(files: Files, uris: Sequence[str]) -> None:
-    """Copy files to where `SparkFiles.get` finds them on the driver. Executors have them from YARN, which gives them to
-    no driver's SparkFiles (SPARK-21859)."""
+    """Copy files to where `SparkFiles.get` finds them on the driver; YARN serves executors only (SPARK-21859)."""
     from pyspark import SparkFiles
 
     for uri in uris:
@@ -173,8 +164,8 @@ def _opened_pipes(files: Files) -> PipesContext:
 def _printing_to(pipes: PipesContext) -> Iterator[None]:
     """Send what is printed to Dagster too."""
     before = sys.stdout, sys.stderr
-    sys.stdout = cast("TextIO", Tee(sys.stdout, "stdout", pipes))
-    sys.stderr = cast("TextIO", Tee(sys.stderr, "stderr", pipes))
+    sys.stdout = tee(sys.stdout, "stdout", pipes)
+    sys.stderr = tee(sys.stderr, "stderr", pipes)
     try:
         yield
     finally:

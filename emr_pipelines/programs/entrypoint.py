@@ -1,9 +1,9 @@
-"""What is spark-submitted: it makes a program's code importable, on the driver and the executors, and starts it.
+"""The script that spark-submit runs: make a program's code importable on driver and executors, and start the program.
 
     spark-submit ... entrypoint.py s3://.../task.json --dagster-pipes-context ... --dagster-pipes-messages ...
 
-It stands alone: the rest of this package comes with the code. All that it reads and writes goes through Hadoop's
-FileSystem, so it needs no AWS library, and s3:, hdfs: and file: are the same to it.
+It imports nothing of this package until the code has been unpacked. It reads and writes through Hadoop's FileSystem, so
+it needs no AWS library and treats s3:, hdfs: and file: alike.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Task:
 
 
 class Files:
-    """Files wherever Hadoop finds them."""
+    """Read, write, delete and fetch files through Hadoop's FileSystem."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._jvm: Any = spark.sparkContext._jvm  # noqa: SLF001 (there is no other way to Hadoop)
@@ -74,10 +74,15 @@ class Files:
         finally:
             stream.close()
 
+    def delete(self, uri: str) -> None:
+        """Delete a file, or a folder with all that is in it, if it is there."""
+        path, filesystem = self._locate(uri)
+        filesystem.delete(path, True)  # recursive
+
     def fetch(self, uri: str, to: Path) -> None:
         path, filesystem = self._locate(uri)
-        # without a local .crc file
-        filesystem.copyToLocalFile(False, path, self._jvm.org.apache.hadoop.fs.Path(to.as_uri()), True)
+        # not as_uri(): Hadoop takes a percent sign for itself. False, True: keep the source, write no local .crc file
+        filesystem.copyToLocalFile(False, path, self._jvm.org.apache.hadoop.fs.Path(f"file://{to.absolute()}"), True)
 
     def _locate(self, uri: str) -> tuple[Any, Any]:
         path = self._jvm.org.apache.hadoop.fs.Path(uri)
@@ -100,6 +105,16 @@ def main(task_uri: str) -> None:
         spark.stop()
 
 
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip with the files' permissions, as YARN does for the executors and `extractall` does not."""
+    with zipfile.ZipFile(archive) as opened:
+        for entry in opened.infolist():
+            path = opened.extract(entry, folder)
+            permissions = entry.external_attr >> 16 & 0o777  # none in a zip that was not made on Unix
+            if permissions and not entry.is_dir():
+                os.chmod(path, permissions)  # noqa: PTH101 (a text, as zipfile has it)
+
+
 @contextmanager
 def importable(spark: SparkSession, files: Files, name: str, archive: str, before: int = 0) -> Iterator[None]:
     """Unpack an archive of Python modules for this driver, and put it on the path of driver and executors.
@@ -112,8 +127,7 @@ def importable(spark: SparkSession, files: Files, name: str, archive: str, befor
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         packed, unpacked = Path(folder) / "archive.zip", Path(folder) / name
         files.fetch(archive, packed)
-        with zipfile.ZipFile(packed) as opened:
-            opened.extractall(unpacked)
+        unpack(packed, unpacked)
         packed.unlink()
         sys.path.insert(before, str(unpacked))
         # of the executors: what YARN unpacked where they work; this folder where they are in this process

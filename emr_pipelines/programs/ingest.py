@@ -1,4 +1,4 @@
-"""Input text: any number of text files -> one clean snapshot of lines, and a manifest of what went in."""
+"""Copy any number of text files into one clean snapshot of lines, with a manifest of what went in."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import codecs
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from emr_pipelines.errors import EmrPipelinesError, InvalidValue, SourceError, StorageUnusable
-from emr_pipelines.programs.content import refuse_binary
+from emr_pipelines.programs.content import SNIFFED_BYTES, refuse_binary
+from emr_pipelines.programs.output import collector, delete_from, open_output, spark_must_write, write_file
 from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.reading import read_split, refuse_changed_empty
 from emr_pipelines.programs.text import (
     ALLOWED_SOURCES,
     Split,
-    delete_from,
     find_text_files,
-    open_output,
     plan_tasks,
     refuse_other_sources,
     refuse_sources_in,
@@ -34,7 +33,8 @@ if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that 
 REQUIREMENTS = TEXT_REQUIREMENTS
 
 MANIFEST = "_manifest.json"  # a leading underscore: Spark and `find_text_files` pass over it
-LEFTOVER = re.compile(rf"part-\d{{5,}}\.txt|{re.escape(MANIFEST)}")
+# the part files' names as tasks write them, or as Spark does: part-00000-<UUID>-c000.txt
+LEFTOVER = re.compile(rf"part-\d{{5,}}(-[0-9a-f-]{{36}}-c\d{{3,}})?\.txt|{re.escape(MANIFEST)}")
 DECODE_ERRORS = "emr_pipelines.replace_and_count"
 LISTED_FILES = 100
 LARGEST_FILES = 20
@@ -85,7 +85,7 @@ class IngestResult:
 
 @dataclass(frozen=True)
 class _Copied:
-    """What became of one split; `problem` says why it could not be copied, and then the rest counts for nothing."""
+    """What became of one split. `problem` says why it could not be copied; the other fields are then meaningless."""
 
     path: str
     lines: int = 0
@@ -97,7 +97,7 @@ class _Copied:
 @dataclass
 class _Cleaner:
     """Bytes of one split in, clean UTF-8 out: `\\r\\n` becomes `\\n`, undecodable bytes become U+FFFD and are counted,
-    the last line gets its line end. One at a time in a process: Python knows error handlers by name."""
+    the last line gets its line end. Not for concurrent use in a process: Python finds error handlers by name."""
 
     lines: int = 0
     replaced_bytes: int = 0
@@ -135,8 +135,8 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
 
     The snapshot is plain text: UTF-8, no byte order mark, every line ended by `\\n`, parts in the order of the files'
     paths. Tasks write their part files themselves, under names that depend on the input alone, so that a task that is
-    tried again writes the same bytes to the same place. Part files and a manifest that are there already, as a step
-    that was killed leaves them, are deleted first; nothing else is.
+    tried again writes the same bytes to the same place; Spark writes them where `spark_must_write` says so. Part files
+    and a manifest that a killed step has left are deleted first, and nothing else.
 
     Raises SourceNotFound, SourceUnreadable, NotText for the first file that is not text, SourceChanged for one that
     changed after it was listed, InvalidValue when a source lies in the output, and StorageUnusable when that cannot be
@@ -152,7 +152,7 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
     print(f"Reading {many(len(files), 'file')}, {size}, in {many(len(tasks), 'task')}.")
 
     try:
-        delete_from(output, LEFTOVER)
+        delete_from(spark, output, LEFTOVER)
     except OSError as error:
         raise StorageUnusable(f"{output} cannot be written: {error}") from error
 
@@ -160,7 +160,10 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
         number, task = numbered_task
         return _copy_task(task, f"{output}/part-{number:05d}.txt")
 
-    copied = context.parallelize(list(enumerate(tasks)), max(len(tasks), 1)).flatMap(copy).collect()
+    if spark_must_write(spark, output):
+        copied = _copied_by_spark(spark, tasks, output)
+    else:
+        copied = context.parallelize(list(enumerate(tasks)), max(len(tasks), 1)).flatMap(copy).collect()
     for split in copied:
         if split.problem:
             raise split.problem
@@ -190,34 +193,74 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
         digest=digest.hexdigest(),
         seconds=time.monotonic() - began,
     )
-    with open_output(result.manifest) as stream:
-        rows = [asdict(entry) for entry in manifest.values()]
-        stream.write(json.dumps({**asdict(result), "by_file": rows}, ensure_ascii=False, indent=1).encode())
+    rows = [asdict(entry) for entry in manifest.values()]
+    text = json.dumps({**asdict(result), "by_file": rows}, ensure_ascii=False, indent=1)
+    write_file(spark, result.manifest, text.encode())
     return result
 
 
 def _copy_task(task: tuple[Split, ...], part: str) -> list[_Copied]:
-    """Problems are returned, because an exception in a task reaches the caller as pages of Java trace."""
     copied: list[_Copied] = []
     try:
         with open_output(part) as stream:
-            for split in task:
-                cleaner = _Cleaner()
-                digest = blake2b(digest_size=16)
-                for block in cleaner.clean(_text_blocks(split)):
-                    digest.update(block)
-                    stream.write(block)
-                copied.append(_Copied(split.file.path, cleaner.lines, cleaner.replaced_bytes, digest.hexdigest()))
-    except SourceError as error:
-        return [_Copied(part, problem=error)]
+            for block in _clean_blocks(task, copied):
+                stream.write(block)
     except OSError as error:
         return [_Copied(part, problem=StorageUnusable(f"{part} cannot be written: {error}"))]
     return copied
 
 
+def _copied_by_spark(spark: SparkSession, tasks: Sequence[tuple[Split, ...]], output: str) -> list[_Copied]:
+    """The same for all tasks, with part files that Spark writes. Memory grows with the longest line."""
+    found = collector(spark)
+
+    def copy(numbered_task: tuple[int, tuple[Split, ...]]) -> Iterator[tuple[str]]:
+        number, task = numbered_task
+        copied: list[_Copied] = []
+        for lines in _whole_lines(_clean_blocks(task, copied)):
+            yield (lines[:-1].decode(),)  # Spark ends each row with a line end, so one row can hold many lines
+        found.add([(number, copied)])
+
+    rows = spark.sparkContext.parallelize(list(enumerate(tasks)), max(len(tasks), 1)).flatMap(copy)
+    table = spark.createDataFrame(rows, "value string", verifySchema=False)
+    table.write.mode("append").text(output, compression="none", lineSep="\n")
+    return [split for _, copied in sorted(found.value, key=lambda entry: entry[0]) for split in copied]
+
+
+def _clean_blocks(task: tuple[Split, ...], copied: list[_Copied]) -> Iterator[bytes]:
+    """The clean text of a task's splits in blocks; adds to `copied` what became of each split. A problem ends it and is
+    all that is left in `copied`: an exception in a task reaches the caller as pages of Java trace."""
+    for split in task:
+        cleaner = _Cleaner()
+        digest = blake2b(digest_size=16)
+        try:
+            for block in cleaner.clean(_text_blocks(split)):
+                digest.update(block)
+                yield block
+        except SourceError as error:
+            copied[:] = [_Copied(split.file.path, problem=error)]
+            return
+        copied.append(_Copied(split.file.path, cleaner.lines, cleaner.replaced_bytes, digest.hexdigest()))
+
+
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text in blocks that end with a line end, as long as the text does."""
+    begun: list[bytes] = []
+    for block in blocks:
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*begun, block[:end]])
+            begun = []
+        begun.append(block[end:])
+
+
 def _text_blocks(split: Split) -> Iterator[bytes]:
-    """What `read_split` gives, unless the file is binary, which its beginning tells."""
-    for number, block in enumerate(read_split(split)):
-        if number == 0 and split.start == 0:
-            refuse_binary(split.file.path, block, unpacked=split.file.compressed)
-        yield block
+    """The blocks of `read_split`. Raises NotText when the beginning of the file shows that it is binary."""
+    blocks = read_split(split)
+    if split.start == 0:
+        beginning = b""
+        while len(beginning) < SNIFFED_BYTES and (block := next(blocks, None)) is not None:
+            beginning += block
+        refuse_binary(split.file.path, beginning, unpacked=split.file.compressed)
+        yield beginning
+    yield from blocks

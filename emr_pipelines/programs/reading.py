@@ -1,4 +1,4 @@
-"""Read text files: the lines of a split, decompressed, in blocks, and only as long as the file does not change."""
+"""Read text files: the lines of a split in blocks, decompressed. A file that changes meanwhile is refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import bz2
 import codecs
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ UNPACKED_BYTES = 1 << 30  # any compressed file may unpack to this much; more on
 MOST_TIMES_UNPACKED = 200  # text shrinks about four times, logs twenty; bombs of gzip a thousand times, of bzip2 more
 LONGEST_PIECE_BYTES = 16 << 20  # text has spaces; a piece without any would have to be held in memory as a whole
 SECOND_NS = 10**9
+LOOKS_AT_ONCE = 16  # a look at an object in S3 takes some 30 ms, and thousands of them may be empty
 
 
 class _Compression(NamedTuple):
@@ -50,8 +52,7 @@ def read_split(split: Split, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
                 blocks = _unpacked(raw, file, block_bytes)
             else:
                 blocks = _read_lines(raw, split.start, split.end, block_bytes)
-            for offset, block in _refuse_unbroken(file, blocks):
-                yield block.removeprefix(codecs.BOM_UTF8) if offset == 0 else block
+            yield from _without_mark(_refuse_unbroken(file, blocks))
     except NotText:
         refuse_changed(file)  # a change is the likelier cause, and then a retry helps
         raise
@@ -86,15 +87,29 @@ def refuse_changed(file: TextFile) -> None:
 
 def refuse_changed_empty(files: Iterable[TextFile]) -> None:
     """Raise SourceChanged when a file is no longer empty, as it was listed: such files are never read."""
-    for file in files:
-        if not file.bytes:
-            refuse_changed(file)
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        list(pool.map(refuse_changed, [file for file in files if not file.bytes]))  # raises what a look has raised
 
 
 def _open(path: str) -> AbstractContextManager[Any]:
     filesystem, inner = locate(path)
     stream: AbstractContextManager[Any] = filesystem.open_input_file(inner)
     return stream
+
+
+def _without_mark(blocks: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
+    """The same blocks without the byte order mark that the file may begin with; it may be in several blocks."""
+    begun, found = b"", False
+    for offset, block in blocks:
+        if found or offset != len(begun):
+            yield block
+            continue
+        begun += block
+        found = begun == codecs.BOM_UTF8 or not codecs.BOM_UTF8.startswith(begun)
+        if found:
+            yield begun.removeprefix(codecs.BOM_UTF8)
+    if begun and not found:
+        yield begun
 
 
 def _refuse_unbroken(file: TextFile, blocks: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""Text files wherever they are: find them, and share them out among tasks (`reading.py` reads them).
+"""Find text files, locally and on S3, and divide them into tasks; `reading.py` reads them.
 
 Local paths and s3:// go through pyarrow's file systems, so the same code runs in a Spark task, in a test and in a
 sensor, with no Hadoop jar and no AWS library.
@@ -12,13 +12,13 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from typing import Any
 
 from emr_pipelines.errors import InvalidValue, SourceNotFound, SourceUnreadable
+from emr_pipelines.programs.file_uris import local_path
 
 REQUIREMENTS = ("pyarrow>=17,<27", "numpy>=2,<3")  # what a cluster must have
 
@@ -71,7 +71,7 @@ def find_text_files(sources: Sequence[str]) -> list[TextFile]:
     A folder that links lead to more than once is taken once. An asset storage in a folder is skipped.
 
     Raises SourceNotFound for a source that matches no file, SourceUnreadable for one that cannot be listed or that
-    holds a link to nothing, and InvalidValue for one that is none of these.
+    holds a link to nothing, and InvalidValue for a source of another kind.
     """
     found: dict[str, TextFile] = {}
     for source in sources:
@@ -89,17 +89,17 @@ def is_visible(name: str) -> bool:
 
 
 def refuse_other_sources(sources: Sequence[str]) -> None:
-    """Raise InvalidValue for a source that is of no kind that can be read, without a look at what is there."""
+    """Raise InvalidValue for a source of a kind that cannot be read, without looking whether it exists."""
     for source in sources:
         scheme, separator, rest = source.partition("://")
-        known = not separator or (scheme == "file" and rest.startswith("/")) or (scheme == "s3" and rest.strip("/"))
+        known = not separator or local_path(source) or (scheme == "s3" and rest.strip("/"))
         if not source.strip() or not known:
             raise InvalidValue("A source", source, ALLOWED_SOURCES)
 
 
 def plan_tasks(files: Iterable[TextFile], parallelism: int, split_bytes: int = SPLIT_BYTES) -> list[tuple[Split, ...]]:
-    """The splits of the files, in order, dealt into tasks of about equal work: `parallelism` of them, or as many times
-    that as each would be over TASK_BYTES. Fewer when there are fewer splits; empty files have none."""
+    """Deal the files' splits, in order, into tasks of about equal work: `parallelism` tasks, or a multiple of that so
+    that none is over TASK_BYTES; fewer when there are fewer splits. Empty files have no split."""
     splits: list[Split] = []
     costs: list[int] = []
     for file in files:
@@ -130,44 +130,16 @@ def refuse_sources_in(output: str, files: Iterable[TextFile]) -> None:
             raise InvalidValue("The output", output, f"a folder without sources, such as {file.path}, in it")
 
 
-def list_folder(folder: str, names: re.Pattern[str]) -> list[str]:
-    """The files directly in a folder (path or URI) that are called so, each as the folder and its name, sorted; there
-    need be no folder. Raises OSError."""
-    from pyarrow.fs import FileSelector, FileType
-
-    filesystem, inner = locate(folder)
-    infos = filesystem.get_file_info(FileSelector(inner.rstrip("/"), allow_not_found=True))
-    found = [info.base_name for info in infos if info.type == FileType.File and names.fullmatch(info.base_name)]
-    return [f"{folder.rstrip('/')}/{name}" for name in sorted(found)]
-
-
-def delete_from(folder: str, names: re.Pattern[str]) -> None:
-    """Delete the files directly in a folder (path or URI) that are called so; there need be none. Raises OSError."""
-    for path in list_folder(folder, names):
-        filesystem, inner = locate(path)
-        filesystem.delete_file(inner)
-
-
-def open_output(path: str) -> AbstractContextManager[Any]:
-    """A binary stream that writes a local path, file:// or s3:// URI, with the folders it needs. Raises OSError."""
-    filesystem, inner = locate(path)
-    if not path.startswith("s3://"):  # S3 has no folders, and a bucket is not a program's to make
-        filesystem.create_dir(posixpath.dirname(inner), recursive=True)
-    stream: AbstractContextManager[Any] = filesystem.open_output_stream(inner)
-    return stream
-
-
 def locate(path: str) -> tuple[Any, str]:
-    """The pyarrow file system of a path or URI and the path within it. URIs are read as Hadoop reads them: a
-    percent sign is a percent sign. Raises InvalidValue for another scheme, SourceUnreadable for a bucket that cannot be
-    reached."""
+    """The pyarrow file system of a path, a file: URI or an s3:// URI, and the path within it. Nothing in a URI is
+    percent-decoded. Raises InvalidValue for another scheme, SourceUnreadable for a bucket that cannot be reached."""
     from pyarrow import fs
 
+    if (inner := local_path(path)) is not None:
+        return fs.LocalFileSystem(), inner
     scheme, separator, rest = path.partition("://")
     if not separator:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (resolve() would rename linked files)
-    if scheme == "file" and rest.startswith("/"):  # file://host/folder would be another machine's
-        return fs.LocalFileSystem(), "/" + rest.lstrip("/")
     if scheme == "s3" and rest.strip("/"):
         return _bucket(rest.partition("/")[0]), rest
     raise InvalidValue("The location", path, ALLOWED_SOURCES)
@@ -213,8 +185,8 @@ def _find(source: str) -> Iterator[TextFile]:
 
 
 def _objects_below(filesystem: Any, base: str, pattern: list[str]) -> Iterator[TextFile]:
-    """The objects below a bucket or prefix whose key from there matches and has no hidden part; but none in an asset
-    storage below it, for what was ingested must not be ingested again."""
+    """The objects below a bucket or prefix whose key from there matches and has no hidden part. Asset storages are
+    skipped, so that ingested text is not ingested again."""
     from pyarrow.fs import FileSelector, FileType
 
     infos = filesystem.get_file_info(FileSelector(base, allow_not_found=True, recursive=True))
@@ -233,8 +205,8 @@ def _objects_below(filesystem: Any, base: str, pattern: list[str]) -> Iterator[T
 def _files_below(base: str, pattern: list[str]) -> Iterator[TextFile]:
     """The regular files below a local folder whose path from there matches and has no hidden part.
 
-    Only folders that can hold a match are entered; through links each folder once, for links can lead in circles; and
-    no folder that is an asset storage, for what was ingested must not be ingested again.
+    Only folders that can hold a match are entered, each once, because links can lead in circles. Asset storages are
+    skipped, so that ingested text is not ingested again.
     """
     entered = set()
     for folder, folders, names in os.walk(base, onerror=_raise_unless_gone, followlinks=True):

@@ -1,42 +1,38 @@
-"""Word count: text -> a parquet table of words and how often each occurs.
-
-What a word is stands in `words.py`.
-"""
+"""Count the words of text into a parquet table. `words.py` defines what a word is."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from emr_pipelines.errors import InvalidValue, SourceError, StorageUnusable
+from emr_pipelines.programs.output import collector, delete_from, list_folder, open_output, spark_must_write
 from emr_pipelines.programs.progress import many
 from emr_pipelines.programs.reading import read_split, refuse_changed_empty
 from emr_pipelines.programs.text import REQUIREMENTS as TEXT_REQUIREMENTS
 from emr_pipelines.programs.text import (
     Split,
-    delete_from,
     find_text_files,
-    list_folder,
-    locate,
-    open_output,
     plan_tasks,
     refuse_sources_in,
 )
+from emr_pipelines.programs.word_table import rank_counts, read_part
 from emr_pipelines.programs.words import add_up, count_pieces, hashes, safe_end, words_in
 
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
     import pyarrow as pa
+    from pyspark import RDD
     from pyspark.sql import SparkSession
 
 REQUIREMENTS = TEXT_REQUIREMENTS
 
-RANKS = 100  # in a result
 MOST_SHARES = 1000  # files of the table; each is small in memory, and they are read by as many tasks later
+ROWS_AT_ONCE = 10_000  # as Python objects
 PART = re.compile(r"part-.*\.parquet")
 
 
@@ -98,7 +94,8 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
 
     Tasks read their own bytes, count in Arrow, and hand on a row per distinct word. Others each add up the rows of a
     share of all words, and write them, sorted, as one file. What is in a file depends on the input and the number of
-    tasks alone, so that a task that is tried again writes the same bytes to the same place.
+    tasks alone, so that a task that is tried again writes the same bytes to the same place. Where `spark_must_write`
+    says so, Spark writes the files.
 
     Raises SourceNotFound when there is no text, SourceUnreadable or NotText when it cannot be counted, SourceChanged
     when it changed after it was listed, InvalidValue when it lies in the output, and StorageUnusable when that cannot
@@ -109,7 +106,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     output = params.output.rstrip("/")
     refuse_sources_in(output, files)
     try:
-        delete_from(output, PART)
+        delete_from(spark, output, PART)
     except OSError as error:
         raise StorageUnusable(f"{output} cannot be written: {error}") from error
 
@@ -119,14 +116,17 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
     shares = min(len(tasks), MOST_SHARES) or 1
     count = partial(_count_task, shares=shares, case_sensitive=params.case_sensitive)
     counted = context.parallelize(tasks, len(tasks) or 1).flatMap(count).partitionBy(shares, int)
-    written = counted.mapPartitionsWithIndex(partial(_write_share, params=params)).collect()
+    if spark_must_write(spark, output):
+        written = _written_by_spark(spark, counted, params)
+    else:
+        written = counted.mapPartitionsWithIndex(partial(_write_share, params=params)).collect()
     for totals in written:
         if totals.problem:
             raise totals.problem
     refuse_changed_empty(files)
 
     parts = list_folder(output, PART)
-    read = context.parallelize(parts, len(parts)).map(partial(_read_part, top=params.top)).collect()
+    read = context.parallelize(parts, len(parts)).map(partial(read_part, top=params.top)).collect()
     rows, words = sum(part.rows for part in read), sum(part.words for part in read)
     top = sorted((entry for part in read for entry in part.top), key=lambda entry: (-entry[1], entry[0]))
     return WordCountResult(
@@ -139,7 +139,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
         lines=sum(totals.lines for totals in written),
         bytes_read=sum(file.bytes for file in files),
         top_words=dict(top[: params.top]),
-        rank_counts=tuple(_rank_counts(sum((part.words_by_count for part in read), start=Counter()))),
+        rank_counts=tuple(rank_counts(sum((part.words_by_count for part in read), start=Counter()))),
         digest=f"{rows:x}-{words:x}-{sum(part.digest for part in read) % 2**64:016x}",
         seconds=time.monotonic() - began,
     )
@@ -147,7 +147,7 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
 
 @dataclass
 class _Totals:
-    """What tasks say beside their rows. `words` and `lines` are those of the text, counted where it is read;
+    """What tasks return beside their rows. `words` and `lines` are those of the text, counted where it is read;
     `distinct` and `left_out` words are known where a share is added up."""
 
     words: int = 0
@@ -155,18 +155,6 @@ class _Totals:
     distinct: int = 0
     left_out: int = 0
     problem: Exception | None = None
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A file of the table, as it was read back."""
-
-    rows: int
-    words: int
-    empty: int
-    digest: int
-    top: list[tuple[str, int]]
-    words_by_count: Counter[int]  # how many words occur so often
 
 
 def _count_task(task: tuple[Split, ...], shares: int, case_sensitive: bool) -> Iterator[tuple[int, pa.Table | _Totals]]:
@@ -202,10 +190,44 @@ def _count_task(task: tuple[Split, ...], shares: int, case_sensitive: bool) -> I
 def _write_share(
     share: int, counted: Iterable[tuple[int, pa.Table | _Totals]], params: WordCountParams
 ) -> Iterator[_Totals]:
-    """Add up the rows of a share, leave out what is not wanted, and write the others. Yields totals."""
+    """Write the rows of a share as one file. Yields totals."""
+    from pyarrow import parquet
+
+    totals, wanted = _add_up_share(counted, params)
+    if not totals.problem:
+        path = f"{params.output.rstrip('/')}/part-{share:05d}.parquet"
+        try:
+            with open_output(path) as stream:
+                parquet.write_table(wanted, stream)
+        except OSError as error:
+            totals.problem = StorageUnusable(f"{path} cannot be written: {error}")
+    yield totals
+
+
+def _written_by_spark(
+    spark: SparkSession, counted: RDD[tuple[int, pa.Table | _Totals]], params: WordCountParams
+) -> list[_Totals]:
+    """The same for all shares, with files that Spark writes."""
+    found = collector(spark)
+
+    def rows(counted: Iterable[tuple[int, pa.Table | _Totals]]) -> Iterator[tuple[str, int]]:
+        totals, wanted = _add_up_share(counted, params)
+        found.add([totals])
+        if not totals.problem:
+            for batch in wanted.to_batches(ROWS_AT_ONCE):
+                yield from zip(batch["word"].to_pylist(), batch["count"].to_pylist(), strict=True)
+
+    table = spark.createDataFrame(counted.mapPartitions(rows), "word string, count bigint", verifySchema=False)
+    table.write.mode("append").parquet(params.output)
+    return list(found.value)
+
+
+def _add_up_share(
+    counted: Iterable[tuple[int, pa.Table | _Totals]], params: WordCountParams
+) -> tuple[_Totals, pa.Table]:
+    """The totals of a share, and its rows, sorted and without what is not wanted; all of them after a problem."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    from pyarrow import parquet
 
     totals = _Totals()
 
@@ -219,51 +241,13 @@ def _write_share(
                 yield found
 
     table = add_up(tables())
-    if not totals.problem:
-        stop_words = pa.array([words_in(word, params.case_sensitive)[0] for word in params.stop_words], pa.string())
-        unwanted = pc.or_(pc.less(table["count"], params.min_count), pc.is_in(table["word"], stop_words))
-        totals.distinct = len(table)
-        totals.left_out = pc.sum(table["count"].filter(unwanted), min_count=0).as_py()
-        wanted = table.filter(pc.invert(unwanted)).sort_by("word")
-        path = f"{params.output.rstrip('/')}/part-{share:05d}.parquet"
-        try:
-            with open_output(path) as stream:
-                parquet.write_table(wanted, stream)
-        except OSError as error:
-            totals.problem = StorageUnusable(f"{path} cannot be written: {error}")
-    yield totals
-
-
-def _read_part(path: str, top: int) -> _Part:
-    import numpy as np
-    import pyarrow.compute as pc
-    from pyarrow import parquet
-
-    filesystem, inner = locate(path)
-    table = parquet.read_table(inner, filesystem=filesystem)
-    counts = table["count"].to_numpy()
-    first = table.sort_by([("count", "descending"), ("word", "ascending")]).slice(0, top)
-    return _Part(
-        rows=len(table),
-        words=int(counts.sum()),
-        empty=pc.sum(pc.equal(pc.fill_null(pc.binary_length(table["word"]), 0), 0), min_count=0).as_py(),
-        digest=int(np.sum(hashes(table["word"]) * (2 * counts.astype(np.uint64) + 1))),
-        words_by_count=Counter(
-            dict(zip(*(found.tolist() for found in np.unique(counts, return_counts=True)), strict=True))
-        ),
-        top=list(zip(first["word"].to_pylist(), first["count"].to_pylist(), strict=True)),
-    )
-
-
-def _rank_counts(words_by_count: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """The last rank of each count, but of ranks that are close together the first alone."""
-    rank, shown = 0, 0.0
-    step = (sum(words_by_count.values()) or 1) ** (1 / RANKS)
-    for count in sorted(words_by_count, reverse=True):
-        rank += words_by_count[count]
-        if rank >= shown:
-            yield rank, count
-            shown = rank * step
+    if totals.problem:
+        return totals, table
+    stop_words = pa.array([words_in(word, params.case_sensitive)[0] for word in params.stop_words], pa.string())
+    unwanted = pc.or_(pc.less(table["count"], params.min_count), pc.is_in(table["word"], stop_words))
+    totals.distinct = len(table)
+    totals.left_out = pc.sum(table["count"].filter(unwanted), min_count=0).as_py()
+    return totals, table.filter(pc.invert(unwanted)).sort_by("word")
 
 
 def _whole_words(blocks: Iterable[bytes]) -> Iterator[bytes]:

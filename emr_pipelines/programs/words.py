@@ -260,11 +260,15 @@ def _patterns() -> _Patterns:
     marks = _ranges(point for point in points if unicodedata.category(chr(point)).startswith("M"))
     enclosing = _ranges(point for point in points if unicodedata.category(chr(point)) == "Me")
     below = _ranges(point for point in points if unicodedata.combining(chr(point)) in BELOW_OTHERS)
-    run = rf"\w[\w{marks}{JOINERS}]*"
+    inner = rf"\w{marks}{JOINERS}"
+    run = rf"\w[{inner}]*"
     return _Patterns(
         word=re.compile(f"{run}(?:['\u2019]{run})*"),
         unseen=re.compile(f"[{INVISIBLE}{enclosing}]+"),
-        stray_joiners=re.compile(rf"(?<![\w{marks}{JOINERS}])[{JOINERS}]+|[{JOINERS}]+(?![\w{marks}{JOINERS}])"),
+        # a joiner first, so that a search skips what is none; each run is looked at from its first joiner alone
+        stray_joiners=re.compile(
+            rf"[{JOINERS}](?:(?<![{inner}].)[{JOINERS}]*|(?<![{JOINERS}].)[{JOINERS}]*(?![{inner}]))", re.DOTALL
+        ),
         dotted_i=re.compile(f"(i[{below}]*){DOT_ABOVE}+"),
     )
 

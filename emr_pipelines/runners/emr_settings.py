@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -177,9 +176,8 @@ def encrypted(spec: ClusterSpec, encryption: Encryption) -> ClusterSpec:
 
     Raises InvalidValue.
     """
-    release = tuple(map(int, re.findall(r"\d+", spec.release_label)))
     told = {found.classification: found for found in spec.configurations}
-    for name, properties in encryption.of_cluster(release).items():
+    for name, properties in encryption.of_cluster(spec.release_label).items():
         before = told.get(name) or Configuration(classification=name)
         told[name] = before.model_copy(update={"properties": {**properties, **before.properties}})
     logs = {"LogEncryptionKmsKeyId": encryption.key} if encryption.key else {}

@@ -8,14 +8,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import dagster as dg
 
 from emr_pipelines.emr.disclosure import masked
-from emr_pipelines.emr.modules import Home, find, home_of
+from emr_pipelines.emr.modules import Home, find, home_of, projects_of, unit_of
 from emr_pipelines.errors import EmrPipelinesError, RunFailed, StepFailed
 
 if TYPE_CHECKING:
@@ -91,19 +90,19 @@ def advised(cause: ProbableCause) -> ProbableCause:
     missing = NO_MODULE.search(cause.message) if cause.kind == "MODULE_MISSING" else None
     if missing is None:
         return cause
-    name, top = missing[1], missing[1].partition(".")[0]
-    home = home_of(top)
+    name, unit = missing[1], unit_of(missing[1])
+    home = home_of(unit)
     if home is Home.OWN and find(name) is None:
-        hint = f"{top} is your own code, and has no module {name} on this machine either. Check the name."
+        hint = f"{unit} is your own code, and has no module {name} on this machine either. Check the name."
     elif home is Home.OWN:
         hint = (
-            f"{top} is your own code on this machine, but the program reaches it by no import statement. Add "
-            f'PACKAGES = ("{top}",) to the program\'s module, so that it is sent to the cluster. Do not add it to '
+            f"{unit} is your own code on this machine, but the program reaches it by no import statement. Add "
+            f'PACKAGES = ("{unit}",) to the program\'s module, so that it is sent to the cluster. Do not add it to '
             "REQUIREMENTS: it is no library."
         )
-    elif home is Home.LIBRARY and (projects := metadata.packages_distributions().get(top)):
+    elif home is Home.LIBRARY and (projects := projects_of(unit)):
         hint = (
-            f"On this machine {top} belongs to the project {projects[0]}. Add that to REQUIREMENTS in the module that "
+            f"On this machine {unit} belongs to the project {projects[0]}. Add that to REQUIREMENTS in the module that "
             "imports it, so that it is sent to the cluster."
         )
     elif home is Home.DAGSTER:

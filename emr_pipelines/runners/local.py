@@ -18,6 +18,7 @@ from emr_pipelines.emr.requirements import refuse_missing
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.programs import progress, wire
 from emr_pipelines.programs.annotations import refuse_unfinished
+from emr_pipelines.programs.printing import PrintedText
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.failures import PASSED_ON, explained, raise_failure
 from emr_pipelines.runners.local_spark import program_session, running_session, start
@@ -29,6 +30,9 @@ LINE_END = re.compile(r"[\r\n]+")  # progress bars end their lines with \r
 LONGEST_LINE = 8192  # characters in one event; what is longer is cut into several
 STOP_SECONDS = 30  # a JVM that does not answer by then ends with this process anyway
 ALL_CORES = "local[*]"
+PROGRAM_THREAD = "spark-program"
+# programs share this process's stdout, current session, cache and global views: two at once would take each other's
+RUNNING = threading.Lock()
 # https://spark.apache.org/docs/latest/submitting-applications.html#master-urls, less Spark Connect's sc://
 MASTER = re.compile(r"local|local\[(\*|\d+)(, *\d+)?\]|local-cluster\[.+\]|yarn|(spark|k8s|mesos)://.+")
 DEFAULT_SPARK_CONFIG = {
@@ -40,8 +44,8 @@ DEFAULT_SPARK_CONFIG = {
 
 
 class LocalSparkRunner(SparkRunner):
-    """Runs programs with dagster-pyspark's session in this process; the session starts with the first program and
-    stops with the run."""
+    """Runs programs in this process, one at a time, with dagster-pyspark's session, which starts with the first program
+    and stops with the run."""
 
     master: str = Field(
         default=ALL_CORES, description="Spark's master URL: local[*] is a task at a time per core, local[2] two."
@@ -76,8 +80,23 @@ class LocalSparkRunner(SparkRunner):
         program: Callable[[SparkSession, ParamsT], ResultT],
         params: ParamsT,
     ) -> ResultT:
+        if threading.current_thread().name == PROGRAM_THREAD:
+            raise InvalidValue(
+                "The caller of spark.run",
+                "a program",
+                "an asset; on a cluster a program has no runner, so it has to call the other program as a function",
+            )
         refuse_unfinished(program)
         refuse_missing(program)
+        with _alone(context.log.info):
+            return self._run(context, program, params)
+
+    def _run(
+        self,
+        context: dg.AssetExecutionContext,
+        program: Callable[[SparkSession, ParamsT], ResultT],
+        params: ParamsT,
+    ) -> ResultT:
         shared = self._session(context.log.warning)
         settings = {} if shared is self._started else self._told()
         log = context.log.info
@@ -95,7 +114,7 @@ class LocalSparkRunner(SparkRunner):
 
         # In a thread of its own, because a thread that an interrupt takes out of a call to the JVM cannot call it any
         # more; this one was in no call, and can cancel the program's jobs.
-        thread = threading.Thread(target=work, name="spark-program", daemon=True)
+        thread = threading.Thread(target=work, name=PROGRAM_THREAD, daemon=True)
         with _printed_lines_to(log):
             thread.start()
             try:
@@ -141,6 +160,18 @@ class LocalSparkRunner(SparkRunner):
         return {**({} if self.master == ALL_CORES else {"spark.master": self.master}), **self.spark_config}
 
 
+@contextmanager
+def _alone(log: Callable[[str], None]) -> Iterator[None]:
+    """Let the programs of this process run one at a time, whichever threads and runs they belong to."""
+    if not RUNNING.acquire(blocking=False):
+        log("Waiting for another program in this process to end.")
+        RUNNING.acquire()
+    try:
+        yield
+    finally:
+        RUNNING.release()
+
+
 def _in_own_thread(action: Callable[[], None]) -> None:
     """Do something to the JVM that works even if this thread was interrupted within a call to it: py4j has a connection
     per thread."""
@@ -150,28 +181,26 @@ def _in_own_thread(action: Callable[[], None]) -> None:
 
 
 class _Lines:
-    """A text stream that passes each line on to a function; in all else it is the stream whose place it takes."""
+    """Cuts text into lines and passes each on to a function."""
 
-    def __init__(self, in_place_of: TextIO, on_line: Callable[[str], None]) -> None:
-        self._in_place_of = in_place_of
+    def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
         self._begun: list[str] = []
         self._begun_characters = 0
         self._lock = threading.Lock()
 
-    def write(self, text: str) -> int:
+    def add(self, text: str) -> None:
         with self._lock:
             self._begun.append(text)
             self._begun_characters += len(text)
             if "\n" not in text and "\r" not in text and self._begun_characters < LONGEST_LINE:
-                return len(text)
+                return
             *lines, rest = LINE_END.split("".join(self._begun))
             if len(rest) >= LONGEST_LINE:
                 lines, rest = [*lines, rest], ""
             self._begun, self._begun_characters = [rest], len(rest)
         for line in lines:
             self._pass_on(line)
-        return len(text)
 
     def finish(self) -> None:
         self._pass_on("".join(self._begun))
@@ -181,17 +210,14 @@ class _Lines:
             if part := line[begin : begin + LONGEST_LINE].rstrip():
                 self._on_line(part)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._in_place_of, name)
-
 
 @contextmanager
 def _printed_lines_to(log: Callable[[str], None]) -> Iterator[None]:
     """Log each line that is printed meanwhile, when it is printed. Dagster's console shows what is logged, so the
     line does not go to stdout as well."""
-    lines = _Lines(sys.stdout, log)
+    lines = _Lines(log)
     try:
-        with redirect_stdout(cast("TextIO", lines)):
+        with redirect_stdout(cast("TextIO", PrintedText(sys.stdout, lines.add))):
             yield
     finally:
         lines.finish()

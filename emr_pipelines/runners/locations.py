@@ -8,6 +8,7 @@ from typing import Any
 
 from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret, masked
 from emr_pipelines.emr.preflight import check_storage
+from emr_pipelines.programs.file_uris import local_path
 from emr_pipelines.storage import STORAGE_MARK
 from emr_pipelines.storage.versions import VERSION_NAME
 
@@ -48,7 +49,7 @@ def _texts(told: Any, path: str) -> Iterator[tuple[str, str]]:
 
 def _path_here(value: str) -> Path | None:
     """Return the path that a file: URI, an absolute path or a ~/ path means; None for any other text."""
-    path = "/" + value.removeprefix("file:").lstrip("/") if value.startswith("file:/") else value
+    path = local_path(value) or value
     if path.startswith("~"):
         path = str(Path.home()) + path[1:] if path[1:2] in ("", "/") else ""
     return Path(path) if path.startswith("/") and len(path) > 1 and "\0" not in path else None

@@ -21,10 +21,11 @@ Path = tuple[object, ...]
 # A mapping under one of these names has keys of its own, so {"env": "prod"} is a tag or a property there.
 OWN_KEYS = {"tags", "properties", "Properties"}
 CLASSIFICATIONS = {"configurations", "Configurations"}
+NESTED = {"export", "docker"}  # the classifications that EMR has within others, as {spark-env: {export: {...}}}
 
 
 def plain(told: Any) -> Any:
-    """What was told, with the same keys, in the types that run config has: parts of a ClusterSpec become mappings,
+    """A description in run config's types, with the same keys: parts of a ClusterSpec become mappings,
     tuples become lists, and a variable becomes {"env": NAME}."""
     if isinstance(told, BaseModel):
         return told.model_dump(mode="json", exclude_unset=True)
@@ -88,4 +89,6 @@ def without_values(mistake: InvalidValue, names: Mapping[str, str]) -> InvalidVa
 def _has_own_keys(path: Path) -> bool:
     if not path or path[-1] in OWN_KEYS or path == ("extra",):
         return True
-    return len(path) > 1 and path[-2] in CLASSIFICATIONS and isinstance(path[-1], str)
+    if not CLASSIFICATIONS.intersection(path) or not isinstance(path[-1], str):
+        return False
+    return path[-2] in CLASSIFICATIONS or path[-1] in NESTED

@@ -13,6 +13,7 @@ import dagster as dg
 from emr_pipelines.emr.place import base_uri, bucket_fault
 from emr_pipelines.environment import setting, target
 from emr_pipelines.errors import InvalidValue, StorageUnusable
+from emr_pipelines.programs.file_uris import local_path
 
 DEFAULT_STORAGE = "data"
 GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
@@ -44,8 +45,7 @@ def resolve(configured: str) -> str:
         raise _not_allowed(address)
     if address.startswith("s3://"):
         return _on_s3(address)
-    # file://host/folder would be another machine's
-    path = f"/{address.removeprefix('file://').lstrip('/')}" if address.startswith("file:///") else address
+    path = local_path(address) or address
     if SCHEME.match(path):
         raise _not_allowed(address)
     try:

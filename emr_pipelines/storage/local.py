@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from emr_pipelines.errors import StorageUnusable
+from emr_pipelines.programs.file_uris import file_uri
 from emr_pipelines.programs.text import STORAGE_MARK, is_visible
 from emr_pipelines.storage.folder import PUBLISHED, Found
 
@@ -30,7 +31,7 @@ class LocalFolder:
         self._path = self._root.joinpath(*parts)
 
     def uri(self, name: str) -> str:
-        return f"file://{self._path / name}"
+        return file_uri(self._path / name)
 
     def shown(self, name: str) -> str:
         return str(self._path / name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from emr_pipelines.errors import StorageUnusable, Superseded
+from emr_pipelines.programs.file_uris import local_path
 
 if TYPE_CHECKING:
     from emr_pipelines.storage.folder import Found
@@ -59,7 +60,7 @@ class Published:
     @property
     def path(self) -> str:
         """The URI as pyarrow, pandas and a shell read it: a path on this machine, or s3://."""
-        return self.uri.removeprefix("file://")
+        return local_path(self.uri) or self.uri
 
 
 @dataclass(frozen=True)

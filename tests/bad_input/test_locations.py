@@ -95,7 +95,7 @@ def test_what_is_no_file(
 STORAGES = [
     "file://host/data",
     "file://~/data",
-    "file:/data",
+    "file:data",
     "s3n://bucket/x",
     "S3://bucket/x",
     "s3://b",

@@ -158,14 +158,34 @@ def test_a_module_of_one_file(write: Any, tmp_path: Path) -> None:
     assert loaded_from(archive, "night_job:run", tmp_path) == "night_job.py"
 
 
-def test_a_namespace_package_that_lies_in_two_folders(write: Any, tmp_path: Path) -> None:
-    write({"acme/etl/jobs.py": PROGRAM, "acme/same.py": "here = 2\n"}, "two")
-    write({"acme/common/names.py": "", "acme/same.py": "here = 1\n"}, "one")
+def test_of_a_namespace_package_what_is_imported_travels(write: Any, tmp_path: Path) -> None:
+    site = write({"acme/ml/__init__.py": "", "acme/installed.py": ""}, "lib/python3.11/site-packages")
+    (site / "acme" / "ml" / "_fast.so").write_bytes(b"")
+    jobs = f"import acme.same\nfrom acme.common import names\ndef f():\n    import acme.ml\n{PROGRAM}"
+    write(
+        {"acme/etl/jobs.py": jobs, "acme/etl/notes.txt": "", "acme/same.py": "here = 2\n", "acme/other.py": ""}, "two"
+    )
+    write({"acme/common/__init__.py": "", "acme/common/names.py": "", "acme/common/names.txt": ""}, "one")
+    (tmp_path / "one" / "acme" / "_fast.so").write_bytes(b"")
+    (tmp_path / "one" / "acme" / "same.py").write_text("here = 1\n")
+    invalidate_caches()
     archive = code_archive(import_module("acme.etl.jobs").run)
-    assert own_names_in(archive) == ["acme/common/names.py", "acme/etl/jobs.py", "acme/same.py"]
+    assert own_names_in(archive) == [
+        "acme/common/__init__.py",
+        "acme/common/names.py",
+        "acme/common/names.txt",
+        "acme/etl/jobs.py",
+        "acme/same.py",
+    ]
     with zipfile.ZipFile(io.BytesIO(archive.data)) as opened:
         assert opened.read("acme/same.py") == b"here = 1\n"
     assert loaded_from(archive, "acme.etl.jobs:run", tmp_path) == "acme/etl/jobs.py"
+
+
+def test_a_namespace_package_that_packages_names_travels_with_all_its_modules(write: Any) -> None:
+    write({"acme3/job.py": f"PACKAGES = ('acme3',)\n{PROGRAM}", "acme3/deep/part.py": "", "acme3/data.txt": ""})
+    archive = code_archive(import_module("acme3.job").run)
+    assert own_names_in(archive) == ["acme3/deep/part.py", "acme3/job.py"]
 
 
 def test_a_part_that_an_editable_install_maps_elsewhere(write: Any, tmp_path: Path) -> None:
@@ -182,7 +202,7 @@ def test_a_part_that_an_editable_install_maps_elsewhere(write: Any, tmp_path: Pa
     sys.modules["acme2.etl"] = import_module("importlib.util").module_from_spec(spec)
     spec.loader.exec_module(sys.modules["acme2.etl"])
     archive = code_archive(import_module("acme2.etl.jobs").run)
-    assert own_names_in(archive) == ["acme2/common.py", "acme2/etl/__init__.py", "acme2/etl/jobs.py"]
+    assert own_names_in(archive) == ["acme2/etl/__init__.py", "acme2/etl/jobs.py"]
 
 
 def test_links_are_followed_but_not_in_circles(write: Any) -> None:

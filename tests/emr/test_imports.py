@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from emr_pipelines.emr.imports import needs_dagster, walk, without_files
-from emr_pipelines.emr.modules import Home, find, home_of
-from emr_pipelines.emr.source import Certainty
+from emr_pipelines.emr.modules import Home, find, home_of, projects_of, unit_of
+from emr_pipelines.emr.source import Certainty, source_of
 from emr_pipelines.errors import InvalidValue
 
 RUN = "def run(spark, params: None) -> None: ...\n"
@@ -157,6 +157,10 @@ with suppress(ImportError):
 import sys
 if sys.version_info >= (3, 11):
     import i_new
+elif sys.argv:
+    import i_elif
+else:
+    import i_else
 try:
     import i_tried
 except KeyError:
@@ -169,46 +173,113 @@ def f():
         import i_later_caught
     except Exception:
         pass
+    if sys.argv:
+        import i_later_if
+match sys.argv:
+    case []:
+        import i_match
+for _ in sys.argv:
+    import i_for
+else:
+    import i_for_else
+while len(sys.argv) > 3:
+    import i_while
+while True:
+    import i_endless
+    break
+if not TYPE_CHECKING:
+    import i_no_checker
+if TYPE_CHECKING or sys.argv:
+    import i_maybe_checker
+else:
+    import i_else_of_checker
+if typing.TYPE_CHECKING and sys.argv:
+    import i_never_1
+if __name__ != "__main__":
+    import i_not_main
+else:
+    import i_never_2
+if "__main__" == __name__:
+    import i_never_3
+else:
+    import i_else_of_main
+if __name__ == "shop.jobs":
+    import i_by_name
+if False:
+    import i_never_4
 """
+AT_IMPORT = "always tried finally endless no_checker not_main else_of_main"
+LATER = "later"
+MAYBE = (
+    "caught fallback suppressed new elif else handler later_caught later_if match for for_else while maybe_checker "
+    "else_of_checker by_name"
+)
 
 
 @pytest.mark.parametrize(
     ("least", "reached"),
     [
-        (Certainty.ALWAYS, {"always", "tried", "finally"}),
-        (Certainty.LATER, {"always", "tried", "finally", "later"}),
-        (
-            Certainty.MAYBE,
-            {
-                "always",
-                "tried",
-                "finally",
-                "later",
-                "caught",
-                "fallback",
-                "suppressed",
-                "new",
-                "handler",
-                "later_caught",
-            },
-        ),
+        (Certainty.ALWAYS, AT_IMPORT),
+        (Certainty.LATER, f"{AT_IMPORT} {LATER}"),
+        (Certainty.MAYBE, f"{AT_IMPORT} {LATER} {MAYBE}"),
     ],
 )
-def test_how_certain_an_import_is(project: Project, least: Certainty, reached: set[str]) -> None:
-    names = [
-        "always",
-        "caught",
-        "fallback",
-        "suppressed",
-        "new",
-        "tried",
-        "handler",
-        "finally",
-        "later",
-        "later_caught",
-    ]
+def test_how_certain_an_import_is(project: Project, least: Certainty, reached: str) -> None:
+    names = [*f"{AT_IMPORT} {LATER} {MAYBE}".split(), *(f"never_{number}" for number in range(1, 5))]
     project({"i_certain.py": CERTAIN, **{f"i_{name}.py": "" for name in names}})
-    assert set(walk("i_certain", least).own) == {"i_certain", *(f"i_{name}" for name in reached)}
+    assert set(walk("i_certain", least).own) == {"i_certain", *(f"i_{name}" for name in reached.split())}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "import importlib as lib\nlib.import_module('i_by_name_it.one')",
+        "from importlib import import_module as load\nload('i_by_name_it.one')",
+        "import importlib\nload = importlib.import_module\ndef f():\n    load(name='i_by_name_it.one')",
+        "__import__('i_by_name_it.one', globals())",
+        "import importlib\nimportlib.import_module('.one', package=__package__)",
+        "from importlib import import_module\nimport_module('.one', __package__)",
+    ],
+)
+def test_modules_that_are_imported_by_name(project: Project, call: str) -> None:
+    project({"i_by_name_it/__init__.py": "", "i_by_name_it/one.py": "", "i_by_name_it/job.py": call})
+    assert set(walk("i_by_name_it.job").own) == {"i_by_name_it", "i_by_name_it.job", "i_by_name_it.one"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("REQUIREMENTS = ('a',)\nREQUIREMENTS += ('b', 'c')", ("a", "b", "c")),
+        ("REQUIREMENTS: tuple[str, ...]\nREQUIREMENTS = ['a']\nREQUIREMENTS += ['b']", ("a", "b")),
+        ("if not TYPE_CHECKING:\n    REQUIREMENTS = ('a',)\nelse:\n    REQUIREMENTS = ('b',)", ("a",)),
+        ("with x:\n    REQUIREMENTS = ('a',)", ("a",)),
+        ("REQUIREMENTS = ('a',)\nif x:\n    REQUIREMENTS = ('a',)", ("a",)),
+        ("def f():\n    REQUIREMENTS = ('a',)\nclass C:\n    REQUIREMENTS = ('b',)\nx[REQUIREMENTS] = 1", ()),
+        ("REQUIREMENTS = ('a',)\nif x:\n    REQUIREMENTS += ('b',)", None),
+        ("try:\n    import x\n    REQUIREMENTS = ('a',)\nexcept ImportError:\n    REQUIREMENTS = ()", None),
+        ("REQUIREMENTS = ('a',)\nREQUIREMENTS += more", None),
+        ("REQUIREMENTS, other = ('a',), 1", None),
+    ],
+)
+def test_requirements_that_are_put_together(project: Project, text: str, expected: tuple[str, ...] | None) -> None:
+    root = project({"i_declared.py": text})
+    source = source_of(str(root / "i_declared.py"), "i_declared", is_package=False)
+    assert source is not None
+    if expected is not None:
+        assert source.named_in("REQUIREMENTS") == expected
+    else:
+        with pytest.raises(InvalidValue, match=r"REQUIREMENTS of .* is 'computed'; allowed: a tuple of names, written"):
+            source.named_in("REQUIREMENTS")
+
+
+def test_a_star_imports_all_that_may_be_in_all(project: Project) -> None:
+    names = ("one", "two", "three")
+    project({
+        "i_stars.py": "from i_all import *",
+        "i_all/__init__.py": "__all__ = ['one']\n__all__ += ['two']\nif x:\n    __all__ += ['three']\n__all__ += more",
+        **{f"i_all/{name}.py": "" for name in names},
+    })  # fmt: skip
+    assert set(walk("i_stars").own) == {"i_stars", "i_all", *(f"i_all.{name}" for name in names)}
 
 
 def test_libraries_dagster_and_what_is_not_there_end_the_walk(project: Project) -> None:
@@ -337,9 +408,78 @@ def test_files_beside_a_module_that_is_in_no_package_do_not_travel(project: Proj
     })  # fmt: skip
     (said,) = without_files(walk("i_single"))
     assert said == (
-        f"{root}/i_single.py uses __file__ and is in no package, so files beside it do not travel: move it into a "
-        "package, or name the files in the runner's `files`."
+        f"{root}/i_single.py uses __file__ and is in no package with an __init__.py, so files beside it do not travel: "
+        "move it into such a package, or name the files in the runner's `files`."
     )
+
+
+def test_files_beside_a_module_of_a_namespace_package_do_not_travel(project: Project) -> None:
+    root = project({
+        "i_space/jobs/count.py": "import i_space.whole.one\nHERE = __file__\n",
+        "i_space/whole/__init__.py": "",
+        "i_space/whole/one.py": "HERE = __file__\n",
+    })  # fmt: skip
+    (said,) = without_files(walk("i_space.jobs.count"))
+    assert said.startswith(f"{root}/i_space/jobs/count.py uses __file__ and is in no package with an __init__.py, so")
+
+
+def test_installed_parts_of_a_namespace_package_are_libraries(project: Project) -> None:
+    """As with a company's packages, of which one is being written and others are installed."""
+    project(
+        {
+            "i_firm/common/__init__.py": "",
+            "i_firm/ml/__init__.py": "",
+            "i_firm/single.py": "",
+            "i_firm_common-1.2.dist-info/RECORD": "i_firm/common/__init__.py,,\n",
+            "i_firm_rest-1.dist-info/RECORD": "i_firm/ml/__init__.py,,\ni_firm/ml/deep/x.py,,\ni_firm/single.py,,\n",
+        },
+        "lib/python3.11/site-packages",
+    )
+    project({
+        "i_firm/etl/__init__.py": "",
+        "i_firm/etl/count.py": "import i_firm.common\nfrom i_firm import ml, single, tools, none\n",
+        "i_firm/tools.py": "",
+    })  # fmt: skip
+    found = walk("i_firm.etl.count")
+    assert set(found.own) == {"i_firm", "i_firm.etl", "i_firm.etl.count", "i_firm.tools"}
+    assert [other.name for other in found.leading_to(Home.LIBRARY)] == ["i_firm.common", "i_firm.ml", "i_firm.single"]
+    assert projects_of("i_firm.common") == ["i_firm_common"]
+    assert projects_of("i_firm.ml.deep.x") == projects_of("i_firm.single") == ["i_firm_rest"]
+    assert unit_of("i_firm.ml.deep.x") == "i_firm.ml"
+    assert set(walk("i_firm.ml").own) == {"i_firm", "i_firm.ml"}  # an installed program is its own code
+
+
+@pytest.mark.parametrize(
+    ("module", "file", "installed"),
+    [
+        ("i_six", "i_six/i_six.py", True),  # in a folder of its own name
+        ("i_six", "i_six/i_six/__init__.py", True),
+        ("i_seven", "i_six/i_seven.py", False),
+    ],
+)
+def test_the_folder_of_the_path_is_told_by_depth_and_not_by_name(
+    project: Project, module: str, file: str, installed: bool
+) -> None:
+    record = f"{file.removeprefix('i_six/')},,\n" if installed else "other.py,,\n"
+    folder = project({file: "", "i_six/x-1.dist-info/RECORD": record, "x-1.dist-info/RECORD": "i_seven.py,,\n"})
+    sys.path.insert(0, str(folder / "i_six"))
+    try:
+        assert home_of(module) is (Home.LIBRARY if installed else Home.OWN)
+    finally:
+        sys.path.remove(str(folder / "i_six"))
+
+
+def test_a_command_is_not_the_library_that_it_is_called_as(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project({"i_command.py": "import i_tool\n"})
+    project({"i_tool/__init__.py": ""}, "lib/python3.11/site-packages")
+    main = ModuleType("__main__")
+    main.__file__ = str(tmp_path / "bin" / "i_tool")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    found = walk("i_command")
+    assert set(found.own) == {"i_command"}
+    assert [other.name for other in found.leading_to(Home.LIBRARY)] == ["i_tool"]
 
 
 MAIN = """

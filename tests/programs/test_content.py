@@ -79,10 +79,12 @@ def _table(name: str, tmp_path: Path) -> bytes:
         (b"LZIP\x01\x0c", "is lzip data"),
         (b"Obj\x01\x04\x14avro", "is an Avro file"),
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "is a PDF document; allowed: .* Save its text first, as with pdftotext."),
+        (b"%PDF-1.4\r\n1 0 obj\r\n<< /Type /Catalog >>", "is a PDF document"),  # without the usual binary comment
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Office document"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a PNG picture; allowed: .* Move it away"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG picture"),
         (b"GIF89a\x01\0", "is a GIF picture"),
+        (b"GIF87aAAAA  \0,", "is a GIF picture"),  # 16,705 points wide and high
         (b"L\0\0\0\x01\x14\x02\0", "is a Windows shortcut; allowed: .* Name the file that it leads to."),
         (b"\x7fELF\x02", "is a program"),
         ("text".encode("utf-16"), "is UTF-16; allowed: .* Convert it: iconv -f UTF-16 -t UTF-8."),
@@ -116,7 +118,9 @@ def test_tables_are_named(tmp_path: Path, name: str, says: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [b"", b"BZh", b"BZh5 is a name", b"PK", b"PAR1\n", b"ORC\tare", b"Obj 1", b"GIF89 is a format", b"%PDF", b"LZIP 1",
-     b"Rar! it said", b"7z x", b"\xff\xff", "日本語".encode(), b"a" * 300 + b"ustar"],
+     b"Rar! it said", b"7z x", b"\xff\xff", "日本語".encode(), b"a" * 257 + b"ustar was the archiver's name",
+     b"GIF89a is a format", b"GIF89a", "GIF89a naïve".encode(), b"%PDF-1.7 is a version",
+     b"%PDF-1.7\nis a version of it", b"BZh91AY&SY is how bzip2 data begin"],
 )  # fmt: skip
 def test_text_that_begins_like_another_format_is_text(text: bytes) -> None:
     assert kind_of(text) is None

@@ -55,6 +55,12 @@ def test_every_kind_of_file_becomes_one_clean_snapshot(spark: SparkSession, tree
     assert by_file["f_latin1.txt"]["replaced_bytes"] == 2
 
 
+def test_a_binary_file_is_known_however_small_its_members_are(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
+    (tree / "a.gz").write_bytes(b"".join(gzip.compress(bytes([byte])) for byte in b"\x7fELF\x02"))
+    with pytest.raises(NotText, match=r"a\.gz unpacks to a program"):
+        ingest(spark, tree, output=tmp_path / "out")
+
+
 def test_what_spark_reads_from_the_snapshot_is_the_lines(spark: SparkSession, tree: Path, tmp_path: Path) -> None:
     (tree / "a.txt").write_bytes(b"one\r\ntwo\nthree")
     ingest(spark, tree, output=tmp_path / "out")

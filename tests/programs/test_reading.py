@@ -6,6 +6,7 @@ import bz2
 import gzip
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from emr_pipelines.errors import NotText, SourceChanged, SourceError, SourceUnre
 from emr_pipelines.programs import reading
 from emr_pipelines.programs.reading import read_split, refuse_changed, refuse_changed_empty
 from emr_pipelines.programs.text import Split, TextFile, find_text_files, plan_tasks
+from tests.patience import HUNG_SECONDS
 
 
 def listed(path: Path | str) -> TextFile:
@@ -54,6 +56,31 @@ def test_compressed_files_of_several_members_are_read_whole(tree: Path, suffix: 
         assert read(listed(path)) == b"one\n" + text + b"two\n"
         small = Split(listed(path), 0, path.stat().st_size)
         assert max(len(block) for block in read_split(small, block_bytes=1000)) == 1000
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (MARK + b"one\n", b"one\n"),
+        (MARK, b""),
+        (MARK + MARK + b"x", MARK + b"x"),
+        (MARK[:2], MARK[:2]),
+        (MARK[:2] + b"one" + MARK, MARK[:2] + b"one" + MARK),
+        (b"x" + MARK, b"x" + MARK),
+    ],
+)
+def test_a_byte_order_mark_is_dropped_however_the_file_is_cut(tree: Path, text: bytes, expected: bytes) -> None:
+    members = b"".join(gzip.compress(text[at : at + 1]) for at in range(len(text)))
+    (tree / "a.gz").write_bytes(members)
+    assert read(listed(tree / "a.gz")) == expected
+    (tree / "a.txt").write_bytes(text)
+    for size in (1, 2, 3, 100):
+        assert b"".join(read_split(Split(listed(tree / "a.txt"), 0, len(text)), size)) == expected
+    task = plan_tasks([listed(tree / "a.txt")], 1, split_bytes=2)[0]
+    assert b"".join(block for split in task for block in read_split(split)) == expected
 
 
 def test_empty_files_have_no_text_whatever_they_are_called(tree: Path) -> None:
@@ -213,6 +240,20 @@ def test_a_file_that_was_empty_is_looked_at_too(tree: Path) -> None:
     _append(tree / "a.txt")
     with pytest.raises(SourceChanged, match="it had 0 bytes when it was listed and has 5 now"):
         refuse_changed_empty([file])
+
+
+def test_files_that_were_empty_are_looked_at_together(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [TextFile(str(tree / f"{number}.txt"), bytes=number % 2) for number in range(8)]
+    together = threading.Barrier(4)  # is passed only when four looks are under way
+    looked: list[str] = []
+
+    def look(file: TextFile) -> None:
+        together.wait(HUNG_SECONDS)
+        looked.append(file.path)
+
+    monkeypatch.setattr(reading, "refuse_changed", look)
+    refuse_changed_empty(files)
+    assert sorted(looked) == [file.path for file in files if not file.bytes]
 
 
 def test_a_change_of_which_the_time_is_not_known_is_told_by_its_size(tree: Path) -> None:

@@ -57,7 +57,8 @@ def test_hidden_files_are_those_that_spark_skips(tmp_path: Path) -> None:
 )
 def test_a_source_is_a_file_a_folder_or_a_glob(files: Path, source: str, expected: list[str]) -> None:
     assert paths(f"{files}{source}") == [f"{files}/{name}" for name in expected]
-    assert paths(f"file://{files}{source}") == [f"{files}/{name}" for name in expected]
+    for form in ("file:", "file://", "file:///"):
+        assert paths(f"{form}{files}{source}") == [f"{files}/{name}" for name in expected]
 
 
 def test_overlapping_sources_give_each_file_once_and_in_order(files: Path) -> None:
@@ -193,6 +194,7 @@ def test_a_storage_of_assets_in_s3_is_passed_over(s3: Any) -> None:
     [
         ("/data/out", "/data/out/a.txt", True),
         ("file:///data/out/", "/data/out/deep/a.txt", True),
+        ("file:/data/out", "/data/out/deep/a.txt", True),
         ("/data/out", "/data/output/a.txt", False),
         ("s3://bucket/out", "s3://bucket/out/a.txt", True),
         ("s3a://bucket/out/", "s3://bucket/out/a.txt", True),

@@ -34,6 +34,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import Row
+from typing_extensions import TypeAliasType
 
 from emr_pipelines.errors import CannotTravel
 from emr_pipelines.programs import wire
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 Region = NewType("Region", str)
+Days = TypeAliasType("Days", Annotated[int, "In days."])  # what `type Days = Annotated[...]` makes of Python 3.12
+Age = NewType("Age", Annotated[int, "In years."])
+When = TypeAliasType("When", Annotated[date, "The day."])
 T = TypeVar("T")
 
 
@@ -75,6 +79,8 @@ class Everything:
     by_name: dict[str, Point]
     mode: Literal["append", "overwrite", 1]
     region: Region
+    days: Days
+    ages: list[Age]
     flag: bool
     nothing: None = None
     free: Any = None
@@ -144,6 +150,8 @@ everything = st.builds(
     by_name=st.dictionaries(texts, points, max_size=3),
     mode=st.sampled_from(["append", "overwrite", 1]),
     region=texts.map(Region),
+    days=st.integers(),
+    ages=st.lists(st.integers()),
     flag=st.booleans(),
     free=json_values,
 )
@@ -362,6 +370,8 @@ WRONG: list[tuple[Any, str]] = [  # an annotation, and what is said of it
     (int | Path, r"Holder\.it is annotated Path"),
     (Annotated[date, "The day."], r"Holder\.it is annotated date"),
     (NewType("Day", date), r"Holder\.it is annotated date"),
+    (When, r"Holder\.it is annotated date"),
+    (list[When], r"Holder\.it\[\] is annotated date"),
     (Dated, r"Holder\.it\.when is annotated datetime"),
     (tuple[Dated, ...], r"Holder\.it\[0\]\.when is annotated datetime"),
     (Unresolvable, "annotations of Unresolvable cannot be resolved: name 'Fraction' is not defined"),
@@ -594,6 +604,8 @@ def _everything(**changes: Any) -> Everything:
         "by_name": {},
         "mode": 1,
         "region": Region("eu"),
+        "days": 3,
+        "ages": [4],
         "flag": True,
     }
     return Everything(**{**values, **changes})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import unicodedata
 from collections import Counter
@@ -66,6 +67,18 @@ def test_words_by_hand(text: str, expected: list[str]) -> None:
     assert words_in(text) == expected
     assert expected_words(text) == expected
     assert counted(text.encode()) == Counter(expected)
+
+
+def test_a_long_run_of_joiners_is_looked_at_once() -> None:
+    run = "\u200c\u200d" * 150_000  # 45 billion looks if each joiner of it were a beginning
+    assert words_in(f"a{run}b a{run} {run}b") == [f"a{run}b", "a", "b"]
+
+
+@pytest.mark.parametrize("length", range(6))
+def test_joiners_that_join_nothing_are_dropped(length: int) -> None:
+    for characters in itertools.product("a\u200c\u200d\u0301\n", repeat=length):
+        text = "".join(characters)
+        assert words_in(text) == expected_words(text)
 
 
 def test_every_letter_and_number_that_is_seen_is_a_word_of_its_own() -> None:

@@ -38,7 +38,7 @@ from emr_pipelines.emr.steps import Steps
 from emr_pipelines.emr.watch import Deadlines, Hint, Watch
 from emr_pipelines.errors import CannotTravel, NotFound, Throttled
 from emr_pipelines.programs import ingest, wire, word_count
-from emr_pipelines.programs.driver import Channel, Tee
+from emr_pipelines.programs.driver import Channel, tee
 from emr_pipelines.programs.entrypoint import Files
 from emr_pipelines.programs.text import find_text_files, plan_tasks
 from emr_pipelines.runners.feed import LiveFeed
@@ -205,7 +205,7 @@ class Folder:
 
 
 class Pipes:
-    """What a Tee knows of Pipes."""
+    """What a tee knows of Pipes."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -227,15 +227,15 @@ class Handler:
 
 
 def print_much(folder: Folder, megabytes: int) -> int:
-    """A program prints lines of 100 characters through the entrypoint's Tee; returns how many."""
+    """A program prints lines of 100 characters through the entrypoint's tee; returns how many."""
     channel = Channel(cast("Files", folder), "s3://b/messages")
     pipes = Pipes(channel)
     lines = megabytes * MB // 100
     with channel.writing(), Path(os.devnull).open("w") as nowhere:
-        tee = Tee(nowhere, "stdout", cast("Any", pipes))
+        stdout = tee(nowhere, "stdout", cast("Any", pipes))
         pipes.send("opened", extras={})
         for number in range(lines):
-            print(f"line {number:>94}", file=tee)
+            print(f"line {number:>94}", file=stdout)
         pipes.send("closed")
     return lines
 

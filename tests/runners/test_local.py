@@ -1,6 +1,5 @@
 """Programs run here: what they return, what the event log shows meanwhile, and what is left afterwards."""
 
-import io
 import logging
 import os
 import subprocess
@@ -10,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, invalidate_caches
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -209,11 +209,11 @@ def test_another_spark_and_python_in_the_environment_are_not_used() -> None:
 
 def test_long_and_endless_lines_are_cut_into_several() -> None:
     lines: list[str] = []
-    stream = _Lines(io.StringIO(), lines.append)
+    cut = _Lines(lines.append)
     for _ in range(1000):
-        stream.write("x" * 50)
-    stream.write("\rstep 1\rstep 2\nend")
-    stream.finish()
+        cut.add("x" * 50)
+    cut.add("\rstep 1\rstep 2\nend")
+    cut.finish()
     assert lines[-3:] == ["step 1", "step 2", "end"]
     assert sum(map(len, lines[:-3])) == 50_000
     assert max(map(len, lines)) <= LONGEST_LINE
@@ -227,6 +227,61 @@ def test_stdout_is_still_the_stream_it_was(spark: SparkSession, instance: dg.Dag
     result, returned = materialize(use_stdout, instance)
     assert result.success
     assert returned == [sys.stdout.encoding]
+
+
+def test_programs_in_threads_run_one_at_a_time(spark: SparkSession) -> None:
+    inside, waiting = threading.Event(), threading.Event()
+    logs: dict[str, list[str]] = {"first": [], "second": []}
+    order: list[str] = []
+    stdout = sys.stdout
+
+    def run(name: str, program: Program) -> None:
+        def info(line: str) -> None:
+            logs[name].append(line)
+            if line.startswith("Waiting"):
+                waiting.set()
+
+        context = SimpleNamespace(log=SimpleNamespace(info=info, warning=info), run=SimpleNamespace(run_id=name))
+        order.append(f"{name}: {LocalSparkRunner().run(cast('Any', context), program, Params(7))}")
+
+    def first(session: SparkSession, params: Params) -> int:
+        session.range(params.number).createOrReplaceGlobalTempView("first")
+        inside.set()
+        assert waiting.wait(60)
+        print("the first")
+        return session.table("global_temp.first").count()
+
+    def second(session: SparkSession, params: Params) -> int:  # noqa: ARG001
+        print("the second")
+        assert SparkSession.builder.getOrCreate() is session
+        return session.range(3).count()
+
+    threads = [threading.Thread(target=run, args=("first", first))]
+    threads[0].start()
+    assert inside.wait(60)
+    threads.append(threading.Thread(target=run, args=("second", second)))
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert order == ["first: 7", "second: 3"]
+    assert [line for line in logs["first"] if "the " in line] == ["the first"]
+    assert logs["second"][:2] == ["Waiting for another program in this process to end.", "the second"]
+    assert sys.stdout is stdout
+    assert SparkSession.builder.getOrCreate() is spark
+
+
+def test_a_program_that_runs_another_is_refused(spark: SparkSession, instance: dg.DagsterInstance) -> None:  # noqa: ARG001
+    @dg.asset
+    def probe(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+        def inner(session: SparkSession, params: Params) -> None: ...
+
+        def outer(session: SparkSession, params: Params) -> None:  # noqa: ARG001
+            spark.run(context, inner, params)
+
+        spark.run(context, outer, Params(1))
+
+    result = dg.materialize([probe], instance=instance, resources={"spark": LocalSparkRunner()}, raise_on_error=False)
+    assert "a program has no runner, so it has to call the other program as a function" in str(failure(result).error)
 
 
 def test_no_thread_is_left(spark: SparkSession, instance: dg.DagsterInstance) -> None:  # noqa: ARG001

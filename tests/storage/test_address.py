@@ -49,6 +49,8 @@ def test_the_default_is_the_environments_or_a_folder_here(tmp_path: Path, monkey
     monkeypatch.setenv("EMR_PIPELINES_STORAGE", "s3://bucket/a b/")
     assert resolve("") == "s3://bucket/a b"
     assert resolve("here") == f"{tmp_path}/here"
+    for form in ("file:/a b/50%/", "file:///a b/50%", "/a b/50%"):
+        assert resolve(form) == "/a b/50%"
 
 
 @pytest.mark.parametrize(
