@@ -98,7 +98,7 @@ def loaded(name: str) -> ModuleType | None:
     """Return the module of that name if it has been imported. A script that was started counts under its importable
     name."""
     main = sys.modules.get("__main__")
-    return sys.modules.get(name) or (main if name == _name_of_main(main) else None)
+    return main if name == _name_of_main(main) else sys.modules.get(name)
 
 
 def module_name(program: Callable[..., Any]) -> str:
