@@ -171,7 +171,7 @@ CONTENDERS = {
 
 def main() -> None:
     harness.serve(CONTENDERS)
-    asked = harness.arguments(__doc__, rounds=3)
+    asked = harness.arguments(__doc__, rounds=5)
     megabytes, small, copies = (
         (QUICK_MEGABYTES, QUICK_SMALL, QUICK_COPIES) if asked.quick else (MEGABYTES, SMALL, COPIES)
     )
