@@ -96,7 +96,7 @@ def test_a_failure_says_why_and_what_to_do_and_where_to_look(visitor: Visitor, h
     visitor.picture("failure")
     said = visitor.sees_event("type:STEP_FAILURE", f"{folder}/beach.jpg is a JPEG picture")
     (cluster_id,) = set(house.clusters()) - before
-    assert "It is the program's own error" in said
+    assert "the error comes from your program" in said
     assert "... 1 frame of Spark and of libraries" in said
     assert 'File "emr_pipelines/programs/ingest.py"' in said
     assert f"Logs: s3://{BUCKET}/default/logs/{cluster_id}/steps/" in said
