@@ -13,7 +13,7 @@ from dagster._core.definitions.definition_config_schema import DefinitionConfigS
 from pydantic import ValidationError, ValidationInfo, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret
-from emr_pipelines.errors import InvalidValue
+from emr_pipelines.errors import EmrPipelinesError, InvalidValue
 
 LOOKED_UP = (str, int, bool)  # the types of settings for which Dagster looks up environment variables
 
@@ -26,7 +26,7 @@ class StrictResource(dg.ConfigurableResource[None]):
     """
 
     def __init__(self, **settings: Any) -> None:
-        """Raises InvalidValue."""
+        """Raises InvalidValue, or another error of this package that a validator raises."""
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -59,7 +59,7 @@ class StrictResource(dg.ConfigurableResource[None]):
         """
         try:
             return super()._with_updated_values(values)
-        except InvalidValue as mistake:
+        except EmrPipelinesError as mistake:
             return Refused(mistake)
 
     @model_validator(mode="before")
@@ -89,7 +89,7 @@ class StrictResource(dg.ConfigurableResource[None]):
 class Refused:
     """Stands in for a resource whose run config is invalid: any use of it fails the step with one sentence."""
 
-    def __init__(self, mistake: InvalidValue) -> None:
+    def __init__(self, mistake: EmrPipelinesError) -> None:
         self._mistake = mistake
 
     @contextmanager

@@ -57,18 +57,30 @@ def bucket_fault(name: str) -> str | None:
     return None
 
 
+def bucket_and_prefix(address: str, name: str = "EMR_PIPELINES_BUCKET") -> str:
+    """Return `bucket/prefix` for an address like my-bucket, my-bucket/prefix or s3://my-bucket/prefix.
+
+    name: the setting that has this address, for the message. Raises InvalidValue for a bucket that Spark cannot use,
+    or a prefix that could be taken for a folder of a deployment.
+    """
+    found = BUCKET.fullmatch(address)
+    if not found:
+        raise InvalidValue(name, address, "a bucket: my-bucket, or s3://my-bucket/prefix")
+    if fault := bucket_fault(found.group(2)):
+        raise InvalidValue(name, address, f"a bucket that Spark can use; {fault}")
+    # its first part can be called so, since in another deployment's folder that deployment's name would stand before it
+    if any(RESERVED.fullmatch(part) for part in found.group(1).split("/")[2:]):
+        raise InvalidValue(name, address, f"a prefix whose parts after the first are {NOT_RESERVED}")
+    return found.group(1)
+
+
 def base_uri(bucket: str = "", deployment: str = "", environ: Mapping[str, str] = os.environ) -> str:
     """The folder of a deployment, `s3://bucket/prefix/<deployment>`, without a slash at its end.
 
-    bucket: my-bucket, my-bucket/prefix or s3://my-bucket/prefix. Raises InvalidValue.
+    bucket: my-bucket, my-bucket/prefix or s3://my-bucket/prefix; empty for EMR_PIPELINES_BUCKET. Raises InvalidValue.
     """
-    address = bucket.strip() or setting("EMR_PIPELINES_BUCKET", environ)
-    found = BUCKET.fullmatch(address)
-    if not found:
-        raise InvalidValue("EMR_PIPELINES_BUCKET", address, "a bucket: my-bucket, or s3://my-bucket/prefix")
-    if fault := bucket_fault(found.group(2)):
-        raise InvalidValue("EMR_PIPELINES_BUCKET", address, f"a bucket that Spark can use; {fault}")
-    # its first part can be called so, since in another deployment's folder that deployment's name would stand before it
-    if any(RESERVED.fullmatch(part) for part in found.group(1).split("/")[2:]):
-        raise InvalidValue("EMR_PIPELINES_BUCKET", address, f"a prefix whose parts after the first are {NOT_RESERVED}")
-    return f"s3://{found.group(1)}/{deployment_name(deployment, environ)}"
+    if told := bucket.strip():
+        place = bucket_and_prefix(told, "bucket")
+    else:
+        place = bucket_and_prefix(setting("EMR_PIPELINES_BUCKET", environ))
+    return f"s3://{place}/{deployment_name(deployment, environ)}"

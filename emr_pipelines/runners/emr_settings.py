@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import dagster as dg
 from pydantic import Field, ValidationInfo, field_validator
 
 from emr_pipelines.emr.disclosure import REFER, refuse_secrets
 from emr_pipelines.emr.encryption import Encryption
+from emr_pipelines.emr.place import bucket_and_prefix
 from emr_pipelines.emr.spec import ClusterSpec, Configuration
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
@@ -96,6 +98,13 @@ class EmrSettings(SparkRunner):
         description="USD per instance and hour, including EMR's share, by instance type, or by type and market: "
         "{'m5.xlarge': 0.24, 'm5.xlarge spot': 0.12}. Empty: AWS's price list, if the credentials may read it.",
     )
+
+    @field_validator("bucket")
+    @classmethod
+    def _usable(cls, told: str) -> str:
+        if told.strip() and not isinstance(told, dg.EnvVar):
+            bucket_and_prefix(told.strip(), "bucket")
+        return told
 
     @field_validator("spark_config")
     @classmethod

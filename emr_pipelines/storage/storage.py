@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from emr_pipelines.errors import AwsError, InvalidValue, NothingWritten, NotMaterialized, StorageUnusable, Superseded
 from emr_pipelines.resource import StrictResource
@@ -69,6 +69,13 @@ class Storage(StrictResource):
     )
 
     _objects: Objects | None = PrivateAttr(default=None)
+
+    @field_validator("uri")
+    @classmethod
+    def _usable(cls, told: str) -> str:
+        if told.strip() and not isinstance(told, dg.EnvVar):
+            resolve(told)
+        return told
 
     @property
     def root(self) -> str:

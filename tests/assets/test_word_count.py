@@ -232,11 +232,7 @@ def test_a_storage_that_cannot_be_written_is_said_before_any_work(
         raise AssertionError("work was begun")
 
     monkeypatch.setattr(LocalSparkRunner, "run", no_work)
-    for uri, says in (
-        (f"{tmp_path}/file", "cannot be written"),
-        ("gs://bucket/x", "The storage 'gs://bucket/x' is not allowed; allowed: a folder on this machine"),
-    ):
-        assert says in Pipeline(instance, Storage(uri=uri)).failure()
+    assert "cannot be written" in Pipeline(instance, Storage(uri=f"{tmp_path}/file")).failure()
 
 
 @pytest.mark.extended

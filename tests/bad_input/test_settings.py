@@ -82,6 +82,7 @@ OF_ASSETS: list[tuple[dict[str, Any], str]] = [
     ({"resources": {"storage": {"config": {"keep_versions": 1.5}}}}, "root:resources:storage:config:keep_versions"),
     ({"resources": {"storage": {"config": {"url": "data"}}}}, 'unexpected config entry "url" at path root:resources'),
     ({"resources": {"storage": {"config": {"uri": ["data"]}}}}, "root:resources:storage:config:uri"),
+    ({"resources": {"storage": {"config": {"uri": "gs://b/x"}}}}, "The storage 'gs://b/x' is not allowed; allowed: a"),
     ({"resources": {"spark": {"config": {"spark_config": {"a": 1}}}}}, "root:resources:spark:config:spark_config"),
     ({"resources": {"spark": {"config": {"spark_config": []}}}}, "root:resources:spark:config:spark_config"),
     ({"resources": {"spark": {"config": {"master": 2}}}}, "root:resources:spark:config:master"),
@@ -116,6 +117,9 @@ IN_PYTHON: list[tuple[type[Any], dict[str, Any], str]] = [
     (EmrSparkRunner, {"jars": "a.jar"}, "jars is 'a.jar'; allowed: a valid list."),
     (EmrSparkRunner, {"cluster": None}, "cluster is None; allowed: a mapping."),
     (EmrSparkRunner, {"bucket": None}, "bucket is None; allowed: a valid string."),
+    (EmrSparkRunner, {"bucket": "my-bucket,other"}, "bucket is 'my-bucket,other'; allowed: a bucket: my-bucket"),
+    (EmrSparkRunner, {"bucket": "my_bucket"}, "bucket is 'my_bucket'; allowed: a bucket that Spark can use; Spark can"),
+    (EmrSparkRunner, {"bucket": "s3://a-b.v1.1/x"}, "bucket is 's3://a-b.v1.1/x'; allowed: a bucket that Spark can"),
     (EmrSparkRunner, {"retrys": 1}, "A setting of EmrSparkRunner is 'retrys'; did you mean 'retries'? Allowed: bucket"),
     (LocalSparkRunner, {"mastr": "local"}, "A setting of LocalSparkRunner is 'mastr'; did you mean 'master'? Allowed:"),
     (Storage, {"url": "data"}, "A setting of Storage is 'url'; did you mean 'uri'? Allowed: uri, keep_versions."),
@@ -130,7 +134,6 @@ def test_settings_in_python(kind: type[Any], settings: dict[str, Any], says: str
 
 
 ON_EMR: list[tuple[dict[str, Any], str]] = [
-    ({"bucket": "my_bucket,other"}, "EMR_PIPELINES_BUCKET is 'my_bucket,other'; allowed: a bucket"),
     ({"jars": ["no such.jar"]}, "jars is 'no such.jar'; allowed: names of letters, digits and"),
     ({"jars": ["nosuch.jar"]}, "jars is 'nosuch.jar'; allowed: a file that can be read (No such file or directory)"),
     ({"files": ["file:///etc/hosts"]}, "files is 'file:///etc/hosts'; allowed: a path on this machine without file:"),

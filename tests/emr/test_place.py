@@ -30,7 +30,7 @@ UNUSABLE = {
 def test_a_bucket_that_spark_cannot_use_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(InvalidValue, match=UNUSABLE[name]) as caught:
         base_uri(name, environ={})
-    assert str(caught.value).startswith(f"EMR_PIPELINES_BUCKET is {name!r}; allowed: a bucket that Spark can use; ")
+    assert str(caught.value).startswith(f"bucket is {name!r}; allowed: a bucket that Spark can use; ")
     with pytest.raises(StorageUnusable, match=UNUSABLE[name]) as refused:
         resolve(f"s3://{name}/data")
     assert str(refused.value).startswith(f"The storage 's3://{name}/data' is not allowed: ")
