@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emr_pipelines.emulator import Emulator
+    from emr_emulator import Emulator
 
 BUCKET = "benchmark"
-ALIVE_SECONDS = 3.0  # between two signs of life of a program, as emr_pipelines.programs.driver gives them
+ALIVE_SECONDS = 3.0  # between two signs of life of a program, as emr_pipelines.remote.driver gives them
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 ENDS_WITHIN_SECONDS = 60.0  # a cluster that a contender has left to end by itself
 STEP_CHANGED = re.compile(r"(j-\w+) .*  (s-\w+) .*  (RUNNING|COMPLETED)\b")
@@ -129,8 +129,8 @@ def _message(method: str, params: Mapping[str, Any]) -> str:
 
 def emulate(settings: Mapping[str, Any]) -> None:
     """Be the account: say its environment, then answer the lines `report` and `factor <x>` until there are no more."""
-    from emr_pipelines.emulator import Durations, Emulator, Scripted
-    from emr_pipelines.emulator.faults import Fault, S3Error, Throttle
+    from emr_emulator import Durations, Emulator, Scripted
+    from emr_emulator.faults import Fault, S3Error, Throttle
 
     quotas = Quotas(settings.get("limits"))
     hears: list[Callable[[str], None]] = []

@@ -24,7 +24,7 @@ MODULE = "benchmarks.imports"
 HEAVY = ("pyspark", "dagster_aws", "matplotlib", "boto3", "botocore", "pandas", "pyarrow", "numpy", "moto")
 
 PYTHON, DAGSTER, DEFINITIONS = "python", "import dagster", "import emr_pipelines.definitions"
-ENTRYPOINT, PIPES = "import emr_pipelines.programs.driver", "import dagster_aws.pipes"
+ENTRYPOINT, PIPES = "import emr_pipelines.remote.driver", "import dagster_aws.pipes"
 HELP = "emr-pipelines --help"
 BESIDE = {DAGSTER: PYTHON, DEFINITIONS: DAGSTER, PIPES: DAGSTER, ENTRYPOINT: PYTHON, HELP: PYTHON}
 LIGHT = (DEFINITIONS, ENTRYPOINT, HELP)  # what has to load none of HEAVY that it is not held against loads

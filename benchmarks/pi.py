@@ -88,7 +88,7 @@ def size_of(quick: bool) -> Size:
 
 
 def program(quick: bool) -> tuple[float, Any]:
-    from emr_pipelines.programs.pi import CHUNK_SAMPLES, monte_carlo
+    from emr_pipelines.pipelines.pi.estimate import CHUNK_SAMPLES, monte_carlo
 
     points = CORES * size_of(quick).points_per_core
     with spark_session(CORES) as spark:
@@ -175,7 +175,7 @@ def points_inside(kind: str, points: int, stream: int) -> int:
 
 def any_partitions(quick: bool) -> tuple[float, Any]:
     """The program's estimates for several numbers of partitions."""
-    from emr_pipelines.programs.pi import monte_carlo
+    from emr_pipelines.pipelines.pi.estimate import monte_carlo
 
     with spark_session(CORES) as spark:
         began = time.monotonic()
@@ -187,7 +187,7 @@ def serially(quick: bool) -> tuple[float, Any]:
     """The same estimate from what the program documents of its points: chunk i is of the stream with spawn key (i,)."""
     import numpy as np
 
-    from emr_pipelines.programs.pi import BLOCK_SAMPLES, CHUNK_SAMPLES
+    from emr_pipelines.pipelines.pi.estimate import BLOCK_SAMPLES, CHUNK_SAMPLES
 
     began = time.monotonic()
     points, inside = size_of(quick).counted, 0
@@ -202,7 +202,7 @@ def serially(quick: bool) -> tuple[float, Any]:
 
 def series(quick: bool) -> tuple[float, Any]:  # noqa: ARG001 (the same in both)
     """Seconds and text of the program's series for each of DECIMALS."""
-    from emr_pipelines.programs.pi import bailey_borwein_plouffe
+    from emr_pipelines.pipelines.pi.estimate import bailey_borwein_plouffe
 
     found = {}
     with spark_session(CORES) as spark:

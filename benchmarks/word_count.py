@@ -5,8 +5,9 @@ The two peers leave out what this text does not need: they drop no invisible cha
 lower-casing only, which they apply to whole lines. That is less work for them, so the comparison favours them. The
 program also reads its table back, for the asset's checks; that is within its time.
 Spark's `wordcount.py` is the file that the pyspark package ships, run as it is: it cuts lines at single spaces and
-prints every word, here into memory. "Polars, pieces first" is the program's idea (`emr_pipelines/programs/words.py`) in
-Polars' terms; it takes some knowledge of the text, which may have no other white space.
+prints every word, here into memory. "Polars, pieces first" is the algorithm of
+`pipelines/word_count/words.py` in Polars' terms; it takes some knowledge of the text, which may have no other white
+space.
 All times are of the work alone: Spark's session is up, and its workers have been started by a small job.
 """
 
@@ -44,7 +45,7 @@ EXAMPLE_TIMES, PEER_TIMES = 4, 1 / 1.3
 
 
 def count_words(text: str) -> tuple[float, Any]:
-    from emr_pipelines.programs import word_count
+    from emr_pipelines.pipelines.word_count import count as word_count
 
     with tempfile.TemporaryDirectory() as folder, spark_session(CORES) as spark:
         params = word_count.WordCountParams(text, f"file://{folder}/counts")

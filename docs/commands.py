@@ -8,8 +8,8 @@ from typing import get_args
 import click
 
 from docs.tables import code, shown, table
+from emr_emulator.faults import KINDS, Fault
 from emr_pipelines.cli import main
-from emr_pipelines.emulator.faults import KINDS, Fault
 
 
 def parts() -> dict[str, Callable[[], str]]:

@@ -10,12 +10,11 @@ from unittest.mock import patch
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from docs.tables import code, table
-from emr_pipelines.emr.aws_errors import mapped_error
-from emr_pipelines.emr.cluster import ErrorDetail
-from emr_pipelines.emr.diagnosis import diagnose
-from emr_pipelines.emr.evidence import Evidence, ProbableCause
-from emr_pipelines.emr.kinds import MEANINGS, Kind
-from emr_pipelines.emr.raised import Log
+from emr_pipelines.aws.error_map import mapped_error
+from emr_pipelines.diagnosis.cause import diagnose
+from emr_pipelines.diagnosis.evidence import ErrorDetail, Evidence, ProbableCause
+from emr_pipelines.diagnosis.exception_parser import Log
+from emr_pipelines.diagnosis.kinds import MEANINGS, Kind
 from emr_pipelines.errors import JavaNotUsable
 from emr_pipelines.runners.java import use_java
 

@@ -15,9 +15,9 @@ from docs.tables import code, fields, table
 from emr_pipelines import environment
 from emr_pipelines.assets.publication import AssetConfig
 from emr_pipelines.automation.executor import in_process_by_default
+from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT
+from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.definitions import defs
-from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT
-from emr_pipelines.emr.spec import ClusterSpec
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.java import NEWEST, OLDEST
 from emr_pipelines.runners.target import RUNNERS

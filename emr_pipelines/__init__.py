@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from emr_pipelines.assets.program import program_asset
     from emr_pipelines.automation.executor import in_process_by_default
     from emr_pipelines.automation.orphans import orphaned_clusters_sensor
-    from emr_pipelines.emr.spec import ClusterSpec
+    from emr_pipelines.backends.emr.spec import ClusterSpec
     from emr_pipelines.runners.base import SparkRunner
     from emr_pipelines.runners.emr import EmrSparkRunner
     from emr_pipelines.runners.local import LocalSparkRunner
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClusterSpec": "emr.spec",
+    "ClusterSpec": "backends.emr.spec",
     "EmrSparkRunner": "runners.emr",
     "LocalSparkRunner": "runners.local",
     "SparkRunner": "runners.base",

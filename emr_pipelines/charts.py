@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.axes import Axes
 
-    from emr_pipelines.emr.cost import Span
+    from emr_pipelines.costs.bill import Span
 
 WIDTH_INCHES = 7.2
 DOTS_PER_INCH = 110
 INK = "#757b85"  # of text and axes; its contrast is 4.3 on white and 4.8 on the dark theme's ground
 COLOURS = {"blue": "#3d8bfd", "orange": "#f08c2e", "green": "#2fa36b", "red": "#e5534b", "grey": "#b0b5bd"}
-MOST_BARS = 20
+MAX_BARS = 20
 TITLE_CHARACTERS = 105  # in a line
 SHOWN_CHARACTERS = 24
 IN_MINUTES_FROM_SECONDS = 300
@@ -38,7 +38,7 @@ STYLE: dict[Any, Any] = {
 
 def top_words(counts: Mapping[str, int]) -> str:
     """The most frequent words as bars; `counts` by falling count."""
-    shown = list(counts.items())[:MOST_BARS]
+    shown = list(counts.items())[:MAX_BARS]
     with _figure(0.6 + 0.2 * max(len(shown), 1)) as (axes, save):
         labels = [_shortened(word) for word, _ in shown]
         places = range(len(shown), 0, -1)
@@ -99,9 +99,9 @@ def convergence(sizes: Sequence[int], errors: Sequence[float], bounds: Sequence[
 
 
 def timeline(spans: Sequence[Span], title: str) -> str:
-    """A cluster's life: what it did when, and what of it idled. A row for each step, the first MOST_BARS, and for each
+    """A cluster's life: what it did when, and what of it idled. A row for each step, the first MAX_BARS, and for each
     other thing that it did."""
-    steps = list(dict.fromkeys(span.name for span in spans if str(span.doing) == "step"))[:MOST_BARS]
+    steps = list(dict.fromkeys(span.name for span in spans if str(span.doing) == "step"))[:MAX_BARS]
     shown = [span for span in spans if str(span.doing) != "step" or span.name in steps]
     names = list(dict.fromkeys(span.name for span in shown))
     colours = {"step": COLOURS["green"], "idle": COLOURS["red"], "bootstrapping": COLOURS["orange"]}

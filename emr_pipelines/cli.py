@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT
+from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT
 from emr_pipelines.errors import EmrPipelinesError, JavaNotUsable
 from emr_pipelines.runners.java import use_java
 
 if TYPE_CHECKING:
-    from emr_pipelines.emr.orphans import Outcome
-    from emr_pipelines.emr.report import Reporter
-    from emr_pipelines.emulator import Emulator
+    from emr_pipelines.backends.emr.orphans import Outcome
+    from emr_pipelines.report import Reporter
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,95 +27,23 @@ def main() -> None:
     """PySpark programs as Dagster assets, on this machine or on Amazon EMR."""
 
 
-@main.command()
-@click.option(
-    "--port", default=5566, show_default=True, type=click.IntRange(0, 65_535), help="The port; 0 chooses a free one."
+@main.command(
+    add_help_option=False, context_settings={"ignore_unknown_options": True}, short_help="Rehearse EMR on this machine."
 )
-@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="Keep buckets and logs in this folder.")
-@click.option(
-    "--speed",
-    default=60.0,
-    show_default=True,
-    type=click.FloatRange(0.001, 1_000_000),
-    help="How much faster than EMR clusters start, end, and push their logs to S3.",
-)
-@click.option(
-    "--spark-master",
-    default="local-cluster[2,1,1024]",
-    show_default=True,
-    help="Spark's master for the steps: local[n], or local-cluster[executors,cores,MiB].",
-)
-@click.option(
-    "--python", type=click.Path(exists=True, dir_okay=False), help="The Python for the steps; by default this one."
-)
-@click.option("--bucket", "buckets", multiple=True, help="Create this bucket if it does not exist. May be repeated.")
-@click.option(
-    "--succeed",
-    "commands",
-    multiple=True,
-    metavar="COMMAND",
-    help="Make steps succeed whose command cannot run here, such as hive-script. May be repeated.",
-)
-@click.option(
-    "--faults",
-    "faults_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A YAML file with the failures to inject.",
-)
-@click.option(
-    "--env-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the clients' environment to this file.",
-)
-def emulator(
-    port: int,
-    root: Path | None,
-    speed: float,
-    spark_master: str,
-    python: str | None,
-    buckets: tuple[str, ...],
-    commands: tuple[str, ...],
-    faults_file: Path | None,
-    env_file: Path | None,
-) -> None:
-    """Rehearse EMR on this machine: an endpoint for EMR, S3 and STS that runs steps with the installed Spark.
-
-    Ctrl-C ends it and every process that it started.
-    """
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def emulator(arguments: tuple[str, ...]) -> None:
+    """Rehearse EMR on this machine: the command `emr-emulator`, with the Java that this project's local Spark uses."""
     try:
-        from emr_pipelines import emulator as emulation
+        from emr_emulator.cli import main as emulate
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"The emulator needs the package {error.name!r}; install it with pip install 'emr-pipelines[emulator]'."
         ) from error
     try:
-        spark = emulation.find_spark(spark_master, use_java(lambda warning: click.echo(warning, err=True)), python)
-        running = emulation.Emulator(
-            root,
-            port=port,
-            speed=speed,
-            spark=spark,
-            scripted={command: emulation.Scripted() for command in commands},
-            faults=emulation.read_faults(_yaml(faults_file)) if faults_file else [],
-            say=click.echo,
-        )
-    except (
-        JavaNotUsable,
-        emulation.AddressInUse,
-        emulation.InvalidFault,
-        emulation.RootUnusable,
-        emulation.SparkUnusable,
-    ) as error:
+        use_java(lambda warning: click.echo(warning, err=True))
+    except JavaNotUsable as error:
         raise click.ClickException(str(error)) from error
-    with _interruptions() as interrupted, running:
-        try:
-            for bucket in buckets:
-                running.create_bucket(bucket)
-        except emulation.InvalidBucket as error:
-            raise click.ClickException(str(error)) from error
-        _introduce(running, env_file)
-        interrupted.wait()
-        click.echo("Ending what runs.")
+    emulate.main(list(arguments), prog_name="emr-pipelines emulator", standalone_mode=False)
 
 
 DEPLOYMENT = click.option(
@@ -145,10 +69,10 @@ def clusters() -> None:
 def list_clusters(deployment: str, of_all: bool, region: str | None, as_json: bool) -> None:
     """List the clusters that can still cost money, newest first."""
     with _said_shortly():
-        from emr_pipelines.emr.client import Aws
-        from emr_pipelines.emr.cluster import Clusters
-        from emr_pipelines.emr.orphans import rows
-        from emr_pipelines.emr.scope import PRODUCT
+        from emr_pipelines.aws.client import Aws
+        from emr_pipelines.backends.emr.cluster import Clusters
+        from emr_pipelines.backends.emr.orphans import rows
+        from emr_pipelines.backends.emr.scope import PRODUCT
 
         aws = Aws(region)
         active = Clusters(aws).active()
@@ -200,10 +124,10 @@ def terminate(
             "Give the IDS of clusters, as `emr-pipelines clusters list` shows them, or --older-than."
         )
     with _said_shortly():
-        from emr_pipelines.emr.client import Aws
-        from emr_pipelines.emr.cluster import Clusters
-        from emr_pipelines.emr.orphans import RunIs, choose, end, find_orphans, rows
-        from emr_pipelines.emr.scope import PRODUCT
+        from emr_pipelines.aws.client import Aws
+        from emr_pipelines.backends.emr.cluster import Clusters
+        from emr_pipelines.backends.emr.orphans import RunIs, choose, end, find_orphans, rows
+        from emr_pipelines.backends.emr.scope import PRODUCT
 
         api = Clusters(aws := Aws(region))
         chosen, refusals = choose(api, ids, force)
@@ -245,12 +169,12 @@ def _duration(seconds: int) -> str:
 def doctor(region: str | None) -> None:
     """See whether programs can run on EMR from here, and say what to do where not. Launches nothing."""
     with _said_shortly():
-        from emr_pipelines.emr.client import Aws
-        from emr_pipelines.emr.doctor import BAD, PATIENCE_SECONDS, Patient, examine
+        from emr_pipelines.aws.client import Aws
+        from emr_pipelines.doctor import BAD, PATIENCE_SECONDS, DoctorContext, run_checks
         from emr_pipelines.storage.address import resolve
 
-        patient = Patient(Aws(region, within_seconds=PATIENCE_SECONDS), os.environ, lambda: resolve(""))
-        findings = examine(patient, report=_reporter())
+        patient = DoctorContext(Aws(region, within_seconds=PATIENCE_SECONDS), os.environ, lambda: resolve(""))
+        findings = run_checks(patient, report=_reporter())
     for finding in findings:
         click.echo(str(finding))
     if any(finding.verdict in BAD for finding in findings):
@@ -259,7 +183,7 @@ def doctor(region: str | None) -> None:
 
 def _reporter(now: Callable[[], float] = time.monotonic) -> Reporter:
     """Who shows a person what is waited for: a bar in a terminal, elsewhere lines, both on stderr."""
-    from emr_pipelines.emr.report import Lines
+    from emr_pipelines.report import Lines
     from emr_pipelines.terminal import Bars, is_able
 
     if is_able(sys.stderr):
@@ -276,37 +200,3 @@ def _said_shortly() -> Iterator[None]:
         raise click.ClickException(f"Amazon EMR needs the package {error.name!r}; install it with pip.") from error
     except EmrPipelinesError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _yaml(path: Path) -> object:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{path} is not YAML: {error}") from error
-
-
-def _introduce(emulator: Emulator, env_file: Path | None) -> None:
-    exports = "".join(f"export {name}={value}\n" for name, value in emulator.environment.items())
-    if env_file is not None:
-        try:
-            env_file.write_text(exports)
-        except OSError as error:
-            raise click.ClickException(f"{env_file} cannot be written: {error.strerror}.") from error
-    click.echo(f"EMR, S3 and STS are at {emulator.url}, and a page at {emulator.url}/_emulator/\n")
-    click.echo("In another terminal:\n")
-    click.echo(f"source {env_file}\n" if env_file is not None else exports)
-
-
-@contextmanager
-def _interruptions() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and a closed terminal set, in place of an exception in the middle of something."""
-    interrupted = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in numbers}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,13 +3,13 @@
 import dagster as dg
 
 from emr_pipelines.assets.costs import cluster_costs
-from emr_pipelines.assets.pi import pi_estimates
-from emr_pipelines.assets.word_count import input_text, word_counts
 from emr_pipelines.automation.executor import in_process_by_default
 from emr_pipelines.automation.jobs import cluster_costs_job, pi_job, word_count_job
 from emr_pipelines.automation.orphans import orphaned_clusters_sensor
 from emr_pipelines.automation.schedules import daily_cluster_costs, daily_pi, nightly_word_count
 from emr_pipelines.automation.sensors import new_text_sensor
+from emr_pipelines.pipelines.pi.assets import pi_estimates
+from emr_pipelines.pipelines.word_count.assets import input_text, word_counts
 from emr_pipelines.runners.target import configured_runner
 from emr_pipelines.storage import Storage
 

@@ -16,7 +16,7 @@
     │   ├── NothingWritten     a version without a file must not be published
     │   └── Superseded         a run that began later has published already
     ├── AuditFailed            what was computed did not pass its checks, so it was not published
-    ├── CannotTravel           a program, its parameters or its result cannot be sent to or from a cluster
+    ├── PackagingError           a program, its parameters or its result cannot be sent to or from a cluster
     ├── ProgramExited          a program ended its process instead of returning a result
     ├── AwsError               AWS refused a call, or could not be asked
     │   ├── CredentialsMissing no credentials, or AWS refuses them               (a retry may help, if refused)
@@ -139,7 +139,7 @@ class AuditFailed(EmrPipelinesError):
     """What was computed did not pass its checks, so it was not published."""
 
 
-class CannotTravel(EmrPipelinesError):
+class PackagingError(EmrPipelinesError):
     """A program, its parameters or its result cannot be sent to or from a cluster."""
 
 
@@ -200,7 +200,7 @@ class Unreachable(AwsError):
     retryable = True
 
 
-class Changed(AwsError):
+class PreconditionFailed(AwsError):
     """The condition of a conditional write was not met: another writer was first."""
 
 

@@ -12,7 +12,7 @@ from dagster._config.pythonic_config.conversion_utils import copy_with_default
 from dagster._core.definitions.definition_config_schema import DefinitionConfigSchema
 from pydantic import ValidationError, ValidationInfo, ValidatorFunctionWrapHandler, field_validator, model_validator
 
-from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret
+from emr_pipelines.aws.redaction import HIDDEN, is_called_secret
 from emr_pipelines.errors import EmrPipelinesError, InvalidValue
 
 LOOKED_UP = (str, int, bool)  # the types of settings for which Dagster looks up environment variables
@@ -65,7 +65,7 @@ class StrictResource(dg.ConfigurableResource[None]):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, settings: Any) -> Any:
-        refuse_unknown(cls, settings)
+        reject_unknown(cls, settings)
         return settings
 
     @field_validator("*", mode="wrap")
@@ -109,7 +109,7 @@ class Refused:
         raise dg.Failure(str(self._mistake), allow_retries=False)
 
 
-def refuse_unknown(config: type[dg.Config], settings: Any) -> None:
+def reject_unknown(config: type[dg.Config], settings: Any) -> None:
     """Raise InvalidValue for a setting that the class does not have; Dagster and pydantic ignore it in Python."""
     for name in settings if isinstance(settings, Mapping) else ():
         if name not in config.model_fields:

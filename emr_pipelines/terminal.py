@@ -21,7 +21,7 @@ from rich.spinner import Spinner
 from rich.table import Column
 from rich.text import Text
 
-from emr_pipelines.emr.report import BYTES, Work, amount, spell
+from emr_pipelines.report import BYTES, Work, amount, spell
 
 SHOWN_AFTER_SECONDS = 1.0
 DRAWN_PER_SECOND = 4

@@ -20,7 +20,7 @@ from emr_pipelines.storage import Storage
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from emr_pipelines.emulator import Emulator
+    from emr_emulator import Emulator
 
 # before any test and any Spark worker: no test may see the developer's own settings, or reach AWS
 for name in [
@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[Emulator]:
     """The emulator where AWS_ENDPOINT_URL points."""
-    from emr_pipelines.emulator import Emulator
+    from emr_emulator import Emulator
 
     with Emulator() as emulator:
         os.environ["AWS_ENDPOINT_URL"] = emulator.url

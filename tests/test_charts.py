@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from emr_pipelines import charts
-from emr_pipelines.emr.cost import Doing, Span
+from emr_pipelines.costs.bill import Doing, Span
 
-MOST_BYTES = 40_000  # of an event; Dagster keeps them all
+MAX_BYTES = 40_000  # of an event; Dagster keeps them all
 SPANS = [
     Span(Doing.STARTING, "starting", 0, 300),
     Span(Doing.STEP, "word_counts", 300, 900),
@@ -45,7 +45,7 @@ SPANS = [
 )
 def test_a_picture_is_small_and_fits_any_page(draw: Callable[[], str]) -> None:
     markdown = draw()
-    assert len(markdown) < MOST_BYTES
+    assert len(markdown) < MAX_BYTES
     alt, _, data = markdown.removeprefix("![").removesuffix(")").partition("](data:image/png;base64,")
     assert alt
     picture = Image.open(io.BytesIO(base64.b64decode(data, validate=True))).convert("RGBA")

@@ -158,7 +158,7 @@ def test_a_bad_file_of_faults(tmp_path: Path, text: str, says: str) -> None:
 
 def test_the_emulator_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(emr_pipelines, "emulator", raising=False)
-    for name in [name for name in sys.modules if name.startswith("emr_pipelines.emulator")]:
+    for name in [name for name in sys.modules if name.startswith("emr_emulator")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "botocore", None)
     assert fails() == (
@@ -172,7 +172,7 @@ def test_the_emulator_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
     with rehearsing(tmp_path / "emulator", monkeypatch) as rehearsal:
-        monkeypatch.setattr("emr_pipelines.emr.client.SystemClock", lambda: EmulatedClock(rehearsal.emulator))
+        monkeypatch.setattr("emr_pipelines.aws.client.SystemClock", lambda: EmulatedClock(rehearsal.emulator))
         yield rehearsal
 
 
@@ -289,7 +289,7 @@ def test_aws_that_refuses_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_without_boto3_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "emr_pipelines.emr.client", raising=False)
+    monkeypatch.delitem(sys.modules, "emr_pipelines.aws.client", raising=False)
     monkeypatch.setitem(sys.modules, "boto3", None)
     answer = run("clusters", "list")
     assert (answer.exit_code, answer.output) == (

@@ -17,8 +17,8 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from emr_pipelines.assets.word_count import input_text
-from emr_pipelines.assets.word_count import word_counts as word_counts_asset
+from emr_pipelines.pipelines.word_count.assets import input_text
+from emr_pipelines.pipelines.word_count.assets import word_counts as word_counts_asset
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
 from tests.patience import HUNG_SECONDS
@@ -165,7 +165,7 @@ def output_of(command: list[str], environ: dict[str, str]) -> Iterator[tuple[sub
 KILLED = """
 import sys
 import dagster as dg
-from emr_pipelines.assets import word_count
+from emr_pipelines.pipelines.word_count import assets as word_count
 from emr_pipelines.definitions import defs
 
 def write_half(spark, params):

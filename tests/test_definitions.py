@@ -12,11 +12,11 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.assets.costs import ClusterCostsConfig
-from emr_pipelines.assets.pi import PiEstimatesConfig
-from emr_pipelines.assets.word_count import InputTextConfig, WordCountsConfig
 from emr_pipelines.automation.executor import in_process_by_default
 from emr_pipelines.automation.jobs import REASON_TAG
 from emr_pipelines.definitions import defs
+from emr_pipelines.pipelines.pi.assets import PiEstimatesConfig
+from emr_pipelines.pipelines.word_count.assets import InputTextConfig, WordCountsConfig
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage

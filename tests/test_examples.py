@@ -21,7 +21,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from emr_pipelines.emulator import Durations, Emulator, find_spark
+from emr_emulator import Durations, Emulator, find_spark
 from emr_pipelines.runners.java import use_java
 from emr_pipelines.storage import Storage
 from tests.patience import HUNG_SECONDS

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.emulator import Durations, Emulator, find_spark
+from emr_emulator import Durations, Emulator, find_spark
 from emr_pipelines.runners.java import use_java
 from tests.emulator.conftest import until
 from tests.patience import HUNG_SECONDS
@@ -108,9 +108,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 @pytest.fixture
 def on_emr(emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OnEmr]:
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
-    bed = OnEmr(emulator, tmp_path, name)
-    yield bed
-    assert {str(cluster.state) for cluster in bed.clusters} <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
+    emr_env = OnEmr(emulator, tmp_path, name)
+    yield emr_env
+    assert {str(cluster.state) for cluster in emr_env.clusters} <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
 
 
 def test_word_count_job_counts_the_same_words_as_here(on_emr: OnEmr) -> None:

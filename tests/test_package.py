@@ -19,7 +19,7 @@ def answer_of(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_package_itself_imports_nothing() -> None:
     answer = answer_of(
-        "import sys; before = set(sys.modules); import emr_pipelines, emr_pipelines.programs.wire; "
+        "import sys; before = set(sys.modules); import emr_pipelines, emr_pipelines.remote.codec; "
         "print({name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
     )
     assert answer.stdout.strip() == "{'emr_pipelines'}", answer.stderr
@@ -43,7 +43,7 @@ def test_what_it_offers_is_looked_up_without_what_it_does_not_need() -> None:
 
 
 def test_a_program_that_imports_its_definitions_says_so_where_there_is_no_dagster() -> None:
-    answer = answer_of(f"{NO_DAGSTER}import emr_pipelines.programs.wire; from emr_pipelines import program_asset")
+    answer = answer_of(f"{NO_DAGSTER}import emr_pipelines.remote.codec; from emr_pipelines import program_asset")
     assert answer.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: emr_pipelines.program_asset needs Dagster, which no cluster has; a program stands in a "
         "module that does not import what its definitions need."

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.programs import wire
+from emr_pipelines.remote import codec
 
 Verdict = bool | tuple[bool, str] | dg.AssetCheckResult
 
@@ -43,7 +43,7 @@ def outcome_of(context: dg.AssetExecutionContext, check: Callable[..., Any], res
             description=said.description,
             metadata=said.metadata,
         )
-    said = tuple(map(wire.plain, said)) if isinstance(said, tuple) else wire.plain(said)
+    said = tuple(map(codec.plain, said)) if isinstance(said, tuple) else codec.plain(said)
     if isinstance(said, bool):
         wanted = inspect.getdoc(check) if not said else ""
         said = said, " ".join(part for part in (wanted, _figures(result)) if part)

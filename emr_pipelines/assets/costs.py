@@ -25,7 +25,7 @@ from emr_pipelines.storage import Storage
 if TYPE_CHECKING:  # boto3 and pyarrow take half a second each to import
     import pyarrow as pa
 
-    from emr_pipelines.emr.ledger import Entry
+    from emr_pipelines.costs.ledger import Entry
 
 TABLE = "costs.parquet"
 SHOWN_ROWS = 50
@@ -188,7 +188,7 @@ def with_jobs(instance: dg.DagsterInstance, entries: "Sequence[Entry]", known: S
 def entries_of(rows: Sequence[Row]) -> "list[Entry]":
     if not rows:
         return []
-    from emr_pipelines.emr.ledger import Entry
+    from emr_pipelines.costs.ledger import Entry
 
     return [Entry(**{name: value for name, value in row.items() if name != "job"}) for row in rows]
 

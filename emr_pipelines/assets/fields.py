@@ -8,18 +8,18 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import dagster as dg
 
-from emr_pipelines.errors import CannotTravel
-from emr_pipelines.programs import wire
-from emr_pipelines.programs.annotations import hints_of, resolved
-from emr_pipelines.programs.text import is_visible, locate
+from emr_pipelines.errors import PackagingError
+from emr_pipelines.remote import codec
+from emr_pipelines.remote.annotations import hints_of, resolved
+from emr_pipelines.remote.files import is_visible, locate
 
 SETTINGS: dict[Any, Any] = {
     bool: dg.Bool, int: dg.Int, float: dg.Float, str: dg.String, Any: dg.Any, object: dg.Any, type(None): dg.Any,
 }  # fmt: skip
 COLUMNS = {bool: "bool", int: "int", float: "float", str: "string"}  # what else a cell holds is shown as JSON
 SCALARS = (bool, int, float, str, type(None))
-MOST_ROWS = 500  # of a table, and
-MOST_CHARACTERS = 10_000  # of a text, that metadata show: they are read by people, and stay in the event log for ever
+MAX_ROWS = 500  # of a table, and
+MAX_CHARACTERS = 10_000  # of a text, that metadata show: they are read by people, and stay in the event log for ever
 SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"  # in a parquet file's footer; has the columns' comments
 
 
@@ -43,7 +43,7 @@ class Member(NamedTuple):
 
 
 def members_of(kind: type[Any]) -> dict[str, Member]:
-    """Return the fields of a dataclass by name; NoneType has none. Raises CannotTravel for unusable annotations."""
+    """Return the fields of a dataclass by name; NoneType has none. Raises PackagingError for unusable annotations."""
     if kind is type(None):
         return {}
     hints, annotated = hints_of(kind), hints_of(kind, with_extras=True)
@@ -57,13 +57,13 @@ def settings_of(
     kind: type[Any], given: frozenset[str] = frozenset(), path: str = "", within: tuple[type[Any], ...] = ()
 ) -> dict[str, dg.Field]:
     """Return the fields of the parameters, except those in `given`, as settings of an asset with defaults and
-    descriptions. Their values are what `wire.decode` reads. Raises CannotTravel.
+    descriptions. Their values are what `codec.decode` reads. Raises PackagingError.
 
     within: the dataclasses around this one, which must not contain itself.
     """
     path = path or kind.__name__
     if kind in within:
-        raise CannotTravel(
+        raise PackagingError(
             f"{path} is a {kind.__name__} within a {kind.__name__}, so its settings would have no end; annotate the "
             "field as list[Any] or dict[str, Any], or read such data from a file."
         )
@@ -85,9 +85,9 @@ def metadata_of(result: Any) -> dict[str, Any]:
     for name, member in members_of(type(result)).items():
         value, row = getattr(result, name), _row_of(member.hint)
         if row is not None and value is not None:
-            records = [dg.TableRecord(_cells(item)) for item in value[:MOST_ROWS]]
+            records = [dg.TableRecord(_cells(item)) for item in value[:MAX_ROWS]]
             found[name] = dg.MetadataValue.table(records, schema=table_schema(row))
-            if len(value) > MOST_ROWS:
+            if len(value) > MAX_ROWS:
                 found[f"{name}_rows"] = len(value)
         elif name == "row_count" and isinstance(value, int):
             found["dagster/row_count"] = value
@@ -169,8 +169,10 @@ def _setting(hint: Any, path: str, within: tuple[type[Any], ...]) -> Any:
 
 
 def _default(member: Member, path: str) -> dict[str, Any]:
-    """Return the default of a field, if any, in the form of run config. Raises CannotTravel for a default that does not
-    match the annotation."""
+    """Return the default of a field, if any, in the form of run config.
+
+    Raises PackagingError for a default that does not match the annotation.
+    """
     field = member.field
     if field.default_factory is not dataclasses.MISSING:
         default = field.default_factory()
@@ -179,9 +181,9 @@ def _default(member: Member, path: str) -> dict[str, Any]:
     else:
         return {}
     holder = dataclasses.make_dataclass("Default", [(field.name, Any)])
-    plain = wire.encode(holder(default), path)[field.name]
-    read = wire.decode(member.hint, plain, f"{path}.{field.name}")
-    return {"default_value": wire.encode(holder(read), path)[field.name], "is_required": False}
+    plain = codec.encode(holder(default), path)[field.name]
+    read = codec.decode(member.hint, plain, f"{path}.{field.name}")
+    return {"default_value": codec.encode(holder(read), path)[field.name], "is_required": False}
 
 
 def _row_of(hint: Any) -> type[Any] | None:
@@ -208,5 +210,5 @@ def _cells(row: Any) -> dict[str, Any]:
 
 def _beginning(text: str) -> str:
     """Cut a long text for metadata, and add how much was left out."""
-    left_out = len(text) - MOST_CHARACTERS
-    return f"{text[:MOST_CHARACTERS]} ... and {left_out:,} characters more" if left_out > 0 else text
+    left_out = len(text) - MAX_CHARACTERS
+    return f"{text[:MAX_CHARACTERS]} ... and {left_out:,} characters more" if left_out > 0 else text

@@ -22,14 +22,14 @@ from emr_pipelines.assets.publication import (
     resource_of,
 )
 from emr_pipelines.assets.reads import Data, Upstream, find, source_of
-from emr_pipelines.emr.imports import needs_dagster
-from emr_pipelines.emr.modules import module_name
 from emr_pipelines.errors import InvalidValue, NothingWritten
-from emr_pipelines.programs import wire
-from emr_pipelines.programs.annotations import annotation_of
+from emr_pipelines.job.imports import needs_dagster
+from emr_pipelines.job.modules import module_name
+from emr_pipelines.remote import codec
+from emr_pipelines.remote.annotations import annotation_of
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
-from emr_pipelines.storage.address import refuse_ways_out
+from emr_pipelines.storage.address import validate_ways_out
 
 ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
@@ -74,10 +74,10 @@ def program_asset(
     has. The fields of the result are metadata: numbers are plotted, tuples of dataclasses are tables, `row_count` and
     the columns of parquet files are Dagster's own. A `digest` in the result is the data version.
 
-    Warns if the program's module imports Dagster, which clusters do not have. Raises CannotTravel for a function that
+    Warns if the program's module imports Dagster, which clusters do not have. Raises PackagingError for a function that
     is not a program, and InvalidValue for any other invalid argument.
     """
-    wire.name_of(program)  # it must be importable on a cluster, and this machine is as strict
+    codec.name_of(program)  # it must be importable on a cluster, and this machine is as strict
     params_type, result_type = annotation_of(program, "params"), annotation_of(program, "return")
     sources = {name: source_of(asset) for name, asset in (reads or {}).items()}
     given = _given(params_type, list(sources), writes, partition)
@@ -91,7 +91,7 @@ def program_asset(
     prefix = dg.AssetKey.from_coercible(options.get("key_prefix") or []).path
     key = dg.AssetKey.from_coercible(options.get("key") or [*prefix, options.get("name") or program.__name__])
     if writes:
-        refuse_ways_out(key)
+        validate_ways_out(key)
     elif may_be_empty:
         raise InvalidValue("may_be_empty", may_be_empty, "False, unless `writes` names a parameter")
     asset: Callable[[Callable[..., AssetEvents]], dg.AssetsDefinition] = dg.asset(
@@ -140,7 +140,7 @@ def program_asset(
 
             def params_at(output: str) -> ParamsT:
                 told = {**members(), **({writes: output} if writes else {})}
-                return cast("ParamsT", wire.decode(params_type, None if params_type is type(None) else told, "config"))
+                return cast("ParamsT", codec.decode(params_type, None if params_type is type(None) else told, "config"))
 
             written = (
                 new_version(context, runner, kept, program, params_at, own_partition)
@@ -150,7 +150,7 @@ def program_asset(
             with written as version:
                 params = params_at(version.uri if version else "")
                 # encoded and decoded as from a cluster, so that results which cannot be sent fail here too
-                result = wire.round_trip(result_type, runner.run(context, program, params), "result")
+                result = codec.round_trip(result_type, runner.run(context, program, params), "result")
                 outcomes = [outcome_of(context, check, result) for check in checks]
                 counted = [len(data.absent) for name, data in read().items() if _is_tuple(given[name])]
                 metadata = {**({"absent_partitions": sum(counted)} if counted else {}), **metadata_of(result)}

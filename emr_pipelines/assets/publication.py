@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import dagster as dg
 from pydantic import ValidationError, model_validator
 
-from emr_pipelines.emr.imports import walk
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
-from emr_pipelines.programs.file_uris import local_path
-from emr_pipelines.programs.progress import many
-from emr_pipelines.resource import Refused, refuse_unknown
+from emr_pipelines.job.imports import walk
+from emr_pipelines.remote.file_uris import local_path
+from emr_pipelines.remote.progress import pluralize
+from emr_pipelines.resource import Refused, reject_unknown
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.failures import raise_failure
 from emr_pipelines.storage import Storage, Version
@@ -38,7 +38,7 @@ class AssetConfig(dg.Config):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, settings: Any) -> Any:
-        refuse_unknown(cls, settings)
+        reject_unknown(cls, settings)
         return settings
 
 
@@ -189,5 +189,5 @@ def _summary(context: dg.AssetExecutionContext, partition: str | None, metadata:
     """Begin the last log line of a materialization: `word_counts: 66 rows, `."""
     of = "" if partition is None else f" [{partition}]"
     rows = metadata.get("dagster/row_count")
-    counted = f"{many(rows, 'row')}, " if isinstance(rows, int) else ""
+    counted = f"{pluralize(rows, 'row')}, " if isinstance(rows, int) else ""
     return f"{context.asset_key.to_user_string()}{of}: {counted}"

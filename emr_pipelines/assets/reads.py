@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 from emr_pipelines.errors import InvalidValue, NotMaterialized
-from emr_pipelines.programs.file_uris import local_path
-from emr_pipelines.programs.progress import many as plural
+from emr_pipelines.remote.file_uris import local_path
+from emr_pipelines.remote.progress import pluralize
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.storage import Storage
 from emr_pipelines.storage.address import shown
@@ -97,7 +97,7 @@ def _published(
     keys = ", ".join(map(shown, absent[:NAMED_PARTITIONS]))
     if len(absent) > NAMED_PARTITIONS:
         keys += f" and {len(absent) - NAMED_PARTITIONS:,} more"
-    asked = f"of the {plural(len(partitions), 'partition')} of {asset.to_user_string()} that this run reads"
+    asked = f"of the {pluralize(len(partitions), 'partition')} of {asset.to_user_string()} that this run reads"
     if not uris:
         raise NotMaterialized(f"None {asked} is published; materialize one first{f': {keys}' if keys else ''}.")
     if absent:

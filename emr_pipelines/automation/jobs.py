@@ -3,8 +3,8 @@
 import dagster as dg
 
 from emr_pipelines.assets.costs import cluster_costs
-from emr_pipelines.assets.pi import pi_estimates
-from emr_pipelines.assets.word_count import input_text, word_counts
+from emr_pipelines.pipelines.pi.assets import pi_estimates
+from emr_pipelines.pipelines.word_count.assets import input_text, word_counts
 
 REASON_TAG = "emr_pipelines/reason"  # of each run that a schedule or sensor asked for: why, in words
 

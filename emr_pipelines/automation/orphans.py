@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from emr_pipelines import environment
-from emr_pipelines.emr.place import DEFAULT_DEPLOYMENT, deployment_name
+from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT, deployment_name
 from emr_pipelines.errors import AwsError, InvalidValue
 
 if TYPE_CHECKING:  # they bring boto3, which takes half a second to import
-    from emr_pipelines.emr.orphans import RunIs
+    from emr_pipelines.backends.emr.orphans import RunIs
 
 ROOT_RUN_ID_TAG = "dagster/root_run_id"
 # For so long after its end a run still counts as unfinished: its own teardown may be ending the cluster just now, or
 # an automatic retry, which finds the cluster by the same name, may be about to start.
 SETTLED_SECONDS = 300.0
 PATIENCE_SECONDS = 30.0  # Dagster gives a tick 60
-MOST_AT_ONCE = 50  # orphans that a tick ends, so that it is over in time even when AWS throttles
+MAX_AT_ONCE = 50  # orphans that a tick ends, so that it is over in time even when AWS throttles
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReas
 
 
 def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str:
-    from emr_pipelines.emr.client import Aws
-    from emr_pipelines.emr.cluster import Clusters
-    from emr_pipelines.emr.orphans import RunIs, end_orphans, find_orphans
-    from emr_pipelines.emr.scope import PRODUCT
+    from emr_pipelines.aws.client import Aws
+    from emr_pipelines.backends.emr.cluster import Clusters
+    from emr_pipelines.backends.emr.orphans import RunIs, end_orphans, find_orphans
+    from emr_pipelines.backends.emr.scope import PRODUCT
 
     aws = Aws(within_seconds=PATIENCE_SECONDS)
     clusters = Clusters(aws)
@@ -82,9 +82,9 @@ def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str
     orphans = find_orphans(active, run_is, aws.now(), settings.max_age_seconds)
     if not orphans:
         return _nothing_to_end(len(active), settings.deployment, sorted(spared))
-    said = end_orphans(clusters, orphans[:MOST_AT_ONCE], settings.dry_run)
-    if len(orphans) > MOST_AT_ONCE:
-        said.append(f"{len(orphans) - MOST_AT_ONCE:,} more are left to the next ticks.")
+    said = end_orphans(clusters, orphans[:MAX_AT_ONCE], settings.dry_run)
+    if len(orphans) > MAX_AT_ONCE:
+        said.append(f"{len(orphans) - MAX_AT_ONCE:,} more are left to the next ticks.")
     for sentence in said:
         context.log.info(sentence)
     return " ".join(said)
@@ -101,7 +101,7 @@ def _nothing_to_end(active: int, deployment: str, spared: list[str]) -> str:
 def runs_of(instance: dg.DagsterInstance, now: float) -> Callable[[str], "RunIs"]:
     """What is known of the run whose id is in a cluster's name. It is the first of a chain of attempts at the same
     work, so the cluster is needed as long as any run of that group is unfinished. now: seconds since 1970."""
-    from emr_pipelines.emr.orphans import RunIs
+    from emr_pipelines.backends.emr.orphans import RunIs
 
     def run_is(run_id: str) -> RunIs:
         record = instance.get_run_record_by_id(run_id)

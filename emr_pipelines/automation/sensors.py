@@ -8,11 +8,11 @@ from hashlib import blake2b
 
 import dagster as dg
 
-from emr_pipelines.assets.word_count import configured_sources, input_text
 from emr_pipelines.automation.jobs import REASON_TAG, word_count_job
 from emr_pipelines.errors import EmrPipelinesError
-from emr_pipelines.programs.progress import many
-from emr_pipelines.programs.text import TextFile, find_text_files
+from emr_pipelines.pipelines.word_count.assets import configured_sources, input_text
+from emr_pipelines.remote.files import TextFile, find_text_files
+from emr_pipelines.remote.progress import pluralize
 
 FINGERPRINT_BYTES = 6  # 100,000 files are 750 kB of cursor, and a chance of 1 in 2,800 million to miss a new one
 NAMED_FILES = 3
@@ -80,9 +80,8 @@ def new_text_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     folder = sources[0].rstrip("/") + "/"
     names = ", ".join(file.path.removeprefix(folder) for file in new[:NAMED_FILES])
     more = ", ..." if len(new) > NAMED_FILES else ""
-    reason = (
-        f"{len(new):,} new or changed: {names}{more}; of {many(len(files), 'file')} under {', '.join(sources)}.{lost}"
-    )
+    where = f"{pluralize(len(files), 'file')} under {', '.join(sources)}"
+    reason = f"{len(new):,} new or changed: {names}{more}; of {where}.{lost}"
     context.log.info(f"Asked for a run: {reason}")
     state = blake2b(b"".join(sorted(now)), digest_size=8).hexdigest()
     request = dg.RunRequest(

@@ -13,7 +13,7 @@ from emr_pipelines.resource import StrictResource
 if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark.sql import SparkSession
 
-    from emr_pipelines.emr.ledger import Entry
+    from emr_pipelines.costs.ledger import Entry
 
 ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")

@@ -14,9 +14,9 @@ import dagster as dg
 from emr_pipelines import charts
 
 if TYPE_CHECKING:
-    from emr_pipelines.emr.cost import Bill
-    from emr_pipelines.emr.session import Session
-    from emr_pipelines.runners.companions import Companions
+    from emr_pipelines.backends.emr.session import Session
+    from emr_pipelines.costs.bill import Bill
+    from emr_pipelines.runners.run_steps import RunSteps
 
 OP = "op:"  # prefix of an op's name, in the label of a step without an asset
 LONGEST_LABEL = 150  # of the 256 characters that EMR allows in the name of a step
@@ -71,7 +71,7 @@ def bill_owed(
 
 def end_clusters_of_run(
     session: Session,
-    steps: Companions,
+    steps: RunSteps,
     lease_prefix: str,
     prices: Mapping[str, float],
     log: logging.Logger,
@@ -122,7 +122,7 @@ def _observe(bill: Bill, instance: dg.DagsterInstance, picture: Mapping[str, Any
 def _shares(bill: Bill, instance: dg.DagsterInstance) -> dict[tuple[dg.AssetKey, str | None], float]:
     """The share of a cluster's cost that each asset, or partition of one, bears. Steps of other processes count too;
     in a pool, so do those of other runs."""
-    from emr_pipelines.emr.ledger import assets_of, run_of
+    from emr_pipelines.costs.ledger import assets_of, run_of
 
     partitions: dict[str, dict[dg.AssetKey, str]] = {}
     shares: dict[tuple[dg.AssetKey, str | None], float] = {}

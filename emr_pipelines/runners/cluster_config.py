@@ -17,7 +17,7 @@ import dagster as dg
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-from emr_pipelines.emr.presets import DEFAULT_PRESET
+from emr_pipelines.backends.emr.presets import DEFAULT_PRESET
 
 
 class Described(dg.PermissiveConfig):

@@ -22,33 +22,33 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 from pydantic import PrivateAttr
 
-from emr_pipelines.emr.disclosure import masked, refuse_known
-from emr_pipelines.emr.place import base_uri, deployment_name
+from emr_pipelines.aws.deployment import base_uri, deployment_name
+from emr_pipelines.aws.redaction import masked, reject_known_secrets
 from emr_pipelines.errors import CredentialsMissing, EmrPipelinesError, StepFailed
-from emr_pipelines.programs import wire
-from emr_pipelines.programs.annotations import annotation_of
-from emr_pipelines.programs.progress import many
+from emr_pipelines.remote import codec
+from emr_pipelines.remote.annotations import annotation_of
+from emr_pipelines.remote.progress import pluralize
 from emr_pipelines.runners.base import ParamsT, ResultT
 from emr_pipelines.runners.billing import bill_owed, end_and_bill, end_clusters_of_run, label_of
-from emr_pipelines.runners.companions import Companions
 from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.failures import failures
 from emr_pipelines.runners.lineage import first_attempt, first_attempt_of, lineage
 from emr_pipelines.runners.locations import check_locations
-from emr_pipelines.runners.watching import refuse_failure, watch_step
+from emr_pipelines.runners.run_steps import RunSteps
+from emr_pipelines.runners.watching import raise_failure, watch_step
 
 if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location that only looks at the graph needs none
     from pyspark.sql import SparkSession
 
-    from emr_pipelines.emr.inputs import Inputs
-    from emr_pipelines.emr.ledger import Entry
-    from emr_pipelines.emr.raised import RemoteException
-    from emr_pipelines.emr.report import Reporter
-    from emr_pipelines.emr.scope import ScopeKind
-    from emr_pipelines.emr.session import Session
-    from emr_pipelines.emr.shipment import Place, Shipment
-    from emr_pipelines.emr.steps import AddedStep, Step
-    from emr_pipelines.emr.watch import End
+    from emr_pipelines.backends.emr.scope import ScopeKind
+    from emr_pipelines.backends.emr.session import Session
+    from emr_pipelines.backends.emr.steps import AddedStep, Step
+    from emr_pipelines.backends.emr.watch import End
+    from emr_pipelines.costs.ledger import Entry
+    from emr_pipelines.diagnosis.exception_parser import RemoteException
+    from emr_pipelines.job.inputs import Inputs
+    from emr_pipelines.job.package import Place, Shipment
+    from emr_pipelines.report import Reporter
     from emr_pipelines.terminal import Bars
 
 RESULT_SECONDS = 15.0  # within which a result is seen after its step has completed
@@ -63,7 +63,7 @@ class EmrSparkRunner(EmrSettings):
 
     _built: Place | None = PrivateAttr(default=None)
     _shared: Session | None = PrivateAttr(default=None)
-    _companions: Companions | None = PrivateAttr(default=None)
+    _companions: RunSteps | None = PrivateAttr(default=None)
     _bars: Bars | None = PrivateAttr(default=None)
     _inputs: list[Inputs] = PrivateAttr(default_factory=list)
     _sharing: Any = PrivateAttr(default_factory=threading.Lock)
@@ -80,7 +80,7 @@ class EmrSparkRunner(EmrSettings):
         params: ParamsT,
     ) -> ResultT:
         with failures(context, self.retries, self.retry_delay_seconds):
-            check_locations(f"{program.__name__}: params", wire.encode(params), context.log.warning)
+            check_locations(f"{program.__name__}: params", codec.encode(params), context.log.warning)
             shipment = self._pack(context, program, params)
             self._forget_what_was_taken(context, shipment)
             result = self._result_of(shipment)
@@ -96,12 +96,12 @@ class EmrSparkRunner(EmrSettings):
                     f"The step completed and left no result in {shipment.result}; a program must not end the process "
                     "itself (sys.exit, os._exit)."
                 )
-            answer = wire.decode(annotation_of(program, "return"), result["result"], "result")
+            answer = codec.decode(annotation_of(program, "return"), result["result"], "result")
             self._note_taken(context, shipment.taken)
             return cast("ResultT", answer)
 
     def check_storage(self, address: str) -> None:
-        from emr_pipelines.emr.preflight import check_storage
+        from emr_pipelines.backends.emr.preflight import check_storage
 
         check_storage(address)
 
@@ -111,7 +111,7 @@ class EmrSparkRunner(EmrSettings):
         program: Callable[[SparkSession, ParamsT], ResultT],
         params: ParamsT,
     ) -> str:
-        from emr_pipelines.emr.shipment import digest_of
+        from emr_pipelines.job.package import digest_of
 
         with failures(context, self.retries, self.retry_delay_seconds):
             # a step is looked for on the clusters of one description only: it may still run on one of another
@@ -130,14 +130,14 @@ class EmrSparkRunner(EmrSettings):
 
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
         """Run any other step to its end: Hive, Pig, a jar, a shell command, ... (emr/steps.py makes them)."""
-        from emr_pipelines.emr.objects import join
-        from emr_pipelines.emr.shipment import digest_of
-        from emr_pipelines.emr.states import STEP_UNFINISHED, STEP_WORTH_ATTACHING
-        from emr_pipelines.emr.watch import Hint
+        from emr_pipelines.aws.objects import join
+        from emr_pipelines.backends.emr.states import STEP_UNFINISHED, STEP_WORTH_ATTACHING
+        from emr_pipelines.clock import Wakeup
+        from emr_pipelines.job.package import digest_of
 
         with failures(context, self.retries, self.retry_delay_seconds):
-            self._companions = Companions.of(context, EmrSparkRunner)
-            refuse_known(f"The step {step.name!r}", step.request())  # before there is a cluster
+            self._companions = RunSteps.of(context, EmrSparkRunner)
+            reject_known_secrets(f"The step {step.name!r}", step.request())  # before there is a cluster
             check_locations(f"{step.name}: args", list(step.args))
             digest = digest_of([*_asked_by(context), step.request()])
             prefix = f"{label_of(context)} {step.name} {digest}."
@@ -148,14 +148,14 @@ class EmrSparkRunner(EmrSettings):
             with self._session(context, digest) as session:
                 found = session.find(prefix, states)
                 step_id = found.id if found else session.add(named)
-                end = watch_step(self, session, context.log, step_id, Hint(), lambda: False)
+                end = watch_step(self, session, context.log, step_id, Wakeup(), lambda: False)
                 self._refuse_failure(session, context.log, end, None, "")
                 self._note_taken(context, taken)
                 return end.step
 
     def bring(self, context: dg.AssetExecutionContext, sources: Sequence[str]) -> list[str]:
-        from emr_pipelines.emr.inputs import copy_inputs
-        from emr_pipelines.programs.text import find_text_files
+        from emr_pipelines.job.inputs import copy_inputs
+        from emr_pipelines.remote.files import find_text_files
 
         here = [source for source in sources if source.startswith("file:") or not ELSEWHERE.match(source)]
         if not here:
@@ -165,7 +165,7 @@ class EmrSparkRunner(EmrSettings):
             inputs = copy_inputs(self._place(), here, paths, self._reporter(context.log))
             self._inputs.append(inputs)
             context.log.info(
-                f"Copied {inputs.copied} of {many(len(paths), 'file')} of {', '.join(here)} to {inputs.folder}."
+                f"Copied {inputs.copied} of {pluralize(len(paths), 'file')} of {', '.join(here)} to {inputs.folder}."
             )
             return [inputs.folder, *(source for source in sources if source not in here)]
 
@@ -175,7 +175,7 @@ class EmrSparkRunner(EmrSettings):
         return text
 
     def ledger(self, known: Sequence[Entry]) -> list[Entry]:
-        from emr_pipelines.emr.ledger import ledger
+        from emr_pipelines.costs.ledger import ledger
 
         return ledger(self._place().aws, deployment_name(), known, self.prices)
 
@@ -204,7 +204,7 @@ class EmrSparkRunner(EmrSettings):
         run = instance.get_run_by_id(context.run.run_id) if instance and context.run else None
         if instance is None or run is None:
             return
-        chain, steps = first_attempt_of(instance, run), self._companions or Companions.of_run(instance, run)
+        chain, steps = first_attempt_of(instance, run), self._companions or RunSteps.of_run(instance, run)
         session, first = self._shared if self.scope == "run" else None, chain == run.run_id
         if session is None:
             if first and CLUSTER_TAG not in run.tags:
@@ -219,15 +219,15 @@ class EmrSparkRunner(EmrSettings):
 
     def _reporter(self, log: logging.Logger) -> Reporter:
         """Reports progress in the run's log, and in the terminal if a person watches it."""
-        from emr_pipelines.emr.report import Both, Lines
+        from emr_pipelines.report import Both, Lines
 
         lines = Lines(log.info, self._place().aws.clock.now)
         return Both(self._bars, lines) if self._bars else lines
 
     def _pack(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Shipment:
-        from emr_pipelines.emr.shipment import pack
+        from emr_pipelines.job.package import pack
 
-        self._companions = Companions.of(context, EmrSparkRunner)
+        self._companions = RunSteps.of(context, EmrSparkRunner)
         return pack(
             program,
             params,
@@ -255,13 +255,13 @@ class EmrSparkRunner(EmrSettings):
 
     def _work(self, context: dg.AssetExecutionContext, shipment: Shipment) -> None:
         """Run the shipment's step until it has completed: a new one, or that of an earlier attempt."""
-        from emr_pipelines.emr.objects import Objects
-        from emr_pipelines.emr.shipment import next_attempt
-        from emr_pipelines.emr.states import STEP_STOPPED, STEP_UNFINISHED
-        from emr_pipelines.emr.watch import Hint
-        from emr_pipelines.runners.feed import LiveFeed, pipes_session
+        from emr_pipelines.aws.objects import Objects
+        from emr_pipelines.backends.emr.states import STEP_STOPPED, STEP_UNFINISHED
+        from emr_pipelines.clock import Wakeup
+        from emr_pipelines.job.live_log import LiveFeed, pipes_session
+        from emr_pipelines.job.package import next_attempt
 
-        place, hint = self._place(), Hint()
+        place, wakeup = self._place(), Wakeup()
         with self._session(context, shipment.digest) as session:
             found = session.find(shipment.prefix, STEP_UNFINISHED)
             if found is None and self._result_of(shipment):
@@ -269,7 +269,7 @@ class EmrSparkRunner(EmrSettings):
             attempt = shipment.attempt_of(found.name) if found else next_attempt(place.objects, shipment)
             folder = shipment.attempt_folder(attempt)
             hasty = Objects(place.aws, patience_seconds=0)  # no retries: it is polled anyway
-            feed = LiveFeed(hasty, folder, place.aws.clock, hint, context.log.info)
+            feed = LiveFeed(hasty, folder, place.aws.clock, wakeup, context.log.info)
             with pipes_session(context, place.objects, folder, feed) as pipes:
                 if found is None:
                     asked_by = f"{context.run.run_id} {context.retry_number}"
@@ -279,7 +279,7 @@ class EmrSparkRunner(EmrSettings):
                     step_id = found.id
                     context.log.info(f"Step {step_id}, of an earlier attempt, is {found.state}; watching that one.")
                 finished = partial(hasty.exists, shipment.result)
-                end = watch_step(self, session, context.log, step_id, hint, finished, speaks=True)
+                end = watch_step(self, session, context.log, step_id, wakeup, finished, reports_progress=True)
             if end.step.state in STEP_STOPPED and not end.timed_out and self._result_of(shipment):
                 context.log.warning(
                     f"Step {step_id} is {end.step.state}: somebody ended it, or its cluster; but its program was done."
@@ -295,7 +295,7 @@ class EmrSparkRunner(EmrSettings):
         """Raise an error that explains why a step did not complete."""
         companions = self._companions
         alone = self.scope == "asset" or (self.scope == "run" and companions is not None and companions.alone)
-        refuse_failure(session, log, end, exception, package, self.log_wait_seconds, alone, self.named_here)
+        raise_failure(session, log, end, exception, package, self.log_wait_seconds, alone, self.named_here)
 
     @contextmanager
     def _session(self, context: dg.AssetExecutionContext, digest: str) -> Iterator[Session]:
@@ -320,7 +320,7 @@ class EmrSparkRunner(EmrSettings):
                 end_and_bill(session, self.prices, context.instance, context.log)
 
     def _new_session(self, context: dg.AssetExecutionContext, digest: str) -> Session:
-        from emr_pipelines.emr.request import tag_value
+        from emr_pipelines.backends.emr.request import tag_value
 
         chain = first_attempt(context)
         keys = {"asset": f"{chain}-{digest}", "run": self._run_key(chain), "pool": self.spec().digest}
@@ -336,8 +336,8 @@ class EmrSparkRunner(EmrSettings):
         return f"{chain}-{self.spec().digest}"
 
     def _session_for(self, kind: ScopeKind, key: str, tags: Mapping[str, str]) -> Session:
-        from emr_pipelines.emr.scope import Scope
-        from emr_pipelines.emr.session import Session
+        from emr_pipelines.backends.emr.scope import Scope
+        from emr_pipelines.backends.emr.session import Session
 
         place, spec = self._place(), self.spec()
         return Session(
@@ -366,12 +366,12 @@ class EmrSparkRunner(EmrSettings):
 
     def _place(self) -> Place:
         if self._built is None:
-            from emr_pipelines.emr.client import Aws
-            from emr_pipelines.emr.preflight import Settings, refuse_mistakes
-            from emr_pipelines.emr.shipment import Place
+            from emr_pipelines.aws.client import Aws
+            from emr_pipelines.backends.emr.preflight import Settings, validate_settings
+            from emr_pipelines.job.package import Place
 
             aws = Aws()
-            refuse_mistakes(Settings(aws, os.environ, self.bucket))
+            validate_settings(Settings(aws, os.environ, self.bucket))
             self._built = Place.at(aws, base_uri(self.bucket))
         return self._built
 

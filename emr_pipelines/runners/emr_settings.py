@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import dagster as dg
 from pydantic import Field, ValidationInfo, field_validator
 
-from emr_pipelines.emr.disclosure import REFER, refuse_secrets
-from emr_pipelines.emr.encryption import Encryption
-from emr_pipelines.emr.place import bucket_and_prefix
-from emr_pipelines.emr.spec import ClusterSpec, Configuration
+from emr_pipelines.aws.deployment import bucket_and_prefix
+from emr_pipelines.aws.encryption import Encryption
+from emr_pipelines.aws.redaction import REFER, reject_secrets
+from emr_pipelines.backends.emr.encryption import encryption_configurations
+from emr_pipelines.backends.emr.spec import ClusterSpec, Configuration
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.cluster_config import config_of
-from emr_pipelines.runners.variables import is_variable, looked_up, plain, refuse_whole_numbers, without_values
+from emr_pipelines.runners.variables import is_variable, looked_up, plain, reject_whole_numbers, without_values
 
 LONGEST_WAIT = 10_000_000  # minutes or seconds: longer than anyone means, but still a valid date
 
 if TYPE_CHECKING:
-    from emr_pipelines.emr.shipment import Submission
-    from emr_pipelines.emr.watch import Deadlines
+    from emr_pipelines.backends.emr.watch import Deadlines
+    from emr_pipelines.job.package import Submission
 
     Cluster = Mapping[str, Any] | ClusterSpec
 else:
@@ -109,7 +110,7 @@ class EmrSettings(SparkRunner):
     @field_validator("spark_config")
     @classmethod
     def _no_secrets(cls, told: dict[str, str]) -> dict[str, str]:
-        refuse_secrets("spark_config", told)
+        reject_secrets("spark_config", told)
         return told
 
     @field_validator(
@@ -136,9 +137,9 @@ class EmrSettings(SparkRunner):
         """Check the cluster's description, except for values from environment variables, and return it unchanged."""
         if not isinstance(told, (Mapping, ClusterSpec)) or is_variable(described := plain(told)):
             raise InvalidValue("cluster", plain(told), "a mapping")
-        refuse_secrets("cluster.extra", described.get("extra"), REFER)
+        reject_secrets("cluster.extra", described.get("extra"), REFER)
         if isinstance(told, Mapping):
-            refuse_whole_numbers(told.get("extra"), "cluster.extra")
+            reject_whole_numbers(told.get("extra"), "cluster.extra")
         ClusterSpec.check(described, is_variable)
         return described
 
@@ -160,7 +161,7 @@ class EmrSettings(SparkRunner):
 
     def submission(self) -> Submission:
         """Return how programs are submitted. Raises InvalidValue."""
-        from emr_pipelines.emr.shipment import Submission
+        from emr_pipelines.job.package import Submission
 
         spec = self.spec()
         return Submission(
@@ -175,7 +176,7 @@ class EmrSettings(SparkRunner):
         )
 
     def deadlines(self) -> Deadlines:
-        from emr_pipelines.emr.watch import Deadlines
+        from emr_pipelines.backends.emr.watch import Deadlines
 
         return Deadlines(60 * self.provisioning_minutes, 60 * self.queueing_minutes, 60 * self.running_minutes)
 
@@ -186,7 +187,7 @@ def encrypted(spec: ClusterSpec, encryption: Encryption) -> ClusterSpec:
     Raises InvalidValue.
     """
     told = {found.classification: found for found in spec.configurations}
-    for name, properties in encryption.of_cluster(spec.release_label).items():
+    for name, properties in encryption_configurations(encryption, spec.release_label).items():
         before = told.get(name) or Configuration(classification=name)
         told[name] = before.model_copy(update={"properties": {**properties, **before.properties}})
     logs = {"LogEncryptionKmsKeyId": encryption.key} if encryption.key else {}

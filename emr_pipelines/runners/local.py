@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, TextIO, cast
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
 
-from emr_pipelines.emr.requirements import refuse_missing
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.programs import progress, wire
-from emr_pipelines.programs.annotations import refuse_unfinished
-from emr_pipelines.programs.printing import PrintedText
+from emr_pipelines.job.requirements import reject_missing
+from emr_pipelines.remote import codec, progress
+from emr_pipelines.remote.annotations import reject_unfinished
+from emr_pipelines.remote.printing import PrintedText
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.failures import PASSED_ON, explained, raise_failure
 from emr_pipelines.runners.local_spark import program_session, running_session, start
@@ -86,8 +86,8 @@ class LocalSparkRunner(SparkRunner):
                 "a program",
                 "an asset; on a cluster a program has no runner, so it has to call the other program as a function",
             )
-        refuse_unfinished(program)
-        refuse_missing(program)
+        reject_unfinished(program)
+        reject_missing(program)
         with _alone(context.log.info):
             return self._run(context, program, params)
 
@@ -107,7 +107,7 @@ class LocalSparkRunner(SparkRunner):
             try:
                 with program_session(shared, settings, context.log.warning) as spark:
                     spark.sparkContext.setJobGroup(group, program.__name__, interruptOnCancel=True)
-                    result = wire.call(program, spark, params)
+                    result = codec.call(program, spark, params)
                 outcome.set_result(result)
             except BaseException as error:  # noqa: BLE001 (raised again by the thread that waits)
                 outcome.set_exception(error)

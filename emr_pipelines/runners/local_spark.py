@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.programs import progress
+from emr_pipelines.remote import progress
 from emr_pipelines.runners.java import use_java
 
 if TYPE_CHECKING:  # pyspark takes a second to import

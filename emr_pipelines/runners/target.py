@@ -7,8 +7,8 @@ import warnings
 import click
 
 from emr_pipelines import environment
-from emr_pipelines.emr.encryption import Encryption
-from emr_pipelines.emr.place import base_uri, deployment_name
+from emr_pipelines.aws.deployment import base_uri, deployment_name
+from emr_pipelines.aws.encryption import Encryption
 from emr_pipelines.errors import EmrPipelinesError
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner

@@ -13,7 +13,7 @@ from typing import Any
 from dagster._config.field_utils import IntEnvVar, is_dagster_env_var
 from pydantic import BaseModel
 
-from emr_pipelines.emr.disclosure import HIDDEN, is_called_secret, refer_to
+from emr_pipelines.aws.redaction import HIDDEN, is_called_secret, refer_to
 from emr_pipelines.errors import InvalidValue
 
 Path = tuple[object, ...]
@@ -36,14 +36,14 @@ def plain(told: Any) -> Any:
     return {"env": told.env_var_name} if is_dagster_env_var(told) else told
 
 
-def refuse_whole_numbers(told: Any, root: str) -> None:
+def reject_whole_numbers(told: Any, root: str) -> None:
     """Raise InvalidValue for an EnvVar.int where any type is allowed: run config has one way to write a variable, so
     its value would be a text."""
     if isinstance(told, IntEnvVar):
         raise InvalidValue(root, {"env": told.env_var_name}, "EnvVar, for a text, or a number written here")
     members = told.items() if isinstance(told, Mapping) else enumerate(told) if isinstance(told, (list, tuple)) else ()
     for key, member in members:
-        refuse_whole_numbers(member, f"{root}.{key}")
+        reject_whole_numbers(member, f"{root}.{key}")
 
 
 def is_variable(told: object) -> bool:

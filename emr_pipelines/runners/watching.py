@@ -13,9 +13,10 @@ from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.failures import advised
 
 if TYPE_CHECKING:  # they bring boto3, which takes half a second to import
-    from emr_pipelines.emr.raised import RemoteException
-    from emr_pipelines.emr.session import Session
-    from emr_pipelines.emr.watch import End, Hint
+    from emr_pipelines.backends.emr.session import Session
+    from emr_pipelines.backends.emr.watch import End
+    from emr_pipelines.clock import Wakeup
+    from emr_pipelines.diagnosis.exception_parser import RemoteException
 
 
 def watch_step(
@@ -23,19 +24,19 @@ def watch_step(
     session: Session,
     log: logging.Logger,
     step_id: str,
-    hint: Hint,
+    wakeup: Wakeup,
     finished: Callable[[], bool],
-    speaks: bool = False,
+    reports_progress: bool = False,
 ) -> End:
     """Watch a step to its end, and cancel it when the watch fails or a deadline passes.
 
     hint, finished, speaks: as for `Session.watch`.
     """
-    from emr_pipelines.emr.states import STEP_ENDED
+    from emr_pipelines.backends.emr.states import STEP_ENDED
 
     try:
         prepare_bill()
-        end = session.watch(step_id, hint, finished, speaks)
+        end = session.watch(step_id, wakeup, finished, reports_progress)
     except BaseException as error:
         if not isinstance(error, CredentialsMissing):  # nothing can be cancelled then, and a retry finds the step
             with suppress(EmrPipelinesError):  # the first error must be heard
@@ -71,7 +72,7 @@ def _cancel(settings: EmrSettings, session: Session, log: logging.Logger, step_i
         end_cluster(session, log, step_id)
 
 
-def refuse_failure(
+def raise_failure(
     session: Session,
     log: logging.Logger,
     end: End,
@@ -86,8 +87,8 @@ def refuse_failure(
     package: the program's own. alone: no other step of the run uses the cluster. named_here: puts the names that input
     files have on this machine in place of those on S3.
     """
-    from emr_pipelines.emr.states import StepState
-    from emr_pipelines.emr.watch import Phase
+    from emr_pipelines.backends.emr.states import StepState
+    from emr_pipelines.backends.emr.watch import Phase
 
     if end.step.state is StepState.COMPLETED:
         return

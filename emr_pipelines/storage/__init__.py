@@ -18,7 +18,7 @@ the rules are the same on this machine and on S3:
     folder      the protocol of a folder, which local.py and s3.py implement
 """
 
-from emr_pipelines.programs.text import STORAGE_MARK
+from emr_pipelines.remote.files import STORAGE_MARK
 from emr_pipelines.storage.storage import Storage
 from emr_pipelines.storage.versions import ABANDONED_AFTER, Published, Version
 

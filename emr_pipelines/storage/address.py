@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from emr_pipelines.emr.place import base_uri, bucket_fault
+from emr_pipelines.aws.deployment import base_uri, bucket_fault
 from emr_pipelines.environment import setting, target
 from emr_pipelines.errors import InvalidValue, StorageUnusable
-from emr_pipelines.programs.file_uris import local_path
+from emr_pipelines.remote.file_uris import local_path
 
 DEFAULT_STORAGE = "data"
 GLOB_CHARACTERS = "*?[]{}\\"  # Spark expands them in the paths it reads
@@ -54,7 +54,7 @@ def resolve(configured: str) -> str:
         raise StorageUnusable(f"The storage {address!r} is not allowed: {error}.") from error
 
 
-def refuse_ways_out(asset: dg.AssetKey) -> None:
+def validate_ways_out(asset: dg.AssetKey) -> None:
     """Raise InvalidValue for a key whose folder would lie outside the root or be shared, that Spark would read as a
     glob, or that has a part too long for a folder's name."""
     for part in asset.path:
@@ -87,7 +87,7 @@ def shown(partition: str) -> str:
     return repr(partition[:SHOWN_CHARACTERS]) + ("..." if len(partition) > SHOWN_CHARACTERS else "")
 
 
-def refuse_ways_out_by(name: str) -> None:
+def validate_ways_out_by(name: str) -> None:
     """Raise InvalidValue for the name or path of a file that leads out of its folder."""
     if any(map(_leads_out, name.split("/"))):
         raise InvalidValue("The name of a file of a version", name, f"{ALLOWED_IN_KEYS}; a slash between folders")

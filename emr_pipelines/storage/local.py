@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from emr_pipelines.errors import StorageUnusable
-from emr_pipelines.programs.file_uris import file_uri
-from emr_pipelines.programs.text import STORAGE_MARK, is_visible
+from emr_pipelines.remote.file_uris import file_uri
+from emr_pipelines.remote.files import STORAGE_MARK, is_visible
 from emr_pipelines.storage.folder import PUBLISHED, Found
 
 LOCK = ".lock"

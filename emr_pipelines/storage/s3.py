@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from emr_pipelines.emr.objects import Content, join
-from emr_pipelines.errors import AccessDenied, AwsError, Changed, NotFound, StorageUnusable
-from emr_pipelines.programs.text import STORAGE_MARK, is_visible
+from emr_pipelines.aws.objects import Content, join
+from emr_pipelines.errors import AccessDenied, AwsError, NotFound, PreconditionFailed, StorageUnusable
+from emr_pipelines.remote.files import STORAGE_MARK, is_visible
 from emr_pipelines.storage.folder import PUBLISHED, Found
 
 if TYPE_CHECKING:  # it comes with boto3, which takes time to import
-    from emr_pipelines.emr.objects import Objects
+    from emr_pipelines.aws.objects import Objects
 
 HADOOP_FOLDER = "_$folder$"  # EMR's file system writes an empty object of this name beside each folder it makes
 
@@ -66,7 +66,7 @@ class S3Folder:
                     self._objects.create(self.uri(name), data)
                 else:
                     self._objects.write(self.uri(name), data, replacing=Content(replacing.data, replacing.tag))
-            except Changed:
+            except PreconditionFailed:
                 # a put whose response was lost is repeated, and then meets the object that it wrote itself
                 content = self._objects.read_tagged(self.uri(name))
                 return content is not None and content.data == data

@@ -28,7 +28,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from emr_pipelines.errors import AwsError, InvalidValue, NothingWritten, NotMaterialized, StorageUnusable, Superseded
 from emr_pipelines.resource import StrictResource
-from emr_pipelines.storage.address import named, partition_folder, refuse_ways_out, refuse_ways_out_by, resolve
+from emr_pipelines.storage.address import named, partition_folder, resolve, validate_ways_out, validate_ways_out_by
 from emr_pipelines.storage.attempts import abandoned, begin, discard, latest, owns, published_first, resume
 from emr_pipelines.storage.folder import PUBLISHED, Folder
 from emr_pipelines.storage.local import LocalFolder
@@ -40,12 +40,12 @@ from emr_pipelines.storage.versions import (
     Published,
     Version,
     read_pointer,
-    refuse_superseded,
+    reject_superseded,
     written,
 )
 
 if TYPE_CHECKING:
-    from emr_pipelines.emr.objects import Objects
+    from emr_pipelines.aws.objects import Objects
 
 
 def _now() -> datetime:
@@ -141,7 +141,7 @@ class Storage(StrictResource):
         InvalidValue for an invalid version or a name that leads out of it."""
         if not VERSION_NAME.fullmatch(version):
             raise InvalidValue("version", version, "the name of a version, as `latest` and `require` give it")
-        refuse_ways_out_by(name)
+        validate_ways_out_by(name)
         folder = self._folder(asset, partition)
         found = folder.read(f"{version}/{name}")
         if found is None:
@@ -151,7 +151,7 @@ class Storage(StrictResource):
     def write(self, asset: dg.AssetKey, version: Version, name: str, data: bytes, partition: str | None = None) -> None:
         """Write a small file into a version and replace the one of an earlier attempt, if any. Raises StorageUnusable;
         InvalidValue for a name that leads out of the version; Superseded when this attempt no longer owns it."""
-        refuse_ways_out_by(name)
+        validate_ways_out_by(name)
         folder = self._folder(asset, partition)
         if not owns(folder, version) or folder.has(f"{version.name}/{PUBLISHED}"):
             raise Superseded(
@@ -182,7 +182,7 @@ class Storage(StrictResource):
         name = named(asset, partition)
         mark = f"{version.name}/{PUBLISHED}"
         published = Published(version.uri, version.name, data_version, version.run_id, _now().isoformat(), version.work)
-        refuse_superseded(name, version, latest(folder))
+        reject_superseded(name, version, latest(folder))
         first = published_first(folder, name, version)
         if first is None and not may_be_empty and not folder.has_visible_file(version.name):
             first = published_first(folder, name, version)  # the version may have been taken over and deleted meanwhile
@@ -201,7 +201,7 @@ class Storage(StrictResource):
             pointed = False
             while not pointed:
                 found = folder.read(POINTER)
-                refuse_superseded(name, version, read_pointer(found, folder.shown(POINTER)) if found else None)
+                reject_superseded(name, version, read_pointer(found, folder.shown(POINTER)) if found else None)
                 pointed = folder.write(POINTER, written(published), replacing=found)
         except Superseded:
             if owns(folder, version):
@@ -236,12 +236,12 @@ class Storage(StrictResource):
 
     def _folder(self, asset: dg.AssetKey, partition: str | None) -> Folder:
         root = self.root
-        refuse_ways_out(asset)
+        validate_ways_out(asset)
         parts = [*asset.path, *([] if partition is None else [partition_folder(partition)])]
         if not root.startswith("s3://"):
             return LocalFolder(root, parts)
-        from emr_pipelines.emr.client import Aws  # boto3 takes time to import
-        from emr_pipelines.emr.objects import Objects
+        from emr_pipelines.aws.client import Aws  # boto3 takes time to import
+        from emr_pipelines.aws.objects import Objects
         from emr_pipelines.storage.s3 import S3Folder
 
         if self._objects is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from emr_pipelines.errors import StorageUnusable, Superseded
-from emr_pipelines.programs.file_uris import local_path
+from emr_pipelines.remote.file_uris import local_path
 
 if TYPE_CHECKING:
     from emr_pipelines.storage.folder import Found
@@ -119,7 +119,7 @@ def read_begun(found: Found) -> Begun | None:
     return begun if BEGUN_AT.fullmatch(begun.at) else None  # times are compared as texts, and any other may be later
 
 
-def refuse_superseded(asset: str, version: Version, latest: Published | None) -> None:
+def reject_superseded(asset: str, version: Version, latest: Published | None) -> None:
     """Raise Superseded when a run that began later than this version has published while this one was at work."""
     # names are compared between runs that overlapped only, so a clock that is behind cannot block later runs
     if latest is not None and latest.version != version.before and latest.version > version.name:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emr_pipelines.assets.costs import TABLE, check_cluster_costs, cluster_costs
-from emr_pipelines.emr.ledger import Entry
+from emr_pipelines.costs.ledger import Entry
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from emr_pipelines.assets.program import program_asset
-from emr_pipelines.emr.imports import walk
-from emr_pipelines.errors import CannotTravel, InvalidValue
+from emr_pipelines.errors import InvalidValue, PackagingError
+from emr_pipelines.job.imports import walk
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
@@ -426,7 +426,7 @@ COLOURS = dg.StaticPartitionsDefinition(["red", "a/b:c"])
     ],
 )  # fmt: skip
 def test_mistakes_are_said_in_a_sentence(program: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises((InvalidValue, CannotTravel), match=said):
+    with pytest.raises((InvalidValue, PackagingError), match=said):
         program_asset(program, **options)
 
 
@@ -671,8 +671,10 @@ def test_a_code_version_changes_with_what_the_program_imports(write: Callable[[d
 
 
 def test_the_assets_of_this_package_are_versioned_by_all_that_their_programs_import() -> None:
-    reached = set(walk("emr_pipelines.programs.word_count").own)
-    assert {f"emr_pipelines.programs.{name}" for name in ("word_count", "words", "text", "progress")} <= reached
+    reached = set(walk("emr_pipelines.pipelines.word_count.count").own)
+    assert {
+        f"emr_pipelines.{name}" for name in ("pipelines.word_count.words", "remote.files", "remote.progress")
+    } <= reached
     reached = set(walk("emr_pipelines.assets.costs").own)  # no program: its own source counts
     assert reached >= {"emr_pipelines.assets.costs"}
     assert "emr_pipelines.runners.base" not in reached
@@ -706,12 +708,12 @@ async def later(spark: Any, params: None) -> None: ...
 
 
 def test_what_a_program_returns_is_judged_at_load() -> None:
-    with pytest.raises(CannotTravel, match=r"Dated\.day is annotated Decimal; allowed: .* Write a Decimal as text"):
+    with pytest.raises(PackagingError, match=r"Dated\.day is annotated Decimal; allowed: .* Write a Decimal as text"):
         program_asset(dates)
-    with pytest.raises(CannotTravel, match=r"later is a coroutine function \(async def\)"):
+    with pytest.raises(PackagingError, match=r"later is a coroutine function \(async def\)"):
         program_asset(later)
     with pytest.raises(
-        CannotTravel, match=r"Node\.children is a Node within a Node, so its settings would have no end"
+        PackagingError, match=r"Node\.children is a Node within a Node, so its settings would have no end"
     ):
         program_asset(tree)
     program_asset(grows)

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.assets.pi import pi_estimates
 from emr_pipelines.assets.program import program_asset
 from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
 from emr_pipelines.errors import InvalidValue
+from emr_pipelines.pipelines.pi.assets import pi_estimates
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
+from tests.account import BUCKET
 from tests.assets.test_program import Here, failure, run
-from tests.emr.conftest import BUCKET
-from tests.runners.bed import Bed, bed
+from tests.emr_env import EmrEnv, emr_env
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["bed"]
+__all__ = ["emr_env"]
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,7 @@ def test_spark_here_has_no_s3_and_says_so(
         [program_asset(eager, writes="output")], resources=resources, instance=dagster, raise_on_error=False
     )
     said = failure(failed)
-    assert said.startswith(
-        "Spark has no file system for this URI scheme: UnsupportedFileSystemException: No FileSys"
-    )
+    assert said.startswith("Spark has no file system for this URI scheme: UnsupportedFileSystemException: No FileSys")
     assert "Spark on this machine reads and writes local paths: for s3://, run on EMR" in said
     assert storage.latest(dg.AssetKey("eager")) is None
 
@@ -211,29 +209,29 @@ def test_an_asset_of_one_s_own_is_held_to_it_too(dagster: dg.DagsterInstance, tm
     assert failure(failed).startswith(f"mine was not published: there is no file in {tmp_path}/mine/")
 
 
-def on_emr(bed: Bed, asset: dg.AssetsDefinition, **settings: Any) -> dg.ExecuteInProcessResult:
+def on_emr(emr_env: EmrEnv, asset: dg.AssetsDefinition, **settings: Any) -> dg.ExecuteInProcessResult:
     runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, retries=0, log_wait_seconds=0, **settings)
     return dg.materialize(
         [asset],
         resources={"spark": runner, "storage": Storage(uri=f"s3://{BUCKET}/data")},
-        instance=bed.instance,
+        instance=emr_env.instance,
         raise_on_error=False,
     )
 
 
-def test_on_emr_a_program_that_wrote_nothing_publishes_nothing(bed: Bed) -> None:
-    failed = on_emr(bed, program_asset(add_up, writes="output", retry_policy=dg.RetryPolicy(max_retries=3)))
+def test_on_emr_a_program_that_wrote_nothing_publishes_nothing(emr_env: EmrEnv) -> None:
+    failed = on_emr(emr_env, program_asset(add_up, writes="output", retry_policy=dg.RetryPolicy(max_retries=3)))
     assert failure(failed).startswith(
         "The program ended well and wrote nothing to `output`. add_up was not published: there is no file in "
         f"s3://{BUCKET}/data/add_up/"
     )
-    (cluster,) = bed.account.emulator.clusters()
+    (cluster,) = emr_env.account.emulator.clusters()
     assert [str(step.state) for step in cluster.steps.values()] == ["COMPLETED"]  # and was not tried again
     assert Storage(uri=f"s3://{BUCKET}/data").latest(dg.AssetKey("add_up")) is None
 
 
-def test_on_emr_a_program_may_find_nothing(bed: Bed) -> None:
-    assert on_emr(bed, program_asset(add_up, writes="output", may_be_empty=True)).success
+def test_on_emr_a_program_may_find_nothing(emr_env: EmrEnv) -> None:
+    assert on_emr(emr_env, program_asset(add_up, writes="output", may_be_empty=True)).success
     assert Storage(uri=f"s3://{BUCKET}/data").require(dg.AssetKey("add_up")).run_id
 
 

@@ -10,19 +10,19 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.assets.program import program_asset
-from emr_pipelines.emr import shipment
-from emr_pipelines.emr.artifacts import Archive
-from emr_pipelines.emr.session import Session
+from emr_pipelines.backends.emr.session import Session
 from emr_pipelines.errors import CredentialsMissing, EmrPipelinesError, StepFailed, Unreachable
-from emr_pipelines.programs.text import _bucket
+from emr_pipelines.job import package as shipment
+from emr_pipelines.job.artifacts import Archive
+from emr_pipelines.remote.files import _bucket
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.storage import Storage
+from tests.account import BUCKET
 from tests.assets.test_program import failure
 from tests.assets.test_publication import Out, Total
-from tests.emr.conftest import BUCKET
-from tests.runners.bed import Bed, bed
+from tests.emr_env import EmrEnv, emr_env
 
-__all__ = ["bed"]
+__all__ = ["emr_env"]
 
 KEY = dg.AssetKey("add_up")
 URI = f"s3://{BUCKET}/data"
@@ -53,7 +53,7 @@ def count(spark: Any, params: Out) -> Digested: ...  # type: ignore[empty-body]
 
 
 def attempt(
-    bed: Bed, how: str = "well", retry_of: str = "", program: Callable[..., Any] = add_up, **settings: Any
+    emr_env: EmrEnv, how: str = "well", retry_of: str = "", program: Callable[..., Any] = add_up, **settings: Any
 ) -> dg.ExecuteInProcessResult:
     tags = {"dagster/parent_run_id": retry_of, "dagster/root_run_id": retry_of, "dagster/is_resume_retry": "true"}
     runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, log_wait_seconds=0, **settings)
@@ -61,13 +61,13 @@ def attempt(
         [program_asset(program, writes="output", name="add_up", may_be_empty=True)],
         resources={"spark": runner, "storage": Storage(uri=URI)},
         run_config={"ops": {"add_up": {"config": {"how": how}}}},
-        instance=bed.instance,
+        instance=emr_env.instance,
         raise_on_error=False,
         tags=tags if retry_of else {},
     )
 
 
-def kill_while_the_step_runs(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> str:
+def kill_while_the_step_runs(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run until the step is there, and go without a trace; returns the run's id."""
 
     def killed(*_: Any) -> Any:
@@ -77,16 +77,16 @@ def kill_while_the_step_runs(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> str:
         patch.setattr(Session, "watch", killed)
         patch.setattr(Session, "interrupt", lambda *_: None)
         patch.setattr(EmrSparkRunner, "teardown_after_execution", lambda *_: None)
-        assert not attempt(bed).success
-    (run,) = bed.instance.get_runs()
+        assert not attempt(emr_env).success
+    (run,) = emr_env.instance.get_runs()
     return run.run_id
 
 
-def written_by(bed: Bed) -> list[str]:
+def written_by(emr_env: EmrEnv) -> list[str]:
     """The version that each step writes, in the order in which the steps were added."""
-    steps = [step for cluster in bed.account.emulator.clusters() for step in cluster.steps.values()]
+    steps = [step for cluster in emr_env.account.emulator.clusters() for step in cluster.steps.values()]
     tasks = [next(word for word in step.args if word.endswith("/task.json")) for step in steps]
-    texts = [(bed.account.objects.read(task) or b"").decode() for task in tasks]
+    texts = [(emr_env.account.objects.read(task) or b"").decode() for task in tasks]
     return [text.split("/data/add_up/")[1].split('"')[0] for text in texts]
 
 
@@ -94,16 +94,18 @@ def published() -> str:
     return Storage(uri=URI).require(KEY).version
 
 
-def end_clusters(bed: Bed) -> None:
-    for cluster in bed.account.emulator.clusters():
-        bed.account.clusters.terminate(cluster.id)
-    bed.account.emulator.advance(1000)
+def end_clusters(emr_env: EmrEnv) -> None:
+    for cluster in emr_env.account.emulator.clusters():
+        emr_env.account.clusters.terminate(cluster.id)
+    emr_env.account.emulator.advance(1000)
 
 
-def test_a_retry_of_the_same_work_takes_the_step_and_its_version_up(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = kill_while_the_step_runs(bed, monkeypatch)
-    assert attempt(bed, retry_of=first).success
-    assert written_by(bed) == [published()]  # one step
+def test_a_retry_of_the_same_work_takes_the_step_and_its_version_up(
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kill_while_the_step_runs(emr_env, monkeypatch)
+    assert attempt(emr_env, retry_of=first).success
+    assert written_by(emr_env) == [published()]  # one step
 
 
 @pytest.mark.parametrize(
@@ -117,26 +119,26 @@ def test_a_retry_of_the_same_work_takes_the_step_and_its_version_up(bed: Bed, mo
     ids=lambda changed: next(iter(changed)),
 )
 def test_a_retry_of_other_work_writes_another_version(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
-    first = kill_while_the_step_runs(bed, monkeypatch)
-    assert attempt(bed, retry_of=first, **changed).success
-    orphaned, retried = written_by(bed)
+    first = kill_while_the_step_runs(emr_env, monkeypatch)
+    assert attempt(emr_env, retry_of=first, **changed).success
+    orphaned, retried = written_by(emr_env)
     assert orphaned != retried == published()
-    end_clusters(bed)
+    end_clusters(emr_env)
 
 
-def test_a_retry_with_other_code_writes_another_version(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = kill_while_the_step_runs(bed, monkeypatch)
+def test_a_retry_with_other_code_writes_another_version(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = kill_while_the_step_runs(emr_env, monkeypatch)
     monkeypatch.setattr(shipment, "code_archive", lambda *_: Archive(b"a new deployment", "0" * 64))
-    assert attempt(bed, retry_of=first).success
-    orphaned, retried = written_by(bed)
+    assert attempt(emr_env, retry_of=first).success
+    orphaned, retried = written_by(emr_env)
     assert orphaned != retried == published()
 
 
 @pytest.mark.parametrize("error", [Unreachable("AWS is silent."), CredentialsMissing("They expired.", "ExpiredToken")])
 def test_a_step_that_was_lost_sight_of_keeps_its_version(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, error: EmrPipelinesError
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, error: EmrPipelinesError
 ) -> None:
     """The step cannot be cancelled then, and the retry finds it."""
     watch, errors = Session.watch, [error]
@@ -151,34 +153,34 @@ def test_a_step_that_was_lost_sight_of_keeps_its_version(
 
     monkeypatch.setattr(Session, "watch", watched)
     monkeypatch.setattr(Session, "cancel", silent)
-    assert attempt(bed, retries=1, retry_delay_seconds=0).success
-    assert written_by(bed) == [published()]  # one step
+    assert attempt(emr_env, retries=1, retry_delay_seconds=0).success
+    assert written_by(emr_env) == [published()]  # one step
 
 
-def test_a_step_that_failed_leaves_no_version(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_failed_leaves_no_version(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> Any:
         raise StepFailed("It failed.")
 
     monkeypatch.setattr(Session, "watch", fails)
-    assert failure(attempt(bed, retries=0)).startswith("It failed.")
-    assert bed.account.objects.names(f"{URI}/add_up") == []
+    assert failure(attempt(emr_env, retries=0)).startswith("It failed.")
+    assert emr_env.account.objects.names(f"{URI}/add_up") == []
 
 
 def test_what_a_retry_finds_published_by_itself_is_not_called_unchanged(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first attempt was killed between the publication and its event."""
 
     def killed(*_: Any, **__: Any) -> Any:
         raise Killed
 
-    bed.clock.result = {"total": 6, "digest": "equal"}
+    emr_env.clock.result = {"total": 6, "digest": "equal"}
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "prune", killed)
-        assert not attempt(bed, program=count).success
-    (run,) = bed.instance.get_runs()
+        assert not attempt(emr_env, program=count).success
+    (run,) = emr_env.instance.get_runs()
     first = published()
-    retried, again = attempt(bed, program=count, retry_of=run.run_id), attempt(bed, program=count)
+    retried, again = attempt(emr_env, program=count, retry_of=run.run_id), attempt(emr_env, program=count)
     told = [result.asset_materializations_for_node("add_up")[0].metadata for result in (retried, again)]
     assert [metadata["version"].value for metadata in told] == [first, published()]
     assert [metadata["unchanged"].value for metadata in told] == [False, True]

@@ -13,8 +13,8 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.automation.orphans import SETTLED_SECONDS, orphaned_clusters_sensor, runs_of
-from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.orphans import RunIs
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.backends.emr.orphans import RunIs
 from tests.emulator.conftest import Rehearsal, rehearsing
 
 LATER = SETTLED_SECONDS + 1
@@ -141,7 +141,7 @@ def test_clusters_of_unknown_runs_are_spared_under_the_name_that_everybody_has(
 def test_a_tick_ends_so_many_and_leaves_the_others_to_the_next(
     instance: dg.DagsterInstance, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emr_pipelines.automation.orphans.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("emr_pipelines.automation.orphans.MAX_AT_ONCE", 2)
     for _ in range(3):
         rehearsal.launch(Name=name(str(uuid.uuid4())))
     rehearsal.advance(700)
@@ -236,7 +236,7 @@ def test_without_boto3_it_says_so(instance: dg.DagsterInstance, monkeypatch: pyt
     def no_boto3(*_: object, **__: object) -> Aws:
         raise ModuleNotFoundError("No module named 'boto3'", name="boto3")
 
-    monkeypatch.setattr("emr_pipelines.emr.client.Aws", no_boto3)
+    monkeypatch.setattr("emr_pipelines.aws.client.Aws", no_boto3)
     assert tick(instance) == "Amazon EMR needs the package 'boto3'; install it with pip."
 
 

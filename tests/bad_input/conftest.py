@@ -10,11 +10,11 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.storage import Storage
-from tests.emr.conftest import account
-from tests.runners.bed import bed
+from tests.account import account
+from tests.emr_env import emr_env
 from tests.storage.conftest import on_disk, on_s3, place
 
-__all__ = ["account", "bed", "on_disk", "on_s3", "place"]
+__all__ = ["account", "emr_env", "on_disk", "on_s3", "place"]
 
 ASSETS = ("input_text", "word_counts", "pi_estimates", "cluster_costs")
 NOT_A_SENTENCE = re.compile(
@@ -22,7 +22,7 @@ NOT_A_SENTENCE = re.compile(
 )
 
 
-def refuse_as_a_sentence(said: str, about: str) -> None:
+def validate_sentence(said: str, about: str) -> None:
     """That a person reads one sentence or two, about this, and nothing of Python's."""
     assert about in said
     assert not NOT_A_SENTENCE.search(said), said

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from emr_pipelines.emr.client import UNREACHABLE_FOR_SECONDS, Aws
-from emr_pipelines.emr.cluster import Cluster
-from emr_pipelines.emr.leases import Leases
-from emr_pipelines.emr.life import life_of
-from emr_pipelines.emr.objects import Objects
-from emr_pipelines.emr.states import ClusterState, StepState
-from emr_pipelines.emr.steps import AddedStep, Step
+from emr_pipelines.aws.client import UNREACHABLE_FOR_SECONDS, Aws
+from emr_pipelines.aws.objects import Objects
+from emr_pipelines.backends.emr.cluster import Cluster
+from emr_pipelines.backends.emr.cluster_usage import life_of
+from emr_pipelines.backends.emr.leases import Leases
+from emr_pipelines.backends.emr.states import ClusterState, StepState
+from emr_pipelines.backends.emr.steps import AddedStep, Step
 from emr_pipelines.errors import StepFailed, StorageUnusable, Unreachable
 from emr_pipelines.runners.emr import _read_result
 from emr_pipelines.storage import ABANDONED_AFTER
-from tests.bad_input.conftest import refuse_as_a_sentence
-from tests.emr.conftest import Account
+from tests.account import Account
+from tests.bad_input.conftest import validate_sentence
+from tests.emr_env import EmrEnv, Failed
 from tests.emulator.conftest import UP
-from tests.runners.bed import Bed, Failed
 from tests.runners.programs import Total
 from tests.storage.conftest import KEY, NOON, Place, noon
 
@@ -141,12 +141,14 @@ def test_an_answer_that_is_none_is_asked_for_again(
     assert account.clock.now() - began >= UNREACHABLE_FOR_SECONDS
 
 
-def test_what_began_and_is_not_named_is_found_and_not_begun_again(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_began_and_is_not_named_is_found_and_not_begun_again(
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     altered = alter(monkeypatch, "RunJobFlow", without("JobFlowId"), times=1)
     altered_too = alter(monkeypatch, "AddJobFlowSteps", set_in("StepIds", to=[]), times=1)
-    assert bed.run() == Total(6)
+    assert emr_env.run() == Total(6)
     assert len(altered) == len(altered_too) == 1
-    (cluster,) = bed.account.emulator.clusters()
+    (cluster,) = emr_env.account.emulator.clusters()
     assert len(cluster.steps) == 1
 
 
@@ -199,7 +201,7 @@ def test_a_list_that_goes_in_circles_ends(account: Account, monkeypatch: pytest.
     monkeypatch.setattr(account.aws, "_attempt", _ignoring_markers(account.aws._attempt))
     with pytest.raises(Unreachable) as caught:
         asks[operation]()
-    refuse_as_a_sentence(str(caught.value), "has a pagination loop: the marker 'again' repeats.")
+    validate_sentence(str(caught.value), "has a pagination loop: the marker 'again' repeats.")
     assert len(asked) == 2
 
 
@@ -228,7 +230,7 @@ def test_a_list_of_objects_that_goes_in_circles_ends(
     monkeypatch.setattr(account.aws, "_attempt", _ignoring_markers(account.aws._attempt))
     with pytest.raises(Unreachable) as caught:
         account.objects.names(account.base)
-    refuse_as_a_sentence(str(caught.value), "goes on, and S3 does not say where.")
+    validate_sentence(str(caught.value), "goes on, and S3 does not say where.")
 
 
 # a whole run, with answers that EMR may give one day
@@ -244,18 +246,18 @@ def test_a_list_of_objects_that_goes_in_circles_ends(
         {"DescribeCluster": empty, "DescribeStep": without("Step", "Status"), "ListSteps": empty},
     ],
 )
-def test_a_good_step_stays_good(bed: Bed, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Change]) -> None:
+def test_a_good_step_stays_good(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Change]) -> None:
     altered = {operation: alter(monkeypatch, operation, change, times=3) for operation, change in changes.items()}
-    assert bed.run() == Total(6)
-    assert bed.account.states() == ["TERMINATED"]
+    assert emr_env.run() == Total(6)
+    assert emr_env.account.states() == ["TERMINATED"]
     assert [len(told) for operation, told in altered.items() if operation != "ListSteps"] == [3, 3]
 
 
-def test_a_state_that_stays_unknown_ends_with_the_deadline(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_stays_unknown_ends_with_the_deadline(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     alter(monkeypatch, "DescribeStep", set_in("Step", "Status", "State", to="PAUSED"))
     with pytest.raises(Failed, match="not done after 12 minutes"):
-        bed.run(running_minutes=12)
-    assert bed.account.states() == ["TERMINATED"]
+        emr_env.run(running_minutes=12)
+    assert emr_env.account.states() == ["TERMINATED"]
 
 
 # objects that are not what we left there
@@ -295,10 +297,10 @@ def test_a_lease_that_is_none_is_replaced(account: Account, junk: bytes) -> None
 def test_a_result_that_is_none_is_named_with_the_remedy(junk: bytes) -> None:
     with pytest.raises(StepFailed) as failed:
         _read_result(junk, "s3://bucket/result.json")
-    refuse_as_a_sentence(str(failed.value), "s3://bucket/result.json is not the result of a program; delete it and mat")
+    validate_sentence(str(failed.value), "s3://bucket/result.json is not the result of a program; delete it and mat")
 
 
-def test_a_run_whose_result_is_none_leaves_no_cluster(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_result_is_none_leaves_no_cluster(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Objects.read
 
     def cut(self: Objects, uri: str, last_bytes: int | None = None) -> bytes | None:
@@ -307,9 +309,9 @@ def test_a_run_whose_result_is_none_leaves_no_cluster(bed: Bed, monkeypatch: pyt
 
     monkeypatch.setattr(Objects, "read", cut)
     with pytest.raises(Failed) as failed:
-        bed.run()
-    refuse_as_a_sentence(str(failed.value), "/result.json is not the result of a program; delete it and materialize")
-    assert bed.account.states() == ["TERMINATED"]
+        emr_env.run()
+    validate_sentence(str(failed.value), "/result.json is not the result of a program; delete it and materialize")
+    assert emr_env.account.states() == ["TERMINATED"]
 
 
 @each_junk
@@ -320,7 +322,7 @@ def test_a_pointer_that_is_none_stays_and_is_named(place: Place, junk: bytes) ->
     for use in (place.storage.latest, place.storage.require, place.storage.prune):
         with pytest.raises(StorageUnusable) as caught:
             use(KEY)
-        refuse_as_a_sentence(str(caught.value), "words/latest.json is not a pointer to a version (")
+        validate_sentence(str(caught.value), "words/latest.json is not a pointer to a version (")
     with pytest.raises(StorageUnusable, match="delete it and materialize the asset again"):
         place.write(2)
     assert place.filled(version.name)
@@ -334,7 +336,7 @@ def test_a_pointer_leads_to_nothing_but_a_version(place: Place, version: str) ->
     place.look.put("words/latest.json", json.dumps({**pointer, "version": version}))
     with pytest.raises(StorageUnusable) as caught:
         place.storage.require(KEY)
-    refuse_as_a_sentence(str(caught.value), f"({version!r} is not the name of a version)")
+    validate_sentence(str(caught.value), f"({version!r} is not the name of a version)")
 
 
 @pytest.mark.parametrize(

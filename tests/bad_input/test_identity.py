@@ -9,10 +9,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from emr_pipelines.emr.shipment import Place, Submission, digest_of, pack
-from emr_pipelines.errors import CannotTravel
-from emr_pipelines.programs import wire
-from tests.emr.conftest import Account
+from emr_pipelines.errors import PackagingError
+from emr_pipelines.job.package import Place, Submission, digest_of, pack
+from emr_pipelines.remote import codec
+from tests.account import Account
 from tests.runners.programs import Anything, Numbers, add_up, fails
 
 ONE = Numbers((1,))
@@ -108,7 +108,7 @@ def test_each_part_of_a_shipment_tells_it_from_others(account: Account) -> None:
 
 def test_a_requirement_and_its_archive_are_part_of_it(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place.at(account.aws, account.base)
-    monkeypatch.setattr("emr_pipelines.emr.shipment.requirements_of", lambda _: ("x==1",))
+    monkeypatch.setattr("emr_pipelines.job.package.requirements_of", lambda _: ("x==1",))
     found = set()
     for archive in ("s3://b/deps/1.zip", "s3://b/deps/2.zip"):
         monkeypatch.setattr(type(place.dependencies), "archive", lambda *_, archive=archive: archive)
@@ -119,6 +119,6 @@ def test_a_requirement_and_its_archive_are_part_of_it(account: Account, monkeypa
 
 def test_what_would_arrive_as_another_is_not_sent() -> None:
     """Two halves of a surrogate pair are written like the character in JSON of ASCII."""
-    with pytest.raises(CannotTravel, match="would arrive as"):
-        wire.round_trip(Anything, Anything("\ud800\udc00"))
-    assert wire.round_trip(Anything, Anything("\ud800")).value == "\ud800"
+    with pytest.raises(PackagingError, match="would arrive as"):
+        codec.round_trip(Anything, Anything("\ud800\udc00"))
+    assert codec.round_trip(Anything, Anything("\ud800")).value == "\ud800"

@@ -12,11 +12,11 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.errors import StorageUnusable
-from emr_pipelines.programs.ingest import IngestParams, ingest_text
-from emr_pipelines.programs.word_count import WordCountParams, count_words
+from emr_pipelines.pipelines.word_count.count import WordCountParams, count_words
+from emr_pipelines.pipelines.word_count.ingest import IngestParams, ingest_text
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.storage import ABANDONED_AFTER
-from tests.runners.bed import PARAMS, Bed
+from tests.emr_env import PARAMS, EmrEnv
 from tests.runners.programs import Total, add_up
 from tests.storage.conftest import KEY, NOON, Place, noon
 from tests.storage.test_attempts import attempts_at
@@ -103,24 +103,24 @@ def test_the_next_attempt_replaces_what_its_own_step_left_on_s3(spark: SparkSess
     assert [path for path in on_s3.look.paths() if path.endswith(".parquet")] == [f"words/{killed}/part-00000.parquet"]
 
 
-def test_what_killed_attempts_of_a_step_have_told_goes_when_one_ends_well(bed: Bed) -> None:
+def test_what_killed_attempts_of_a_step_have_told_goes_when_one_ends_well(emr_env: EmrEnv) -> None:
     def again_and_again(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         for _ in range(2):
             with pytest.raises(dg.Failure):
                 spark.run(context, add_up, PARAMS)
         assert len(told()) == 2
-        bed.clock.result = {"total": 6}
+        emr_env.clock.result = {"total": 6}
         return spark.run(context, add_up, PARAMS)
 
     def told() -> list[str]:
-        folders = {path.parent.name for path in bed.account.emulator.root.rglob("attempt-*/*")}
+        folders = {path.parent.name for path in emr_env.account.emulator.root.rglob("attempt-*/*")}
         return sorted(folders)
 
-    bed.clock.result = None
-    bed.account.fault("step_fails", times=2, stderr="ValueError: no")
-    assert bed.materialize(again_and_again, log_wait_seconds=0) == Total(6)
+    emr_env.clock.result = None
+    emr_env.account.fault("step_fails", times=2, stderr="ValueError: no")
+    assert emr_env.materialize(again_and_again, log_wait_seconds=0) == Total(6)
     assert told() == []
-    steps = bed.account.emulator.root / "buckets" / "emr-tests" / "default" / "steps"
+    steps = emr_env.account.emulator.root / "buckets" / "emr-tests" / "default" / "steps"
     assert {path.name for path in steps.rglob("*") if path.is_file()} == {"result.json", "taken", "task.json"}
 
 

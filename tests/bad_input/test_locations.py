@@ -10,15 +10,15 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.errors import EmrPipelinesError, InvalidValue, SourceNotFound, SourceUnreadable, StorageUnusable
-from emr_pipelines.programs.ingest import IngestParams
-from emr_pipelines.programs.text import find_text_files
+from emr_pipelines.pipelines.word_count.ingest import IngestParams
+from emr_pipelines.remote.files import find_text_files
 from emr_pipelines.storage import Storage
 from emr_pipelines.storage.address import resolve
-from tests.bad_input.conftest import refuse_as_a_sentence
+from tests.bad_input.conftest import validate_sentence
 
 KEY = dg.AssetKey("words")
 
-# other schemes, empty texts and names that are not UTF-8 are in tests/programs/test_text.py
+# other schemes, empty texts and names that are not UTF-8 are in tests/remote/test_files.py
 SOURCES: list[tuple[str, type[EmrPipelinesError], str]] = [
     ("s3a://bucket/x", InvalidValue, "A source is 's3a://bucket/x'; allowed: a file"),
     ("s3n://bucket/x", InvalidValue, "A source is 's3n://bucket/x'; allowed: a file"),
@@ -46,7 +46,7 @@ SOURCES: list[tuple[str, type[EmrPipelinesError], str]] = [
 def test_sources(s3: Any, source: str, kind: type[EmrPipelinesError], says: str) -> None:  # noqa: ARG001 (the endpoint)
     with pytest.raises(kind) as caught:
         find_text_files([source])
-    refuse_as_a_sentence(str(caught.value), says)
+    validate_sentence(str(caught.value), says)
     if kind is InvalidValue:  # it is known without a look at what is there, and so before a cluster is launched
         with pytest.raises(InvalidValue, match="A source is"):
             IngestParams((source,), "out")
@@ -87,7 +87,7 @@ def test_what_is_no_file(
     make(tree)
     with pytest.raises(kind) as caught:
         find_text_files([f"{tree}{source}"])
-    refuse_as_a_sentence(str(caught.value), says)
+    validate_sentence(str(caught.value), says)
     assert str(tree) in str(caught.value)
 
 
@@ -115,7 +115,7 @@ def test_storages(uri: str) -> None:
     for use in (lambda: Storage(uri=uri), lambda: resolve(uri)):
         with pytest.raises(StorageUnusable) as caught:
             use()
-        refuse_as_a_sentence(str(caught.value), "is not allowed")
+        validate_sentence(str(caught.value), "is not allowed")
         assert any(rule in str(caught.value) for rule in ("; allowed: a folder", ": a bucket's name has "))
         assert repr(uri) in str(caught.value)
 

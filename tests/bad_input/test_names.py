@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from emr_pipelines.emr.place import DEPLOYMENT, base_uri, bucket_fault, deployment_name
-from emr_pipelines.emr.scope import Scope, name_of
-from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.emr.steps import MOST_CHARACTERS, Step, spark_submit
+from emr_pipelines.aws.deployment import DEPLOYMENT, base_uri, bucket_fault, deployment_name
+from emr_pipelines.backends.emr.scope import Scope, name_of
+from emr_pipelines.backends.emr.spec import ClusterSpec
+from emr_pipelines.backends.emr.steps import MAX_CHARACTERS, Step, spark_submit
 from emr_pipelines.errors import InvalidValue, SourceError, StorageUnusable
-from emr_pipelines.programs.text import find_text_files
+from emr_pipelines.remote.files import find_text_files
 from emr_pipelines.runners.billing import LONGEST_LABEL, OP
 from emr_pipelines.storage import Storage
 from emr_pipelines.storage.address import resolve
@@ -175,7 +175,7 @@ def test_names_of_clusters_are_within_emr_s_limits(deployment: str, kind: Any, m
         assert len(request["Name"]) <= 256
 
 
-@given(name=any_text, args=st.lists(any_text, max_size=4).map(tuple), long=st.integers(0, 2 * MOST_CHARACTERS))
+@given(name=any_text, args=st.lists(any_text, max_size=4).map(tuple), long=st.integers(0, 2 * MAX_CHARACTERS))
 @example(name="x" * 257, args=(), long=0)
 @example(name="x", args=("a\x00b",), long=0)
 @settings(max_examples=200)

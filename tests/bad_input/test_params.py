@@ -1,5 +1,5 @@
 """Parameters of the programs as a step reads them from JSON: numbers that are none, wrong types deep within, members
-that are missing or unknown. What may travel at all is in tests/programs/test_wire.py."""
+that are missing or unknown. What may travel at all is in tests/remote/test_codec.py."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from emr_pipelines.errors import CannotTravel, InvalidValue
-from emr_pipelines.programs import wire
-from emr_pipelines.programs.entrypoint import Task
-from emr_pipelines.programs.ingest import IngestParams
-from emr_pipelines.programs.pi import PiParams
-from emr_pipelines.programs.word_count import WordCountParams
-from tests.bad_input.conftest import refuse_as_a_sentence
+from emr_pipelines.errors import InvalidValue, PackagingError
+from emr_pipelines.pipelines.pi.estimate import PiParams
+from emr_pipelines.pipelines.word_count.count import WordCountParams
+from emr_pipelines.pipelines.word_count.ingest import IngestParams
+from emr_pipelines.remote import codec
+from emr_pipelines.remote.entrypoint import Task
+from tests.bad_input.conftest import validate_sentence
 
 COUNT: dict[str, Any] = {
     "text": "s3://b/x", "output": "s3://b/y", "min_count": 1, "stop_words": [], "case_sensitive": False, "top": 20,
 }  # fmt: skip
 INGEST: dict[str, Any] = {"sources": ["s3://b/x"], "output": "s3://b/y"}
-PI: dict[str, Any] = wire.encode(PiParams(samples=(10,), output="s3://b/y"))
+PI: dict[str, Any] = codec.encode(PiParams(samples=(10,), output="s3://b/y"))
 
 CASES: list[tuple[type, Any, str]] = [
     (WordCountParams, {**COUNT, "min_count": 1.0}, "params.min_count is 1.0; allowed: int."),
@@ -51,18 +51,18 @@ CASES: list[tuple[type, Any, str]] = [
 
 @pytest.mark.parametrize(("kind", "data", "says"), CASES, ids=[says[:50] for _, _, says in CASES])
 def test_parameters(kind: type, data: Any, says: str) -> None:
-    with pytest.raises((CannotTravel, InvalidValue)) as caught:
-        wire.decode(kind, data)
-    refuse_as_a_sentence(str(caught.value), says)
+    with pytest.raises((PackagingError, InvalidValue)) as caught:
+        codec.decode(kind, data)
+    validate_sentence(str(caught.value), says)
 
 
 @pytest.mark.parametrize(
     "name", ["", ":", "os", "os:", ":system", "os:system:x", "os.path:a b", "../x:y", "os;x:y", "a:b.c"]
 )
 def test_names_of_programs(name: str) -> None:
-    with pytest.raises(CannotTravel) as caught:
-        wire.load(name)
-    refuse_as_a_sentence(str(caught.value), f"The program is {name!r}; allowed: package.module:function.")
+    with pytest.raises(PackagingError) as caught:
+        codec.load(name)
+    validate_sentence(str(caught.value), f"The program is {name!r}; allowed: package.module:function.")
 
 
 def test_a_task_says_what_it_was_told_whatever_that_is() -> None:

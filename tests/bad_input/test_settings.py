@@ -14,17 +14,17 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.assets.costs import cluster_costs
-from emr_pipelines.assets.pi import pi_estimates
-from emr_pipelines.assets.word_count import input_text, word_counts
-from emr_pipelines.emr.place import base_uri, deployment_name
+from emr_pipelines.aws.deployment import base_uri, deployment_name
 from emr_pipelines.environment import target
 from emr_pipelines.errors import InvalidValue
+from emr_pipelines.pipelines.pi.assets import pi_estimates
+from emr_pipelines.pipelines.word_count.assets import input_text, word_counts
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.runners.target import InvalidEnvironment, configured_runner
 from emr_pipelines.storage import Storage
-from tests.bad_input.conftest import Shelf, refuse_as_a_sentence
-from tests.runners.bed import Bed, Failed
+from tests.bad_input.conftest import Shelf, validate_sentence
+from tests.emr_env import EmrEnv, Failed
 
 LONG = "x" * 100_000
 
@@ -98,7 +98,7 @@ def test_run_config(
     says: str,
 ) -> None:
     monkeypatch.setattr(LocalSparkRunner, "_session", _never)
-    refuse_as_a_sentence(refusal(shelf, instance, config).replace("\n", " "), says)
+    validate_sentence(refusal(shelf, instance, config).replace("\n", " "), says)
 
 
 IN_PYTHON: list[tuple[type[Any], dict[str, Any], str]] = [
@@ -130,7 +130,7 @@ IN_PYTHON: list[tuple[type[Any], dict[str, Any], str]] = [
 def test_settings_in_python(kind: type[Any], settings: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         kind(**settings)
-    refuse_as_a_sentence(str(caught.value), says)
+    validate_sentence(str(caught.value), says)
 
 
 ON_EMR: list[tuple[dict[str, Any], str]] = [
@@ -146,12 +146,12 @@ ON_EMR: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("settings", "says"), ON_EMR, ids=[says[:60] for _, says in ON_EMR])
-def test_settings_on_emr_launch_nothing(bed: Bed, settings: dict[str, Any], says: str) -> None:
+def test_settings_on_emr_launch_nothing(emr_env: EmrEnv, settings: dict[str, Any], says: str) -> None:
     with pytest.raises((InvalidValue, Failed)) as caught:
-        bed.run(**settings)
-    refuse_as_a_sentence(str(caught.value), says)
-    assert bed.account.emulator.clusters() == []
-    assert [path for path in (bed.account.emulator.root / "buckets").rglob("*.json") if "steps" in path.parts] == []
+        emr_env.run(**settings)
+    validate_sentence(str(caught.value), says)
+    assert emr_env.account.emulator.clusters() == []
+    assert [path for path in (emr_env.account.emulator.root / "buckets").rglob("*.json") if "steps" in path.parts] == []
 
 
 OF_THE_ENVIRONMENT: list[tuple[str, str, str]] = [
@@ -176,7 +176,7 @@ def test_environment_of_assets(
     monkeypatch.setattr(LocalSparkRunner, "_session", _never)
     monkeypatch.setenv(variable, value)
     asset = "input_text" if variable == "EMR_PIPELINES_SOURCE" else "cluster_costs"
-    refuse_as_a_sentence(refusal(shelf, instance, {asset: {}}), says)
+    validate_sentence(refusal(shelf, instance, {asset: {}}), says)
 
 
 # what orphaned_clusters_sensor reads is in tests/automation/test_orphans.py, and addresses are in test_locations.py
@@ -209,17 +209,17 @@ def test_environment_of_places(
         monkeypatch.setenv(name, value)
     with pytest.raises(InvalidValue) as caught:
         ask()
-    refuse_as_a_sentence(str(caught.value), says)
+    validate_sentence(str(caught.value), says)
 
 
 @pytest.mark.parametrize("variable", ["EMR_PIPELINES_SERVICE_ROLE", "EMR_PIPELINES_INSTANCE_PROFILE"])
-def test_environment_of_roles(bed: Bed, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_environment_of_roles(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "my\x1brole")
     with pytest.raises(Failed) as failed:
-        bed.run()
+        emr_env.run()
     assert "emr.run_job_flow" in str(failed.value)
     assert "pattern" in str(failed.value)  # EMR's own word for it
-    assert bed.account.emulator.clusters() == []
+    assert emr_env.account.emulator.clusters() == []
 
 
 AT_LOAD: list[tuple[dict[str, str], str]] = [
@@ -243,7 +243,7 @@ def test_environment_is_judged_when_definitions_load(
         monkeypatch.setenv(name, value)
     with pytest.raises(InvalidEnvironment) as caught:
         configured_runner()
-    refuse_as_a_sentence(str(caught.value), says)
+    validate_sentence(str(caught.value), says)
     assert caught.value.format_message() == str(caught.value)  # what Dagster's commands print
 
 

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emr_pipelines.errors import NotText, SourceError, SourceUnreadable
-from emr_pipelines.programs import ingest, reading, text
-from emr_pipelines.programs.ingest import IngestParams, ingest_text
-from emr_pipelines.programs.text import Split, find_text_files
-from emr_pipelines.programs.word_count import WordCountParams, count_words
-from tests.bad_input.conftest import refuse_as_a_sentence
-from tests.programs.words import expected_words
+from emr_pipelines.pipelines.word_count import ingest, reading, splits
+from emr_pipelines.pipelines.word_count.count import WordCountParams, count_words
+from emr_pipelines.pipelines.word_count.ingest import IngestParams, ingest_text
+from emr_pipelines.pipelines.word_count.splits import Split
+from emr_pipelines.remote.files import find_text_files
+from tests.bad_input.conftest import validate_sentence
+from tests.pipelines.word_count.words import expected_words
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-MOST_MEMORY_BYTES = 8 << 20
+MAX_MEMORY_BYTES = 8 << 20
 BOM = "\ufeff"
 
 # good, but unlike most; a name is part of the case
@@ -85,7 +86,7 @@ def _noise(size: int) -> bytes:
     return os.urandom(size).hex().encode()
 
 
-# what has a NUL byte, or is UTF-16 with its mark, or no compressed file at all, is in tests/programs/test_ingest.py
+# NUL bytes, UTF-16 with its mark, and what is no compressed file are in tests/pipelines/word_count/test_ingest.py
 BAD: list[tuple[str, bytes, type[SourceError], str]] = [
     ("twice.gz", gzip.compress(gzip.compress(b"text\n")), NotText, "unpacks to gzip data; allowed: UTF-8 text"),
     ("tar.gz", gzip.compress(b"a.txt" + b"\0" * 1019), NotText, "is not text: it has a NUL byte at offset 5"),
@@ -119,14 +120,14 @@ def test_bad_texts_are_refused_by_name(
     (tree / name).write_bytes(content)
     problem = refusal_of(tree / name, tmp_path)
     assert type(problem) is kind
-    refuse_as_a_sentence(str(problem), says)
+    validate_sentence(str(problem), says)
     assert f"{tree}/{name}" in str(problem)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     problem = refusal_of(Path("/proc/self/mem"), tmp_path, size=10)  # its first page is nobody's
     assert type(problem) is SourceUnreadable
-    refuse_as_a_sentence(str(problem), "/proc/self/mem cannot be read")
+    validate_sentence(str(problem), "/proc/self/mem cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -139,22 +140,22 @@ def test_a_bomb_is_unpacked_in_little_memory_and_refused_at_its_limit(
     assert callable(compress)
     bomb = tree / f"bomb{suffix}"
     bomb.write_bytes(compress(b"boom\n" * 3_000_000))
-    assert bomb.stat().st_size * reading.MOST_TIMES_UNPACKED < 12 << 20
+    assert bomb.stat().st_size * reading.MAX_TIMES_UNPACKED < 12 << 20
     monkeypatch.setattr(reading, "UNPACKED_BYTES", 12 << 20)
     tracemalloc.start()
     try:
         problem = refusal_of(bomb, tmp_path)
-        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY_BYTES
+        assert tracemalloc.get_traced_memory()[1] < MAX_MEMORY_BYTES
     finally:
         tracemalloc.stop()
     assert type(problem) is NotText
-    refuse_as_a_sentence(str(problem), "unpacks to more than 12,582,912 bytes, over 200 times its own size")
+    validate_sentence(str(problem), "unpacks to more than 12,582,912 bytes, over 200 times its own size")
 
 
 def test_what_shrinks_much_and_is_small_is_text(tree: Path, tmp_path: Path) -> None:
     log = tree / "log.gz"
     log.write_bytes(gzip.compress(b"nothing happened\n" * 100_000))
-    assert log.stat().st_size * reading.MOST_TIMES_UNPACKED < 1_700_000
+    assert log.stat().st_size * reading.MAX_TIMES_UNPACKED < 1_700_000
     (copied,) = ingest._copy_task(
         (Split(find_text_files([str(log)])[0], 0, log.stat().st_size),), str(tmp_path / "out" / "part-00000.txt")
     )
@@ -167,8 +168,8 @@ def test_a_very_long_line_takes_no_memory(tree: Path, tmp_path: Path) -> None:
     part = tmp_path / "out" / "part-00000.txt"
     tracemalloc.start()
     try:
-        (copied,) = ingest._copy_task((Split(find_text_files([str(line)])[0], 0, text.SPLIT_BYTES),), str(part))
-        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY_BYTES
+        (copied,) = ingest._copy_task((Split(find_text_files([str(line)])[0], 0, splits.SPLIT_BYTES),), str(part))
+        assert tracemalloc.get_traced_memory()[1] < MAX_MEMORY_BYTES
     finally:
         tracemalloc.stop()
     assert (copied.problem, copied.lines) == (None, 1)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from emr_pipelines.emulator.processes import Supervised
+from emr_emulator.processes import Supervised
 from tests.browser.visitor import Visitor
 from tests.emulator.conftest import SESSION, until
 from tests.patience import HUNG_SECONDS

@@ -12,7 +12,7 @@ import pytest
 
 from tests.browser.conftest import BUCKET, House
 from tests.browser.visitor import Visitor
-from tests.programs.words import expected_words
+from tests.pipelines.word_count.words import expected_words
 
 pytestmark = pytest.mark.extended
 
@@ -98,7 +98,7 @@ def test_a_failure_says_why_and_what_to_do_and_where_to_look(visitor: Visitor, h
     (cluster_id,) = set(house.clusters()) - before
     assert "the error comes from your program" in said
     assert "... 1 frame of Spark and of libraries" in said
-    assert 'File "emr_pipelines/programs/ingest.py"' in said
+    assert 'File "emr_pipelines/pipelines/word_count/ingest.py"' in said
     assert f"Logs: s3://{BUCKET}/default/logs/{cluster_id}/steps/" in said
     assert house.clusters()[cluster_id] == "TERMINATED"
 

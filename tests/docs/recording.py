@@ -13,19 +13,20 @@ import pytest
 from click.testing import CliRunner
 
 from emr_pipelines.automation.orphans import orphaned_clusters_sensor
+from emr_pipelines.aws import client
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.aws.deployment import base_uri
+from emr_pipelines.aws.objects import Objects
+from emr_pipelines.backends.emr.spec import ClusterSpec
+from emr_pipelines.backends.emr.steps import Step
 from emr_pipelines.cli import main
-from emr_pipelines.emr import client, dependencies
-from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.objects import Objects
-from emr_pipelines.emr.place import base_uri
-from emr_pipelines.emr.pricing import PriceList
-from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.emr.steps import Step
+from emr_pipelines.costs.pricing import PriceList
+from emr_pipelines.job import wheels as dependencies
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.storage import Storage
+from tests.account import BUCKET
 from tests.docs.policies import ACCOUNT, KEY, Wish, names
-from tests.emr.conftest import BUCKET
-from tests.runners.bed import PARAMS, Bed, Failed, made
+from tests.emr_env import PARAMS, EmrEnv, Failed, made
 from tests.runners.programs import add_up
 
 NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity"}
@@ -123,8 +124,8 @@ class Recorded:
 def record(folder: Path) -> Recorded:
     """Everything that the Dagster process and the command line do with AWS, done in the emulator."""
     calls: list[Call] = []
-    with pytest.MonkeyPatch.context() as monkeypatch, made(folder / "emulator", monkeypatch) as bed:
-        emulator, attempt = bed.account.emulator, client.Aws._attempt
+    with pytest.MonkeyPatch.context() as monkeypatch, made(folder / "emulator", monkeypatch) as emr_env:
+        emulator, attempt = emr_env.account.emulator, client.Aws._attempt
 
         def recording(
             self: Aws, service: str, operation: str, positional: tuple[Any, ...], once: bool, request: dict[str, Any]
@@ -142,18 +143,18 @@ def record(folder: Path) -> Recorded:
             "KMS_KEY": KEY,
         }.items():  # fmt: skip
             monkeypatch.setenv(f"EMR_PIPELINES_{name}", value)
-        bed.settings = {"bucket": ""}
-        _run_programs(bed, folder)
+        emr_env.settings = {"bucket": ""}
+        _run_programs(emr_env, folder)
         step = next(iter(emulator.clusters()[0].steps.values()))
         (uri,) = (word for word in step.args if word.endswith("/task.json"))
-        task = json.loads(bed.account.objects.read(uri) or b"")
+        task = json.loads(emr_env.account.objects.read(uri) or b"")
         _pack_dependencies(monkeypatch, folder)
         _store()
-        _look_after(bed)
+        _look_after(emr_env)
         return Recorded(calls, tuple(step.args), task)
 
 
-def _run_programs(bed: Bed, folder: Path) -> None:
+def _run_programs(emr_env: EmrEnv, folder: Path) -> None:
     for name in ("a.jar", "a.conf", "a.txt"):
         (folder / name).write_text(name)
 
@@ -166,11 +167,11 @@ def _run_programs(bed: Bed, folder: Path) -> None:
         with pytest.raises(dg.Failure) as failed:
             spark.run_step(context, Step("long", ("hour",)))
         assert "was not done after 20 minutes" in str(failed.value.description)  # and was cancelled
-        bed.account.fault("step_fails", stderr="ValueError: no")
+        emr_env.account.fault("step_fails", stderr="ValueError: no")
         spark.run_step(context, Step("fails", ("bash",)))
 
     with pytest.raises(Failed, match="ValueError: no"):
-        bed.materialize(
+        emr_env.materialize(
             work,
             cluster={"managed_scaling": {"minimum": 2, "maximum": 4}},
             jars=[str(folder / "a.jar")],
@@ -197,24 +198,24 @@ def _store() -> None:
     assert len(storage.prune(key)) == 1
 
 
-def _look_after(bed: Bed) -> None:
+def _look_after(emr_env: EmrEnv) -> None:
     """The ledger, prices, the sensor, the command line and the doctor."""
     EmrSparkRunner().ledger([])
-    prices, now = PriceList(Aws()), datetime.fromtimestamp(bed.clock.now(), timezone.utc)
+    prices, now = PriceList(Aws()), datetime.fromtimestamp(emr_env.clock.now(), timezone.utc)
     prices.usd_per_hour("m5.xlarge", "on demand", "", now)
     prices._spot("m5.xlarge", "", now)  # which is not asked for where there is no price list
     roles = {"service_role": _name("ServiceRole"), "instance_profile": _name("InstanceProfile")}
     request = ClusterSpec.parse(roles).request(
         f"emr-pipelines/{DEPLOYMENT}/run/a", f"{base_uri()}/logs/", {TAG: DEPLOYMENT}
     )
-    bed.account.clusters.launch(request)
-    bed.account.emulator.advance(700)
-    ticked: Any = orphaned_clusters_sensor(dg.build_sensor_context(instance=bed.instance))
+    emr_env.account.clusters.launch(request)
+    emr_env.account.emulator.advance(700)
+    ticked: Any = orphaned_clusters_sensor(dg.build_sensor_context(instance=emr_env.instance))
     assert "Ended cluster" in ticked.skip_message
-    cluster_id = bed.account.clusters.launch(request)
+    cluster_id = emr_env.account.clusters.launch(request)
     assert cluster_id in CliRunner().invoke(main, ["clusters", "list"]).output
     # as a person may; what is to end it has to switch that off
-    bed.account.aws.call("emr", "set_termination_protection", JobFlowIds=[cluster_id], TerminationProtected=True)
+    emr_env.account.aws.call("emr", "set_termination_protection", JobFlowIds=[cluster_id], TerminationProtected=True)
     ended = CliRunner().invoke(main, ["clusters", "terminate", "--yes", cluster_id])
     assert ended.exit_code == 0, ended.output
     examined = CliRunner().invoke(main, ["doctor"])

@@ -19,8 +19,8 @@ from dagster_dg_cli.cli import create_dg_cli
 from dagster_webserver.cli import dagster_webserver
 
 from docs.generate import pages
+from emr_emulator import Emulator
 from emr_pipelines.cli import main
-from emr_pipelines.emulator import Emulator
 from tests.docs.blocks import ROOT, blocks, commands, file_blocks, page
 from tests.patience import HUNG_SECONDS
 

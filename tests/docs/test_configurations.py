@@ -23,8 +23,8 @@ from dagster_postgres.utils import pg_url_from_config
 from sqlalchemy import create_engine
 
 from docs import settings
+from emr_pipelines.backends.emr.cluster import CONFIRMED_WITHIN_SECONDS
 from emr_pipelines.definitions import defs
-from emr_pipelines.emr.cluster import CONFIRMED_WITHIN_SECONDS
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.local import LocalSparkRunner

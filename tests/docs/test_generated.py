@@ -11,7 +11,7 @@ from docs import failures, settings
 from docs.generate import PART, PARTS, generated, pages
 from docs.tables import fields
 from emr_pipelines.assets.publication import AssetConfig
-from emr_pipelines.emr.kinds import Kind
+from emr_pipelines.diagnosis.kinds import Kind
 from tests.docs.blocks import ROOT, page
 
 

@@ -9,8 +9,9 @@ import pytest
 
 import emr_pipelines
 from docs.permissions import DAGSTER, INSTANCES, statements, template
-from emr_pipelines.emr.place import FOLDERS, base_uri
+from emr_pipelines.aws.deployment import FOLDERS, base_uri
 from emr_pipelines.errors import InvalidValue
+from tests.account import BUCKET
 from tests.docs.blocks import page
 from tests.docs.policies import KEY, Wish, allowed, idle, loose, names, reached
 from tests.docs.recording import (
@@ -21,7 +22,6 @@ from tests.docs.recording import (
     Recorded,
     action_of,
 )
-from tests.emr.conftest import BUCKET
 
 PACKAGE = Path(emr_pipelines.__file__).parent
 CALL = re.compile(r'\.(?:call|_pages)\(\s*"(\w+)",\s*"(\w+)"')

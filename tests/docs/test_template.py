@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from docs.permissions import DAGSTER, INSTANCES, TEMPLATE, template
-from emr_pipelines.emr.place import base_uri
+from emr_pipelines.aws.deployment import base_uri
 from tests.docs.blocks import commands, page
 from tests.patience import HUNG_SECONDS
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from emr_pipelines.programs.words import words_in
-from tests.programs.words import expected_words
+from emr_pipelines.pipelines.word_count.words import words_in
+from tests.pipelines.word_count.words import expected_words
 
 PAGE = Path(__file__).parents[2] / "docs" / "word_count.md"
 

@@ -17,7 +17,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from emr_pipelines.emulator import Durations, Emulator, ManualClock, Scripted, find_spark
+from emr_emulator import Durations, Emulator, ManualClock, Scripted, find_spark
 from emr_pipelines.runners.java import use_java
 from tests.patience import HUNG_SECONDS
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from emr_pipelines.emr.request import tag_value
-from emr_pipelines.emr.spec import ClusterSpec
+from emr_pipelines.backends.emr.request import tag_value
+from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.errors import InvalidValue
 from tests.emulator.conftest import REQUEST, Rehearsal, step
 

@@ -21,10 +21,10 @@ import pytest
 from botocore.exceptions import ClientError
 from werkzeug.wrappers import Response
 
-from emr_pipelines.emulator import Emulator, InvalidBucket
-from emr_pipelines.emulator.faults import read_faults
-from emr_pipelines.emulator.processes import Supervised, written_files
-from emr_pipelines.emulator.s3 import BLOCK_BYTES, with_content
+from emr_emulator import Emulator, InvalidBucket
+from emr_emulator.faults import read_faults
+from emr_emulator.processes import Supervised, written_files
+from emr_emulator.s3 import BLOCK_BYTES, with_content
 from tests.emulator.conftest import Rehearsal, client, until
 
 BUCKET = "objects"

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from dagster_aws.pipes import PipesEMRClient, PipesS3ContextInjector, PipesS3LogReader, PipesS3MessageReader
 
-from emr_pipelines.emulator.faults import KINDS, read_faults
+from emr_emulator.faults import KINDS, read_faults
 from tests.emulator.conftest import REQUEST, Rehearsal, step, until
 
 BUCKET = "clients"

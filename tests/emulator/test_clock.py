@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from emr_pipelines.emulator.clock import Agenda, ManualClock, SystemClock
+from emr_emulator.clock import Agenda, ManualClock, SystemClock
 from tests.patience import HUNG_SECONDS
 
 

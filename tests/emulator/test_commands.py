@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from emr_pipelines.emulator.commands import CannotRun, Command, Spark, command_of, split_options
-from emr_pipelines.emulator.records import Cluster, Step
+from emr_emulator.commands import CannotRun, Command, Spark, command_of, split_options
+from emr_emulator.records import Cluster, Step
 
 SPARK = Spark(Path("/pyspark"), "/java", "/python", "local[2]")
 HOME = Path("/step/spark")

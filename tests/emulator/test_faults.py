@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from emr_pipelines.emulator import Emulator
-from emr_pipelines.emulator.faults import KINDS, InvalidFault, Throttle, read_faults
+from emr_emulator import Emulator
+from emr_emulator.faults import KINDS, InvalidFault, Throttle, read_faults
 from tests.emulator.conftest import DURATIONS, UP, Rehearsal, client, step
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from emr_pipelines.emr.kinds import Kind
-from emr_pipelines.emr.raised import Log, last_raised
-from emr_pipelines.emulator import filesystem
+from emr_emulator import filesystem
+from emr_pipelines.diagnosis.exception_parser import Log, last_raised
+from emr_pipelines.diagnosis.kinds import Kind
 from tests.emulator.conftest import Rehearsal, step, until
 
 # does what each line of its argument says, and waits for an object before it goes on where it says `wait`
@@ -149,7 +149,7 @@ def test_the_api_sees_what_spark_wrote(answers: dict[str, Any], with_spark: Rehe
 
 
 def test_the_jar_is_built_from_its_sources() -> None:
-    """If not: `python -m emr_pipelines.emulator.filesystem`."""
+    """If not: `python -m emr_emulator.filesystem`."""
     with zipfile.ZipFile(filesystem.JAR) as jar:
         assert jar.read(filesystem.DIGEST).decode() == filesystem.sources_digest()
         assert {name for name in jar.namelist() if name.endswith(".class")} == {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from emr_pipelines.emulator.lifecycle import Exit
-from emr_pipelines.emulator.records import ReasonCode
+from emr_emulator.lifecycle import Exit
+from emr_emulator.records import ReasonCode
 from tests.emulator.conftest import DURATIONS, UP, Rehearsal, step
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emr_pipelines.emulator.memory import container_mib
+from emr_emulator.memory import container_mib
 
 MEMORY = "spark.executor.memory"
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
-from emr_pipelines.emulator import protocol
+from emr_emulator import protocol
 from tests.emulator.conftest import REQUEST, UP, Rehearsal, step
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from markupsafe import escape
 
+from emr_emulator import Emulator, ManualClock, Scripted, find_spark
+from emr_emulator.page import name_and_ids
 from emr_pipelines.cli import emulator
-from emr_pipelines.emulator import Emulator, ManualClock, Scripted, find_spark
-from emr_pipelines.emulator.page import name_and_ids
 from tests.emulator.conftest import UP, Rehearsal, step
 from tests.tiers import extended
 

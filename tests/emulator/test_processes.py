@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from emr_pipelines.emulator import supervise
-from emr_pipelines.emulator.processes import Supervised
+from emr_emulator import supervise
+from emr_emulator.processes import Supervised
 from tests.emulator.conftest import until
 from tests.patience import HUNG_SECONDS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emr_pipelines.emulator import releases
+from emr_emulator import releases
 
 
 @pytest.mark.parametrize(

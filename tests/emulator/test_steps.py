@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from emr_pipelines.emr.kinds import Kind
-from emr_pipelines.emr.raised import Log, last_raised
-from emr_pipelines.emulator import Emulator, Scripted, find_spark
-from emr_pipelines.emulator.faults import read_faults
+from emr_emulator import Emulator, Scripted, find_spark
+from emr_emulator.faults import read_faults
+from emr_pipelines.diagnosis.exception_parser import Log, last_raised
+from emr_pipelines.diagnosis.kinds import Kind
 from emr_pipelines.runners.java import use_java
 from tests.emulator.conftest import Rehearsal, step, until
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emr_pipelines.emulator import Durations, Emulator, ManualClock, Scripted
-from emr_pipelines.emulator.lifecycle import Exit
-from emr_pipelines.emulator.records import Cluster, Running, Step
+from emr_emulator import Durations, Emulator, ManualClock, Scripted
+from emr_emulator.lifecycle import Exit
+from emr_emulator.records import Cluster, Running, Step
 from tests.reliability.line import Line
 from tests.reliability.pipeline import CLOCK, SPEED
 

@@ -21,8 +21,8 @@ from dagster._core.execution.api import create_execution_plan
 from dagster._core.execution.plan.state import KnownExecutionState
 
 from emr_pipelines.automation import orphans
-from emr_pipelines.emr import client
-from emr_pipelines.emr.orphans import GRACE_SECONDS
+from emr_pipelines.aws import client
+from emr_pipelines.backends.emr.orphans import GRACE_SECONDS
 from tests.reliability import pipeline
 from tests.reliability.account import BUCKET, Account, Asked, Case
 from tests.reliability.daemon import LONG_SECONDS, Daemon, Hung

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.emr.conftest import account
-from tests.runners.bed import bed
+from tests.account import account
+from tests.emr_env import emr_env
 
-__all__ = ["account", "bed"]
+__all__ = ["account", "emr_env"]

@@ -29,19 +29,23 @@ import dagster as dg
 
 from emr_pipelines.assets.fields import metadata_of
 from emr_pipelines.automation.sensors import new_text_sensor
-from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.cluster import Clusters
-from emr_pipelines.emr.ledger import ledger
-from emr_pipelines.emr.objects import Objects
-from emr_pipelines.emr.orphans import RunIs, find_orphans
-from emr_pipelines.emr.steps import Steps
-from emr_pipelines.emr.watch import Deadlines, Hint, Watch
-from emr_pipelines.errors import CannotTravel, NotFound, Throttled
-from emr_pipelines.programs import ingest, wire, word_count
-from emr_pipelines.programs.driver import Channel, tee
-from emr_pipelines.programs.entrypoint import Files
-from emr_pipelines.programs.text import find_text_files, plan_tasks
-from emr_pipelines.runners.feed import LiveFeed
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.aws.objects import Objects
+from emr_pipelines.backends.emr.cluster import Clusters
+from emr_pipelines.backends.emr.orphans import RunIs, find_orphans
+from emr_pipelines.backends.emr.steps import Steps
+from emr_pipelines.backends.emr.watch import Deadlines, Watch
+from emr_pipelines.clock import Wakeup
+from emr_pipelines.costs.ledger import ledger
+from emr_pipelines.errors import NotFound, PackagingError, Throttled
+from emr_pipelines.job.live_log import LiveFeed
+from emr_pipelines.pipelines.word_count import count as word_count
+from emr_pipelines.pipelines.word_count import ingest
+from emr_pipelines.pipelines.word_count.splits import plan_tasks
+from emr_pipelines.remote import codec
+from emr_pipelines.remote.driver import Channel, tee
+from emr_pipelines.remote.entrypoint import Files
+from emr_pipelines.remote.files import find_text_files
 from tests.reliability.hosts import Hosts
 
 MB = 1_000_000
@@ -165,7 +169,7 @@ def pages_of_keys(files: int) -> Iterator[list[str]]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's)
             pass
 
-    from emr_pipelines.programs.text import _bucket
+    from emr_pipelines.remote.files import _bucket
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -273,7 +277,7 @@ def log_all(folder: Folder) -> tuple[float, list[str]]:
                 context.log.info(text)
                 logged.append(text)
 
-            feed = LiveFeed(cast("Objects", folder), "s3://b/messages", Clock(), Hint(), log)
+            feed = LiveFeed(cast("Objects", folder), "s3://b/messages", Clock(), Wakeup(), log)
             feed._follow(cast("Any", Handler()), threading.Event())
 
         @dg.job
@@ -324,8 +328,8 @@ def result(megabytes: float) -> Figures:
     size = int(megabytes * MB)
     whole = Result([Found(number, "x" * 60) for number in range(size // 300)], "y" * (size // 3), ["z"] * (size // 15))
     began = time.monotonic()
-    sent = wire.dumps(whole, "result")
-    assert wire.loads(Result, sent, "result") == whole
+    sent = codec.dumps(whole, "result")
+    assert codec.loads(Result, sent, "result") == whole
     seconds = time.monotonic() - began
     shown = len(json.dumps({name: str(value) for name, value in metadata_of(whole).items()}))
     return Figures(f"a result of {len(sent) / MB:.1f} MB", seconds, 0, f"{shown:,} characters of metadata")
@@ -334,8 +338,8 @@ def result(megabytes: float) -> Figures:
 def too_large_a_result(megabytes: int) -> Figures:
     began = time.monotonic()
     try:
-        wire.dumps(Result([], "x" * (megabytes * MB), None), "result")
-    except CannotTravel as refusal:
+        codec.dumps(Result([], "x" * (megabytes * MB), None), "result")
+    except PackagingError as refusal:
         return Figures(f"a result of {megabytes:,} MB", time.monotonic() - began, 0, str(refusal))
     raise AssertionError("It was taken.")
 
@@ -509,7 +513,7 @@ def poll(hours: float, steps: int, early: float, late: float) -> Polled:
     hosts = Hosts(clock.now, clock.advance, look)
 
     def actors(number: int) -> list[Callable[[], object]]:
-        hint, over = Hint(), threading.Event()
+        wakeup, over = Wakeup(), threading.Event()
 
         def aws() -> Aws:
             made = Aws("us-east-1", cast("Any", hosts.clock()))
@@ -520,7 +524,7 @@ def poll(hours: float, steps: int, early: float, late: float) -> Polled:
             api = aws()
             hasty = Objects(api, patience_seconds=0)
             watching = Watch(
-                Clusters(api), Steps(api), api.clock, Deadlines(running=48 * HOUR), hint,
+                Clusters(api), Steps(api), api.clock, Deadlines(running=48 * HOUR), wakeup,
                 lambda: hasty.exists("s3://b/result.json"), on_cluster=lambda _: None, on_step=lambda _: None,
             )  # fmt: skip
             try:
@@ -530,7 +534,7 @@ def poll(hours: float, steps: int, early: float, late: float) -> Polled:
 
         def follow() -> None:
             api = aws()
-            feed = LiveFeed(Objects(api, patience_seconds=0), "s3://b/messages", api.clock, hint, lambda _: None)
+            feed = LiveFeed(Objects(api, patience_seconds=0), "s3://b/messages", api.clock, wakeup, lambda _: None)
             feed._follow(cast("Any", Handler()), over)
 
         return [watch, follow]

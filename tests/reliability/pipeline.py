@@ -25,7 +25,7 @@ from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handle
 from emr_pipelines.assets.program import program_asset
 from emr_pipelines.automation.executor import in_process_by_default
 from emr_pipelines.automation.orphans import orphaned_clusters_sensor
-from emr_pipelines.emr import client
+from emr_pipelines.aws import client
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.storage import Storage
 from tests.reliability.programs import write

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emr_pipelines.automation import orphans
-from emr_pipelines.emr.cluster import Clusters
+from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.storage import storage
 from emr_pipelines.storage.folder import PUBLISHED
 from emr_pipelines.storage.s3 import S3Folder

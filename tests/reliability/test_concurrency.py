@@ -13,26 +13,27 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from emr_emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
 from emr_pipelines.automation import orphans
 from emr_pipelines.automation.orphans import SETTLED_SECONDS
-from emr_pipelines.emr import client, leases
-from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.clock import SystemClock
-from emr_pipelines.emr.cluster import Clusters
-from emr_pipelines.emr.cost import Observed, bill
-from emr_pipelines.emr.leases import LAUNCHED_WITHIN_SECONDS, Leased, Leases
-from emr_pipelines.emr.ledger import ledger
-from emr_pipelines.emr.objects import Objects
-from emr_pipelines.emr.orphans import GRACE_SECONDS
-from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.emulator import Emulator, ManualClock, Scripted
+from emr_pipelines.aws import client
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.aws.objects import Objects
+from emr_pipelines.backends.emr import leases
+from emr_pipelines.backends.emr.cluster import Clusters
+from emr_pipelines.backends.emr.leases import LAUNCHED_WITHIN_SECONDS, AcquiredCluster, Leases
+from emr_pipelines.backends.emr.orphans import GRACE_SECONDS
+from emr_pipelines.backends.emr.spec import ClusterSpec
+from emr_pipelines.clock import SystemClock
+from emr_pipelines.costs.bill import Observed, bill
+from emr_pipelines.costs.ledger import ledger
 from emr_pipelines.errors import Superseded
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.storage import Storage
+from tests.account import BUCKET
 from tests.automation.test_orphans import add_run, name, tick
-from tests.emr.conftest import BUCKET
 from tests.emulator.conftest import DURATIONS, UP, Rehearsal, rehearsing
 from tests.reliability.hosts import Hosts, Killed
 from tests.runners.programs import Numbers, Total, add_up
@@ -177,7 +178,7 @@ def test_50_contend_for_a_lease_and_its_holder_dies(
     monkeypatch.setattr(Aws, "call", mortal)
     hosts = on_hosts(emulator)
 
-    def acquire() -> tuple[Leased, float]:
+    def acquire() -> tuple[AcquiredCluster, float]:
         aws, began = Aws(clock=hosts.clock()), hosts.clock().now()
 
         def launch(_renew: object) -> str:
@@ -206,7 +207,7 @@ def test_a_launch_that_is_throttled_for_minutes_is_one(emulator: Emulator, monke
     hosts = on_hosts(emulator)
     began = hosts.now()
 
-    def acquire() -> Leased:
+    def acquire() -> AcquiredCluster:
         aws = Aws(clock=hosts.clock())
         request = ClusterSpec.parse({}).request(CALLED, f"s3://{BUCKET}/logs/", {})
         return Leases(aws, Objects(aws), f"s3://{BUCKET}/clusters").acquire(
@@ -216,7 +217,7 @@ def test_a_launch_that_is_throttled_for_minutes_is_one(emulator: Emulator, monke
     outcomes = hosts.run([acquire] * 8)
     assert hosts.now() - began > LAUNCHED_WITHIN_SECONDS
     (cluster,) = emulator.clusters()
-    found, launched = Leased(cluster.id, launched=False), Leased(cluster.id, launched=True)
+    found, launched = AcquiredCluster(cluster.id, launched=False), AcquiredCluster(cluster.id, launched=True)
     assert (outcomes.count(found), outcomes.count(launched)) == (7, 1)
 
 

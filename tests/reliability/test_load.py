@@ -15,17 +15,18 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.assets.fields import metadata_of
-from emr_pipelines.emr.cluster import Clusters
-from emr_pipelines.emr.states import STEP_UNFINISHED
-from emr_pipelines.emr.steps import Step
-from emr_pipelines.errors import CannotTravel, Throttled
-from emr_pipelines.programs import driver, outbox, wire
-from emr_pipelines.programs.outbox import AT_ONCE_CHARACTERS, KEPT_CHARACTERS, Outbox
-from tests.emr.conftest import Account
+from emr_pipelines.backends.emr.cluster import Clusters
+from emr_pipelines.backends.emr.states import STEP_UNFINISHED
+from emr_pipelines.backends.emr.steps import Step
+from emr_pipelines.errors import PackagingError, Throttled
+from emr_pipelines.remote import codec, driver
+from emr_pipelines.remote import message_buffer as outbox
+from emr_pipelines.remote.message_buffer import AT_ONCE_CHARACTERS, KEPT_CHARACTERS, Outbox
+from tests.account import Account
+from tests.emr_env import EmrEnv
 from tests.patience import HUNG_SECONDS
 from tests.reliability import load
 from tests.reliability.load import MB, Folder, Found, Pipes, Result
-from tests.runners.bed import Bed
 from tests.runners.programs import Anything, Numbers, returns_no_json
 
 TICK_SECONDS = 60  # as many as Dagster gives a sensor
@@ -175,20 +176,20 @@ def test_messages_that_cannot_be_written_are_tried_again(tmp_path: Path) -> None
 # a large result
 
 
-def test_a_result_of_10_mb_comes_back_whole(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    bed.clock.result = {"value": "x" * (10 * MB)}
-    leave = bed.clock._leave_results
+def test_a_result_of_10_mb_comes_back_whole(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    emr_env.clock.result = {"value": "x" * (10 * MB)}
+    leave = emr_env.clock._leave_results
 
     def leave_once() -> None:
         leave()
-        steps = [step for cluster in bed.account.emulator.clusters() for step in cluster.steps.values()]
+        steps = [step for cluster in emr_env.account.emulator.clusters() for step in cluster.steps.values()]
         if any(str(step.state) == "RUNNING" for step in steps):
-            bed.clock.result = None
+            emr_env.clock.result = None
 
-    monkeypatch.setattr(bed.clock, "_leave_results", leave_once)
-    found = bed.materialize(lambda context, spark: spark.run(context, returns_no_json, Numbers((1,))))
+    monkeypatch.setattr(emr_env.clock, "_leave_results", leave_once)
+    found = emr_env.materialize(lambda context, spark: spark.run(context, returns_no_json, Numbers((1,))))
     assert found == Anything("x" * (10 * MB))
-    assert max(map(len, bed.log)) < 10_000  # nobody wrote it into the event log
+    assert max(map(len, emr_env.log)) < 10_000  # nobody wrote it into the event log
 
 
 def test_metadata_show_the_beginning_of_a_large_result() -> None:
@@ -203,8 +204,8 @@ def test_metadata_show_the_beginning_of_a_large_result() -> None:
 
 
 def test_a_result_that_is_too_large_gets_one_sentence() -> None:
-    with pytest.raises(CannotTravel) as refusal:
-        wire.dumps(Result([], "x" * wire.MOST_BYTES, None), "result")
+    with pytest.raises(PackagingError) as refusal:
+        codec.dumps(Result([], "x" * codec.MAX_BYTES, None), "result")
     assert str(refusal.value) == (
         "result is 67,108,906 bytes of JSON; allowed: up to 67,108,864. Write data to files, and let result say where "
         "they are."

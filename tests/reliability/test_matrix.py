@@ -13,21 +13,21 @@ import pytest
 from boto3 import Session
 from dagster_pipes import decode_param
 
+from emr_emulator import Emulator, ManualClock, Scripted
+from emr_emulator.faults import KINDS, ExpiredToken
 from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
-from emr_pipelines.emr import client
-from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.objects import Objects
-from emr_pipelines.emr.scope import ScopeKind
-from emr_pipelines.emulator import Emulator, ManualClock, Scripted
-from emr_pipelines.emulator.faults import KINDS, ExpiredToken
+from emr_pipelines.aws import client
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.aws.objects import Objects
+from emr_pipelines.backends.emr.scope import ScopeKind
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
-from tests.emr.conftest import BUCKET, Account, ended
+from tests.account import BUCKET, Account, ended
+from tests.emr_env import Clock
 from tests.emulator.conftest import DURATIONS
 from tests.reliability.matrix import ASKED_FROM_THE_START, MATRIX, Cell, Stage, cells, fault_of
-from tests.runners.bed import Clock
 from tests.runners.programs import Numbers, add_up
 
 KEY = dg.AssetKey("answer")
@@ -134,7 +134,7 @@ def answer(context: dg.AssetExecutionContext, spark: SparkRunner, storage: Stora
         yield from publish(context, storage, version, str(total.total), [], {})
 
 
-class Bed:
+class EmrEnv:
     """An emulated account in which a version is published already, and a run of one asset in it."""
 
     def __init__(
@@ -200,7 +200,7 @@ class Bed:
 
 
 @pytest.fixture
-def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Bed]:
+def emr_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[EmrEnv]:
     script = GOOD if request.param else BAD
     folder = tmp_path / "emulator"
     with (
@@ -213,42 +213,42 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
         clock = StagedClock(emulator)
         clock.result = {"total": 6} if request.param else None
         monkeypatch.setattr(client, "SystemClock", lambda: clock)
-        yield Bed(emulator, clock, instance, monkeypatch, tmp_path / "credentials")
+        yield EmrEnv(emulator, clock, instance, monkeypatch, tmp_path / "credentials")
 
 
 @pytest.mark.parametrize(
-    ("bed", "fault", "stage", "for_ever", "cell", "scope"),
+    ("emr_env", "fault", "stage", "for_ever", "cell", "scope"),
     [_case(*which) for which in itertools.product(range(len(CELLS)), ("good", "bad"), SCOPES)],
-    indirect=["bed"],
+    indirect=["emr_env"],
 )
 def test_what_becomes_of_a_run(
-    bed: Bed, fault: str, stage: Stage, for_ever: bool, cell: Cell, scope: ScopeKind
+    emr_env: EmrEnv, fault: str, stage: Stage, for_ever: bool, cell: Cell, scope: ScopeKind
 ) -> None:
-    program = "bad" if bed.clock.result is None else "good"
+    program = "bad" if emr_env.clock.result is None else "good"
     expected = cell.outcome(program, scope)
     planned = fault_of(fault, cell, for_ever)
     if "access_key" in planned:
-        bed.expire(planned["access_key"], rotated=not for_ever)
+        emr_env.expire(planned["access_key"], rotated=not for_ever)
     by_call = {"operation", "key", "access_key"} & set(planned)
     if stage in ASKED_FROM_THE_START or not by_call or planned["fault"] == "objects_late":
-        bed.account.emulator.faults.add([planned])
+        emr_env.account.emulator.faults.add([planned])
     else:
-        bed.clock.stage, bed.clock.fault = stage, planned
-    kind, said = bed.run(scope)
-    struck = bed.account.emulator.faults.struck(planned["fault"])
+        emr_env.clock.stage, emr_env.clock.fault = stage, planned
+    kind, said = emr_env.run(scope)
+    struck = emr_env.account.emulator.faults.struck(planned["fault"])
     assert bool(struck) != bool(cell.misses.keys() & {program, scope}), f"{struck} strikes"
-    clusters = bed.account.emulator.clusters()
+    clusters = emr_env.account.emulator.clusters()
     assert (not said) == expected.succeeds, said
     assert expected.reads in said
     assert kind == expected.kind, said
     assert len(clusters) == expected.clusters
     assert sum(len(cluster.steps) for cluster in clusters) == expected.steps
     if scope != "pool" and not cell.idles:
-        assert ended(bed.account), bed.account.states()
-    bed.account.emulator.faults.clear()
-    assert bed.published() == ("6" if expected.succeeds else "before")
-    bed.account.emulator.advance(2 * IDLE_SECONDS + DURATIONS.termination)
-    assert ended(bed.account)
+        assert ended(emr_env.account), emr_env.account.states()
+    emr_env.account.emulator.faults.clear()
+    assert emr_env.published() == ("6" if expected.succeeds else "before")
+    emr_env.account.emulator.advance(2 * IDLE_SECONDS + DURATIONS.termination)
+    assert ended(emr_env.account)
 
 
 def test_no_fault_and_no_stage_is_forgotten() -> None:

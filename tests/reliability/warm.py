@@ -5,9 +5,15 @@ import os
 import dagster as dg
 
 from emr_pipelines import charts
-from emr_pipelines.emr import objects, orphans, session, shipment, watch  # noqa: F401
-from emr_pipelines.emr.cost import Span
-from emr_pipelines.runners import feed  # noqa: F401
+from emr_pipelines.aws import objects  # noqa: F401
+from emr_pipelines.backends.emr import (
+    orphans,  # noqa: F401
+    session,  # noqa: F401
+    watch,  # noqa: F401
+)
+from emr_pipelines.costs.bill import Span
+from emr_pipelines.job import live_log as feed  # noqa: F401
+from emr_pipelines.job import package as shipment  # noqa: F401
 from tests.reliability import pipeline, sabotage
 
 sabotage.apply()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.runners.bed import bed
+from tests.emr_env import emr_env
 
-__all__ = ["bed"]
+__all__ = ["emr_env"]

@@ -8,26 +8,28 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.emr.steps import Step, shell_command
+from emr_pipelines.backends.emr.steps import Step, shell_command
 from emr_pipelines.runners.emr import EmrSparkRunner
-from tests.emr.conftest import ended
-from tests.runners.bed import PARAMS, Bed, Failed
+from tests.account import ended
+from tests.emr_env import PARAMS, EmrEnv, Failed
 from tests.runners.programs import Total, add_up
 from tests.tiers import extended
 
 ACTION = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]}
 
 
-def fill(bed: Bed, kind: str, spare: int = 0) -> None:
+def fill(emr_env: EmrEnv, kind: str, spare: int = 0) -> None:
     """As many steps of a kind as the first cluster takes."""
     steps = [Step(f"other {number}", (kind,)).request() for number in range(256 - spare)]
-    bed.account.aws.call("emr", "add_job_flow_steps", JobFlowId=bed.account.emulator.clusters()[0].id, Steps=steps)
+    emr_env.account.aws.call(
+        "emr", "add_job_flow_steps", JobFlowId=emr_env.account.emulator.clusters()[0].id, Steps=steps
+    )
 
 
-def behind(bed: Bed, kind: str) -> Any:
+def behind(emr_env: EmrEnv, kind: str) -> Any:
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         spark.run_step(context, shell_command("first", "true"))
-        fill(bed, kind)
+        fill(emr_env, kind)
         return spark.run(context, add_up, PARAMS)
 
     return work
@@ -36,10 +38,10 @@ def behind(bed: Bed, kind: str) -> Any:
 # full for now
 
 
-def test_the_257th_step_waits_for_room(bed: Bed) -> None:
-    assert bed.materialize(behind(bed, "bash")) == Total(6)
-    (cluster,) = bed.account.emulator.clusters()
-    said = [line for line in bed.log if "the maximum that EMR allows" in line]
+def test_the_257th_step_waits_for_room(emr_env: EmrEnv) -> None:
+    assert emr_env.materialize(behind(emr_env, "bash")) == Total(6)
+    (cluster,) = emr_env.account.emulator.clusters()
+    said = [line for line in emr_env.log if "the maximum that EMR allows" in line]
     told = (
         f"Cluster {cluster.id} has 256 running and pending steps, the maximum that EMR allows. This step is added as "
     )
@@ -47,65 +49,65 @@ def test_the_257th_step_waits_for_room(bed: Bed) -> None:
 
 
 @pytest.mark.extended
-def test_room_that_does_not_come_is_waited_for_as_long_as_a_step_may_queue(bed: Bed) -> None:
-    began = bed.clock.now()
+def test_room_that_does_not_come_is_waited_for_as_long_as_a_step_may_queue(emr_env: EmrEnv) -> None:
+    began = emr_env.clock.now()
     with pytest.raises(Failed, match="had not begun after 30 minutes: 256 unfinished steps were ahead of it") as failed:
-        bed.materialize(behind(bed, "hour"), queueing_minutes=30, retries=2)
-    assert 1800 < bed.clock.now() - began < 1800 + 1200  # one try, beside the cluster's own time
+        emr_env.materialize(behind(emr_env, "hour"), queueing_minutes=30, retries=2)
+    assert 1800 < emr_env.clock.now() - began < 1800 + 1200  # one try, beside the cluster's own time
     metadata = failed.value.data.user_failure_data.metadata
     assert (metadata["kind"].value, "step_concurrency" in metadata["hint"].value) == ("TIMED_OUT", True)
-    waits = [line for line in bed.log if line.startswith("Waiting for room on cluster j-")]
+    waits = [line for line in emr_env.log if line.startswith("Waiting for room on cluster j-")]
     assert 3 < len(waits) < 30  # ever more rarely
     assert "256 steps are running or pending" in waits[-1]
 
 
 @pytest.mark.extended
-def test_room_is_waited_for_while_emr_throttles(bed: Bed) -> None:
+def test_room_is_waited_for_while_emr_throttles(emr_env: EmrEnv) -> None:
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         spark.run_step(context, shell_command("first", "true"))
-        fill(bed, "bash")
-        bed.account.fault("throttle", operation="AddJobFlowSteps", times=5)
+        fill(emr_env, "bash")
+        emr_env.account.fault("throttle", operation="AddJobFlowSteps", times=5)
         return spark.run(context, add_up, PARAMS)
 
-    assert bed.materialize(work) == Total(6)
+    assert emr_env.materialize(work) == Total(6)
 
 
 @pytest.mark.extended
-def test_another_cluster_of_a_pool_has_room(bed: Bed) -> None:
+def test_another_cluster_of_a_pool_has_room(emr_env: EmrEnv) -> None:
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         spark.run_step(context, shell_command("first", "true"))
-        fill(bed, "hour")
+        fill(emr_env, "hour")
         return spark.run(context, add_up, PARAMS)
 
-    assert bed.materialize(work, scope="pool", pool_size=2) == Total(6)
-    first, second = bed.account.emulator.clusters()
+    assert emr_env.materialize(work, scope="pool", pool_size=2) == Total(6)
+    first, second = emr_env.account.emulator.clusters()
     assert len(first.steps) == 257
     assert len(second.steps) == 1
     for cluster in (first, second):
-        bed.account.clusters.terminate(cluster.id)
-    bed.account.emulator.advance(1000)
+        emr_env.account.clusters.terminate(cluster.id)
+    emr_env.account.emulator.advance(1000)
 
 
 # what the user has to mend, and what not
 
 
-def test_a_bootstrap_script_that_fails_costs_one_cluster(bed: Bed) -> None:
-    bed.account.fault("bootstrap_fails", times=None, exit_code=7, stderr="no such package")
-    bed.account.fault("logs_never", times=None)
-    began = bed.clock.now()
+def test_a_bootstrap_script_that_fails_costs_one_cluster(emr_env: EmrEnv) -> None:
+    emr_env.account.fault("bootstrap_fails", times=None, exit_code=7, stderr="no such package")
+    emr_env.account.fault("logs_never", times=None)
+    began = emr_env.clock.now()
     with pytest.raises(Failed, match="Fix the bootstrap action's script"):
-        bed.run(retries=2, cluster=ACTION, log_wait_seconds=330)
-    assert len(bed.account.emulator.clusters()) == 1
-    assert bed.clock.now() - began < 300 + 90 + 60 + 60  # up, ended, flushed, and what looking takes
+        emr_env.run(retries=2, cluster=ACTION, log_wait_seconds=330)
+    assert len(emr_env.account.emulator.clusters()) == 1
+    assert emr_env.clock.now() - began < 300 + 90 + 60 + 60  # up, ended, flushed, and what looking takes
 
 
-def test_a_lost_primary_is_tried_again_without_a_wait_for_logs(bed: Bed) -> None:
-    bed.account.fault("primary_lost", after_seconds=60)
-    bed.account.fault("logs_never", times=None)
-    bed.clock.result_of_cluster = 1  # the second
-    assert bed.run(retries=1, log_wait_seconds=330) == Total(6)
-    assert len(bed.account.emulator.clusters()) == 2
-    assert not [line for line in bed.log if line.startswith("Waiting for the logs")]
+def test_a_lost_primary_is_tried_again_without_a_wait_for_logs(emr_env: EmrEnv) -> None:
+    emr_env.account.fault("primary_lost", after_seconds=60)
+    emr_env.account.fault("logs_never", times=None)
+    emr_env.clock.result_of_cluster = 1  # the second
+    assert emr_env.run(retries=1, log_wait_seconds=330) == Total(6)
+    assert len(emr_env.account.emulator.clusters()) == 2
+    assert not [line for line in emr_env.log if line.startswith("Waiting for the logs")]
 
 
 # credentials
@@ -127,45 +129,47 @@ class Rotated:
 
 @pytest.mark.parametrize("scope", ["run", extended("asset")])
 def test_a_retry_with_new_credentials_finds_the_step_that_runs(
-    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str
+    emr_env: EmrEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str
 ) -> None:
     profile = Rotated(tmp_path, monkeypatch)
-    bed.clock.result_when = frozenset({"COMPLETED"})
-    bed.account.fault("expired_token", operation="DescribeStep", access_key="OLD", times=None)
-    bed.account.fault("expired_token", operation="TerminateJobFlows", access_key="OLD", times=None)
+    emr_env.clock.result_when = frozenset({"COMPLETED"})
+    emr_env.account.fault("expired_token", operation="DescribeStep", access_key="OLD", times=None)
+    emr_env.account.fault("expired_token", operation="TerminateJobFlows", access_key="OLD", times=None)
 
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         if context.retry_number:
             profile.rotate("NEW")
         return spark.run(context, add_up, PARAMS)
 
-    assert bed.materialize(work, retries=1, scope=scope) == Total(6)
-    (cluster,) = bed.account.emulator.clusters()
+    assert emr_env.materialize(work, retries=1, scope=scope) == Total(6)
+    (cluster,) = emr_env.account.emulator.clusters()
     assert len(cluster.steps) == 1
     (said,) = [
-        line for line in bed.log if "Retrying in 0 s (retry 1 of 1): the error does not come from your program" in line
+        line
+        for line in emr_env.log
+        if "Retrying in 0 s (retry 1 of 1): the error does not come from your program" in line
     ]
     assert "aws sso login --profile default" in said
     assert f"Cluster {cluster.id} runs on until it has been idle for 15 min; a retry finds its steps." in said
     assert f"/_emulator/clusters/{cluster.id}" in said
-    assert ended(bed.account)
+    assert ended(emr_env.account)
 
 
 def test_without_new_credentials_the_cluster_ends_when_it_is_idle(
-    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emr_env: EmrEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = Rotated(tmp_path, monkeypatch)
 
     def expires(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         spark.run_step(context, shell_command("first", "true"))
-        bed.account.fault("expired_token", operation="*Step*", access_key="OLD", times=None)
-        bed.account.fault("expired_token", operation="TerminateJobFlows", access_key="OLD", times=None)
+        emr_env.account.fault("expired_token", operation="*Step*", access_key="OLD", times=None)
+        emr_env.account.fault("expired_token", operation="TerminateJobFlows", access_key="OLD", times=None)
         return spark.run(context, add_up, PARAMS)
 
     with pytest.raises(Failed, match="ExpiredToken") as failed:
-        bed.materialize(expires, retries=1)
+        emr_env.materialize(expires, retries=1)
     assert "aws sso login" in str(failed.value)
     assert "runs on until it has been idle for 15 min" in str(failed.value)
     profile.rotate("NEW")
-    bed.account.emulator.advance(600 + 900 + 90)
-    assert ended(bed.account)
+    emr_env.account.emulator.advance(600 + 900 + 90)
+    assert ended(emr_env.account)

@@ -8,14 +8,14 @@ import dagster as dg
 import pytest
 
 from emr_pipelines import charts
-from emr_pipelines.emr.cost import Span
-from emr_pipelines.emr.steps import Step
+from emr_pipelines.backends.emr.steps import Step
+from emr_pipelines.costs.bill import Span
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.billing import prepare_bill
 from emr_pipelines.runners.emr import EmrSparkRunner
-from tests.emr.conftest import BUCKET, ended
+from tests.account import BUCKET, ended
+from tests.emr_env import PARAMS, EmrEnv, Failed
 from tests.emulator.conftest import DURATIONS
-from tests.runners.bed import PARAMS, Bed, Failed
 from tests.runners.programs import add_up
 
 Work = Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any]
@@ -34,10 +34,10 @@ class Billed:
     partition: str | None
 
 
-def billed(bed: Bed, asset: str = "answer") -> list[Billed]:
+def billed(emr_env: EmrEnv, asset: str = "answer") -> list[Billed]:
     """The observations of an asset, oldest first."""
     found = []
-    for record in reversed(bed.instance.fetch_observations(dg.AssetKey(asset), limit=20).records):
+    for record in reversed(emr_env.instance.fetch_observations(dg.AssetKey(asset), limit=20).records):
         observation = record.asset_observation
         assert observation is not None
         said = {name: entry.value for name, entry in observation.metadata.items()}
@@ -55,34 +55,34 @@ def billed(bed: Bed, asset: str = "answer") -> list[Billed]:
     return found
 
 
-def ids(bed: Bed) -> list[str]:
-    return [cluster.id for cluster in bed.account.emulator.clusters()]
+def ids(emr_env: EmrEnv) -> list[str]:
+    return [cluster.id for cluster in emr_env.account.emulator.clusters()]
 
 
 def short_step(name: str = "short") -> Step:
     return Step(name, ("bash",))
 
 
-def end_by_a_person(bed: Bed) -> None:
+def end_by_a_person(emr_env: EmrEnv) -> None:
     """Somebody ends the first cluster."""
-    bed.account.clusters.terminate(ids(bed)[0])
-    bed.account.emulator.advance(DURATIONS.termination)
+    emr_env.account.clusters.terminate(ids(emr_env)[0])
+    emr_env.account.emulator.advance(DURATIONS.termination)
 
 
-def test_a_cluster_that_took_another_s_place_has_its_own_times(bed: Bed) -> None:
+def test_a_cluster_that_took_another_s_place_has_its_own_times(emr_env: EmrEnv) -> None:
     """The second is idle for 500 s after the first one, whose failed step made the runner end it, was told to end."""
 
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
-        bed.account.fault("step_fails", stderr="ValueError: no")
+        emr_env.account.fault("step_fails", stderr="ValueError: no")
         with pytest.raises(dg.Failure):
             spark.run_step(context, short_step("fails"))
-        bed.account.emulator.advance(DURATIONS.termination)
+        emr_env.account.emulator.advance(DURATIONS.termination)
         spark.run_step(context, short_step("b"))
-        bed.account.emulator.advance(500)
+        emr_env.account.emulator.advance(500)
 
-    bed.materialize(work, prices=PRICES)
-    first, second = ids(bed)
-    of_first, of_second = billed(bed)
+    emr_env.materialize(work, prices=PRICES)
+    first, second = ids(emr_env)
+    of_first, of_second = billed(emr_env)
     assert [of_first.cluster_id, of_second.cluster_id] == [first, second]
     assert of_first.share == of_second.share == 1
     # 300 s to come up, 10 s of a step, 500 s of nothing and 90 s to end; an end is noticed some seconds late
@@ -90,27 +90,29 @@ def test_a_cluster_that_took_another_s_place_has_its_own_times(bed: Bed) -> None
     assert of_second.idle_share == pytest.approx(500 / 900, abs=0.03)
 
 
-def test_what_draws_the_bill_is_ready_before_the_cluster_has_ended(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_draws_the_bill_is_ready_before_the_cluster_has_ended(
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first picture of a process takes a second or two, which nobody should wait for after the end."""
     states = []
 
     def timeline(spans: Sequence[Span], title: str) -> str:
-        states.append([str(cluster.state) for cluster in bed.account.emulator.clusters()])
+        states.append([str(cluster.state) for cluster in emr_env.account.emulator.clusters()])
         return f"{len(spans)} {title}"
 
     monkeypatch.setattr(charts, "timeline", timeline)
     prepare_bill.cache_clear()
-    bed.materialize(lambda context, spark: spark.run_step(context, short_step()), prices=PRICES)
+    emr_env.materialize(lambda context, spark: spark.run_step(context, short_step()), prices=PRICES)
     assert states == [["STARTING"], ["TERMINATED"]]
 
 
-def time_out(bed: Bed) -> None:
+def time_out(emr_env: EmrEnv) -> None:
     """The first cluster ends because it is idle."""
-    bed.account.emulator.advance(900 + DURATIONS.termination)
+    emr_env.account.emulator.advance(900 + DURATIONS.termination)
 
 
-def begin_to_end(bed: Bed) -> None:
-    bed.account.clusters.terminate(ids(bed)[0])
+def begin_to_end(emr_env: EmrEnv) -> None:
+    emr_env.account.clusters.terminate(ids(emr_env)[0])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def begin_to_end(bed: Bed) -> None:
     ],
 )
 def test_a_cluster_that_ended_between_two_steps_is_billed_too(
-    bed: Bed, meanwhile: Callable[[Bed], object], other_process: bool
+    emr_env: EmrEnv, meanwhile: Callable[[EmrEnv], object], other_process: bool
 ) -> None:
     """In the same process, and where the first step's process has left the cluster to the second's."""
 
@@ -133,93 +135,95 @@ def test_a_cluster_that_ended_between_two_steps_is_billed_too(
         spark.run_step(context, short_step("a"))
         if other_process:
             spark._shared = spark._companions = None
-        meanwhile(bed)
+        meanwhile(emr_env)
         spark.run_step(context, short_step("b"))
 
-    bed.materialize(work, prices=PRICES)
-    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
-    assert len(ids(bed)) == 2
-    assert [entry.share for entry in billed(bed)] == [1, 1]
-    assert sum(line.startswith("Cluster") and "billed for" in line for line in bed.log) == 2
+    emr_env.materialize(work, prices=PRICES)
+    assert [entry.cluster_id for entry in billed(emr_env)] == ids(emr_env)
+    assert len(ids(emr_env)) == 2
+    assert [entry.share for entry in billed(emr_env)] == [1, 1]
+    assert sum(line.startswith("Cluster") and "billed for" in line for line in emr_env.log) == 2
 
 
 @pytest.mark.extended
-def test_a_spot_cluster_that_was_lost_is_billed_beside_the_one_of_the_retry(bed: Bed) -> None:
-    bed.account.fault("primary_lost", after_seconds=60)
-    bed.clock.result_of_cluster = 1  # the second
-    assert bed.run(retries=1, prices=PRICES).total == 6
-    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
-    assert len(ids(bed)) == 2
+def test_a_spot_cluster_that_was_lost_is_billed_beside_the_one_of_the_retry(emr_env: EmrEnv) -> None:
+    emr_env.account.fault("primary_lost", after_seconds=60)
+    emr_env.clock.result_of_cluster = 1  # the second
+    assert emr_env.run(retries=1, prices=PRICES).total == 6
+    assert [entry.cluster_id for entry in billed(emr_env)] == ids(emr_env)
+    assert len(ids(emr_env)) == 2
 
 
 @pytest.mark.parametrize("scope", ["run", pytest.param("asset", marks=pytest.mark.extended)])
-def test_a_cluster_that_did_not_come_up_is_billed(bed: Bed, scope: str) -> None:
-    bed.account.fault("provisioning_hangs")
+def test_a_cluster_that_did_not_come_up_is_billed(emr_env: EmrEnv, scope: str) -> None:
+    emr_env.account.fault("provisioning_hangs")
     with pytest.raises(Failed, match="was not ready after 20 minutes"):
-        bed.run(provisioning_minutes=20, scope=scope, prices=PRICES)
-    (found,) = billed(bed)
-    assert found.cluster_id == ids(bed)[0]
+        emr_env.run(provisioning_minutes=20, scope=scope, prices=PRICES)
+    (found,) = billed(emr_env)
+    assert found.cluster_id == ids(emr_env)[0]
     assert found.share == 1
     assert found.idle_share is None
 
 
 @pytest.mark.extended
-def test_a_cluster_that_a_cancelled_step_ended_is_billed(bed: Bed) -> None:
+def test_a_cluster_that_a_cancelled_step_ended_is_billed(emr_env: EmrEnv) -> None:
     """A driver in a YARN container is ended with its cluster, before anything else ends it."""
     with pytest.raises(Failed, match="was not done after 5 minutes"):
-        bed.run(deploy_mode="cluster", running_minutes=5, prices=PRICES)
-    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
-    assert len(ids(bed)) == 1
+        emr_env.run(deploy_mode="cluster", running_minutes=5, prices=PRICES)
+    assert [entry.cluster_id for entry in billed(emr_env)] == ids(emr_env)
+    assert len(ids(emr_env)) == 1
 
 
 @pytest.mark.extended
-def test_a_cluster_whose_launch_had_no_answer_is_billed_once(bed: Bed) -> None:
-    bed.account.fault("lost_response", operation="RunJobFlow", times=1)
-    bed.run(prices=PRICES)
-    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
-    assert len(ids(bed)) == 1
+def test_a_cluster_whose_launch_had_no_answer_is_billed_once(emr_env: EmrEnv) -> None:
+    emr_env.account.fault("lost_response", operation="RunJobFlow", times=1)
+    emr_env.run(prices=PRICES)
+    assert [entry.cluster_id for entry in billed(emr_env)] == ids(emr_env)
+    assert len(ids(emr_env)) == 1
 
 
-def test_a_pool_s_cluster_is_billed_by_the_run_that_puts_another_in_its_place(bed: Bed) -> None:
-    bed.run(scope="pool", prices=PRICES)
-    assert billed(bed) == []
-    bed.account.emulator.advance(900 + DURATIONS.termination)
-    bed.run(scope="pool", prices=PRICES)
-    (found,) = billed(bed)
-    assert found.cluster_id == ids(bed)[0]
-    bed.account.clusters.terminate(ids(bed)[1])
-    bed.account.emulator.advance(DURATIONS.termination)
+def test_a_pool_s_cluster_is_billed_by_the_run_that_puts_another_in_its_place(emr_env: EmrEnv) -> None:
+    emr_env.run(scope="pool", prices=PRICES)
+    assert billed(emr_env) == []
+    emr_env.account.emulator.advance(900 + DURATIONS.termination)
+    emr_env.run(scope="pool", prices=PRICES)
+    (found,) = billed(emr_env)
+    assert found.cluster_id == ids(emr_env)[0]
+    emr_env.account.clusters.terminate(ids(emr_env)[1])
+    emr_env.account.emulator.advance(DURATIONS.termination)
 
 
-def test_a_cluster_that_ended_after_its_process_left_it_for_others_is_billed_by_one_that_needs_none(bed: Bed) -> None:
+def test_a_cluster_that_ended_after_its_process_left_it_for_others_is_billed_by_one_that_needs_none(
+    emr_env: EmrEnv,
+) -> None:
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run_step(context, short_step("a"))
         spark._shared = spark._companions = None
-        end_by_a_person(bed)
+        end_by_a_person(emr_env)
 
-    bed.materialize(work, prices=PRICES)
-    assert [entry.cluster_id for entry in billed(bed)] == ids(bed)
+    emr_env.materialize(work, prices=PRICES)
+    assert [entry.cluster_id for entry in billed(emr_env)] == ids(emr_env)
 
 
-def test_what_another_process_put_in_the_place_of_a_cluster_is_ended_too(bed: Bed) -> None:
+def test_what_another_process_put_in_the_place_of_a_cluster_is_ended_too(emr_env: EmrEnv) -> None:
     """The process that leaves last still held the first cluster."""
 
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run_step(context, short_step("a"))
         mine, spark._shared = spark._shared, None
-        end_by_a_person(bed)
+        end_by_a_person(emr_env)
         spark.run_step(context, short_step("b"))
         other, spark._shared = spark._shared, mine
         assert other is not None
-        assert [held.id for held in other.owed] == ids(bed)[:1]
+        assert [held.id for held in other.owed] == ids(emr_env)[:1]
 
-    bed.materialize(work, prices=PRICES)
-    assert ended(bed.account)
-    assert [entry.cluster_id for entry in billed(bed)] == [ids(bed)[1]]  # the other process billed the first
+    emr_env.materialize(work, prices=PRICES)
+    assert ended(emr_env.account)
+    assert [entry.cluster_id for entry in billed(emr_env)] == [ids(emr_env)[1]]  # the other process billed the first
 
 
 @pytest.fixture
-def two_runners(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def two_runners(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Run two assets with two runners and two clusters, as the multiprocess executor does: the first one's process
     leaves its cluster to the steps that may come. Returns the clusters' ids."""
     teardown, gone = EmrSparkRunner.teardown_after_execution, list[EmrSparkRunner]()
@@ -250,8 +254,8 @@ def two_runners(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
             "small": EmrSparkRunner(**common, cluster=patient),
             "large": EmrSparkRunner(**common, cluster=described, **large),
         }
-        dg.materialize([first, second], resources=runners, instance=bed.instance)
-        return ids(bed)
+        dg.materialize([first, second], resources=runners, instance=emr_env.instance)
+        return ids(emr_env)
 
     monkeypatch.setattr(EmrSparkRunner, "teardown_after_execution", of_a_process_that_is_here)
     return run
@@ -259,36 +263,36 @@ def two_runners(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
 
 @pytest.mark.parametrize("last_scope", ["run", "asset"])
 def test_the_last_process_of_a_run_ends_and_bills_the_clusters_of_its_other_runners(
-    bed: Bed, two_runners: Callable[..., list[str]], last_scope: str
+    emr_env: EmrEnv, two_runners: Callable[..., list[str]], last_scope: str
 ) -> None:
     of_first, of_second = two_runners(scope=last_scope)
-    assert ended(bed.account)
-    assert [entry.cluster_id for entry in billed(bed, "first")] == [of_first]
-    assert [entry.cluster_id for entry in billed(bed, "second")] == [of_second]
+    assert ended(emr_env.account)
+    assert [entry.cluster_id for entry in billed(emr_env, "first")] == [of_first]
+    assert [entry.cluster_id for entry in billed(emr_env, "second")] == [of_second]
 
 
 def test_the_last_process_of_a_run_ends_the_run_s_cluster_and_leaves_the_pool_s(
-    bed: Bed, two_runners: Callable[..., list[str]]
+    emr_env: EmrEnv, two_runners: Callable[..., list[str]]
 ) -> None:
     of_first, of_second = two_runners(scope="pool")
-    assert bed.account.states() == ["TERMINATED", "WAITING"]
-    assert [entry.cluster_id for entry in billed(bed, "first")] == [of_first]
-    assert billed(bed, "second") == []
-    bed.account.clusters.terminate(of_second)
-    bed.account.emulator.advance(DURATIONS.termination)
+    assert emr_env.account.states() == ["TERMINATED", "WAITING"]
+    assert [entry.cluster_id for entry in billed(emr_env, "first")] == [of_first]
+    assert billed(emr_env, "second") == []
+    emr_env.account.clusters.terminate(of_second)
+    emr_env.account.emulator.advance(DURATIONS.termination)
 
 
 def test_a_process_of_a_run_that_was_given_up_leaves_the_clusters_of_other_runners_to_a_retry(
-    bed: Bed, two_runners: Callable[..., list[str]]
+    emr_env: EmrEnv, two_runners: Callable[..., list[str]]
 ) -> None:
     of_first, of_second = two_runners(lambda context: context.instance.report_run_failed(context.run))
-    assert bed.account.states() == ["WAITING", "TERMINATED"]
-    assert [entry.cluster_id for entry in billed(bed, "second")] == [of_second]
-    bed.account.clusters.terminate(of_first)
-    bed.account.emulator.advance(DURATIONS.termination)
+    assert emr_env.account.states() == ["WAITING", "TERMINATED"]
+    assert [entry.cluster_id for entry in billed(emr_env, "second")] == [of_second]
+    emr_env.account.clusters.terminate(of_first)
+    emr_env.account.emulator.advance(DURATIONS.termination)
 
 
-def test_the_partition_of_a_step_of_another_process_is_known(bed: Bed) -> None:
+def test_the_partition_of_a_step_of_another_process_is_known(emr_env: EmrEnv) -> None:
     days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
 
     def work(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
@@ -303,8 +307,10 @@ def test_the_partition_of_a_step_of_another_process_is_known(bed: Bed) -> None:
     }
     assets = [dg.asset(name=name, **more)(work) for name, more in described.items()]
     runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, prices=PRICES)
-    assert dg.materialize(assets, resources={"spark": runner}, instance=bed.instance, partition_key="monday").success
-    found = {name: billed(bed, name) for name in ("one", "two", "whole")}
+    assert dg.materialize(
+        assets, resources={"spark": runner}, instance=emr_env.instance, partition_key="monday"
+    ).success
+    found = {name: billed(emr_env, name) for name in ("one", "two", "whole")}
     assert {name: [entry.partition for entry in entries] for name, entries in found.items()} == {
         "one": ["monday"], "two": ["monday"], "whole": [None]
     }  # fmt: skip
@@ -312,7 +318,7 @@ def test_the_partition_of_a_step_of_another_process_is_known(bed: Bed) -> None:
 
 
 @pytest.mark.extended
-def test_partitions_of_an_asset_that_shared_a_pool_s_cluster_are_told_apart(bed: Bed) -> None:
+def test_partitions_of_an_asset_that_shared_a_pool_s_cluster_are_told_apart(emr_env: EmrEnv) -> None:
     days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
 
     @dg.asset(partitions_def=days)
@@ -322,13 +328,13 @@ def test_partitions_of_an_asset_that_shared_a_pool_s_cluster_are_told_apart(bed:
     runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, prices=PRICES, scope="pool")
     for day in ("monday", "tuesday"):
         resources = {"spark": runner}
-        assert dg.materialize([daily], resources=resources, instance=bed.instance, partition_key=day).success
-    bed.account.emulator.advance(900 + DURATIONS.termination)
-    bed.run(scope="pool", prices=PRICES)
-    found = billed(bed, "daily")
+        assert dg.materialize([daily], resources=resources, instance=emr_env.instance, partition_key=day).success
+    emr_env.account.emulator.advance(900 + DURATIONS.termination)
+    emr_env.run(scope="pool", prices=PRICES)
+    found = billed(emr_env, "daily")
     assert {entry.partition: entry.share for entry in found} == {
         "monday": pytest.approx(0.5, abs=0.01), "tuesday": pytest.approx(0.5, abs=0.01)
     }  # fmt: skip
     assert len(found) == 2
-    bed.account.clusters.terminate(ids(bed)[1])
-    bed.account.emulator.advance(DURATIONS.termination)
+    emr_env.account.clusters.terminate(ids(emr_env)[1])
+    emr_env.account.emulator.advance(DURATIONS.termination)

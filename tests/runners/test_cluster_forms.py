@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from docs.settings import parts_of
-from emr_pipelines.emr.spec import (
+from emr_pipelines.backends.emr.spec import (
     BootstrapAction,
     CloudWatchLogs,
     ClusterSpec,

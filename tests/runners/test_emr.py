@@ -13,22 +13,22 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.emr import client
-from emr_pipelines.emr.cluster import Cluster, Clusters
-from emr_pipelines.emr.diagnosis import diagnose
-from emr_pipelines.emr.evidence import Evidence
-from emr_pipelines.emr.kinds import Kind
-from emr_pipelines.emr.raised import RemoteException
-from emr_pipelines.emr.session import Session
-from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.emr.steps import AddedStep, Step, Steps, hive_script, shell_command
+from emr_pipelines.aws import client
+from emr_pipelines.backends.emr.cluster import Cluster, Clusters
+from emr_pipelines.backends.emr.session import Session
+from emr_pipelines.backends.emr.spec import ClusterSpec
+from emr_pipelines.backends.emr.steps import AddedStep, Step, Steps, hive_script, shell_command
+from emr_pipelines.diagnosis.cause import diagnose
+from emr_pipelines.diagnosis.evidence import Evidence
+from emr_pipelines.diagnosis.exception_parser import RemoteException
+from emr_pipelines.diagnosis.kinds import Kind
 from emr_pipelines.errors import AccessDenied
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.failures import advised
-from tests.emr.conftest import BUCKET, deny, ended
+from tests.account import BUCKET, deny, ended
+from tests.emr_env import PARAMS, Clock, EmrEnv, Failed
 from tests.emulator.conftest import DURATIONS
-from tests.runners.bed import PARAMS, Bed, Clock, Failed
 from tests.runners.programs import Anything, Numbers, Total, add_up, returns_no_json
 from tests.terminals import Screen
 from tests.tiers import extended
@@ -36,20 +36,24 @@ from tests.tiers import extended
 # success
 
 
-def test_a_program_runs_on_one_cluster_that_is_gone_when_the_run_is(bed: Bed) -> None:
-    assert bed.run() == Total(6)
-    assert bed.account.states() == ["TERMINATED"]
-    said = bed.events("Launched cluster", "Cluster j-", "Step s-")  # provisioned; and in the end: terminated, its cost
+def test_a_program_runs_on_one_cluster_that_is_gone_when_the_run_is(emr_env: EmrEnv) -> None:
+    assert emr_env.run() == Total(6)
+    assert emr_env.account.states() == ["TERMINATED"]
+    said = emr_env.events(
+        "Launched cluster", "Cluster j-", "Step s-"
+    )  # provisioned; and in the end: terminated, its cost
     assert said == ["Launched cluster", "Cluster j-", "Step s-", "Cluster j-", "Cluster j-"]
-    (cluster,) = bed.account.emulator.clusters()
-    assert [line for line in bed.log if "provisioned" in line] == [f"Cluster {cluster.id} was provisioned after 300 s."]
-    assert [line for line in bed.log if "TERMINATED" in line] == [f"Cluster {cluster.id} is TERMINATED."]
+    (cluster,) = emr_env.account.emulator.clusters()
+    assert [line for line in emr_env.log if "provisioned" in line] == [
+        f"Cluster {cluster.id} was provisioned after 300 s."
+    ]
+    assert [line for line in emr_env.log if "TERMINATED" in line] == [f"Cluster {cluster.id} is TERMINATED."]
 
 
-def test_what_is_waited_for_is_told_ever_more_rarely(bed: Bed) -> None:
-    bed.run()
-    (cluster,) = bed.account.emulator.clusters()
-    waits = [line.partition(": ")[::2] for line in bed.log if line.startswith("Waiting for ")]
+def test_what_is_waited_for_is_told_ever_more_rarely(emr_env: EmrEnv) -> None:
+    emr_env.run()
+    (cluster,) = emr_env.account.emulator.clusters()
+    waits = [line.partition(": ")[::2] for line in emr_env.log if line.startswith("Waiting for ")]
     coming_up = [rest for what, rest in waits if what == f"Waiting for cluster {cluster.id} to come up"]
     assert len(coming_up) in (8, 9)  # in 300 s; when it looks is a little by chance
     assert coming_up[0] in [f"STARTING, {seconds} s so far, at most 60 min." for seconds in (5, 6)]
@@ -59,24 +63,26 @@ def test_what_is_waited_for_is_told_ever_more_rarely(bed: Bed) -> None:
 
 
 @pytest.mark.extended
-def test_in_a_terminal_there_is_a_bar_and_the_log_has_its_lines(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_terminal_there_is_a_bar_and_the_log_has_its_lines(
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("emr_pipelines.terminal.SHOWN_AFTER_SECONDS", 0)
     before = os.dup(2)
     with Screen(monkeypatch) as screen:
         os.dup2(screen.stream.fileno(), 2)
         try:
-            bed.run()
+            emr_env.run()
         finally:
             os.dup2(before, 2)
             os.close(before)
-    (cluster,) = bed.account.emulator.clusters()
+    (cluster,) = emr_env.account.emulator.clusters()
     for what in (f"Waiting for cluster {cluster.id} to come up", f"Waiting for cluster {cluster.id} to end"):
         assert what in screen.text
-        assert any(line.startswith(what) for line in bed.log)
-    assert not any("\x1b" in line for line in bed.log)
+        assert any(line.startswith(what) for line in emr_env.log)
+    assert not any("\x1b" in line for line in emr_env.log)
 
 
-def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> None:
+def test_files_of_this_machine_are_brought_once(emr_env: EmrEnv, tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(name)
 
@@ -85,21 +91,21 @@ def test_files_of_this_machine_are_brought_once(bed: Bed, tmp_path: Path) -> Non
         assert spark.named_here(f"{brought[0]}/a.txt and s3://elsewhere/x") == f"{tmp_path}/a.txt and s3://elsewhere/x"
         return brought
 
-    folder, elsewhere = bed.materialize(bring)
+    folder, elsewhere = emr_env.materialize(bring)
     assert elsewhere == "s3://elsewhere/x"
-    assert bed.account.objects.read(f"{folder}/b.txt") == b"b.txt"
-    assert [line for line in bed.log if line.startswith("Copied 2 of 2 files")]
-    assert bed.materialize(bring) == [folder, elsewhere]
-    assert [line for line in bed.log if line.startswith("Copied 0 of 2 files")]
+    assert emr_env.account.objects.read(f"{folder}/b.txt") == b"b.txt"
+    assert [line for line in emr_env.log if line.startswith("Copied 2 of 2 files")]
+    assert emr_env.materialize(bring) == [folder, elsewhere]
+    assert [line for line in emr_env.log if line.startswith("Copied 0 of 2 files")]
 
 
-def test_uris_of_other_file_systems_are_the_cluster_s_business(bed: Bed) -> None:
+def test_uris_of_other_file_systems_are_the_cluster_s_business(emr_env: EmrEnv) -> None:
     elsewhere = ["s3a://b/x", "hdfs:///x", "hdfs:/x", "gs://b/x", "jdbc:postgresql://host/db"]
-    assert bed.materialize(lambda context, spark: spark.bring(context, elsewhere)) == elsewhere
+    assert emr_env.materialize(lambda context, spark: spark.bring(context, elsewhere)) == elsewhere
 
 
 @pytest.mark.extended
-def test_folders_that_are_named_for_a_partition_are_kept(bed: Bed, tmp_path: Path) -> None:
+def test_folders_that_are_named_for_a_partition_are_kept(emr_env: EmrEnv, tmp_path: Path) -> None:
     """Also where there is one of them only: a reader has a column for it."""
     file = tmp_path / "orders" / "day=2026-01-01" / "part-0.parquet"
     file.parent.mkdir(parents=True)
@@ -109,13 +115,13 @@ def test_folders_that_are_named_for_a_partition_are_kept(bed: Bed, tmp_path: Pat
         sources = [str(tmp_path / "orders"), f"{tmp_path}/orders/day=*/*.parquet", str(file)]
         return [spark.bring(context, [source]) for source in sources]
 
-    (folder,), (globbed,), (alone,) = bed.materialize(bring)
+    (folder,), (globbed,), (alone,) = emr_env.materialize(bring)
     assert folder == globbed != alone
-    assert bed.account.objects.read(f"{folder}/day=2026-01-01/part-0.parquet") == b"rows"
-    assert bed.account.objects.read(f"{alone}/part-0.parquet") == b"rows"
+    assert emr_env.account.objects.read(f"{folder}/day=2026-01-01/part-0.parquet") == b"rows"
+    assert emr_env.account.objects.read(f"{alone}/part-0.parquet") == b"rows"
 
 
-def test_a_failure_names_files_as_they_are_called_here(bed: Bed, tmp_path: Path) -> None:
+def test_a_failure_names_files_as_they_are_called_here(emr_env: EmrEnv, tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     file = tmp_path / "text" / "b.txt"
     file.write_text("b")
@@ -128,18 +134,18 @@ def test_a_failure_names_files_as_they_are_called_here(bed: Bed, tmp_path: Path)
         bring(context, spark)
         return spark.run(context, add_up, PARAMS)
 
-    bed.account.fault("step_fails", times=None, stderr=f"ValueError: {bed.materialize(bring)}/b.txt is bad")
-    bed.clock.result = None
+    emr_env.account.fault("step_fails", times=None, stderr=f"ValueError: {emr_env.materialize(bring)}/b.txt is bad")
+    emr_env.clock.result = None
     with pytest.raises(Failed, match=f"{file} is bad"):
-        bed.materialize(bring_and_run)
+        emr_env.materialize(bring_and_run)
 
 
-def test_a_cluster_carries_what_it_is_known_by(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_carries_what_it_is_known_by(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMR_PIPELINES_DEPLOYMENT", "staging")
-    bed.run()
-    (cluster,) = bed.account.emulator.clusters()
-    described = bed.account.clusters.describe(cluster.id)
-    (run,) = bed.instance.get_runs()
+    emr_env.run()
+    (cluster,) = emr_env.account.emulator.clusters()
+    described = emr_env.account.clusters.describe(cluster.id)
+    (run,) = emr_env.instance.get_runs()
     assert described.name == f"emr-pipelines/staging/run/{run.run_id}-{ClusterSpec().digest}"
     assert described.tags is not None
     assert {key: described.tags[f"emr_pipelines:{key}"] for key in ("deployment", "run_id", "job", "asset")} == {
@@ -150,48 +156,48 @@ def test_a_cluster_carries_what_it_is_known_by(bed: Bed, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("scope", ["run", *map(extended, ["asset", "pool"])])
-def test_the_ledger_knows_which_run_and_asset_a_cluster_was_for(bed: Bed, scope: str) -> None:
-    bed.run(scope=scope)
-    bed.step(shell_command("hello", "echo hello"), scope=scope)
+def test_the_ledger_knows_which_run_and_asset_a_cluster_was_for(emr_env: EmrEnv, scope: str) -> None:
+    emr_env.run(scope=scope)
+    emr_env.step(shell_command("hello", "echo hello"), scope=scope)
     found = EmrSparkRunner(bucket=BUCKET, prices={"m5.xlarge": 0.36}).ledger([])
-    runs = {run.run_id for run in bed.instance.get_runs()}
+    runs = {run.run_id for run in emr_env.instance.get_runs()}
     assert {entry.run_id for entry in found} == runs
     assert {entry.asset for entry in found} == {"answer"}
     assert len(found) == len(runs) == 2
-    clusters = bed.account.emulator.clusters()
+    clusters = emr_env.account.emulator.clusters()
     assert {entry.cluster_id for entry in found} == {cluster.id for cluster in clusters}
     assert len(clusters) == (1 if scope == "pool" else 2)
     assert all(entry.usd == pytest.approx(entry.instance_seconds * 0.36 / 3600) for entry in found)
 
 
-def test_entering_and_leaving_the_runner_launches_nothing(bed: Bed) -> None:
-    assert bed.materialize(lambda *_: 1) == 1
-    assert bed.account.emulator.clusters() == []
-    assert bed.account.calls == []
+def test_entering_and_leaving_the_runner_launches_nothing(emr_env: EmrEnv) -> None:
+    assert emr_env.materialize(lambda *_: 1) == 1
+    assert emr_env.account.emulator.clusters() == []
+    assert emr_env.account.calls == []
 
 
-def test_other_steps_run_too(bed: Bed) -> None:
-    assert bed.step(shell_command("hello", "echo hello")).name.startswith("answer hello ")
-    assert bed.account.states() == ["TERMINATED"]
+def test_other_steps_run_too(emr_env: EmrEnv) -> None:
+    assert emr_env.step(shell_command("hello", "echo hello")).name.startswith("answer hello ")
+    assert emr_env.account.states() == ["TERMINATED"]
 
 
 @pytest.mark.extended
-def test_a_cluster_spec_is_given_as_such(bed: Bed) -> None:
-    bed.run(cluster=ClusterSpec(release_label="emr-7.9.0", core=None))
-    (cluster,) = bed.account.emulator.clusters()
+def test_a_cluster_spec_is_given_as_such(emr_env: EmrEnv) -> None:
+    emr_env.run(cluster=ClusterSpec(release_label="emr-7.9.0", core=None))
+    (cluster,) = emr_env.account.emulator.clusters()
     assert cluster.request["ReleaseLabel"] == "emr-7.9.0"
 
 
-def test_roles_can_come_from_the_environment(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roles_can_come_from_the_environment(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMR_PIPELINES_SERVICE_ROLE", "a-role")
     monkeypatch.setenv("EMR_PIPELINES_INSTANCE_PROFILE", "a-profile")
-    bed.run()
-    (cluster,) = bed.account.emulator.clusters()
+    emr_env.run()
+    (cluster,) = emr_env.account.emulator.clusters()
     assert (cluster.request["ServiceRole"], cluster.request["JobFlowRole"]) == ("a-role", "a-profile")
 
 
 @pytest.mark.extended
-def test_a_run_with_a_step_of_an_hour_costs_few_calls(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_a_step_of_an_hour_costs_few_calls(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt, calls = client.Aws._attempt, []
 
     def counted(self: client.Aws, service: str, *args: Any) -> Any:
@@ -199,76 +205,76 @@ def test_a_run_with_a_step_of_an_hour_costs_few_calls(bed: Bed, monkeypatch: pyt
         return attempt(self, service, *args)
 
     monkeypatch.setattr(client.Aws, "_attempt", counted)
-    bed.step(Step("long", ("hour",)))
+    emr_env.step(Step("long", ("hour",)))
     assert calls.count("emr") <= 120
 
 
 # scopes
 
 
-def test_two_steps_of_an_asset_share_the_run_s_cluster(bed: Bed) -> None:
+def test_two_steps_of_an_asset_share_the_run_s_cluster(emr_env: EmrEnv) -> None:
     def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run(context, add_up, PARAMS)
         spark.run(context, add_up, Numbers((4,)))
 
-    bed.materialize(twice)
-    assert len(bed.account.emulator.clusters()) == 1
-    assert len(bed.account.emulator.clusters()[0].steps) == 2
+    emr_env.materialize(twice)
+    assert len(emr_env.account.emulator.clusters()) == 1
+    assert len(emr_env.account.emulator.clusters()[0].steps) == 2
 
 
-def test_with_scope_asset_each_has_its_own(bed: Bed) -> None:
+def test_with_scope_asset_each_has_its_own(emr_env: EmrEnv) -> None:
     def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run(context, add_up, PARAMS)
         spark.run(context, add_up, Numbers((4,)))
 
-    bed.materialize(twice, scope="asset")
-    assert bed.account.states() == ["TERMINATED", "TERMINATED"]
+    emr_env.materialize(twice, scope="asset")
+    assert emr_env.account.states() == ["TERMINATED", "TERMINATED"]
 
 
-def test_a_pool_is_joined_and_ends_by_itself_when_idle(bed: Bed) -> None:
-    bed.run(scope="pool")
-    bed.run(scope="pool")
-    assert bed.account.states() == ["WAITING"]
-    bed.account.emulator.advance(900 + DURATIONS.termination)
-    assert bed.account.states() == ["TERMINATED"]
+def test_a_pool_is_joined_and_ends_by_itself_when_idle(emr_env: EmrEnv) -> None:
+    emr_env.run(scope="pool")
+    emr_env.run(scope="pool")
+    assert emr_env.account.states() == ["WAITING"]
+    emr_env.account.emulator.advance(900 + DURATIONS.termination)
+    assert emr_env.account.states() == ["TERMINATED"]
 
 
 @pytest.mark.extended
-def test_a_pool_grows_when_its_clusters_are_busy(bed: Bed) -> None:
-    bed.run(scope="pool", pool_size=2)
-    (first,) = bed.account.emulator.clusters()
-    bed.account.steps.add(first.id, Step("busy", ("spark-submit",)))
-    bed.run(scope="pool", pool_size=2)
-    assert len(bed.account.emulator.clusters()) == 2
-    bed.account.steps.add(first.id, Step("busy", ("spark-submit",)))
-    bed.account.steps.add(bed.account.emulator.clusters()[1].id, Step("busy", ("spark-submit",)))
-    bed.run(scope="pool", pool_size=2)  # there is room nowhere: it waits behind one
-    assert len(bed.account.emulator.clusters()) == 2
-    for cluster in bed.account.emulator.clusters():
-        bed.account.clusters.terminate(cluster.id)
-    bed.account.emulator.advance(1000)
+def test_a_pool_grows_when_its_clusters_are_busy(emr_env: EmrEnv) -> None:
+    emr_env.run(scope="pool", pool_size=2)
+    (first,) = emr_env.account.emulator.clusters()
+    emr_env.account.steps.add(first.id, Step("busy", ("spark-submit",)))
+    emr_env.run(scope="pool", pool_size=2)
+    assert len(emr_env.account.emulator.clusters()) == 2
+    emr_env.account.steps.add(first.id, Step("busy", ("spark-submit",)))
+    emr_env.account.steps.add(emr_env.account.emulator.clusters()[1].id, Step("busy", ("spark-submit",)))
+    emr_env.run(scope="pool", pool_size=2)  # there is room nowhere: it waits behind one
+    assert len(emr_env.account.emulator.clusters()) == 2
+    for cluster in emr_env.account.emulator.clusters():
+        emr_env.account.clusters.terminate(cluster.id)
+    emr_env.account.emulator.advance(1000)
 
 
 @pytest.mark.extended
 def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bed.run(scope="pool")
-    (first,) = bed.account.emulator.clusters()
+    emr_env.run(scope="pool")
+    (first,) = emr_env.account.emulator.clusters()
     every = Steps.each
 
     def dies_after_it_was_chosen(self: Steps, cluster_id: str, *more: Any) -> Iterator[AddedStep]:
         yield from every(self, cluster_id, *more)
         if cluster_id == first.id:
-            bed.account.clusters.terminate(first.id)
+            emr_env.account.clusters.terminate(first.id)
 
     monkeypatch.setattr(Steps, "each", dies_after_it_was_chosen)
-    assert bed.run(scope="pool") == Total(6)
-    assert bed.account.states()[0] in ("TERMINATING", "TERMINATED")
-    assert len(bed.account.emulator.clusters()) == 2
-    for cluster in bed.account.emulator.clusters():
-        bed.account.clusters.terminate(cluster.id)
-    bed.account.emulator.advance(1000)
+    assert emr_env.run(scope="pool") == Total(6)
+    assert emr_env.account.states()[0] in ("TERMINATING", "TERMINATED")
+    assert len(emr_env.account.emulator.clusters()) == 2
+    for cluster in emr_env.account.emulator.clusters():
+        emr_env.account.clusters.terminate(cluster.id)
+    emr_env.account.emulator.advance(1000)
 
 
 # what is refused before anything is paid for
@@ -280,57 +286,57 @@ def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
         ({"bucket": ""}, "EMR_PIPELINES_BUCKET is ''; allowed: a bucket: my-bucket, or s3://my-bucket/prefix."),
     ],
 )
-def test_settings_that_are_not_allowed(bed: Bed, settings: dict[str, Any], sentence: str) -> None:
+def test_settings_that_are_not_allowed(emr_env: EmrEnv, settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Failed) as failed:
-        bed.run(**settings)
+        emr_env.run(**settings)
     assert str(failed.value) == sentence
-    assert bed.account.emulator.clusters() == []
+    assert emr_env.account.emulator.clusters() == []
 
 
-def test_a_missing_bucket(bed: Bed) -> None:
+def test_a_missing_bucket(emr_env: EmrEnv) -> None:
     with pytest.raises(Failed, match="NoSuchBucket"):
-        bed.run(bucket="no-such-bucket")
-    assert bed.account.emulator.clusters() == []
+        emr_env.run(bucket="no-such-bucket")
+    assert emr_env.account.emulator.clusters() == []
 
 
-def test_no_credentials(bed: Bed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_credentials(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(Failed, match="Set AWS_PROFILE"):
-        bed.run()
-    assert bed.account.emulator.clusters() == []
+        emr_env.run()
+    assert emr_env.account.emulator.clusters() == []
 
 
-def test_parameters_that_cannot_be_sent(bed: Bed) -> None:
+def test_parameters_that_cannot_be_sent(emr_env: EmrEnv) -> None:
     with pytest.raises(Failed, match="params"):
-        bed.materialize(lambda context, spark: spark.run(context, add_up, Numbers((1, {2}))))  # type: ignore[arg-type]
-    assert bed.account.emulator.clusters() == []
+        emr_env.materialize(lambda context, spark: spark.run(context, add_up, Numbers((1, {2}))))  # type: ignore[arg-type]
+    assert emr_env.account.emulator.clusters() == []
 
 
-def test_a_program_that_cannot_be_sent(bed: Bed) -> None:
+def test_a_program_that_cannot_be_sent(emr_env: EmrEnv) -> None:
     with pytest.raises(Failed, match="lambda"):
-        bed.materialize(lambda context, spark: spark.run(context, lambda *_: Total(0), PARAMS))
-    assert bed.account.emulator.clusters() == []
+        emr_env.materialize(lambda context, spark: spark.run(context, lambda *_: Total(0), PARAMS))
+    assert emr_env.account.emulator.clusters() == []
 
 
-def test_a_result_that_does_not_fit(bed: Bed) -> None:
-    bed.clock.result = {"total": "six"}
+def test_a_result_that_does_not_fit(emr_env: EmrEnv) -> None:
+    emr_env.clock.result = {"total": "six"}
     with pytest.raises(Failed, match=r"result\.total is 'six'"):
-        bed.run()
+        emr_env.run()
 
 
-def test_a_step_that_completes_without_a_result(bed: Bed) -> None:
-    bed.clock.result = None
+def test_a_step_that_completes_without_a_result(emr_env: EmrEnv) -> None:
+    emr_env.clock.result = None
     with pytest.raises(Failed, match="left no result"):
-        bed.run()
+        emr_env.run()
 
 
 @pytest.mark.extended
-def test_programs_may_return_anything_that_is_json(bed: Bed) -> None:
-    bed.clock.result = {"value": {"a": [1, None]}}
-    found = bed.materialize(lambda context, spark: spark.run(context, returns_no_json, PARAMS))
+def test_programs_may_return_anything_that_is_json(emr_env: EmrEnv) -> None:
+    emr_env.clock.result = {"value": {"a": [1, None]}}
+    found = emr_env.materialize(lambda context, spark: spark.run(context, returns_no_json, PARAMS))
     assert found == Anything({"a": [1, None]})
 
 
@@ -383,217 +389,219 @@ STAGES = {
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_faults_by_stage(bed: Bed, name: str) -> None:
+def test_faults_by_stage(emr_env: EmrEnv, name: str) -> None:
     stage = STAGES[name]
-    bed.account.fault(**{**stage.fault, "times": None})
-    bed.clock.result = None
+    emr_env.account.fault(**{**stage.fault, "times": None})
+    emr_env.clock.result = None
     bootstrap = (
         {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name.startswith("bootstrap") else {}
     )
     with pytest.raises(Failed) as failed:
-        bed.run(provisioning_minutes=20, cluster=bootstrap)
+        emr_env.run(provisioning_minutes=20, cluster=bootstrap)
     assert stage.reads in str(failed.value)
     failure = failed.value.data.user_failure_data
     assert failure.metadata["kind"].value == stage.kind
     assert failure.metadata["logs"].value.startswith(f"s3://{BUCKET}/")
-    (cluster,) = bed.account.emulator.clusters()
+    (cluster,) = emr_env.account.emulator.clusters()
     pages = [entry.value for entry in failure.metadata.values() if isinstance(entry, dg.UrlMetadataValue)]
-    assert pages[0] == f"{bed.account.emulator.url}/_emulator/clusters/{cluster.id}"
+    assert pages[0] == f"{emr_env.account.emulator.url}/_emulator/clusters/{cluster.id}"
     assert [page.partition("home/")[2] for page in pages[1:]] == (
         ["services/ebs/quotas/L-7A658B76?region=us-east-1"] if stage.kind == "QUOTA" else []
     )
     assert failure.description.endswith(pages[-1])  # links come last
-    assert ended(bed.account)
+    assert ended(emr_env.account)
 
 
 @pytest.mark.parametrize("name", [extended(name) for name, stage in STAGES.items() if stage.retryable])
-def test_what_aws_is_to_blame_for_is_tried_again(bed: Bed, name: str) -> None:
-    bed.account.fault(**STAGES[name].fault)
-    bed.clock.result_of_cluster = 1  # the second
+def test_what_aws_is_to_blame_for_is_tried_again(emr_env: EmrEnv, name: str) -> None:
+    emr_env.account.fault(**STAGES[name].fault)
+    emr_env.clock.result_of_cluster = 1  # the second
     bootstrap = (
         {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]} if name.startswith("bootstrap") else {}
     )
-    assert bed.run(retries=1, provisioning_minutes=20, cluster=bootstrap) == Total(6)
-    assert len(bed.account.emulator.clusters()) == 2
+    assert emr_env.run(retries=1, provisioning_minutes=20, cluster=bootstrap) == Total(6)
+    assert len(emr_env.account.emulator.clusters()) == 2
 
 
-def test_what_the_program_is_to_blame_for_is_not(bed: Bed) -> None:
-    bed.account.fault("step_fails", times=None, stderr="no")
+def test_what_the_program_is_to_blame_for_is_not(emr_env: EmrEnv) -> None:
+    emr_env.account.fault("step_fails", times=None, stderr="no")
     with pytest.raises(Failed):
-        bed.run(retries=3)
-    (cluster,) = bed.account.emulator.clusters()
+        emr_env.run(retries=3)
+    (cluster,) = emr_env.account.emulator.clusters()
     assert len(cluster.steps) == 1
 
 
 @pytest.mark.extended
-def test_a_step_behind_others_for_too_long(bed: Bed) -> None:
+def test_a_step_behind_others_for_too_long(emr_env: EmrEnv) -> None:
     def behind_another(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         spark.run_step(context, shell_command("first", "true"))
-        (cluster,) = bed.account.emulator.clusters()
+        (cluster,) = emr_env.account.emulator.clusters()
         for number in range(3):
-            bed.account.steps.add(cluster.id, Step(f"other {number}", ("spark-submit",)))
+            emr_env.account.steps.add(cluster.id, Step(f"other {number}", ("spark-submit",)))
         return spark.run(context, add_up, PARAMS)
 
     with pytest.raises(Failed, match="had not begun after 5 minutes: 3 unfinished steps were ahead of it"):
-        bed.materialize(behind_another, queueing_minutes=5)
+        emr_env.materialize(behind_another, queueing_minutes=5)
 
 
-def test_a_step_that_runs_for_too_long_is_cancelled(bed: Bed) -> None:
+def test_a_step_that_runs_for_too_long_is_cancelled(emr_env: EmrEnv) -> None:
     with pytest.raises(Failed, match="not done after 5 minutes"):
-        bed.run(running_minutes=5)
-    (cluster,) = bed.account.emulator.clusters()
+        emr_env.run(running_minutes=5)
+    (cluster,) = emr_env.account.emulator.clusters()
     assert str(next(iter(cluster.steps.values())).state) in ("CANCELLED", "INTERRUPTED")
 
 
 @pytest.mark.parametrize("others", [True, False])
 def test_a_cancelled_driver_ends_with_its_cluster_unless_that_runs_other_programs(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, others: bool
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, others: bool
 ) -> None:
     """In deploy mode cluster: the driver is in a YARN container, which EMR does not end with the step."""
-    bed.clock.result = None
+    emr_env.clock.result = None
     watch = Session.watch
 
     def joined(self: Session, *args: Any) -> Any:
         if others:
-            bed.account.steps.add(self.cluster_id or "", Step("another run's", ("hour",)))
+            emr_env.account.steps.add(self.cluster_id or "", Step("another run's", ("hour",)))
         return watch(self, *args)
 
     monkeypatch.setattr(Session, "watch", joined)
     with pytest.raises(Failed, match="was not done after 5 minutes"):
-        bed.run(scope="pool", deploy_mode="cluster", running_minutes=5)
-    (cluster,) = bed.account.emulator.clusters()
+        emr_env.run(scope="pool", deploy_mode="cluster", running_minutes=5)
+    (cluster,) = emr_env.account.emulator.clusters()
     states = [str(step.state) for step in cluster.steps.values()]
     assert states[1:] == (["RUNNING"] if others else [])
-    assert any("may go on in YARN" in line for line in bed.log) is others
+    assert any("may go on in YARN" in line for line in emr_env.log) is others
     assert (str(cluster.state) == "TERMINATED") is not others
 
 
 def test_an_end_that_goes_wrong_in_any_way_does_not_hide_the_first_error(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise KeyError("Cluster")
 
     confirm = Clusters.confirm_ended
     monkeypatch.setattr(Clusters, "confirm_ended", fail)
-    bed.account.fault("step_fails", stderr="the first error")
+    emr_env.account.fault("step_fails", stderr="the first error")
     with pytest.raises(Failed, match="the first error"):
-        bed.run(scope="asset")
-    assert any("may still be running: 'Cluster'" in line for line in bed.log)
+        emr_env.run(scope="asset")
+    assert any("may still be running: 'Cluster'" in line for line in emr_env.log)
     monkeypatch.setattr(Clusters, "confirm_ended", confirm)
-    bed.account.emulator.advance(1000)
+    emr_env.account.emulator.advance(1000)
 
 
-def test_a_step_that_may_not_be_cancelled_does_not_hide_the_deadline(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_may_not_be_cancelled_does_not_hide_the_deadline(
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def deny_it(*_: object, **__: object) -> None:
         raise AccessDenied("You may not cancel steps.")
 
     monkeypatch.setattr(Steps, "cancel", deny_it)
     with pytest.raises(Failed, match="was not done after 5 minutes"):
-        bed.run(running_minutes=5)
-    assert any("may still be running: You may not cancel steps." in line for line in bed.log)
+        emr_env.run(running_minutes=5)
+    assert any("may still be running: You may not cancel steps." in line for line in emr_env.log)
 
 
 @pytest.mark.parametrize("scope", ["run", extended("asset")])
-def test_a_good_result_stands_though_the_cluster_cannot_be_ended(bed: Bed, scope: str) -> None:
-    with bed.ends_are_refused():
-        assert bed.run(scope=scope) == Total(6)
-    assert sum("may still be running" in line for line in bed.log) == 1
+def test_a_good_result_stands_though_the_cluster_cannot_be_ended(emr_env: EmrEnv, scope: str) -> None:
+    with emr_env.ends_are_refused():
+        assert emr_env.run(scope=scope) == Total(6)
+    assert sum("may still be running" in line for line in emr_env.log) == 1
 
 
 @pytest.mark.extended
-def test_a_lease_that_cannot_be_freed_hides_neither_the_end_of_the_cluster_nor_its_cost(bed: Bed) -> None:
+def test_a_lease_that_cannot_be_freed_hides_neither_the_end_of_the_cluster_nor_its_cost(emr_env: EmrEnv) -> None:
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         total = spark.run(context, add_up, PARAMS)
-        bed.account.fault("s3_error", key="*/clusters/*", code="AccessDenied", times=None)
+        emr_env.account.fault("s3_error", key="*/clusters/*", code="AccessDenied", times=None)
         return total
 
-    assert bed.materialize(work, scope="run") == Total(6)
-    assert bed.account.emulator.faults.struck("s3_error")
-    assert any("billed for" in line for line in bed.log)
-    assert not any("may still be running" in line for line in bed.log)
+    assert emr_env.materialize(work, scope="run") == Total(6)
+    assert emr_env.account.emulator.faults.struck("s3_error")
+    assert any("billed for" in line for line in emr_env.log)
+    assert not any("may still be running" in line for line in emr_env.log)
 
 
 @pytest.mark.parametrize("scope", ["run", extended("asset")])
-def test_the_first_error_is_not_hidden_by_a_cluster_that_cannot_be_ended(bed: Bed, scope: str) -> None:
-    bed.account.fault("step_fails", stderr="the first error")
-    with bed.ends_are_refused(), pytest.raises(Failed, match="the first error"):
-        bed.run(scope=scope)
-    assert any("may still be running" in line for line in bed.log)
+def test_the_first_error_is_not_hidden_by_a_cluster_that_cannot_be_ended(emr_env: EmrEnv, scope: str) -> None:
+    emr_env.account.fault("step_fails", stderr="the first error")
+    with emr_env.ends_are_refused(), pytest.raises(Failed, match="the first error"):
+        emr_env.run(scope=scope)
+    assert any("may still be running" in line for line in emr_env.log)
 
 
 @pytest.mark.parametrize("fault", [extended("logs_never"), "logs_late"])
-def test_missing_or_late_logs_do_not_fail_a_good_step(bed: Bed, fault: str) -> None:
-    bed.account.fault(fault, times=None)
-    assert bed.run() == Total(6)
+def test_missing_or_late_logs_do_not_fail_a_good_step(emr_env: EmrEnv, fault: str) -> None:
+    emr_env.account.fault(fault, times=None)
+    assert emr_env.run() == Total(6)
 
 
-def test_missing_logs_of_a_failed_step_are_waited_for_only_so_long(bed: Bed) -> None:
-    bed.account.fault("logs_never", times=None)
-    bed.account.fault("step_fails", stderr="never seen")
+def test_missing_logs_of_a_failed_step_are_waited_for_only_so_long(emr_env: EmrEnv) -> None:
+    emr_env.account.fault("logs_never", times=None)
+    emr_env.account.fault("step_fails", stderr="never seen")
     with pytest.raises(Failed) as failed:
-        bed.run(log_wait_seconds=90)
-    waits = [line.partition(": ")[2] for line in bed.log if line.startswith("Waiting for the logs of step s-")]
+        emr_env.run(log_wait_seconds=90)
+    waits = [line.partition(": ")[2] for line in emr_env.log if line.startswith("Waiting for the logs of step s-")]
     assert waits == [f"{seconds} s so far, at most 90 s." for seconds in (5, 10, 20, 40, 80)]
     assert "never seen" not in str(failed.value)
     assert failed.value.data.user_failure_data.metadata["kind"].value == "UNKNOWN"
 
 
-def test_logs_under_other_names_are_read_too(bed: Bed) -> None:
-    bed.account.fault("log_names", times=None)
-    bed.account.fault("step_fails", stderr="an error by another name")
+def test_logs_under_other_names_are_read_too(emr_env: EmrEnv) -> None:
+    emr_env.account.fault("log_names", times=None)
+    emr_env.account.fault("step_fails", stderr="an error by another name")
     with pytest.raises(Failed, match="an error by another name"):
-        bed.run(log_wait_seconds=600)
+        emr_env.run(log_wait_seconds=600)
 
 
 @pytest.mark.parametrize(
     "operation", ["RunJobFlow", "AddJobFlowSteps", *map(extended, ["TerminateJobFlows", "DescribeStep"])]
 )
 @pytest.mark.parametrize("fault", [*map(extended, ["throttle", "server_error"]), "lost_response"])
-def test_calls_that_go_wrong_change_nothing(bed: Bed, operation: str, fault: str) -> None:
-    bed.account.fault(fault, operation=operation, times=3)
-    assert bed.run() == Total(6)
-    (cluster,) = bed.account.emulator.clusters()
+def test_calls_that_go_wrong_change_nothing(emr_env: EmrEnv, operation: str, fault: str) -> None:
+    emr_env.account.fault(fault, operation=operation, times=3)
+    assert emr_env.run() == Total(6)
+    (cluster,) = emr_env.account.emulator.clusters()
     assert len(cluster.steps) == 1
 
 
-def test_s3_that_is_ill_for_a_while_changes_nothing(bed: Bed) -> None:
-    bed.account.fault("s3_error", operation="*", code="SlowDown", rate=0.3, times=40)
-    assert bed.run() == Total(6)
+def test_s3_that_is_ill_for_a_while_changes_nothing(emr_env: EmrEnv) -> None:
+    emr_env.account.fault("s3_error", operation="*", code="SlowDown", rate=0.3, times=40)
+    assert emr_env.run() == Total(6)
 
 
 # attempts
 
 
-def test_a_retry_that_the_asset_asks_for_computes_again(bed: Bed) -> None:
+def test_a_retry_that_the_asset_asks_for_computes_again(emr_env: EmrEnv) -> None:
     """It was given the result, and wants another; unlike an attempt that was killed before it had any."""
     totals: list[int] = []
 
     def until_there_is_more(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         totals.append(spark.run(context, add_up, PARAMS).total)
-        bed.clock.result = {"total": 7}
+        emr_env.clock.result = {"total": 7}
         if totals[-1] < 7:
             raise dg.RetryRequested(max_retries=2)
 
-    bed.materialize(until_there_is_more)
+    emr_env.materialize(until_there_is_more)
     assert totals == [6, 7]
-    (cluster,) = bed.account.emulator.clusters()
+    (cluster,) = emr_env.account.emulator.clusters()
     assert len({step.name for step in cluster.steps.values()}) == 2  # a lost response is looked for by the name
 
 
-def test_a_retry_that_the_asset_asks_for_runs_another_kind_of_step_again(bed: Bed) -> None:
+def test_a_retry_that_the_asset_asks_for_runs_another_kind_of_step_again(emr_env: EmrEnv) -> None:
     def once_more(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run_step(context, shell_command("sync", "true"))
         spark.run_step(context, shell_command("sync", "true"))  # once in each try
         if context.retry_number == 0:
             raise dg.RetryRequested(max_retries=1)
 
-    bed.materialize(once_more)
-    (cluster,) = bed.account.emulator.clusters()
+    emr_env.materialize(once_more)
+    (cluster,) = emr_env.account.emulator.clusters()
     assert [str(step.state) for step in cluster.steps.values()] == ["COMPLETED", "COMPLETED"]
 
 
-def test_a_retry_takes_up_another_kind_of_step_that_a_killed_try_had_completed(bed: Bed) -> None:
+def test_a_retry_takes_up_another_kind_of_step_that_a_killed_try_had_completed(emr_env: EmrEnv) -> None:
     def killed_before_it_had_it(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         if context.retry_number == 0:
             with pytest.MonkeyPatch.context() as patch:
@@ -603,12 +611,12 @@ def test_a_retry_takes_up_another_kind_of_step_that_a_killed_try_had_completed(b
             raise dg.RetryRequested(max_retries=1)
         spark.run_step(context, shell_command("sync", "true"))
 
-    bed.materialize(killed_before_it_had_it)
-    (cluster,) = bed.account.emulator.clusters()
+    emr_env.materialize(killed_before_it_had_it)
+    (cluster,) = emr_env.account.emulator.clusters()
     assert [str(step.state) for step in cluster.steps.values()] == ["COMPLETED"]
 
 
-def test_whether_a_result_is_there_is_known_before_anything_runs(bed: Bed) -> None:
+def test_whether_a_result_is_there_is_known_before_anything_runs(emr_env: EmrEnv) -> None:
     known: list[bool] = []
 
     def tried_again(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
@@ -619,11 +627,11 @@ def test_whether_a_result_is_there_is_known_before_anything_runs(bed: Bed) -> No
         if context.retry_number == 0:
             raise dg.RetryRequested(max_retries=1)
 
-    bed.materialize(tried_again)
+    emr_env.materialize(tried_again)
     assert known == 2 * [False, True, False]  # the second try was given the result, and wants another
 
 
-def test_two_descriptions_of_clusters_in_one_run_are_two_clusters(bed: Bed) -> None:
+def test_two_descriptions_of_clusters_in_one_run_are_two_clusters(emr_env: EmrEnv) -> None:
     @dg.asset
     def one(context: dg.AssetExecutionContext, small: SparkRunner) -> None:
         small.run(context, add_up, PARAMS)
@@ -637,15 +645,15 @@ def test_two_descriptions_of_clusters_in_one_run_are_two_clusters(bed: Bed) -> N
         "small": EmrSparkRunner(bucket=BUCKET, ship_dependencies=False),
         "large": EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, cluster=spec.model_dump()),
     }
-    assert dg.materialize([one, two], resources=runners, instance=bed.instance).success
-    clusters = bed.account.emulator.clusters()
-    assert bed.account.states() == ["TERMINATED", "TERMINATED"]
+    assert dg.materialize([one, two], resources=runners, instance=emr_env.instance).success
+    clusters = emr_env.account.emulator.clusters()
+    assert emr_env.account.states() == ["TERMINATED", "TERMINATED"]
     types = [cluster.request["Instances"]["InstanceGroups"][1]["InstanceType"] for cluster in clusters]
     assert sorted(types) == ["m5.xlarge", "r5.4xlarge"]
 
 
 @pytest.mark.extended
-def test_mapped_steps_share_the_run_s_cluster(bed: Bed) -> None:
+def test_mapped_steps_share_the_run_s_cluster(emr_env: EmrEnv) -> None:
     @dg.op(out=dg.DynamicOut(int))
     def fan() -> Any:
         for number in range(3):
@@ -663,9 +671,9 @@ def test_mapped_steps_share_the_run_s_cluster(bed: Bed) -> None:
     def mapped() -> None:
         collect(fan().map(work).collect())
 
-    result = mapped.execute_in_process(instance=bed.instance)
+    result = mapped.execute_in_process(instance=emr_env.instance)
     assert result.output_for_node("collect") == 18
-    assert bed.account.states() == ["TERMINATED"]
+    assert emr_env.account.states() == ["TERMINATED"]
 
 
 @pytest.mark.parametrize("settings", [{"bukket": "x"}, {"deployment": "staging"}])
@@ -676,24 +684,24 @@ def test_settings_that_there_are_not(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.extended
-def test_an_explicit_retry_policy_is_not_overruled(bed: Bed) -> None:
-    bed.account.fault("step_fails", stderr="no")
+def test_an_explicit_retry_policy_is_not_overruled(emr_env: EmrEnv) -> None:
+    emr_env.account.fault("step_fails", stderr="no")
 
     @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
     def tried_again(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
         assert spark.run(context, add_up, PARAMS) == Total(6)
 
     runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, log_wait_seconds=0)
-    assert dg.materialize([tried_again], resources={"spark": runner}, instance=bed.instance).success
+    assert dg.materialize([tried_again], resources={"spark": runner}, instance=emr_env.instance).success
 
 
 @pytest.mark.parametrize("fault", ["primary_lost", extended("somebody")])
 def test_a_result_stands_though_its_step_was_stopped_behind_it(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, fault: str
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """The program had left its result, and its process had not ended yet."""
     if fault == "primary_lost":
-        bed.account.fault(fault, after_seconds=60)
+        emr_env.account.fault(fault, after_seconds=60)
     else:
         leave = Clock._leave_results
 
@@ -701,45 +709,47 @@ def test_a_result_stands_though_its_step_was_stopped_behind_it(
             leave(self)
             for cluster in self.emulator.clusters():
                 if any(str(step.state) == "RUNNING" for step in cluster.steps.values()):
-                    bed.account.clusters.terminate(cluster.id)
+                    emr_env.account.clusters.terminate(cluster.id)
 
         monkeypatch.setattr(Clock, "_leave_results", leave_and_end)
-    assert bed.run() == Total(6)
-    (cluster,) = bed.account.emulator.clusters()
+    assert emr_env.run() == Total(6)
+    (cluster,) = emr_env.account.emulator.clusters()
     assert [str(step.state) for step in cluster.steps.values()] in (["CANCELLED"], ["INTERRUPTED"])
-    assert any("but its program was done" in line for line in bed.log)
+    assert any("but its program was done" in line for line in emr_env.log)
 
 
 @pytest.mark.extended
 @pytest.mark.parametrize("others", [True, False])
-def test_who_works_on_for_a_run_that_was_given_up_leaves_the_cluster_to_steps_that_run(bed: Bed, others: bool) -> None:
+def test_who_works_on_for_a_run_that_was_given_up_leaves_the_cluster_to_steps_that_run(
+    emr_env: EmrEnv, others: bool
+) -> None:
     """The run's worker was killed; the processes of its steps were not, and a retry may have begun."""
 
     def given_up(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run(context, add_up, PARAMS)
         if others:
-            (cluster,) = bed.account.emulator.clusters()
-            bed.account.steps.add(cluster.id, Step("another's", ("hour",)))
+            (cluster,) = emr_env.account.emulator.clusters()
+            emr_env.account.steps.add(cluster.id, Step("another's", ("hour",)))
         context.instance.report_run_failed(context.run)
 
-    bed.materialize(given_up)
-    (cluster,) = bed.account.emulator.clusters()
-    assert sum("stays for the steps that run on it" in line for line in bed.log) == others
-    assert bed.account.states() == (["RUNNING"] if others else ["TERMINATED"])
-    bed.account.clusters.terminate(cluster.id)
-    bed.account.emulator.advance(1000)
+    emr_env.materialize(given_up)
+    (cluster,) = emr_env.account.emulator.clusters()
+    assert sum("stays for the steps that run on it" in line for line in emr_env.log) == others
+    assert emr_env.account.states() == (["RUNNING"] if others else ["TERMINATED"])
+    emr_env.account.clusters.terminate(cluster.id)
+    emr_env.account.emulator.advance(1000)
 
 
-def test_a_committed_result_is_not_computed_again(bed: Bed) -> None:
+def test_a_committed_result_is_not_computed_again(emr_env: EmrEnv) -> None:
     def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> tuple[Total, Total]:
         return spark.run(context, add_up, PARAMS), spark.run(context, add_up, PARAMS)
 
-    assert bed.materialize(twice) == (Total(6), Total(6))
-    assert len(bed.account.emulator.clusters()[0].steps) == 1
+    assert emr_env.materialize(twice) == (Total(6), Total(6))
+    assert len(emr_env.account.emulator.clusters()[0].steps) == 1
 
 
 def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_again(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the run's worker was killed: nothing was tidied up."""
     watch, tries = Session.watch, []
@@ -761,10 +771,10 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
     monkeypatch.setattr(Session, "watch", killed_the_first_time)
     monkeypatch.setattr(Session, "cancel", lambda *_: None)
     monkeypatch.setattr(Session, "interrupt", lambda *_: None)
-    assert bed.materialize(attempts) == Total(6)
-    (cluster,) = bed.account.emulator.clusters()
+    assert emr_env.materialize(attempts) == Total(6)
+    (cluster,) = emr_env.account.emulator.clusters()
     assert len(cluster.steps) == 1
-    assert any("of an earlier attempt" in line for line in bed.log)
+    assert any("of an earlier attempt" in line for line in emr_env.log)
 
 
 class Killed(BaseException):
@@ -775,7 +785,7 @@ def killed(*_: object) -> None:
     raise Killed
 
 
-def test_an_interrupt_cancels_the_step_and_ends_the_cluster(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_cancels_the_step_and_ends_the_cluster(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     pause = Clock.pause
 
     def interrupted_while_it_runs(self: Clock, seconds: float, until: threading.Event | None = None) -> None:
@@ -787,20 +797,20 @@ def test_an_interrupt_cancels_the_step_and_ends_the_cluster(bed: Bed, monkeypatc
 
     monkeypatch.setattr(Clock, "pause", interrupted_while_it_runs)
     with pytest.raises((KeyboardInterrupt, Failed, dg.DagsterExecutionInterruptedError)):
-        bed.run()
-    (cluster,) = bed.account.emulator.clusters()
+        emr_env.run()
+    (cluster,) = emr_env.account.emulator.clusters()
     assert str(next(iter(cluster.steps.values())).state) in ("CANCELLED", "INTERRUPTED")
-    assert bed.account.states() == ["TERMINATED"]
+    assert emr_env.account.states() == ["TERMINATED"]
 
 
 @pytest.mark.extended
-def test_hive_on_a_cluster_that_cannot_run_it_fails_with_its_reason(bed: Bed) -> None:
+def test_hive_on_a_cluster_that_cannot_run_it_fails_with_its_reason(emr_env: EmrEnv) -> None:
     with pytest.raises(Failed, match="The emulator could not run this step"):
-        bed.step(hive_script("query", "s3://b/q.hql"), log_wait_seconds=600)
+        emr_env.step(hive_script("query", "s3://b/q.hql"), log_wait_seconds=600)
 
 
 @pytest.mark.extended
-def test_a_step_that_does_not_need_the_cluster_ends_what_others_of_its_run_left(bed: Bed) -> None:
+def test_a_step_that_does_not_need_the_cluster_ends_what_others_of_its_run_left(emr_env: EmrEnv) -> None:
     """As under the multiprocess executor, where the last step's process finds its result, or fails, before it has
     asked for a cluster."""
 
@@ -808,63 +818,63 @@ def test_a_step_that_does_not_need_the_cluster_ends_what_others_of_its_run_left(
         spark.run(context, add_up, PARAMS)
         spark._shared = spark._companions = None
 
-    bed.materialize(left_by_another_process)
-    assert bed.account.states() == ["TERMINATED"]
+    emr_env.materialize(left_by_another_process)
+    assert emr_env.account.states() == ["TERMINATED"]
 
 
 @pytest.mark.extended
-def test_a_step_of_an_earlier_attempt_is_found_on_whichever_cluster_of_a_pool_it_runs(bed: Bed) -> None:
-    bed.run(scope="pool", pool_size=2)
-    (first,) = bed.account.emulator.clusters()
-    busy = bed.account.steps.add(first.id, Step("busy", ("spark-submit",)))
+def test_a_step_of_an_earlier_attempt_is_found_on_whichever_cluster_of_a_pool_it_runs(emr_env: EmrEnv) -> None:
+    emr_env.run(scope="pool", pool_size=2)
+    (first,) = emr_env.account.emulator.clusters()
+    busy = emr_env.account.steps.add(first.id, Step("busy", ("spark-submit",)))
 
     def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run_step(context, shell_command("once", "true"))  # on the second, for the first is busy
-        bed.account.steps.cancel(first.id, busy)
+        emr_env.account.steps.cancel(first.id, busy)
         spark._shared = None
         spark.run_step(context, shell_command("once", "true"))
 
-    bed.materialize(twice, scope="pool", pool_size=2)
-    assert [len(cluster.steps) for cluster in bed.account.emulator.clusters()] == [2, 1]
+    emr_env.materialize(twice, scope="pool", pool_size=2)
+    assert [len(cluster.steps) for cluster in emr_env.account.emulator.clusters()] == [2, 1]
 
 
 @pytest.mark.extended
 @pytest.mark.parametrize("denied", [False, True], ids=["is refused", "is denied"])
 def test_a_pool_whose_cluster_emr_has_forgotten_gets_another(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, denied: bool
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, denied: bool
 ) -> None:
     """With the cluster its tags are gone, by which alone a deployment's role may ask for it."""
-    bed.run(scope="pool", pool_size=2)
-    (first,) = bed.account.emulator.clusters()
-    bed.account.clusters.terminate(first.id)
-    bed.account.emulator.advance(1000)
-    del bed.account.emulator._lifecycle.clusters[first.id]
+    emr_env.run(scope="pool", pool_size=2)
+    (first,) = emr_env.account.emulator.clusters()
+    emr_env.account.clusters.terminate(first.id)
+    emr_env.account.emulator.advance(1000)
+    del emr_env.account.emulator._lifecycle.clusters[first.id]
     if denied:
         deny(monkeypatch, first.id)
-    assert bed.run(scope="pool", pool_size=2) == Total(6)
+    assert emr_env.run(scope="pool", pool_size=2) == Total(6)
 
 
 @pytest.mark.extended
-def test_a_retry_of_a_failed_step_is_a_new_one_even_if_its_answer_is_lost(bed: Bed) -> None:
+def test_a_retry_of_a_failed_step_is_a_new_one_even_if_its_answer_is_lost(emr_env: EmrEnv) -> None:
     def tried_again(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> AddedStep:
-        bed.account.fault("step_fails", step="*once*")
+        emr_env.account.fault("step_fails", step="*once*")
         with pytest.raises(dg.Failure):
             spark.run_step(context, shell_command("once", "true"))
-        bed.account.fault("server_error", operation="AddJobFlowSteps")
+        emr_env.account.fault("server_error", operation="AddJobFlowSteps")
         return spark.run_step(context, shell_command("once", "true"))
 
-    assert bed.materialize(tried_again).state == "COMPLETED"
+    assert emr_env.materialize(tried_again).state == "COMPLETED"
 
 
-def test_several_assets_of_one_step_share_what_it_cost(bed: Bed) -> None:
+def test_several_assets_of_one_step_share_what_it_cost(emr_env: EmrEnv) -> None:
     @dg.multi_asset(outs={"one": dg.AssetOut(), "two": dg.AssetOut()})
     def both(context: dg.AssetExecutionContext, spark: SparkRunner) -> tuple[int, int]:
         return spark.run(context, add_up, PARAMS).total, 0
 
     runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, prices={"m5.xlarge": 0.3})
-    assert dg.materialize([both], resources={"spark": runner}, instance=bed.instance).success
+    assert dg.materialize([both], resources={"spark": runner}, instance=emr_env.instance).success
     for key in ("one", "two"):
-        (event,) = bed.instance.fetch_observations(dg.AssetKey(key), limit=2).records
+        (event,) = emr_env.instance.fetch_observations(dg.AssetKey(key), limit=2).records
         assert event.asset_observation is not None
         assert event.asset_observation.metadata["cost_share"].value == 0.5
 
@@ -872,10 +882,10 @@ def test_several_assets_of_one_step_share_what_it_cost(bed: Bed) -> None:
 # cost
 
 
-def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(bed: Bed) -> None:
-    bed.run(prices={"m5.xlarge": 0.36})
+def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(emr_env: EmrEnv) -> None:
+    emr_env.run(prices={"m5.xlarge": 0.36})
     seconds = DURATIONS.provisioning + DURATIONS.bootstrapping + 600 + DURATIONS.termination
-    (event,) = bed.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records
+    (event,) = emr_env.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records
     observation = event.asset_observation
     assert observation is not None
     usd, share = observation.metadata["cost_usd"].value, observation.metadata["cost_share"].value
@@ -883,7 +893,7 @@ def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(bed: Bed) -> N
     # three instances at 0.36 an hour; a scripted step gives no hint, so its end is noticed late
     assert isinstance(usd, float)
     assert 3 * seconds * 0.0001 <= usd <= 3 * (seconds + 150) * 0.0001
-    assert any("3 x m5.xlarge on demand, billed for" in line for line in bed.log)
+    assert any("3 x m5.xlarge on demand, billed for" in line for line in emr_env.log)
     assert observation.metadata["billed_instance_seconds"].value == pytest.approx(usd * 10_000, abs=3)
     idle = observation.metadata["idle_share"].value
     assert isinstance(idle, float)
@@ -892,7 +902,7 @@ def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(bed: Bed) -> N
 
 
 @pytest.mark.extended
-def test_what_a_partition_cost_is_seen_on_it(bed: Bed) -> None:
+def test_what_a_partition_cost_is_seen_on_it(emr_env: EmrEnv) -> None:
     days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
 
     @dg.asset(partitions_def=days)
@@ -900,45 +910,47 @@ def test_what_a_partition_cost_is_seen_on_it(bed: Bed) -> None:
         spark.run(context, add_up, PARAMS)
 
     runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False)
-    result = dg.materialize([daily], resources={"spark": runner}, instance=bed.instance, partition_key="monday")
+    result = dg.materialize([daily], resources={"spark": runner}, instance=emr_env.instance, partition_key="monday")
     assert result.success
-    (event,) = bed.instance.fetch_observations(dg.AssetKey("daily"), limit=2).records
+    (event,) = emr_env.instance.fetch_observations(dg.AssetKey("daily"), limit=2).records
     assert event.partition_key == "monday"
 
 
 @pytest.mark.extended
-def test_an_event_log_that_is_ill_fails_no_good_step(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_log_that_is_ill_fails_no_good_step(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("the disk is full")
 
     monkeypatch.setattr(dg.DagsterInstance, "report_runless_asset_event", fail)
-    assert bed.run(scope="asset") == Total(6)
-    assert any("is not recorded: the disk is full" in line for line in bed.log)
+    assert emr_env.run(scope="asset") == Total(6)
+    assert any("is not recorded: the disk is full" in line for line in emr_env.log)
 
 
 @pytest.mark.extended
-def test_a_timeline_that_cannot_be_drawn_is_left_out(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeline_that_cannot_be_drawn_is_left_out(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> str:
         raise RuntimeError("no fonts")
 
     monkeypatch.setattr("emr_pipelines.charts.timeline", fail)
-    bed.run()
-    (event,) = bed.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records
+    emr_env.run()
+    (event,) = emr_env.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records
     assert event.asset_observation is not None
     assert "timeline" not in event.asset_observation.metadata
-    assert any("could not be drawn: no fonts" in line for line in bed.log)
+    assert any("could not be drawn: no fonts" in line for line in emr_env.log)
 
 
 @pytest.mark.extended
-def test_without_prices_there_is_no_sum_and_no_failure(bed: Bed) -> None:
-    bed.run()
-    (event,) = bed.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records
+def test_without_prices_there_is_no_sum_and_no_failure(emr_env: EmrEnv) -> None:
+    emr_env.run()
+    (event,) = emr_env.instance.fetch_observations(dg.AssetKey("answer"), limit=10).records
     assert event.asset_observation is not None
     assert "cost_usd" not in event.asset_observation.metadata
-    assert any("price not known" in line for line in bed.log)
+    assert any("price not known" in line for line in emr_env.log)
 
 
-def test_a_cluster_whose_launch_was_interrupted_is_found_and_ended(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_whose_launch_was_interrupted_is_found_and_ended(
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The process is interrupted while the answer of RunJobFlow is on its way; lists show the cluster a bit later."""
     launch, find = Clusters.launch, Clusters.find
     to_see = [True, False, False, False]  # before the launch, and then twice not
@@ -953,8 +965,8 @@ def test_a_cluster_whose_launch_was_interrupted_is_found_and_ended(bed: Bed, mon
     monkeypatch.setattr(Clusters, "launch", interrupted)
     monkeypatch.setattr(Clusters, "find", find_late)
     with pytest.raises((KeyboardInterrupt, Failed, dg.DagsterExecutionInterruptedError)):
-        bed.run()
-    assert bed.account.states() == ["TERMINATED"]
+        emr_env.run()
+    assert emr_env.account.states() == ["TERMINATED"]
 
 
 def _modules(folder: Path, files: dict[str, str]) -> None:
@@ -974,34 +986,34 @@ def run(spark, params: None) -> Total: ...
 
 
 def test_a_program_that_needs_dagster_is_refused_before_a_launch(
-    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emr_env: EmrEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     _modules(tmp_path, {"needs_dagster_pkg/__init__.py": "import dagster\n", "needs_dagster_pkg/job.py": RUN})
     program = import_module("needs_dagster_pkg.job").run
     with pytest.raises(Failed, match=r"__init__\.py, line 1, imports dagster, and clusters have no Dagster"):
-        bed.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=True)
-    assert bed.account.emulator.clusters() == []
+        emr_env.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=True)
+    assert emr_env.account.emulator.clusters() == []
 
 
 def test_libraries_that_are_not_declared_are_warned_of(
-    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emr_env: EmrEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     _modules(
         tmp_path, {"undeclared_job.py": f"import undeclared_helper\n{RUN}", "undeclared_helper.py": "import click\n"}
     )
     program = import_module("undeclared_job").run
-    bed.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=True)
-    (line,) = [line for line in bed.log if "no REQUIREMENTS name" in line]
+    emr_env.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=True)
+    (line,) = [line for line in emr_env.log if "no REQUIREMENTS name" in line]
     assert line.startswith(f"{tmp_path}/undeclared_helper.py, line 1, imports click of the project click")
-    bed.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=False)
-    assert not [line for line in bed.log if "no REQUIREMENTS name" in line]
+    emr_env.materialize(lambda context, spark: spark.run(context, program, None), ship_dependencies=False)
+    assert not [line for line in emr_env.log if "no REQUIREMENTS name" in line]
 
 
-def test_code_and_libraries_travel_as_archives_beside_the_user_s_own(bed: Bed) -> None:
-    bed.run(spark_config={"spark.archives": "s3://b/env.zip#env", "spark.executor.memory": "1g"})
-    (step,) = [step for cluster in bed.account.emulator.clusters() for step in cluster.steps.values()]
+def test_code_and_libraries_travel_as_archives_beside_the_user_s_own(emr_env: EmrEnv) -> None:
+    emr_env.run(spark_config={"spark.archives": "s3://b/env.zip#env", "spark.executor.memory": "1g"})
+    (step,) = [step for cluster in emr_env.account.emulator.clusters() for step in cluster.steps.values()]
     words = list(step.args)
     ours, theirs = words[words.index("--archives") + 1].split(",")
     assert ours.startswith(f"s3://{BUCKET}/default/code/")

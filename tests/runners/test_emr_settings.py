@@ -9,11 +9,11 @@ import pytest
 import yaml
 from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 
-from emr_pipelines.emr.presets import PRESETS
-from emr_pipelines.emr.spec import ClusterSpec, Group
+from emr_pipelines.backends.emr.presets import PRESETS
+from emr_pipelines.backends.emr.spec import ClusterSpec, Group
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.emr import EmrSparkRunner
-from tests.emr.test_spec import WITH_FLEETS, WITH_GROUPS
+from tests.backends.emr.test_spec import WITH_FLEETS, WITH_GROUPS
 
 
 @dg.op

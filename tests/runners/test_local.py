@@ -17,8 +17,8 @@ import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-from emr_pipelines.errors import CannotTravel, InvalidValue, NotText, RequirementsMissing
-from emr_pipelines.programs import progress
+from emr_pipelines.errors import InvalidValue, NotText, PackagingError, RequirementsMissing
+from emr_pipelines.remote import progress
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.local import LONGEST_LINE, LocalSparkRunner, _Lines
 
@@ -397,7 +397,7 @@ def test_what_cannot_run_here_is_said_before_spark_starts(
     program = import_module(name).run
     monkeypatch.setattr(LocalSparkRunner, "_session", lambda *_: pytest.fail("Spark was started"))
     context = dg.build_asset_context(instance=instance)
-    with pytest.raises((RequirementsMissing, CannotTravel), match=said):
+    with pytest.raises((RequirementsMissing, PackagingError), match=said):
         LocalSparkRunner().run(context, program, None)
 
 

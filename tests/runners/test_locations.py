@@ -9,20 +9,20 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.assets.pi import pi_estimates
 from emr_pipelines.assets.program import program_asset
-from emr_pipelines.assets.word_count import input_text, word_counts
-from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.doctor import BAD, Patient, examine
-from emr_pipelines.emr.steps import Step
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.backends.emr.steps import Step
+from emr_pipelines.doctor import BAD, DoctorContext, run_checks
 from emr_pipelines.errors import StorageUnusable
+from emr_pipelines.pipelines.pi.assets import pi_estimates
+from emr_pipelines.pipelines.word_count.assets import input_text, word_counts
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.locations import check_locations
 from emr_pipelines.storage import Storage
 from emr_pipelines.storage.address import resolve
+from tests.account import BUCKET
 from tests.assets.test_program import failure
-from tests.emr.conftest import BUCKET
-from tests.runners.bed import Bed, Failed
+from tests.emr_env import EmrEnv, Failed
 from tests.runners.programs import Total
 
 
@@ -44,26 +44,28 @@ def go(spark: Any, params: Places) -> Total: ...  # type: ignore[empty-body]
 def look_at(spark: Any, params: Table) -> Total: ...  # type: ignore[empty-body]
 
 
-def materialize(bed: Bed, assets: list[Any], storage: Storage, only: str, **runner: Any) -> dg.ExecuteInProcessResult:
+def materialize(
+    emr_env: EmrEnv, assets: list[Any], storage: Storage, only: str, **runner: Any
+) -> dg.ExecuteInProcessResult:
     spark = EmrSparkRunner(**{"bucket": BUCKET, "ship_dependencies": False, "retries": 0, **runner})
     return dg.materialize(
         assets,
         resources={"spark": spark, "storage": storage},
-        instance=bed.instance,
+        instance=emr_env.instance,
         raise_on_error=False,
         selection=[only],
     )
 
 
-def untouched(bed: Bed) -> bool:
+def untouched(emr_env: EmrEnv) -> bool:
     """Whether nothing was launched, and nothing uploaded."""
-    return not bed.account.emulator.clusters() and not list(bed.account.objects.entries(f"s3://{BUCKET}/"))
+    return not emr_env.account.emulator.clusters() and not list(emr_env.account.objects.entries(f"s3://{BUCKET}/"))
 
 
 def doctor_says(check: str) -> str:
     """The sentence of a finding, with the environment as it is."""
     aws = Aws(within_seconds=0)
-    findings = examine(Patient(aws, os.environ, lambda: resolve("")))
+    findings = run_checks(DoctorContext(aws, os.environ, lambda: resolve("")))
     (finding,) = (finding for finding in findings if finding.check == check)
     assert finding.verdict in BAD
     return finding.found
@@ -71,21 +73,21 @@ def doctor_says(check: str) -> str:
 
 @pytest.mark.parametrize("asset", [input_text, pi_estimates, program_asset(go, writes="output")])
 def test_a_storage_on_this_machine_is_refused_as_the_doctor_says(
-    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asset: dg.AssetsDefinition
+    emr_env: EmrEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asset: dg.AssetsDefinition
 ) -> None:
     monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
     monkeypatch.setenv("EMR_PIPELINES_BUCKET", BUCKET)
     monkeypatch.setenv("EMR_PIPELINES_STORAGE", "data")
     monkeypatch.chdir(tmp_path)
-    refused = failure(materialize(bed, [asset], Storage(), asset.key.to_user_string()))
+    refused = failure(materialize(emr_env, [asset], Storage(), asset.key.to_user_string()))
     assert refused == doctor_says("storage")
     assert refused.startswith(f"The storage {tmp_path}/data is a folder of this machine, which a cluster cannot reach")
-    assert untouched(bed)
+    assert untouched(emr_env)
     assert list(tmp_path.glob("data")) == []
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}"])
-def test_a_storage_set_in_python_is_refused_too(bed: Bed, tmp_path: Path, form: str) -> None:
+def test_a_storage_set_in_python_is_refused_too(emr_env: EmrEnv, tmp_path: Path, form: str) -> None:
     """Written by one, and read by another, that has no output."""
     storage = Storage(uri=form.format(tmp_path / "data"))
     with storage.new_version(dg.AssetKey("go"), "run") as version:
@@ -93,12 +95,12 @@ def test_a_storage_set_in_python_is_refused_too(bed: Bed, tmp_path: Path, form: 
         storage.publish(dg.AssetKey("go"), version, "data")
     assets = [program_asset(go, writes="output"), program_asset(look_at, reads={"table": "go"}), word_counts]
     for name in ("go", "look_at", "word_counts"):
-        refused = failure(materialize(bed, assets, storage, name))
+        refused = failure(materialize(emr_env, assets, storage, name))
         assert refused.startswith(f"The storage {tmp_path}/data is a folder of this machine, which a cluster cannot")
-    assert untouched(bed)
+    assert untouched(emr_env)
 
 
-def test_an_asset_of_one_s_own_is_refused_by_what_its_program_is_told(bed: Bed, tmp_path: Path) -> None:
+def test_an_asset_of_one_s_own_is_refused_by_what_its_program_is_told(emr_env: EmrEnv, tmp_path: Path) -> None:
     storage = Storage(uri=str(tmp_path / "data"))
 
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
@@ -107,17 +109,17 @@ def test_an_asset_of_one_s_own_is_refused_by_what_its_program_is_told(bed: Bed, 
 
     says = rf"The storage {tmp_path}/data is a folder of this machine, which a cluster cannot reach"
     with pytest.raises(Failed, match=says):
-        bed.materialize(work)
-    assert untouched(bed)
+        emr_env.materialize(work)
+    assert untouched(emr_env)
 
 
-def test_a_step_is_refused_by_it_too(bed: Bed, tmp_path: Path) -> None:
+def test_a_step_is_refused_by_it_too(emr_env: EmrEnv, tmp_path: Path) -> None:
     storage = Storage(uri=str(tmp_path / "data"))
     with storage.new_version(dg.AssetKey("go"), "run") as version:
         with pytest.raises(Failed, match="is a folder of this machine, which a cluster cannot reach"):
-            bed.step(Step("copy", ("bash", f"{version.uri}/part-0.txt")))
-        bed.step(Step("list", ("bash", "/usr/bin/env")))  # of the cluster's own
-    assert [line for line in bed.log if "If this is a path on this machine" in line] == []
+            emr_env.step(Step("copy", ("bash", f"{version.uri}/part-0.txt")))
+        emr_env.step(Step("list", ("bash", "/usr/bin/env")))  # of the cluster's own
+    assert [line for line in emr_env.log if "If this is a path on this machine" in line] == []
 
 
 @pytest.mark.parametrize(
@@ -133,9 +135,11 @@ def test_a_step_is_refused_by_it_too(bed: Bed, tmp_path: Path) -> None:
         (Places("s3://b/out", options={"more": ["x", "/mnt/more"]}), "options.more[1]", "/mnt/more"),
     ],
 )
-def test_other_places_of_this_machine_are_named_in_the_log(bed: Bed, params: Places, field: str, value: str) -> None:
-    bed.materialize(lambda context, spark: spark.run(context, go, params))
-    (line,) = (line for line in bed.log if "If this is a path on this machine" in line)
+def test_other_places_of_this_machine_are_named_in_the_log(
+    emr_env: EmrEnv, params: Places, field: str, value: str
+) -> None:
+    emr_env.materialize(lambda context, spark: spark.run(context, go, params))
+    (line,) = (line for line in emr_env.log if "If this is a path on this machine" in line)
     assert line.startswith(f"go: params.{field} is {value!r}. If this is a path on this machine, the cluster does not")
 
 
@@ -183,7 +187,7 @@ def test_what_the_cluster_may_have_at_the_same_path_is_not_refused(tmp_path: Pat
     ],
 )
 def test_settings_are_refused_as_the_doctor_says(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], check: str
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], check: str
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -197,11 +201,11 @@ def test_settings_are_refused_as_the_doctor_says(
     said = set()
     for work in works:
         with pytest.raises(Failed) as failed:
-            bed.materialize(work, bucket="")
+            emr_env.materialize(work, bucket="")
         said.add(str(failed.value))
     assert said == {doctor_says(check)}
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    assert untouched(bed)
+    assert untouched(emr_env)
 
 
 @pytest.mark.parametrize(
@@ -213,27 +217,27 @@ def test_settings_are_refused_as_the_doctor_says(
     ],
 )
 def test_sources_of_this_machine_are_copied_in_any_form(
-    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+    emr_env: EmrEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("a")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     source = form.format(tmp_path)
-    uris = bed.materialize(lambda context, spark: spark.bring(context, [source]))
+    uris = emr_env.materialize(lambda context, spark: spark.bring(context, [source]))
     (uri,) = uris
-    assert [entry.uri for entry in bed.account.objects.entries(uri)] == [f"{uri}/a.txt"]
+    assert [entry.uri for entry in emr_env.account.objects.entries(uri)] == [f"{uri}/a.txt"]
 
 
-def test_a_source_that_no_program_reads_is_refused_before_a_launch(bed: Bed) -> None:
+def test_a_source_that_no_program_reads_is_refused_before_a_launch(emr_env: EmrEnv) -> None:
     for source in ("s3a://bucket/in", "hdfs:///in"):
         spark = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, retries=0)
         failed = dg.materialize(
             [input_text],
             resources={"spark": spark, "storage": Storage(uri=f"s3://{BUCKET}/data")},
             run_config={"ops": {"input_text": {"config": {"sources": [source]}}}},
-            instance=bed.instance,
+            instance=emr_env.instance,
             raise_on_error=False,
         )
         assert failure(failed).startswith(f"A source is '{source}'; allowed: a file, a folder or a glob on this mach")
-    assert bed.account.emulator.clusters() == []
+    assert emr_env.account.emulator.clusters() == []

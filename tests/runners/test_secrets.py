@@ -11,16 +11,17 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from emr_pipelines.aws import client
+from emr_pipelines.aws import redaction as disclosure
+from emr_pipelines.backends.emr.spec import ClusterSpec
+from emr_pipelines.backends.emr.steps import hive_script, shell_command
 from emr_pipelines.cli import main
-from emr_pipelines.emr import client, disclosure
-from emr_pipelines.emr.spec import ClusterSpec
-from emr_pipelines.emr.steps import hive_script, shell_command
 from emr_pipelines.errors import InvalidValue, Throttled
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.failures import failures
-from tests.emr.conftest import BUCKET
-from tests.runners.bed import PARAMS, Bed, Failed
+from tests.account import BUCKET
+from tests.emr_env import PARAMS, EmrEnv, Failed
 from tests.runners.programs import Numbers, Total, add_up
 
 SENTINEL = uuid.uuid4().hex  # not written here, for the tests travel as a program's package
@@ -32,10 +33,10 @@ IN_ERRORS = f"Could not connect to postgres://me:{SECRETS['DB_PASSWORD']}@db/x"
 
 
 class Watched:
-    """What was sent and told in a bed, with secrets in the environment."""
+    """What was sent and told in a emr_env, with secrets in the environment."""
 
-    def __init__(self, bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.bed = bed
+    def __init__(self, emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.emr_env = emr_env
         self.sent: list[str] = []
         self.printed: list[str] = []
         attempt = client.Aws._attempt
@@ -54,14 +55,14 @@ class Watched:
 
     def places(self) -> dict[str, list[str]]:
         """All that others may read, by where it is."""
-        instance, root = self.bed.instance, self.bed.account.emulator.root / "buckets"
+        instance, root = self.emr_env.instance, self.emr_env.account.emulator.root / "buckets"
         runs = instance.get_runs()
         return {
             "a request": self.sent,
             "the terminal": self.printed,
             "a run": [repr(run) for run in runs],
             "an event": [repr(entry) for run in runs for entry in instance.all_logs(run.run_id)],
-            "a cluster": [repr(cluster.request) for cluster in self.bed.account.emulator.clusters()],
+            "a cluster": [repr(cluster.request) for cluster in self.emr_env.account.emulator.clusters()],
             "an object": [repr(path.read_bytes()) for path in root.rglob("*") if path.is_file()],
             "a key": [str(path) for path in root.rglob("*")],
         }
@@ -72,23 +73,23 @@ class Watched:
 
 
 @pytest.fixture
-def watched(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    return Watched(bed, monkeypatch)
+def watched(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(emr_env, monkeypatch)
 
 
 def test_runs_that_go_well_and_badly_and_the_command_line_tell_no_secret(watched: Watched) -> None:
-    bed = watched.bed
+    emr_env = watched.emr_env
 
     def badly(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         assert spark.run(context, add_up, PARAMS) == Total(6)
-        bed.account.fault("s3_error", operation="PutObject", code="AccessDenied", times=1)
+        emr_env.account.fault("s3_error", operation="PutObject", code="AccessDenied", times=1)
         with pytest.raises(dg.Failure):
             spark.run(context, add_up, Numbers((4,)))
-        bed.account.fault("step_fails", message=IN_ERRORS, stderr="")
+        emr_env.account.fault("step_fails", message=IN_ERRORS, stderr="")
         spark.run_step(context, shell_command("load", "true"))
 
     with pytest.raises(Failed, match=r"postgres://\*\*\*@db/x"):  # what EMR says is shown without it
-        bed.materialize(badly)
+        emr_env.materialize(badly)
     for words in (["doctor"], ["clusters", "list"], ["clusters", "terminate", "--yes", "j-NONE"]):
         watched.command(*words)
     assert [place for place, texts in watched.places().items() if not texts] == []
@@ -113,8 +114,8 @@ def test_what_a_run_would_send_is_refused_before_there_is_a_cluster(
     with pytest.raises(
         Failed, match=r"would contain the value of the environment variable (DB_PASSWORD|AWS_SESSION_TOKEN)"
     ):
-        watched.bed.materialize(work)
-    assert watched.bed.account.emulator.clusters() == []
+        watched.emr_env.materialize(work)
+    assert watched.emr_env.account.emulator.clusters() == []
     assert watched.leaks() == []
 
 
@@ -130,8 +131,8 @@ def test_what_a_run_would_send_is_refused_before_there_is_a_cluster(
 )
 def test_so_is_what_was_set_by_another_name(watched: Watched, settings: dict[str, Any]) -> None:
     with pytest.raises(Failed, match="would contain the value of the environment variable DB_PASSWORD"):
-        watched.bed.run(**settings)
-    assert watched.bed.account.emulator.clusters() == []
+        watched.emr_env.run(**settings)
+    assert watched.emr_env.account.emulator.clusters() == []
     assert watched.leaks() == []
 
 
@@ -146,11 +147,11 @@ def test_run_config_with_one_by_its_name_fails_in_one_sentence_without_it(watche
         run_config={
             "resources": {"spark": {"config": {"spark_config": {"fs.s3a.secret.key": {"env": "DB_PASSWORD"}}}}}
         },
-        instance=watched.bed.instance,
+        instance=watched.emr_env.instance,
         raise_on_error=False,
     )
     assert not result.success
-    events = [repr(entry) for entry in watched.bed.instance.all_logs(result.run_id)]
+    events = [repr(entry) for entry in watched.emr_env.instance.all_logs(result.run_id)]
     assert any("spark_config.fs.s3a.secret.key is '***'; allowed: no secrets, because" in event for event in events)
     assert watched.leaks() == []
 
@@ -192,13 +193,13 @@ def test_a_literal_in_extra_in_run_config_fails_before_there_is_a_cluster(watche
         [answer],
         resources={"spark": EmrSparkRunner.configure_at_launch()},
         run_config={"resources": {"spark": {"config": {"cluster": {"extra": LITERALS["a short one"][0]}}}}},
-        instance=watched.bed.instance,
+        instance=watched.emr_env.instance,
         raise_on_error=False,
     )
     assert not result.success
-    events = [repr(entry) for entry in watched.bed.instance.all_logs(result.run_id)]
+    events = [repr(entry) for entry in watched.emr_env.instance.all_logs(result.run_id)]
     assert any("KdcAdminPassword is '***'; allowed: a reference to an environment variable" in said for said in events)
-    assert watched.bed.account.emulator.clusters() == []
+    assert watched.emr_env.account.emulator.clusters() == []
 
 
 @pytest.fixture
@@ -220,9 +221,9 @@ def test_a_reference_is_looked_up_at_launch_and_hidden_everywhere(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """EMR alone gets it, where it asks for it; and when its own words hold it they are shown without it."""
-    bed, password = watched.bed, f"{SENTINEL}kdc"
+    emr_env, password = watched.emr_env, f"{SENTINEL}kdc"
     monkeypatch.setenv("KDC", password)
-    bed.account.fault("step_fails", message=f"kadmin refused {password}", stderr=f"kadmin: {password}\n")
+    emr_env.account.fault("step_fails", message=f"kadmin refused {password}", stderr=f"kadmin: {password}\n")
 
     @dg.asset
     def answer(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
@@ -241,11 +242,11 @@ def test_a_reference_is_looked_up_at_launch_and_hidden_everywhere(
         [answer],
         resources={"spark": EmrSparkRunner(**settings)},
         run_config={"resources": {"spark": {"config": {"cluster": cluster}}}} if late else None,
-        instance=bed.instance,
+        instance=emr_env.instance,
         raise_on_error=False,
     )
     assert not result.success
-    (launched,) = bed.account.emulator.clusters()
+    (launched,) = emr_env.account.emulator.clusters()
     assert launched.request["KerberosAttributes"]["KdcAdminPassword"] == password
     for command in (["doctor"], ["clusters", "list"]):
         watched.command(*command)
@@ -264,10 +265,10 @@ def test_what_is_referred_to_goes_nowhere_else(watched: Watched, monkeypatch: py
         "extra": {"KerberosAttributes": {**KERBEROS, "KdcAdminPassword": dg.EnvVar("KDC")}},
     }
     with pytest.raises(Failed, match="would contain the value of the environment variable KDC"):
-        watched.bed.materialize(
+        watched.emr_env.materialize(
             lambda context, spark: spark.run(context, add_up, Numbers((1,), "hunter2")), cluster=cluster
         )
-    assert watched.bed.account.emulator.clusters() == []
+    assert watched.emr_env.account.emulator.clusters() == []
 
 
 @pytest.mark.usefixtures("no_references")
@@ -275,7 +276,7 @@ def test_one_that_is_too_short_to_be_hidden_is_refused(watched: Watched, monkeyp
     monkeypatch.setenv("KDC", "kdc")
     cluster = {"extra": {"KerberosAttributes": {**KERBEROS, "KdcAdminPassword": dg.EnvVar("KDC")}}}
     with pytest.raises(Failed, match=r"KdcAdminPassword is {'env': 'KDC'}; allowed: a secret of at least 6 characters"):
-        watched.bed.run(cluster=cluster)
+        watched.emr_env.run(cluster=cluster)
 
 
 @pytest.mark.usefixtures("no_references")
@@ -310,8 +311,8 @@ def test_nor_by_reference_when_it_is_looked_up(watched: Watched, monkeypatch: py
         {"bootstrap_actions": [{"name": "a", "path": "s3://b/a", "args": ["--password", dg.EnvVar("KDC")]}]},
     ):
         with pytest.raises((Failed, InvalidValue), match=r"is '\*\*\*'; allowed: no secrets, because EMR shows"):
-            watched.bed.run(cluster=where)
-    assert watched.bed.account.emulator.clusters() == []
+            watched.emr_env.run(cluster=where)
+    assert watched.emr_env.account.emulator.clusters() == []
     assert watched.leaks() == []
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import boto3
 import pytest
 
-from emr_pipelines.emr.client import Aws
-from emr_pipelines.emr.clock import SystemClock
-from emr_pipelines.emulator import Emulator
+from emr_emulator import Emulator
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.clock import SystemClock
 from emr_pipelines.errors import StorageUnusable, Unreachable
 from emr_pipelines.storage import Storage
 from tests.storage.conftest import KEY, Place
@@ -67,7 +67,7 @@ def test_slow_answers_are_waited_for(emulator: Emulator, monkeypatch: pytest.Mon
 
 def test_when_nobody_answers_a_retry_may_help(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_tcp_port}")
-    monkeypatch.setattr("emr_pipelines.emr.client.FIRST_CONTACT_SECONDS", 0.0)
+    monkeypatch.setattr("emr_pipelines.aws.client.FIRST_CONTACT_SECONDS", 0.0)
     with pytest.raises(StorageUnusable, match="did not reach AWS") as caught:
         Storage(uri="s3://mine/data").latest(KEY)
     assert caught.value.retryable

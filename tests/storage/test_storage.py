@@ -10,9 +10,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.emr.client import Aws
+from emr_pipelines.aws.client import Aws
 from emr_pipelines.errors import NothingWritten, NotMaterialized, StorageUnusable, Superseded
-from emr_pipelines.programs import text
+from emr_pipelines.remote import files
 from emr_pipelines.storage import ABANDONED_AFTER, STORAGE_MARK, Storage
 from tests.storage.conftest import KEY, NOON, Place, first_time, noon
 
@@ -96,7 +96,7 @@ def test_a_version_that_has_gone_is_not_there(place: Place) -> None:
 
 def test_storage_and_programs_mean_the_same_mark(place: Place) -> None:
     place.publish(1)
-    assert STORAGE_MARK == text.STORAGE_MARK
+    assert STORAGE_MARK == files.STORAGE_MARK
     assert STORAGE_MARK in place.look.paths()
 
 
@@ -107,9 +107,9 @@ def test_what_a_storage_holds_is_not_found_as_text_from_above_it(on_s3: Place, s
         s3.put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=b"x")
     outside = [f"{bucket}/my/beside.txt", f"{bucket}/my/database.txt"]
     for source in (bucket, f"{bucket}/my", f"{bucket}/my/**"):
-        assert [file.path for file in text.find_text_files([source])] == outside
-    assert [file.path for file in text.find_text_files([f"{bucket}/my/dat"])] == outside[1:]
-    found = [file.path for file in text.find_text_files([version.uri])]
+        assert [file.path for file in files.find_text_files([source])] == outside
+    assert [file.path for file in files.find_text_files([f"{bucket}/my/dat"])] == outside[1:]
+    found = [file.path for file in files.find_text_files([version.uri])]
     assert found == [f"{version.uri}/part-0.txt"]  # unless it is meant
 
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from sales.revenue import RevenueParams, daily_revenue
-
 from emr_pipelines import LocalSparkRunner
+from sales.revenue import RevenueParams, daily_revenue
 
 
 def test_an_order_counts_as_it_was_last_seen(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Where a person looks: pages of the AWS console, or of an emulator on this machine."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from urllib.parse import quote
+
+from emr_pipelines.aws.objects import split_uri
+from emr_pipelines.aws.partitions import partition_of
+
+ON_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost)(:\d+)?")
+
+
+def cluster_page(region: str, cluster_id: str) -> str:
+    """The cluster in the EMR console: its steps, its instances, and the Spark history server under Applications. In
+    words where the region's console is not known."""
+    if emulator := _emulator():
+        return f"{emulator}/_emulator/clusters/{cluster_id}"
+    console = _console(region)
+    if not console:
+        return f"cluster {cluster_id} in the EMR console of {region}"
+    return f"{console}/emr/home?region={region}#/clusterDetails/{cluster_id}"
+
+
+def cluster_page_has() -> str:
+    """What is on the cluster's page, in a few words."""
+    return "Cluster" if _emulator() else "Cluster, and Spark's history under Applications"
+
+
+def objects_page(region: str, uri: str) -> str:
+    """A folder in the S3 console. It is the folder's URI where there is no such page: in an emulator, and where the
+    region's console is not known."""
+    console = _console(region)
+    if _emulator() or not console:
+        return uri
+    bucket, key = split_uri(uri.rstrip("/") + "/")
+    return f"{console}/s3/buckets/{bucket}?region={region}&prefix={quote(key)}"
+
+
+def quota_page(region: str, service: str, code: str = "") -> str:
+    """A quota in the Service Quotas console, or those of a service; empty where the region's console is not known."""
+    path = f"servicequotas/home/services/{service}/quotas" + (f"/{code}" if code else "")
+    console = _console(region)
+    return console and f"{console}/{path}?region={region}"
+
+
+def pages_of_failure(region: str, cluster_id: str, log_uri: str, service: str = "", quota: str = "") -> dict[str, str]:
+    """The pages that help with a failure, by title: the cluster, its logs, and the quota of a service, where known."""
+    pages = {cluster_page_has(): cluster_page(region, cluster_id)}
+    folder = posixpath.dirname(log_uri)
+    if folder.startswith("s3") and (page := objects_page(region, folder)) != folder:
+        pages["Logs in the S3 console"] = page
+    if service and (page := quota_page(region, service, quota)):
+        pages["Service Quotas"] = page
+    return pages
+
+
+def _console(region: str) -> str:
+    domain = partition_of(region).console
+    return domain and f"https://{region}.{domain}"
+
+
+def _emulator() -> str:
+    """The endpoint that the AWS SDKs are told, when it is on this machine."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_EMR") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return endpoint.rstrip("/") if ON_THIS_MACHINE.fullmatch(endpoint.rstrip("/")) else ""

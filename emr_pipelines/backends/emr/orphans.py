@@ -1,0 +1,201 @@
+"""Clusters after the fact: whose each is, which of them nobody needs any more (orphans), and their end."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal, cast, get_args
+
+from emr_pipelines.backends.emr.cluster import Cluster, Clusters
+from emr_pipelines.backends.emr.scope import PRODUCT
+from emr_pipelines.backends.emr.states import ENDED, TAKES_STEPS
+from emr_pipelines.errors import AwsError
+from emr_pipelines.report import Reporter, no_report
+
+LOG = logging.getLogger(__name__)
+
+# A cluster younger than this is left alone whatever is known of its run: the record of a run may be written, or come
+# from another machine, after its cluster was launched; and no cluster is up much sooner, so little is lost.
+GRACE_SECONDS = 600.0
+RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+NAME_PARTS = 4  # product, deployment, kind, key
+
+Kind = Literal["run", "asset", "pool", ""]
+
+
+class RunIs(Enum):
+    """What is known of a run."""
+
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a cluster is, by its name. `run_id` is empty for a pool's, and all is for a name that is not ours."""
+
+    deployment: str = ""
+    kind: Kind = ""
+    key: str = ""
+
+    @property
+    def run_id(self) -> str:
+        if self.kind not in ("run", "asset"):
+            return ""
+        found = RUN_ID.match(self.key)  # and a digest of the cluster's spec, or of the asset's work
+        return found.group() if found else self.key
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A cluster that nobody needs, and why that is thought of it."""
+
+    cluster: Cluster
+    reason: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a wish to end a cluster, as a sentence; not good when the cluster may go on."""
+
+    good: bool
+    sentence: str
+
+
+def is_ours(cluster: Cluster) -> bool:
+    return cluster.name.startswith(f"{PRODUCT}/")
+
+
+def owner_of(cluster: Cluster) -> Owner:
+    """Read from names such as `emr-pipelines/<deployment>/run/<run id>`."""
+    product, *parts = cluster.name.split("/", NAME_PARTS - 1)
+    if product != PRODUCT or len(parts) != NAME_PARTS - 1:
+        return Owner()
+    deployment, kind, key = parts
+    return Owner(deployment, cast("Kind", kind), key) if kind in get_args(Kind) else Owner(deployment)
+
+
+def age_seconds(cluster: Cluster, now: float) -> float:
+    """now: seconds since 1970. A cluster of which EMR does not say when it was created counts as new."""
+    return max(0.0, now - cluster.created.timestamp()) if cluster.created else 0.0
+
+
+def find_orphans(
+    clusters: Iterable[Cluster],
+    run_is: Callable[[str], RunIs],
+    now: float,
+    max_age_seconds: float,
+    grace_seconds: float = GRACE_SECONDS,
+) -> list[Orphan]:
+    """Those of the clusters that nobody needs.
+
+    A cluster of a run (or of an asset in one) is an orphan when the run has finished or is not known, and the cluster
+    is older than the grace. Any cluster of ours is one when it is older than the greatest age, a pool's too, whatever
+    its run does. Clusters that are ending, or have ended, are none; nor are those whose names are not ours.
+
+    run_is: asked once per run. now: seconds since 1970.
+    """
+    known: dict[str, RunIs] = {}
+    orphans = []
+    for cluster in clusters:
+        if cluster.state not in TAKES_STEPS or not is_ours(cluster):
+            continue
+        age = age_seconds(cluster, now)
+        run_id = owner_of(cluster).run_id
+        if age >= max_age_seconds:
+            limit = f"older than the {max_age_seconds / 3600:g} h that a cluster may be"
+            orphans.append(Orphan(cluster, f"it is {age / 3600:.1f} h old, {limit}"))
+        elif run_id and age >= grace_seconds:
+            if run_id not in known:
+                known[run_id] = run_is(run_id)
+            if known[run_id] is RunIs.FINISHED:
+                orphans.append(Orphan(cluster, f"its run {run_id} has finished"))
+            elif known[run_id] is RunIs.UNKNOWN:
+                orphans.append(Orphan(cluster, f"Dagster knows no run {run_id}, {age / 60:.0f} min after its launch"))
+    return orphans
+
+
+def end_orphans(clusters: Clusters, orphans: Iterable[Orphan], dry_run: bool = False) -> list[str]:
+    """Tell orphans to end, and say what was done, a sentence for each. One that cannot be ended stops no other. That
+    they have ended is not waited for: who looks again sees those that have not."""
+    return [_end(clusters, orphan, dry_run) for orphan in orphans]
+
+
+def _end(clusters: Clusters, orphan: Orphan, dry_run: bool) -> str:
+    cluster = f"{orphan.cluster.id} ({orphan.cluster.name})"
+    if dry_run:
+        return f"Would end cluster {cluster}: {orphan.reason}."
+    try:
+        clusters.terminate(orphan.cluster.id)
+    except AwsError as error:
+        LOG.warning("Cluster %s cannot be ended: %s", cluster, error)
+        return f"Cluster {cluster} should end, for {orphan.reason}, but cannot be ended: {error}"
+    LOG.info("Ended cluster %s: %s.", cluster, orphan.reason)
+    return f"Ended cluster {cluster}: {orphan.reason}."
+
+
+def rows(clusters: Iterable[Cluster], now: float) -> list[dict[str, Any]]:
+    """What a list of clusters shows of each, as JSON values. now: seconds since 1970."""
+    return [
+        {
+            "id": cluster.id,
+            "name": cluster.name,
+            "state": str(cluster.state),
+            "created": cluster.created.isoformat() if cluster.created else None,
+            "age_seconds": round(age_seconds(cluster, now)),
+            "deployment": owner_of(cluster).deployment,
+            "scope": owner_of(cluster).kind,
+            "key": owner_of(cluster).key,
+            "normalized_hours": cluster.normalized_hours,
+        }
+        for cluster in clusters
+    ]
+
+
+def choose(clusters: Clusters, ids: Iterable[str], force: bool = False) -> tuple[dict[str, Cluster], list[Outcome]]:
+    """The clusters of these ids that can be ended, by id, and what there is to say of the others.
+
+    force: also those whose names are not ours.
+    """
+    chosen: dict[str, Cluster] = {}
+    others: list[Outcome] = []
+    for cluster_id in ids:
+        try:
+            cluster = clusters.describe(cluster_id)
+        except AwsError as error:
+            others.append(Outcome(False, f"Cluster {cluster_id} cannot be ended: {error}"))
+            continue
+        if cluster.state in ENDED:
+            others.append(Outcome(True, f"Cluster {cluster_id} is {cluster.state} already."))
+        elif not force and not is_ours(cluster):
+            reason = f"it is called {cluster.name!r}, and names of ours begin with {PRODUCT}/; --force ends it"
+            others.append(Outcome(False, f"Cluster {cluster_id} was left alone: {reason}."))
+        else:
+            chosen[cluster_id] = cluster
+    return chosen, others
+
+
+def end(clusters: Clusters, ids: Iterable[str], wait: bool = True, report: Reporter = no_report) -> Iterator[Outcome]:
+    """Tell clusters to end, all of them first, and then wait for each."""
+    told = []
+    for cluster_id in ids:
+        try:
+            clusters.terminate(cluster_id)
+        except AwsError as error:  # noqa: PERF203 (a call each)
+            yield Outcome(False, f"Cluster {cluster_id} cannot be ended: {error}")
+        else:
+            told.append(cluster_id)
+    for cluster_id in told:
+        if not wait:
+            yield Outcome(True, f"Cluster {cluster_id} was told to end.")
+            continue
+        try:
+            cluster = clusters.confirm_ended(cluster_id, report=report)
+        except AwsError as error:
+            yield Outcome(False, f"Cluster {cluster_id} was told to end; whether it did is not sure: {error}")
+        else:
+            yield Outcome(cluster.state in ENDED, f"Cluster {cluster_id} is {cluster.state}.")

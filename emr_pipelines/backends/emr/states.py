@@ -1,0 +1,50 @@
+"""The states of clusters and steps, as EMR names them, and the sets of them that decisions are made on.
+
+Source: Amazon EMR API Reference, ClusterStatus and StepStatus.
+"""
+
+from __future__ import annotations
+
+from emr_pipelines.enums import TextEnum
+
+
+class State(TextEnum):
+    """A state. One that EMR did not have when this was written is UNKNOWN: of that nothing is concluded."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> State | None:  # noqa: ARG003 (as Enum has it)
+        return cls.__members__.get("UNKNOWN")
+
+
+class ClusterState(State):
+    STARTING = "STARTING"
+    BOOTSTRAPPING = "BOOTSTRAPPING"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+    TERMINATED_WITH_ERRORS = "TERMINATED_WITH_ERRORS"
+    UNKNOWN = "UNKNOWN"
+
+
+class StepState(State):
+    PENDING = "PENDING"
+    CANCEL_PENDING = "CANCEL_PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    INTERRUPTED = "INTERRUPTED"
+    UNKNOWN = "UNKNOWN"
+
+
+STARTING_UP = frozenset({ClusterState.STARTING, ClusterState.BOOTSTRAPPING})
+UP = frozenset({ClusterState.RUNNING, ClusterState.WAITING})
+TAKES_STEPS = STARTING_UP | UP
+ENDED = frozenset({ClusterState.TERMINATED, ClusterState.TERMINATED_WITH_ERRORS})
+ACTIVE = frozenset(ClusterState) - ENDED - {ClusterState.UNKNOWN}  # what can still cost money
+
+STEP_UNFINISHED = frozenset({StepState.PENDING, StepState.RUNNING, StepState.CANCEL_PENDING, StepState.UNKNOWN})
+STEP_ENDED = frozenset(StepState) - STEP_UNFINISHED
+STEP_WORTH_ATTACHING = frozenset({StepState.PENDING, StepState.RUNNING, StepState.COMPLETED})
+STEP_STOPPED = frozenset({StepState.CANCELLED, StepState.INTERRUPTED})  # by somebody, or with its cluster

@@ -1,0 +1,1 @@
+"""What clusters cost: bills, AWS's price lists, and the ledger."""

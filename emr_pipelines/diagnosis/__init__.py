@@ -1,0 +1,1 @@
+"""Evidence in, one probable cause out. Pure: no AWS calls, no Dagster."""

@@ -1,0 +1,98 @@
+"""The evidence of a failure, and its probable cause as shown to a person. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from emr_pipelines.aws.quotas import Quota
+from emr_pipelines.diagnosis.exception_parser import Log, RemoteException
+from emr_pipelines.diagnosis.kinds import MEANINGS, Kind
+
+LONGEST_MESSAGE = 500
+LONGEST_LINE = 500  # characters
+MAX_LINES = 100
+
+
+@dataclass(frozen=True)
+class ErrorDetail:
+    """One of a cluster's Status.ErrorDetails."""
+
+    code: str
+    message: str
+    data: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about a failure; any of it may be missing."""
+
+    exception: RemoteException | None = None
+    step_state: str = ""
+    failure_reason: str = ""  # Step.Status.FailureDetails
+    failure_message: str = ""
+    failure_log: str = ""
+    step_change_message: str = ""  # Step.Status.StateChangeReason
+    cluster_state: str = ""
+    cluster_change_code: str = ""  # Cluster.Status.StateChangeReason
+    cluster_change_message: str = ""
+    cluster_error_details: tuple[ErrorDetail, ...] = ()  # Cluster.Status.ErrorDetails
+    lost_spot_instances: tuple[str, ...] = ()  # Spot instances that ended with INSTANCE_FAILURE (ListInstances)
+    driver: tuple[Log, ...] = ()  # logs of the driver, spark-submit and the step's controller, oldest first
+    bootstrap: tuple[Log, ...] = ()
+    has_bootstrap_actions: bool = True  # whether the cluster's description has any
+    timed_out_phase: str | None = None  # provisioning, queueing or running
+    timed_out_seconds: float = 0
+    steps_before: int | None = None  # unfinished steps ahead of one that did not start, if known
+    log_uri: str = ""  # where a person should look
+    package: str = ""  # the program's package: its frames are the ones to show
+
+
+@dataclass(frozen=True)
+class ProbableCause:
+    """Why a step failed, for a person and for the decision to retry. `pages` maps names to links with more details."""
+
+    kind: Kind
+    message: str
+    hint: str = ""
+    log_uri: str = ""
+    retryable: bool = False
+    traceback: str = ""
+    last_lines: tuple[str, ...] = ()
+    pages: Mapping[str, str] = field(default_factory=dict)
+    quota: Quota | None = None  # the one that is full
+
+    def __str__(self) -> str:
+        links = {**({"Logs": self.log_uri} if self.log_uri else {}), **self.pages}
+        parts = [
+            "\n".join(line for line in (self.message, self.hint) if line),
+            _ending(self.traceback or "\n".join(self.last_lines)),
+            "\n".join(f"{name}: {link}" for name, link in links.items()),
+        ]
+        return "\n\n".join(part for part in parts if part)
+
+
+def _ending(text: str) -> str:
+    """Return the last lines, each shortened: the text is stored with the run and shown on a page."""
+    lines = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..." for line in text.splitlines()]
+    kept = lines[-MAX_LINES:]
+    return "\n".join(kept if len(kept) == len(lines) else [f"... ({len(lines) - len(kept):,} lines)", *kept])
+
+
+def caused(kind: Kind, what: str, log_uri: str, traceback: str = "", last_lines: tuple[str, ...] = ()) -> ProbableCause:
+    begin, hint, retryable = MEANINGS[kind]
+    return ProbableCause(kind, sentence(begin, what), hint, log_uri, retryable, traceback, last_lines)
+
+
+def sentence(begin: str, end: str) -> str:
+    end = " ".join(end.split()).rstrip(";:")
+    end = end if len(end) <= LONGEST_MESSAGE else end[:LONGEST_MESSAGE] + "…"
+    return f"{begin} {end}" + ("" if end.endswith((".", "!", "?", "…")) else ".")
+
+
+def output(logs: Sequence[Log], *names: str) -> Log:
+    """Return the log whose end is most useful to a person: of a driver its own output, else the JVM's."""
+    filled = [
+        log for name in names or ("stdout", "stderr") for log in reversed(logs) if log.name == name and log.last_lines
+    ]
+    return filled[0] if filled else Log("", ())

@@ -1,0 +1,232 @@
+"""Upload what a cluster needs: a program's code as one zip, and other files. Each is named by a digest of its bytes and
+uploaded once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, Literal
+
+from packaging.utils import canonicalize_name
+
+from emr_pipelines.aws.objects import Objects, join
+from emr_pipelines.errors import InvalidValue, PackagingError
+from emr_pipelines.job.imports import OwnModule, walk
+from emr_pipelines.job.modules import SHIPPED_PARTS, THIS_PACKAGE, Home, home_of, is_library, is_within, unit_of
+from emr_pipelines.job.source import Certainty
+from emr_pipelines.remote.codec import name_of
+from emr_pipelines.report import Reporter, no_report
+
+Program = Callable[..., Any]
+
+MAX_BYTES = 100 * 1000**2
+PIPES = "dagster_pipes"  # one pure Python package; there is no pip on a cluster that has no way out
+COMPILED = (".so", ".pyd", ".dylib")
+BYTE_CODE = (".pyc", ".pyo")
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can say
+NAME = re.compile(r"[A-Za-z0-9._+=@-]+")
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip, and the hex digest of its bytes."""
+
+    data: bytes
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.sha256}.zip"
+
+
+class Artifacts:
+    """Content-addressed files in a folder of a bucket; what is there already is not uploaded again.
+
+    It remembers what it has seen there, so a second program of a run costs no call. Each call may raise the AwsErrors
+    that `Objects` does.
+    """
+
+    def __init__(self, objects: Objects, folder: str) -> None:
+        """folder: the s3:// URI below which code/, jars/ and files/ are."""
+        self._objects = objects
+        self._folder = folder
+        self._there: set[str] = set()
+
+    def put(self, suffix: str, data: bytes, report: Reporter = no_report) -> str:
+        """The URI of `code/<sha256><suffix>`, which is sent unless it is there. suffix: .zip or .py, say."""
+        uri = join(self._folder, "code", f"{hashlib.sha256(data).hexdigest()}{suffix}")
+        if uri not in self._there:
+            if not self._objects.exists(uri):
+                with report("Sending code", total=len(data)) as work, NamedTemporaryFile() as file:
+                    file.write(data)
+                    file.flush()
+                    self._objects.upload(uri, Path(file.name), work.advance)
+            self._there.add(uri)
+        return uri
+
+    def put_file(self, kind: Literal["jars", "files"], location: str | Path, report: Reporter = no_report) -> str:
+        """The URI of a user's own file, as the cluster finds it.
+
+        A path on this machine is sent as `<kind>/<sha256>/<its name>`, for Spark knows files by their name; a URI, such
+        as s3://bucket/x.jar or local:/usr/lib/x.jar, is the cluster's business and comes back as it is. Raises
+        InvalidValue.
+        """
+        if URI.match(str(location)):
+            if str(location).startswith("file:"):
+                allowed = "a path on this machine without file:, s3://bucket/key, or local:/path of the cluster"
+                raise InvalidValue(kind, str(location), allowed)
+            return str(location)
+        path = Path(location)
+        if not NAME.fullmatch(path.name):
+            raise InvalidValue(
+                kind, str(location), "names of letters, digits and . _ + = @ -, for Spark reads them in URIs"
+            )
+        try:
+            with path.open("rb") as stream:
+                digest = hashlib.sha256()
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise InvalidValue(kind, str(location), f"a file that can be read ({error.strerror}), or a URI") from error
+        uri = join(self._folder, kind, digest.hexdigest(), path.name)
+        if uri not in self._there:
+            if not self._objects.exists(uri):
+                with report(f"Sending {path.name}", total=path.stat().st_size) as work:
+                    self._objects.upload(uri, path, work.advance)
+            self._there.add(uri)
+        return uri
+
+
+def code_archive(program: Program, requirements: Iterable[str] = ()) -> Archive:
+    """The source of a program and of the user's own modules that it imports, of what the entrypoint imports, and of
+    dagster_pipes, as one zip for the path of a Python: the same bytes for the same source, on any machine.
+
+    Of a package, all files travel but hidden ones and byte code; of a namespace package, only the packages and modules
+    in it that the program imports; of this package, what every program needs, and the modules that this one imports. A
+    package of the user's own that `requirements` name travels with the libraries instead.
+
+    Raises PackagingError: for compiled parts, for more than 100 MB, and for what is no source file in a folder.
+    """
+    name = name_of(program)
+    root = name.partition(":")[0]
+    if home_of(root) is Home.DAGSTER:
+        allowed = f"{THIS_PACKAGE}.pipelines, or a package of your own"
+        raise PackagingError(f"The program {name} is in a part of {THIS_PACKAGE} that stays here; allowed: {allowed}.")
+    found = walk(root)
+    required = {canonicalize_name(re.split(r"[^\w.-]", line.strip())[0]) for line in requirements}
+    packages: dict[str, list[OwnModule]] = {}
+    files = _of_this_package()
+    for module in found.own.values():
+        unit = unit_of(module.name)
+        if unit == THIS_PACKAGE:
+            files |= _file_of(module)
+        elif unit == unit_of(root) or canonicalize_name(unit) not in required:
+            packages.setdefault(unit, []).append(module)
+    for unit, modules in packages.items():
+        refused = [module for module in modules if not _has_source(module)]
+        if refused and (needed := {module.name for module in refused} & set(walk(root, Certainty.LATER).own)):
+            raise PackagingError(_not_source(next(module for module in refused if module.name in needed)))
+        folders = [module for module in modules if module not in refused]
+        files |= _sources(unit, folders, with_libraries=is_within(unit, found.named))
+    data = _zipped(files)
+    return Archive(data, hashlib.sha256(data).hexdigest())
+
+
+def zip_entry(name: str, mode: int) -> zipfile.ZipInfo:
+    """An entry that is the same whenever and wherever it is made. mode: as os.stat has it, with the file's kind."""
+    entry = zipfile.ZipInfo(name, ZIP_EPOCH)
+    entry.create_system = 3  # Unix, also on Windows, so that the mode counts
+    entry.external_attr = mode << 16
+    return entry
+
+
+def _of_this_package() -> dict[str, Path]:
+    here = Path(import_module(THIS_PACKAGE).__path__[0])
+    pipes = import_module(PIPES)
+    parts = (part if (here / part).is_dir() else f"{part}.py" for part in ("__init__", *SHIPPED_PARTS))
+    ours = {name: path for part in parts for name, path in _files(here / part, f"{THIS_PACKAGE}/{part}")}
+    return ours | {name: path for folder in pipes.__path__ for name, path in _files(Path(folder), PIPES)}
+
+
+def _file_of(module: OwnModule) -> dict[str, Path]:
+    """The file of one module of this package: an example travels module by module, and only with its own program."""
+    base, file = module.name.replace(".", "/"), module.place.file
+    if file is None:
+        return {}
+    return {f"{base}/__init__.py" if module.place.folders is not None else f"{base}.py": Path(file)}
+
+
+def _has_source(module: OwnModule) -> bool:
+    file, folders = module.place
+    if file is None:
+        return any(map(os.path.isdir, folders or ()))
+    return file.endswith(".py") and os.path.isfile(file)  # noqa: PTH113 (a text, as the import system has it)
+
+
+def _not_source(module: OwnModule) -> str:
+    by = f" ({module.found})" if module.found.file else ""
+    allowed = "a source file in a folder; what is compiled belongs in a package of its own, named in REQUIREMENTS"
+    return f"The module {module.name}{by} comes from {module.place.file}; allowed: {allowed}."
+
+
+def _sources(unit: str, modules: Iterable[OwnModule], *, with_libraries: bool) -> dict[str, Path]:
+    """The files of a package or module, by their path in an archive; none of a namespace package, which has no own.
+
+    Parts of a package may be elsewhere (editable installs), so each module that is imported is asked for its own
+    folders; what comes first on the path counts.
+    """
+    found: dict[str, Path] = {}
+    for module in sorted(modules, key=lambda module: module.name.count(".")):
+        base, (file, folders) = module.name.replace(".", "/"), module.place
+        if file and folders is not None:
+            own = [Path(folder) for folder in folders if with_libraries or not is_library(folder)]
+            found = {**{name: path for folder in reversed(own) for name, path in _files(folder, base)}, **found}
+        elif file:
+            found.setdefault(f"{base}.py", Path(file))
+    for path in found.values():
+        if path.suffix in COMPILED:
+            raise PackagingError(
+                f"The package {unit} has a compiled part, {path}, made for this machine; put what is compiled in a "
+                "package of its own and name that in the program's REQUIREMENTS."
+            )
+    sizes = {path: path.stat().st_size for path in found.values()}
+    if sum(sizes.values()) > MAX_BYTES:
+        raise PackagingError(
+            f"The package {unit} has {sum(sizes.values()) / 1e6:,.0f} MB of files, the largest "
+            f"{max(sizes, key=lambda path: sizes[path])}; allowed: {MAX_BYTES / 1e6:,.0f} MB; keep data in S3."
+        )
+    return found
+
+
+def _files(path: Path, name: str, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Path]]:
+    """The file, or the files below the folder, by their names in an archive; through links, but not in circles."""
+    if path.is_dir():
+        real = path.resolve()
+        if real not in above:
+            for inner in path.iterdir():
+                if not inner.name.startswith(".") and inner.name != "__pycache__":
+                    yield from _files(inner, f"{name}/{inner.name}", (*above, real))
+    elif path.is_file() and path.suffix not in BYTE_CODE:
+        yield name, path
+
+
+def _zipped(files: Mapping[str, Path]) -> bytes:
+    # stored, because the same text is compressed to other bytes by another zlib
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            try:
+                archive.writestr(zip_entry(name, stat.S_IFREG | 0o644), files[name].read_bytes())
+            except (OSError, UnicodeEncodeError) as error:  # noqa: PERF203 (to name the file)
+                raise PackagingError(f"{str(files[name])!r} cannot be packed: {error}.") from error
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""The examples: word count and Pi. Nothing in the library imports them."""

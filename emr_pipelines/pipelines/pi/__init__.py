@@ -1,0 +1,1 @@
+"""Pi by two methods. `estimate` runs on Spark; `assets` alone knows Dagster."""

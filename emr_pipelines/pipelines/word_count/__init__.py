@@ -1,0 +1,1 @@
+"""Word count: ingest text, count its words. The programs run on Spark; `assets` alone knows Dagster."""

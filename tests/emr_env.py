@@ -1,0 +1,144 @@
+"""An emulated account without Spark, and runs of one asset in it."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from emr_emulator import Emulator, ManualClock, Scripted
+from emr_pipelines.aws import client
+from emr_pipelines.backends.emr.states import ENDED
+from emr_pipelines.backends.emr.steps import AddedStep, Step
+from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.emr import EmrSparkRunner
+from tests.account import BUCKET, Account
+from tests.emulator.conftest import DURATIONS, EmulatedClock
+from tests.runners.programs import Numbers, Total, add_up
+
+SCRIPTED = {"spark-submit": Scripted(seconds=600), "bash": Scripted(seconds=10), "hour": Scripted(seconds=3600)}
+PARAMS = Numbers((1, 2, 3))
+
+
+class Clock(EmulatedClock):
+    """Time passes when the thread that runs a step pauses; its helpers wait for that. While a program runs, it may
+    write its result."""
+
+    result: dict[str, Any] | None = None
+    result_of_cluster = 0  # and of the later ones
+    result_when = frozenset({"RUNNING", "COMPLETED"})  # the step is
+
+    def pause(self, seconds: float, until: threading.Event | None = None) -> None:
+        if threading.current_thread() is not threading.main_thread() and until is not None:
+            until.wait(0.01)
+            return
+        if self.result is not None:
+            self._leave_results()
+        super().pause(seconds, until)
+
+    def _leave_results(self) -> None:
+        for cluster in self.emulator.clusters()[self.result_of_cluster :]:
+            for step in cluster.steps.values():
+                tasks = [word for word in step.args if word.endswith("/task.json")]
+                if tasks and str(step.state) in self.result_when:
+                    task = json.loads(self._path(tasks[0]).read_text())
+                    self._leave(task["result"], json.dumps({"result": self.result}))
+
+    def _leave(self, uri: str, text: str) -> None:
+        """Write an object that is not there yet, as Spark does here: past S3."""
+        if not self._path(uri).exists():
+            self._path(uri).write_text(text)
+
+    def _path(self, uri: str) -> Path:
+        return self.emulator.root / "buckets" / BUCKET / uri.removeprefix(f"s3://{BUCKET}/")
+
+
+@dataclass
+class EmrEnv:
+    """An emulated account, and runs of one asset in it."""
+
+    account: Account
+    clock: Clock
+    instance: dg.DagsterInstance
+    settings: dict[str, Any] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+
+    def materialize(self, work: Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any], **settings: Any) -> Any:
+        """Run one asset that does this, and return what it returned; its failure is raised."""
+        found: list[Any] = []
+
+        @dg.asset
+        def answer(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
+            assert isinstance(spark, EmrSparkRunner)
+            found.append(work(context, spark))
+
+        runner = EmrSparkRunner(**{
+            "bucket": BUCKET, "ship_dependencies": False, "retries": 0, "log_wait_seconds": 600,
+            "retry_delay_seconds": 0, **self.settings, **settings,
+        })  # fmt: skip
+        run = dg.materialize([answer], resources={"spark": runner}, instance=self.instance, raise_on_error=False)
+        self.log = [entry.user_message for entry in self.instance.all_logs(run.run_id)]
+        if not run.success:
+            (failure,) = run.get_step_failure_events()[-1:]
+            data = failure.step_failure_data
+            raise Failed(data.user_failure_data.description if data.user_failure_data else str(data.error), data)
+        return found[0]
+
+    def run(self, **settings: Any) -> Total:
+        answer = self.materialize(lambda context, spark: spark.run(context, add_up, PARAMS), **settings)
+        assert isinstance(answer, Total)
+        return answer
+
+    def step(self, step: Step, **settings: Any) -> AddedStep:
+        answer = self.materialize(lambda context, spark: spark.run_step(context, step), **settings)
+        assert isinstance(answer, AddedStep)
+        return answer
+
+    @contextmanager
+    def ends_are_refused(self) -> Iterator[None]:
+        """EMR ends no cluster meanwhile; the first is ended afterwards."""
+        self.account.fault("server_error", operation="TerminateJobFlows", times=300)
+        yield
+        self.account.emulator.faults.clear()
+        self.account.clusters.terminate(self.account.emulator.clusters()[0].id)
+        self.account.emulator.advance(1000)
+
+    def events(self, *beginnings: str) -> list[str]:
+        """The lines of the log that begin so, in order, each as the beginning."""
+        return [beginning for line in self.log for beginning in beginnings if line.startswith(beginning)]
+
+
+class Failed(Exception):
+    """A run failed, with what the step's failure says."""
+
+    def __init__(self, text: str | None, data: Any) -> None:
+        super().__init__(text)
+        self.data = data
+
+
+@contextmanager
+def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmrEnv]:
+    """A emr_env, and afterwards no cluster that is left, but a pool's."""
+    with Emulator(folder, clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        emulator.create_bucket(BUCKET)
+        clock = Clock(emulator)
+        clock.result = {"total": 6}
+        monkeypatch.setattr(client, "SystemClock", lambda: clock)
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield EmrEnv(Account(emulator, clock), clock, instance)
+        clock.emulator.advance(0)
+        left = [cluster for cluster in emulator.clusters() if str(cluster.state) not in map(str, ENDED)]
+        assert all(cluster.name.startswith("emr-pipelines/default/pool/") for cluster in left)
+
+
+@pytest.fixture
+def emr_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmrEnv]:
+    with made(tmp_path / "emulator", monkeypatch) as emr_env:
+        yield emr_env
