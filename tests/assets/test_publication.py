@@ -165,9 +165,7 @@ def test_spark_here_has_no_s3_and_says_so(
         [program_asset(eager, writes="output")], resources=resources, instance=dagster, raise_on_error=False
     )
     said = failure(failed)
-    assert said.startswith(
-        "Spark has no file system for this URI scheme: UnsupportedFileSystemException: No FileSys"
-    )
+    assert said.startswith("Spark has no file system for this URI scheme: UnsupportedFileSystemException: No FileSys")
     assert "Spark on this machine reads and writes local paths: for s3://, run on EMR" in said
     assert storage.latest(dg.AssetKey("eager")) is None
 
