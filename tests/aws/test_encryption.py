@@ -159,7 +159,7 @@ def test_a_cluster_s_own_words_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMR_PIPELINES_KMS_KEY", KEY)
     other = KEY.replace("1234abcd", "99999999")
     runner = EmrSparkRunner(
-        bucket="b",
+        bucket="my-bucket",
         cluster={
             "configurations": {"core-site": {"fs.s3a.encryption.key": other, "a": "b"}},
             "extra": {"LogEncryptionKmsKeyId": other},
@@ -174,9 +174,9 @@ def test_a_cluster_s_own_words_stand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_clusters_that_write_otherwise_do_not_stand_in_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = EmrSparkRunner(bucket="b").spec().digest
+    plain = EmrSparkRunner(bucket="my-bucket").spec().digest
     monkeypatch.setenv("EMR_PIPELINES_ENCRYPTION", "AES256")
-    assert EmrSparkRunner(bucket="b").spec().digest != plain
+    assert EmrSparkRunner(bucket="my-bucket").spec().digest != plain
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def look(spark: EmrSparkRunner) -> None:
     spark.spec()  # as the first program would
 
 
-@dg.job(resource_defs={"spark": EmrSparkRunner(bucket="b")})
+@dg.job(resource_defs={"spark": EmrSparkRunner(bucket="my-bucket")})
 def job() -> None:
     look()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from emr_pipelines.aws.objects import Content, Objects
+from emr_pipelines.backends.emr import watch
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.leases import LAUNCHED_WITHIN_SECONDS, Lease, Leases
 from emr_pipelines.backends.emr.scope import Scope
@@ -309,7 +310,10 @@ def test_logs_that_cannot_be_listed_are_waited_for_as_long_as_others(account: Ac
     assert account.clock.now() - began < 900
 
 
-def test_a_cluster_is_bootstrapping_since_it_was_first_seen_to_be(account: Account) -> None:
+def test_a_cluster_is_bootstrapping_since_it_was_first_seen_to_be(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "JITTER", 0.0)  # else a look may come just before bootstrapping, and the next after it
     one = session(account)
     first, second = (one.add(Step(name, ("bash",))) for name in "ab")
     one.watch(first, Wakeup(), lambda: False)
