@@ -8,6 +8,7 @@ from typing import get_args
 import click
 
 from docs.tables import code, shown, table
+from emr_emulator.cli import main as emulate
 from emr_emulator.faults import KINDS, Fault
 from emr_pipelines.cli import main
 
@@ -16,6 +17,7 @@ def parts() -> dict[str, Callable[[], str]]:
     found: dict[str, Callable[[], str]] = {
         f"options of {name}": _options(command) for name, command in _leaves("emr-pipelines", main)
     }
+    found["options of emr-pipelines emulator"] = _options(emulate)
     return {**found, "faults": faults}
 
 
@@ -31,6 +33,8 @@ def _options(command: click.Command) -> Callable[[], str]:
     def made() -> str:
         rows = []
         for parameter in command.params:
+            if parameter.is_eager:
+                continue  # --help, --version
             if isinstance(parameter, click.Option):
                 switch = parameter.is_flag or parameter.count
                 metavar = "" if switch else f" {parameter.metavar or parameter.type.name.upper()}"

@@ -14,7 +14,7 @@ LIBRARY = re.compile(
 )
 CONVERTER = "pyspark/errors/exceptions/"  # it raises Java's errors anew, as Python's
 # Python's own, the entrypoint, which is called by its digest, and what it calls
-STARTER = re.compile(r"<.*>|.*/[0-9a-f]{64}\.py|.*/shipped_code/emr_pipelines/programs/(?:driver|entrypoint)\.py")
+STARTER = re.compile(r"<.*>|.*/[0-9a-f]{64}\.py|.*/shipped_code/emr_pipelines/remote/(?:driver|entrypoint)\.py")
 
 
 def own_frames(text: str, package: str = "") -> str:

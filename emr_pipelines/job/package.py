@@ -55,7 +55,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Submission:
-    """How programs are submitted: see emr/steps.py's `spark_submit`. Jars and files may be of this machine."""
+    """How programs are submitted: see `spark_submit`. Jars and files may be of this machine."""
 
     deploy_mode: DeployMode = "client"
     queue: str = ""

@@ -129,7 +129,7 @@ class EmrSparkRunner(EmrSettings):
             return not self._was_taken(context, shipment.taken) and self._result_of(shipment) is not None
 
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
-        """Run any other step to its end: Hive, Pig, a jar, a shell command, ... (emr/steps.py makes them)."""
+        """Run any other step to its end: Hive, Pig, a jar, a shell command, ... (backends/emr/steps.py makes them)."""
         from emr_pipelines.aws.objects import join
         from emr_pipelines.backends.emr.states import STEP_UNFINISHED, STEP_WORTH_ATTACHING
         from emr_pipelines.clock import Wakeup

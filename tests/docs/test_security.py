@@ -180,7 +180,9 @@ def test_every_call_in_the_code_is_allowed_by_name() -> None:
 
 def test_the_folders_are_those_that_are_written() -> None:
     folders = re.compile(r'join\((?:base|self\._folder|self\.base), "(\w+)"|\.of\(["\'](\w+)["\']\)|put_file\("(\w+)"')
-    texts = [path.read_text() for name in ("emr", "runners") for path in (PACKAGE / name).rglob("*.py")]
+    texts = [
+        path.read_text() for name in ("aws", "backends", "job", "runners") for path in (PACKAGE / name).rglob("*.py")
+    ]
     written = {folder for text in texts for found in folders.findall(text) for folder in found if folder}
     table = page("security").partition("## What is written where")[2].partition("\n## ")[0]
     told = set(re.findall(r"^\| `(\w+)/", table, re.MULTILINE))

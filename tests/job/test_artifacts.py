@@ -108,14 +108,15 @@ def test_programs_of_this_package_take_only_what_runs_on_a_cluster(tmp_path: Pat
     archive = code_archive(count_words)
     assert archive.sha256 == hashlib.sha256(archive.data).hexdigest()
     assert archive.name == f"{archive.sha256}.zip"
-    assert {name.rpartition("/")[0] for name in names_in(archive)} == {
-        "emr_pipelines",
-        "emr_pipelines/programs",
-        "dagster_pipes",
+    every = {"emr_pipelines/__init__.py", "emr_pipelines/errors.py", "emr_pipelines/pipelines/__init__.py"}
+    ours = {name for name in names_in(archive) if name.startswith("emr_pipelines/")}
+    assert every <= ours
+    assert {name.rpartition("/")[0] for name in ours - every} == {
+        "emr_pipelines/remote",
+        "emr_pipelines/pipelines/word_count",
     }
-    ours = [name for name in names_in(archive) if name.count("/") == 1 and name.startswith("emr_pipelines")]
-    assert ours == ["emr_pipelines/__init__.py", "emr_pipelines/errors.py"]
-    assert archive == code_archive(estimate_pi)
+    assert "emr_pipelines/pipelines/word_count/assets.py" not in ours
+    assert not [name for name in names_in(code_archive(estimate_pi)) if "word_count" in name]
     found = loaded_from(archive, "emr_pipelines.pipelines.word_count.count:count_words", tmp_path)
     assert found == "emr_pipelines/pipelines/word_count/count.py"
 
@@ -259,7 +260,7 @@ def test_what_is_no_source_file_of_a_folder_is_refused(tmp_path: Path, monkeypat
     ):
         code_archive(import_module("zipped_job").run)
     with pytest.raises(
-        PackagingError, match=r"use_java is in a part .*; allowed: emr_pipelines\.programs, or a package"
+        PackagingError, match=r"use_java is in a part .*; allowed: emr_pipelines\.pipelines, or a package"
     ):
         code_archive(use_java)
     with pytest.raises(PackagingError, match="is a lambda"):
