@@ -71,13 +71,13 @@ def list_clusters(deployment: str, of_all: bool, region: str | None, as_json: bo
     with _said_shortly():
         from emr_pipelines.aws.client import Aws
         from emr_pipelines.backends.emr.cluster import Clusters
+        from emr_pipelines.backends.emr.names import begins_with, prefix_of
         from emr_pipelines.backends.emr.orphans import rows
-        from emr_pipelines.backends.emr.scope import PRODUCT
 
         aws = Aws(region)
         active = Clusters(aws).active()
-        prefix = f"{PRODUCT}/" if of_all else f"{PRODUCT}/{deployment}/"
-        ours = [cluster for cluster in active if cluster.name.startswith(prefix)]
+        prefix = prefix_of("" if of_all else deployment)
+        ours = [cluster for cluster in active if begins_with(cluster.name, prefix)]
         found = rows(ours, aws.clock.now())
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -126,14 +126,14 @@ def terminate(
     with _said_shortly():
         from emr_pipelines.aws.client import Aws
         from emr_pipelines.backends.emr.cluster import Clusters
+        from emr_pipelines.backends.emr.names import prefix_of
         from emr_pipelines.backends.emr.orphans import RunIs, choose, end, find_orphans, rows
-        from emr_pipelines.backends.emr.scope import PRODUCT
 
         api = Clusters(aws := Aws(region))
         chosen, refusals = choose(api, ids, force)
         all_went_well = _told(refusals)
         if older_than is not None:
-            active = api.active(f"{PRODUCT}/{deployment}")
+            active = api.active(prefix_of(deployment))
             orphans = find_orphans(active, lambda _: RunIs.UNFINISHED, aws.clock.now(), 3600 * older_than)
             chosen |= {orphan.cluster.id: orphan.cluster for orphan in orphans}
         for row in rows(chosen.values(), aws.clock.now()):

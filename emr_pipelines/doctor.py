@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from emr_pipelines import environment
+from emr_pipelines.aws import preflight
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import base_uri
 from emr_pipelines.aws.encryption import Encryption
 from emr_pipelines.aws.objects import join, split_uri
 from emr_pipelines.aws.partitions import known_regions
 from emr_pipelines.aws.redaction import masked
-from emr_pipelines.backends.emr import preflight
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.backends.emr.states import ACTIVE
 from emr_pipelines.enums import TextEnum

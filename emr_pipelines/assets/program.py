@@ -15,6 +15,7 @@ from emr_pipelines.assets.publication import (
     OF_PUBLICATION,
     AssetEvents,
     audited,
+    check_storage,
     code_version,
     mistakes_as_failures,
     new_version,
@@ -118,7 +119,7 @@ def program_asset(
             runner: SparkRunner = resource_of(context, "spark", spark, SparkRunner)
             kept: Storage | None = resource_of(context, "storage", storage, Storage) if stored else None
             if kept:
-                runner.check_storage(kept.root)
+                check_storage(runner, kept)
             # a plain str: the key of several dimensions is a subclass
             own_partition = str.__str__(context.partition_key) if _partitioned(context) else None
 

@@ -16,6 +16,7 @@ from emr_pipelines.remote.progress import pluralize
 from emr_pipelines.resource import Refused, reject_unknown
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.failures import raise_failure
+from emr_pipelines.runners.remote import RemoteSparkRunner
 from emr_pipelines.storage import Storage, Version
 
 ParamsT = TypeVar("ParamsT")
@@ -110,16 +111,26 @@ def new_version(
     partition: the key of the partition that is written, if the asset has partitions.
     """
 
-    def done(uri: str) -> bool:
-        return spark.has_result(context, program, params_at(uri))
-
     _refuse_other(context, "spark", spark, SparkRunner)
     _refuse_other(context, "storage", storage, Storage)
-    spark.check_storage(storage.root)
-    root = storage.root if storage.root.startswith("s3://") else f"file://{storage.root}"
-    work = spark.work_id(context, program, params_at(f"{root}/version"))  # the same URI each time: it is no difference
+    check_storage(spark, storage)
+    work, done = "", None
+    if isinstance(spark, RemoteSparkRunner):  # in this process, no program outlives the run
+        root = storage.root if storage.root.startswith("s3://") else f"file://{storage.root}"
+        work = spark.work_id(context, program, params_at(f"{root}/version"))  # the same URI each time: no difference
+        remote = spark
+
+        def done(uri: str) -> bool:
+            return remote.has_result(context, program, params_at(uri))
+
     with storage.new_version(context.asset_key, context.run.run_id, work, done=done, partition=partition) as version:
         yield version
+
+
+def check_storage(spark: SparkRunner, storage: Storage) -> None:
+    """Raise StorageUnusable, before any work is done, when programs of the runner cannot reach the storage."""
+    if isinstance(spark, RemoteSparkRunner):
+        spark.check_storage(storage.root)
 
 
 def audited(context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:

@@ -11,6 +11,7 @@ from emr_pipelines.errors import InvalidValue, NotMaterialized
 from emr_pipelines.remote.file_uris import local_path
 from emr_pipelines.remote.progress import pluralize
 from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.staging import stage_inputs
 from emr_pipelines.storage import Storage
 from emr_pipelines.storage.address import shown
 
@@ -68,7 +69,7 @@ def find(
     another number to the run, and StorageUnusable when the storage cannot be read.
     """
     if source.uri or storage is None:
-        (uri,) = spark.bring(context, [_path_of(source.uri)])
+        (uri,) = stage_inputs(context, spark, [_path_of(source.uri)])
         return Data((uri,))
     try:
         (name,) = (name for name, key in context.assets_def.keys_by_input_name.items() if key == source.key)

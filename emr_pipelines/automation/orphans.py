@@ -61,12 +61,12 @@ def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReas
 def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str:
     from emr_pipelines.aws.client import Aws
     from emr_pipelines.backends.emr.cluster import Clusters
+    from emr_pipelines.backends.emr.names import prefix_of
     from emr_pipelines.backends.emr.orphans import RunIs, end_orphans, find_orphans
-    from emr_pipelines.backends.emr.scope import PRODUCT
 
     aws = Aws(within_seconds=PATIENCE_SECONDS)
     clusters = Clusters(aws)
-    active = clusters.active(f"{PRODUCT}/{settings.deployment}")
+    active = clusters.active(prefix_of(settings.deployment))
     run_is = runs_of(context.instance, time.time())
     spared: set[str] = set()
     if settings.deployment == DEFAULT_DEPLOYMENT:

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta, timezone
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.cluster_usage import Life, life_of
-from emr_pipelines.backends.emr.scope import PRODUCT
+from emr_pipelines.backends.emr.names import PRODUCT
 from emr_pipelines.costs.bill import Rates, bill_of, listed_prices, rates_of
 from emr_pipelines.errors import AccessDenied, NotFound, RequestRefused
 

@@ -1,4 +1,4 @@
-"""A shipment: a program with its parameters, packed so that a cluster can run it, and known by what it would do."""
+"""Package a program with its parameters as a job: what any service needs to run it, and its identity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Objects, join
 from emr_pipelines.aws.redaction import reject_known_secrets
-from emr_pipelines.backends.emr.steps import DeployMode, Step, spark_submit
 from emr_pipelines.errors import PackagingError
 from emr_pipelines.job.artifacts import Artifacts, code_archive
 from emr_pipelines.job.imports import needs_dagster, walk, without_files
@@ -27,11 +26,8 @@ from emr_pipelines.remote.entrypoint import CODE, LIBRARIES, Task
 from emr_pipelines.report import Reporter, no_report
 
 DIGEST_CHARACTERS = 20
-DAGSTER = re.compile(r"dagster\b(?!-)")  # and not dagster-pipes, which every step has
-LONGEST_ASKED_BY = "-" * (36 + 4)  # a UUID, and the number of a retry
-LONGEST_PIPES = "-" * 1000  # Dagster Pipes' arguments, which hold two URIs
+DAGSTER = re.compile(r"dagster\b(?!-)")  # and not dagster-pipes, which every job has
 ARCHIVES = ("spark.archives", "spark.yarn.dist.archives")
-ONE_ATTEMPT = {"spark.yarn.maxAppAttempts": "1"}  # else YARN runs a driver that failed a second time
 
 
 @dataclass(frozen=True)
@@ -55,16 +51,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Submission:
-    """How programs are submitted: see `spark_submit`. Jars and files may be of this machine."""
+    """How programs are to run. Jars and files may be of this machine.
 
-    deploy_mode: DeployMode = "client"
-    queue: str = ""
+    details: what else a backend's settings say about how a program runs, such as the deploy mode on a cluster; JSON
+    values, which are part of a job's identity.
+    """
+
     conf: Mapping[str, str] = field(default_factory=dict)
     jars: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     architecture: str = "x86_64"
     python: str = "/usr/bin/python3.11"
     ship_dependencies: bool = True
+    details: tuple[str, ...] = ()
 
     @property
     def python_version(self) -> str:
@@ -79,21 +78,32 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Shipment:
-    """A program that is ready to be submitted.
+class Job:
+    """A program that is ready to run, whichever service runs it.
 
-    digest: identifies the program, all that its result depends on, and who asks for it, so that a later attempt finds
-    what an earlier one has begun or finished. folder: its own folder on S3.
+    label: who it is for, as one word. identity: a digest of the program, all that its result depends on, and who asks
+    for it, so that a later attempt finds what an earlier one has begun or finished. folder: its own folder on S3.
+    entrypoint: the URI of the script to run. jars, files: URIs. conf: Spark's properties, without archives.
     """
 
     label: str
-    digest: str
+    identity: str
     folder: str
     task: Task
     entrypoint: str
-    how: Submission
-    jars: tuple[str, ...]
-    warnings: tuple[str, ...] = ()  # logged before a cluster is launched
+    conf: Mapping[str, str] = field(default_factory=dict)
+    archives: tuple[str, ...] = ()
+    jars: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # logged before anything is paid for
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The entrypoint's first arguments."""
+        return (self.task_uri,)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.task.files
 
     @property
     def result(self) -> str:
@@ -103,39 +113,6 @@ class Shipment:
     def package(self) -> str:
         """The top-level package, or module, of the program."""
         return re.split("[.:]", self.task.program)[0]
-
-    @property
-    def taken(self) -> str:
-        """The URI where the attempt that returned the result to its asset is noted."""
-        return join(self.folder, "taken")
-
-    @property
-    def prefix(self) -> str:
-        """The prefix of the names of all its steps."""
-        return f"{self.label} {self.digest}."
-
-    def step(self, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> Step:
-        """The step that runs the program.
-
-        asked_by: the Dagster run and its retry number. They are in the step's name, for a person who looks at the
-        cluster, and because no other step may have that name: it finds a step whose response was lost. arguments:
-        those of Dagster Pipes.
-        """
-        conf = dict(self.how.conf)
-        theirs = [conf.pop(name) for name in ARCHIVES if name in conf]  # spark-submit's option overrules them
-        ours = [f"{self.task.code}#{CODE}", *([f"{self.task.archive}#{LIBRARIES}"] if self.task.archive else [])]
-        return spark_submit(
-            f"{self.prefix}{attempt} {asked_by}",
-            self.entrypoint,
-            self.task_uri,
-            *(word for pair in arguments.items() for word in pair),
-            deploy_mode=self.how.deploy_mode,
-            queue=self.how.queue,
-            conf={**ONE_ATTEMPT, **conf} if self.how.deploy_mode == "cluster" else conf,
-            jars=self.jars,
-            files=self.task.files,
-            archives=(*ours, *filter(None, theirs)),
-        )
 
     @property
     def task_uri(self) -> str:
@@ -149,13 +126,8 @@ class Shipment:
     def attempt_folder(self, attempt: int) -> str:
         return f"{self.attempt_folders}{attempt}"
 
-    def attempt_of(self, step_name: str) -> int:
-        """The number in a step's name."""
-        number = step_name.removeprefix(self.prefix).partition(" ")[0]
-        return int(number) if number.isdigit() else 0
 
-
-def pack(
+def package(
     program: Callable[..., Any],
     params: Any,
     *,
@@ -165,13 +137,12 @@ def pack(
     how: Submission,
     say: Callable[[str], None],
     report: Reporter = no_report,
-) -> Shipment:
-    """Upload what a program needs and is not on S3 yet, and return how to run it.
+) -> Job:
+    """Upload what a program needs and is not on S3 yet, and return the job that runs it.
 
     asked_by: tells this work from the same work requested elsewhere: a run, a step of it, a partition.
 
-    Raises, before a cluster is launched, PackagingError for a program, parameters or requirements that cannot be sent,
-    InvalidValue for settings with which EMR would refuse the step, and the AwsErrors.
+    Raises PackagingError for a program, parameters or requirements that cannot be sent, and the AwsErrors.
     """
     name = codec.name_of(program)
     takes = annotation_of(program, "params")
@@ -179,7 +150,7 @@ def pack(
     codec.round_trip(takes, params)
     encoded = codec.encode(params)
     reject_known_secrets(f"The parameters of {name}", encoded)
-    reject_known_secrets(f"The submission of {name}", [dict(how.conf), how.jars, how.files, how.queue])
+    reject_known_secrets(f"The submission of {name}", [dict(how.conf), how.jars, how.files, how.details])
     requirements = requirements_of(program)
     reached = walk(module_name(program), Certainty.LATER)
     warnings = without_files(reached)
@@ -196,29 +167,22 @@ def pack(
     )
     jars = tuple(place.artifacts.put_file("jars", jar, report) for jar in how.jars)
     files = tuple(place.artifacts.put_file("files", file, report) for file in how.files)
-    identity = [*asked_by, name, encoded, code, main, archive, jars, files, how.deploy_mode, how.queue, dict(how.conf)]
-    digest = digest_of(identity)
-    folder = join(place.of("steps"), digest)
-    shipment = Shipment(
+    identity = digest_of([*asked_by, name, encoded, code, main, archive, jars, files, *how.details, dict(how.conf)])
+    folder = join(place.of("steps"), identity)
+    conf = dict(how.conf)
+    theirs = [conf.pop(name) for name in ARCHIVES if name in conf]  # spark-submit's option overrules them
+    python_version = how.python_version if archive else ""
+    return Job(
         label=label,
-        digest=digest,
+        identity=identity,
         folder=folder,
-        task=Task(
-            name,
-            encoded,
-            join(folder, "result.json"),
-            code,
-            archive or "",
-            how.python_version if archive else "",
-            files,
-        ),
+        task=Task(name, encoded, join(folder, "result.json"), code, archive or "", python_version, files),
         entrypoint=main,
-        how=how,
+        conf=conf,
+        archives=tuple(filter(None, (f"{code}#{CODE}", f"{archive}#{LIBRARIES}" if archive else "", *theirs))),
         jars=jars,
         warnings=tuple(warnings),
     )
-    shipment.step(1, LONGEST_ASKED_BY, {"--pipes": LONGEST_PIPES})  # raises before a cluster is launched in vain
-    return shipment
 
 
 def digest_of(identity: object) -> str:
@@ -231,10 +195,10 @@ def digest_of(identity: object) -> str:
     return sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]
 
 
-def next_attempt(objects: Objects, shipment: Shipment) -> int:
+def next_attempt(objects: Objects, job: Job) -> int:
     """Begin an attempt by writing its task, and return its number, which no attempt with a folder has."""
-    names = objects.names(shipment.folder)
+    names = objects.names(job.folder)
     numbers = [int(name.removeprefix("attempt-")) for name in names if name.removeprefix("attempt-").isdigit()]
     attempt = max(numbers, default=0) + 1
-    objects.write(shipment.task_uri, shipment.task.to_json())
+    objects.write(job.task_uri, job.task.to_json())
     return attempt

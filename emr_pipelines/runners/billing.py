@@ -12,22 +12,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from emr_pipelines import charts
+from emr_pipelines.backends.emr.names import OP, StepName
 
 if TYPE_CHECKING:
-    from emr_pipelines.backends.emr.session import Session
+    from emr_pipelines.backends.emr.backend import EmrBackend
     from emr_pipelines.costs.bill import Bill
     from emr_pipelines.runners.run_steps import RunSteps
-
-OP = "op:"  # prefix of an op's name, in the label of a step without an asset
-LONGEST_LABEL = 150  # of the 256 characters that EMR allows in the name of a step
-
-
-def label_of(context: dg.AssetExecutionContext) -> str:
-    """Who a step belongs to, in one word: its assets' keys; OP and the op's name if there are none, or very many."""
-    if not context.has_assets_def:
-        return f"{OP}{context.op_execution_context.op.name}"
-    keys = ",".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
-    return keys if len(keys) <= LONGEST_LABEL else f"{OP}{context.op_execution_context.op.name}"
 
 
 @cache
@@ -37,31 +27,22 @@ def prepare_bill() -> None:
         charts.timeline([], "")
 
 
-def end_cluster(session: Session, log: logging.Logger, step_id: str = "") -> None:
-    """End the session's cluster, or that of a step. Logs an error instead of raising one: the result of the steps
-    stands, and an earlier error must not be hidden."""
-    try:
-        session.end(step_id)
-    except Exception as error:  # noqa: BLE001 (see above: whatever went wrong here, it must not replace the first error)
-        log.error(f"The cluster may still be running: {error}. Check {session.page_of(step_id)}")  # noqa: TRY400
-
-
 def end_and_bill(
-    session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
+    backend: EmrBackend, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
 ) -> None:
-    """End the session's cluster and bill every cluster that the session owes. Logs errors and raises none."""
-    end_cluster(session, log)
-    bill_owed(session, prices, instance, log)
+    """End the backend's cluster and bill every cluster that the backend owes. Logs errors and raises none."""
+    backend.end_or_warn()
+    bill_owed(backend, prices, instance, log)
 
 
 def bill_owed(
-    session: Session, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
+    backend: EmrBackend, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
 ) -> None:
     """Report what each owed cluster cost, in total and for each asset. Logs warnings and raises nothing."""
-    while session.owed:
-        held = session.owed.pop(0)
+    while backend.owed:
+        held = backend.owed.pop(0)
         try:
-            bill = session.bill(held, prices)
+            bill = backend.bill(held, prices)
             log.info(f"Cluster {held.id} had {bill.sentence()}")
             if instance is not None:
                 _observe(bill, instance, _timeline(bill, log))
@@ -70,33 +51,33 @@ def bill_owed(
 
 
 def end_clusters_of_run(
-    session: Session,
+    backend: EmrBackend,
     steps: RunSteps,
     lease_prefix: str,
     prices: Mapping[str, float],
     log: logging.Logger,
 ) -> None:
-    """End and bill the clusters of a run that no other process needs: the session's, and those that others left.
+    """End and bill the clusters of a run that no other process needs: the backend's, and those that others left.
 
     lease_prefix: the beginning of the lease keys of those clusters. Two runners of a run may have two clusters.
     """
     if steps.may_come():
-        if session.held:
-            log.info(f"Cluster {session.held.id} stays for other steps of this run.")
+        if backend.held:
+            log.info(f"Cluster {backend.held.id} stays for other steps of this run.")
         return
     given_up, seen = steps.given_up(), set[str | None]()
 
     def end() -> None:
-        seen.add(session.cluster_id)
-        if given_up and session.held and session.busy():
-            log.info(f"Cluster {session.held.id} stays for the steps that run on it; this run was given up.")
+        seen.add(backend.cluster_id)
+        if given_up and backend.held and backend.busy():
+            log.info(f"Cluster {backend.held.id} stays for the steps that run on it; this run was given up.")
         else:
-            end_and_bill(session, prices, steps.instance, log)
+            end_and_bill(backend, prices, steps.instance, log)
 
-    if session.in_use:
+    if backend.in_use:
         end()
-    for key in session.lease_keys(lease_prefix):
-        if session.adopt(key) and session.cluster_id not in seen:
+    for key in backend.lease_keys(lease_prefix):
+        if backend.adopt(key) and backend.cluster_id not in seen:
             end()
 
 
@@ -122,13 +103,13 @@ def _observe(bill: Bill, instance: dg.DagsterInstance, picture: Mapping[str, Any
 def _shares(bill: Bill, instance: dg.DagsterInstance) -> dict[tuple[dg.AssetKey, str | None], float]:
     """The share of a cluster's cost that each asset, or partition of one, bears. Steps of other processes count too;
     in a pool, so do those of other runs."""
-    from emr_pipelines.costs.ledger import assets_of, run_of
-
     partitions: dict[str, dict[dg.AssetKey, str]] = {}
     shares: dict[tuple[dg.AssetKey, str | None], float] = {}
     for step_id, name in bill.step_names.items():
-        assets = [dg.AssetKey.from_user_string(asset) for asset in assets_of(name) if not asset.startswith(OP)]
-        run_id = run_of(name)
+        assets = [
+            dg.AssetKey.from_user_string(asset) for asset in StepName.parse(name).assets if not asset.startswith(OP)
+        ]
+        run_id = StepName.parse(name).run_id
         if run_id not in partitions:
             partitions[run_id] = _partitions_of(instance, run_id)
         for asset in assets:
@@ -151,7 +132,7 @@ def _partitions_of(instance: dg.DagsterInstance, run_id: str) -> dict[dg.AssetKe
 
 
 def _timeline(bill: Bill, log: logging.Logger) -> dict[str, Any]:
-    spans = [replace(span, name=span.name.partition(" ")[0].removeprefix(OP)) for span in bill.spans]
+    spans = [replace(span, name=StepName.parse(span.name).label.removeprefix(OP)) for span in bill.spans]
     try:
         return {"timeline": dg.MetadataValue.md(charts.timeline(spans, bill.sentence()))}
     except Exception as error:  # noqa: BLE001 (whatever a drawing library raises, a picture is worth no failure)

@@ -6,24 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import dagster as dg
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
-from emr_pipelines.aws.deployment import bucket_and_prefix
 from emr_pipelines.aws.encryption import Encryption
 from emr_pipelines.aws.redaction import REFER, reject_secrets
 from emr_pipelines.backends.emr.encryption import encryption_configurations
 from emr_pipelines.backends.emr.spec import ClusterSpec, Configuration
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.cluster_config import config_of
+from emr_pipelines.runners.remote import RemoteSparkRunner
 from emr_pipelines.runners.variables import is_variable, looked_up, plain, reject_whole_numbers, without_values
 
-LONGEST_WAIT = 10_000_000  # minutes or seconds: longer than anyone means, but still a valid date
-
 if TYPE_CHECKING:
-    from emr_pipelines.backends.emr.watch import Deadlines
     from emr_pipelines.job.package import Submission
 
     Cluster = Mapping[str, Any] | ClusterSpec
@@ -31,14 +26,9 @@ else:
     Cluster = config_of(ClusterSpec)  # its schema for run config and the Launchpad
 
 
-class EmrSettings(SparkRunner):
+class EmrSettings(RemoteSparkRunner):
     """The settings of a runner on EMR, and their translation for the emr package."""
 
-    bucket: str = Field(
-        default="",
-        description="The bucket for code, logs and results: my-bucket, or s3://my-bucket/prefix. Empty: the value of "
-        "EMR_PIPELINES_BUCKET.",
-    )
     cluster: Cluster = Field(
         default={},
         description="The cluster, for instance {preset: spot}, or {core: {type: m6g.xlarge, count: 4}, primary: {type: "
@@ -58,70 +48,11 @@ class EmrSettings(SparkRunner):
         description="Where the driver runs: 'client', on the primary node, or 'cluster', in a YARN container.",
     )
     queue: str = Field(default="", description="The YARN queue of the programs. Empty: YARN's default.")
-    spark_config: dict[str, str] = Field(
-        default={}, description="Spark properties for the programs, for instance {'spark.executor.memory': '4g'}."
-    )
-    jars: list[str] = Field(
-        default=[],
-        description="Jars for the programs: files on this machine, or s3:// URIs, as in [s3://my-bucket/my.jar].",
-    )
-    files: list[str] = Field(
-        default=[],
-        description="Files for the programs: on this machine, or s3:// URIs, as in [my.conf]. Driver and executors "
-        "find them with SparkFiles.get('my.conf').",
-    )
-    ship_dependencies: bool = Field(
-        default=True,
-        description="Send the packages in the programs' REQUIREMENTS to the cluster. False: the cluster has them, from "
-        "a bootstrap action or an image.",
-    )
-    provisioning_minutes: float = Field(
-        default=60, gt=0, description="How long a cluster may take to start; more than 0."
-    )
-    queueing_minutes: float = Field(
-        default=24 * 60, gt=0, description="How long a step may wait for other steps; more than 0."
-    )
-    running_minutes: float = Field(default=24 * 60, gt=0, description="How long a step may run; more than 0.")
-    log_wait_seconds: float = Field(
-        default=330,
-        ge=0,
-        description="How long to wait for the logs of a failed step when nothing else shows why it failed. EMR pushes "
-        "logs every 300 seconds, and once more when the cluster ends. 0: do not wait.",
-    )
-    retries: int = Field(
-        default=2,
-        ge=0,
-        description="How many times to retry a step that fails because of AWS, not the program; 0 or more.",
-    )
-    retry_delay_seconds: float = Field(default=30, ge=0, description="How long to wait before such a retry; 0 or more.")
     prices: dict[str, float] = Field(
         default={},
         description="USD per instance and hour, including EMR's share, by instance type, or by type and market: "
         "{'m5.xlarge': 0.24, 'm5.xlarge spot': 0.12}. Empty: AWS's price list, if the credentials may read it.",
     )
-
-    @field_validator("bucket")
-    @classmethod
-    def _usable(cls, told: str) -> str:
-        if told.strip() and not isinstance(told, dg.EnvVar):
-            bucket_and_prefix(told.strip(), "bucket")
-        return told
-
-    @field_validator("spark_config")
-    @classmethod
-    def _no_secrets(cls, told: dict[str, str]) -> dict[str, str]:
-        reject_secrets("spark_config", told)
-        return told
-
-    @field_validator(
-        "provisioning_minutes", "queueing_minutes", "running_minutes", "log_wait_seconds", "retry_delay_seconds"
-    )
-    @classmethod
-    def _with_an_end(cls, told: float, info: ValidationInfo) -> float:
-        """Refuse a wait without an end: a cluster costs money meanwhile."""
-        if told > LONGEST_WAIT:
-            raise InvalidValue(str(info.field_name), told, f"{LONGEST_WAIT:,} or less")
-        return told
 
     @field_validator("prices")
     @classmethod
@@ -165,20 +96,14 @@ class EmrSettings(SparkRunner):
 
         spec = self.spec()
         return Submission(
-            deploy_mode=self.deploy_mode,
-            queue=self.queue,
             conf=self.spark_config,
             jars=tuple(self.jars),
             files=tuple(self.files),
             architecture=spec.architecture,
             python=spec.python,
             ship_dependencies=self.ship_dependencies,
+            details=(self.deploy_mode, self.queue),
         )
-
-    def deadlines(self) -> Deadlines:
-        from emr_pipelines.backends.emr.watch import Deadlines
-
-        return Deadlines(60 * self.provisioning_minutes, 60 * self.queueing_minutes, 60 * self.running_minutes)
 
 
 def encrypted(spec: ClusterSpec, encryption: Encryption) -> ClusterSpec:

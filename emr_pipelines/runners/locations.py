@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from emr_pipelines.aws.preflight import check_storage
 from emr_pipelines.aws.redaction import HIDDEN, is_called_secret, masked
-from emr_pipelines.backends.emr.preflight import check_storage
 from emr_pipelines.remote.file_uris import local_path
 from emr_pipelines.storage import STORAGE_MARK
 from emr_pipelines.storage.versions import VERSION_NAME

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.assets.program import program_asset
-from emr_pipelines.backends.emr.session import Session
+from emr_pipelines.backends.emr.backend import EmrBackend
 from emr_pipelines.errors import CredentialsMissing, EmrPipelinesError, StepFailed, Unreachable
 from emr_pipelines.job import package as shipment
 from emr_pipelines.job.artifacts import Archive
@@ -74,8 +74,8 @@ def kill_while_the_step_runs(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "watch", killed)
-        patch.setattr(Session, "interrupt", lambda *_: None)
+        patch.setattr(EmrBackend, "poll", killed)
+        patch.setattr(EmrBackend, "cancel", lambda *_, **__: None)
         patch.setattr(EmrSparkRunner, "teardown_after_execution", lambda *_: None)
         assert not attempt(emr_env).success
     (run,) = emr_env.instance.get_runs()
@@ -141,18 +141,18 @@ def test_a_step_that_was_lost_sight_of_keeps_its_version(
     emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, error: EmrPipelinesError
 ) -> None:
     """The step cannot be cancelled then, and the retry finds it."""
-    watch, errors = Session.watch, [error]
+    poll, errors = EmrBackend.poll, [error]
 
-    def silent(*_: Any) -> Any:
+    def silent(*_: Any, **__: Any) -> Any:
         raise Unreachable("AWS is silent.")
 
-    def watched(self: Session, *arguments: Any) -> Any:
+    def polled(self: EmrBackend, *arguments: Any) -> Any:
         if errors:
             raise errors.pop()
-        return watch(self, *arguments)
+        return poll(self, *arguments)
 
-    monkeypatch.setattr(Session, "watch", watched)
-    monkeypatch.setattr(Session, "cancel", silent)
+    monkeypatch.setattr(EmrBackend, "poll", polled)
+    monkeypatch.setattr(EmrBackend, "cancel", silent)
     assert attempt(emr_env, retries=1, retry_delay_seconds=0).success
     assert written_by(emr_env) == [published()]  # one step
 
@@ -161,7 +161,7 @@ def test_a_step_that_failed_leaves_no_version(emr_env: EmrEnv, monkeypatch: pyte
     def fails(*_: Any) -> Any:
         raise StepFailed("It failed.")
 
-    monkeypatch.setattr(Session, "watch", fails)
+    monkeypatch.setattr(EmrBackend, "poll", fails)
     assert failure(attempt(emr_env, retries=0)).startswith("It failed.")
     assert emr_env.account.objects.names(f"{URI}/add_up") == []
 

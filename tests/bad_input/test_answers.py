@@ -18,7 +18,7 @@ from emr_pipelines.backends.emr.leases import Leases
 from emr_pipelines.backends.emr.states import ClusterState, StepState
 from emr_pipelines.backends.emr.steps import AddedStep, Step
 from emr_pipelines.errors import StepFailed, StorageUnusable, Unreachable
-from emr_pipelines.runners.emr import _read_result
+from emr_pipelines.runners.remote import _read_result
 from emr_pipelines.storage import ABANDONED_AFTER
 from tests.account import Account
 from tests.bad_input.conftest import validate_sentence

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from emr_pipelines.errors import PackagingError
-from emr_pipelines.job.package import Place, Submission, digest_of, pack
+from emr_pipelines.job.package import Place, Submission, digest_of, package
 from emr_pipelines.remote import codec
 from tests.account import Account
 from tests.runners.programs import Anything, Numbers, add_up, fails
@@ -75,12 +75,12 @@ def test_who_asks_is_never_taken_for_what_is_asked_for(asked_by: list[str], othe
     assert digest_of([*asked_by, "m:f", params, "code"]) != digest_of([*other, "m:f", params, "code"])
 
 
-def test_each_part_of_a_shipment_tells_it_from_others(account: Account) -> None:
+def test_each_part_of_a_job_tells_it_from_others(account: Account) -> None:
     place = Place.at(account.aws, account.base)
 
     def digest(program: Any = add_up, params: Any = ONE, by: Any = ("run", "step"), **changes: Any) -> str:
         how = Submission(ship_dependencies=False, **changes)
-        return pack(program, params, asked_by=by, label="words", place=place, how=how, say=print).digest
+        return package(program, params, asked_by=by, label="words", place=place, how=how, say=print).identity
 
     others = [
         digest(by=("run partition", "step")),
@@ -92,8 +92,8 @@ def test_each_part_of_a_shipment_tells_it_from_others(account: Account) -> None:
         digest(params=Numbers((1,), note="1")),
         digest(params=Numbers((1,), note="é")),
         digest(params=Numbers((1,), note="e\u0301")),
-        digest(deploy_mode="cluster"),
-        digest(queue="q"),
+        digest(details=("cluster", "")),
+        digest(details=("client", "q")),
         digest(conf={"a": "1"}),
         digest(conf={"a": "1", "b": ""}),
         digest(jars=("s3://b/a.jar",)),
@@ -112,8 +112,8 @@ def test_a_requirement_and_its_archive_are_part_of_it(account: Account, monkeypa
     found = set()
     for archive in ("s3://b/deps/1.zip", "s3://b/deps/2.zip"):
         monkeypatch.setattr(type(place.dependencies), "archive", lambda *_, archive=archive: archive)
-        shipment = pack(add_up, Numbers((1,)), asked_by=("run",), label="x", place=place, how=Submission(), say=print)
-        found.add(shipment.digest)
+        job = package(add_up, Numbers((1,)), asked_by=("run",), label="x", place=place, how=Submission(), say=print)
+        found.add(job.identity)
     assert len(found) == 2
 
 

@@ -16,12 +16,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from emr_pipelines.aws.deployment import DEPLOYMENT, base_uri, bucket_fault, deployment_name
-from emr_pipelines.backends.emr.scope import Scope, name_of
+from emr_pipelines.backends.emr.names import MAX_LABEL, OP, ClusterName, Scope
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.backends.emr.steps import MAX_CHARACTERS, Step, spark_submit
 from emr_pipelines.errors import InvalidValue, SourceError, StorageUnusable
 from emr_pipelines.remote.files import find_text_files
-from emr_pipelines.runners.billing import LONGEST_LABEL, OP
 from emr_pipelines.storage import Storage
 from emr_pipelines.storage.address import resolve
 from emr_pipelines.storage.versions import VERSION_NAME
@@ -169,7 +168,7 @@ def test_a_deployment_s_folder_is_its_own(bucket: str, deployment: str) -> None:
 def test_names_of_clusters_are_within_emr_s_limits(deployment: str, kind: Any, most: int) -> None:
     keys = {"run": f"{uuid.UUID(int=0)}-{'f' * 12}", "asset": f"{uuid.UUID(int=0)}-{'f' * 20}", "pool": "f" * 12}
     for key in Scope(kind, keys[kind], most).keys():  # noqa: SIM118 (no mapping)
-        name = name_of(deployment_name(deployment), kind, key)
+        name = str(ClusterName(deployment_name(deployment), kind, key))
         assert EMR_TEXT.fullmatch(name)
         request = ClusterSpec().request(name, "s3://bucket/logs/", {"emr_pipelines:deployment": deployment})
         assert len(request["Name"]) <= 256
@@ -192,7 +191,7 @@ def test_a_step_is_within_emr_s_limits_or_refused(name: str, args: tuple[str, ..
 
 
 def test_the_longest_names_of_ours_fit() -> None:
-    label = f"{OP}{'x' * LONGEST_LABEL}"
+    label = f"{OP}{'x' * MAX_LABEL}"
     assert Step(f"{label} {'f' * 20}.9999 {uuid.uuid4()}", ()).request()["Name"].startswith(label)
 
 

@@ -160,7 +160,7 @@ def _run_programs(emr_env: EmrEnv, folder: Path) -> None:
 
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         if context.retry_number == 0:
-            spark.bring(context, [str(folder / "a.txt")])
+            spark.stage_inputs(context, [str(folder / "a.txt")])
             spark.run(context, add_up, PARAMS)
             raise dg.RetryRequested(1)  # which gets another result, so that the first one is deleted
         spark.run(context, add_up, PARAMS)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -31,10 +32,12 @@ from emr_pipelines.assets.fields import metadata_of
 from emr_pipelines.automation.sensors import new_text_sensor
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Objects
+from emr_pipelines.backends.base import Deadlines
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.orphans import RunIs, find_orphans
+from emr_pipelines.backends.emr.poller import StepPoller
 from emr_pipelines.backends.emr.steps import Steps
-from emr_pipelines.backends.emr.watch import Deadlines, Watch
+from emr_pipelines.backends.watch import Watch
 from emr_pipelines.clock import Wakeup
 from emr_pipelines.costs.ledger import ledger
 from emr_pipelines.errors import NotFound, PackagingError, Throttled
@@ -523,12 +526,11 @@ def poll(hours: float, steps: int, early: float, late: float) -> Polled:
         def watch() -> str:
             api = aws()
             hasty = Objects(api, patience_seconds=0)
-            watching = Watch(
-                Clusters(api), Steps(api), api.clock, Deadlines(running=48 * HOUR), wakeup,
-                lambda: hasty.exists("s3://b/result.json"), on_cluster=lambda _: None, on_step=lambda _: None,
-            )  # fmt: skip
+            poller = StepPoller(Clusters(api), Steps(api), api.clock, "j-1", f"s-{number}")
+            finished = partial(hasty.exists, "s3://b/result.json")
+            watching = Watch(poller.poll, api.clock, Deadlines(running=48 * HOUR), wakeup, finished)
             try:
-                return str(watching.wait("j-1", f"s-{number}").step.state)
+                return watching.wait().status.words
             finally:
                 over.set()
 

@@ -14,7 +14,7 @@ SCOPES = ("run", "asset", "pool")
 SIDES = ("before", "after")  # the request has taken effect
 # where a kill hurts most: requests (a part of what they ask), and what a program does
 POINTS = (
-    "begun.json", "clusters/", "RunJobFlow", "task.json", "AddJobFlowSteps", "step begins", "result is left", "/taken",
+    "begun.json", "clusters/", "RunJobFlow", "task.json", "AddJobFlowSteps", "step begins", "result is left",
     "_published.json", "latest.json", "?delete", "TerminateJobFlows",
 )  # fmt: skip
 REQUESTS = {"in_process": 75, "multiprocess": 150}  # of a whole run, about; who draws one too many draws again

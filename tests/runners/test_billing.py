@@ -134,7 +134,7 @@ def test_a_cluster_that_ended_between_two_steps_is_billed_too(
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run_step(context, short_step("a"))
         if other_process:
-            spark._shared = spark._companions = None
+            spark._shared = spark._run_steps = None
         meanwhile(emr_env)
         spark.run_step(context, short_step("b"))
 
@@ -198,7 +198,7 @@ def test_a_cluster_that_ended_after_its_process_left_it_for_others_is_billed_by_
 ) -> None:
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run_step(context, short_step("a"))
-        spark._shared = spark._companions = None
+        spark._shared = spark._run_steps = None
         end_by_a_person(emr_env)
 
     emr_env.materialize(work, prices=PRICES)
@@ -243,8 +243,8 @@ def two_runners(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> Callable[..
         def second(context: dg.AssetExecutionContext, large: SparkRunner) -> None:
             assert isinstance(large, EmrSparkRunner)
             large.run(context, add_up, PARAMS)
-            assert large._companions is not None
-            large._companions = replace(large._companions, here=frozenset(["second"]))
+            assert large._run_steps is not None
+            large._run_steps = replace(large._run_steps, here=frozenset(["second"]))
             then(context)
 
         common: dict[str, Any] = {"bucket": BUCKET, "ship_dependencies": False, "prices": PRICES}
@@ -298,7 +298,7 @@ def test_the_partition_of_a_step_of_another_process_is_known(emr_env: EmrEnv) ->
     def work(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
         assert isinstance(spark, EmrSparkRunner)
         spark.run(context, add_up, PARAMS)
-        spark._shared = spark._companions = None
+        spark._shared = spark._run_steps = None
 
     described: dict[str, dict[str, Any]] = {
         "one": {"partitions_def": days},

@@ -14,8 +14,8 @@ import dagster as dg
 import pytest
 
 from emr_pipelines.aws import client
+from emr_pipelines.backends.emr.backend import EmrBackend
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
-from emr_pipelines.backends.emr.session import Session
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.backends.emr.steps import AddedStep, Step, Steps, hive_script, shell_command
 from emr_pipelines.diagnosis.cause import diagnose
@@ -87,7 +87,7 @@ def test_files_of_this_machine_are_brought_once(emr_env: EmrEnv, tmp_path: Path)
         (tmp_path / name).write_text(name)
 
     def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> list[str]:
-        brought = spark.bring(context, [f"{tmp_path}/?.txt", "s3://elsewhere/x"])
+        brought = spark.stage_inputs(context, [f"{tmp_path}/?.txt", "s3://elsewhere/x"])
         assert spark.named_here(f"{brought[0]}/a.txt and s3://elsewhere/x") == f"{tmp_path}/a.txt and s3://elsewhere/x"
         return brought
 
@@ -101,7 +101,7 @@ def test_files_of_this_machine_are_brought_once(emr_env: EmrEnv, tmp_path: Path)
 
 def test_uris_of_other_file_systems_are_the_cluster_s_business(emr_env: EmrEnv) -> None:
     elsewhere = ["s3a://b/x", "hdfs:///x", "hdfs:/x", "gs://b/x", "jdbc:postgresql://host/db"]
-    assert emr_env.materialize(lambda context, spark: spark.bring(context, elsewhere)) == elsewhere
+    assert emr_env.materialize(lambda context, spark: spark.stage_inputs(context, elsewhere)) == elsewhere
 
 
 @pytest.mark.extended
@@ -113,7 +113,7 @@ def test_folders_that_are_named_for_a_partition_are_kept(emr_env: EmrEnv, tmp_pa
 
     def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> list[list[str]]:
         sources = [str(tmp_path / "orders"), f"{tmp_path}/orders/day=*/*.parquet", str(file)]
-        return [spark.bring(context, [source]) for source in sources]
+        return [spark.stage_inputs(context, [source]) for source in sources]
 
     (folder,), (globbed,), (alone,) = emr_env.materialize(bring)
     assert folder == globbed != alone
@@ -127,7 +127,7 @@ def test_a_failure_names_files_as_they_are_called_here(emr_env: EmrEnv, tmp_path
     file.write_text("b")
 
     def bring(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> str:
-        (folder,) = spark.bring(context, [str(file.parent)])
+        (folder,) = spark.stage_inputs(context, [str(file.parent)])
         return folder
 
     def bring_and_run(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
@@ -457,14 +457,15 @@ def test_a_cancelled_driver_ends_with_its_cluster_unless_that_runs_other_program
 ) -> None:
     """In deploy mode cluster: the driver is in a YARN container, which EMR does not end with the step."""
     emr_env.clock.result = None
-    watch = Session.watch
+    submit = EmrBackend.submit
 
-    def joined(self: Session, *args: Any) -> Any:
+    def joined(self: EmrBackend, *args: Any) -> Any:
+        handle = submit(self, *args)
         if others:
             emr_env.account.steps.add(self.cluster_id or "", Step("another run's", ("hour",)))
-        return watch(self, *args)
+        return handle
 
-    monkeypatch.setattr(Session, "watch", joined)
+    monkeypatch.setattr(EmrBackend, "submit", joined)
     with pytest.raises(Failed, match="was not done after 5 minutes"):
         emr_env.run(scope="pool", deploy_mode="cluster", running_minutes=5)
     (cluster,) = emr_env.account.emulator.clusters()
@@ -573,39 +574,37 @@ def test_s3_that_is_ill_for_a_while_changes_nothing(emr_env: EmrEnv) -> None:
 # attempts
 
 
-def test_a_retry_that_the_asset_asks_for_computes_again(emr_env: EmrEnv) -> None:
-    """It was given the result, and wants another; unlike an attempt that was killed before it had any."""
+def test_a_retry_that_the_asset_asks_for_is_given_the_result_that_is_there(emr_env: EmrEnv) -> None:
     totals: list[int] = []
 
-    def until_there_is_more(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
+    def tried_again(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         totals.append(spark.run(context, add_up, PARAMS).total)
-        emr_env.clock.result = {"total": 7}
-        if totals[-1] < 7:
-            raise dg.RetryRequested(max_retries=2)
+        if context.retry_number == 0:
+            raise dg.RetryRequested(max_retries=1)
 
-    emr_env.materialize(until_there_is_more)
-    assert totals == [6, 7]
+    emr_env.materialize(tried_again)
+    assert totals == [6, 6]
     (cluster,) = emr_env.account.emulator.clusters()
-    assert len({step.name for step in cluster.steps.values()}) == 2  # a lost response is looked for by the name
+    assert len(cluster.steps) == 1
 
 
-def test_a_retry_that_the_asset_asks_for_runs_another_kind_of_step_again(emr_env: EmrEnv) -> None:
+def test_another_kind_of_step_runs_once_in_all_tries(emr_env: EmrEnv) -> None:
     def once_more(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run_step(context, shell_command("sync", "true"))
-        spark.run_step(context, shell_command("sync", "true"))  # once in each try
+        spark.run_step(context, shell_command("sync", "true"))
         if context.retry_number == 0:
             raise dg.RetryRequested(max_retries=1)
 
     emr_env.materialize(once_more)
     (cluster,) = emr_env.account.emulator.clusters()
-    assert [str(step.state) for step in cluster.steps.values()] == ["COMPLETED", "COMPLETED"]
+    assert [str(step.state) for step in cluster.steps.values()] == ["COMPLETED"]
 
 
 def test_a_retry_takes_up_another_kind_of_step_that_a_killed_try_had_completed(emr_env: EmrEnv) -> None:
     def killed_before_it_had_it(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         if context.retry_number == 0:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(EmrSparkRunner, "_refuse_failure", killed)  # after the step has completed
+                patch.setattr(EmrSparkRunner, "_raise_unless_succeeded", killed)  # after the step has completed
                 with suppress(Killed):
                     spark.run_step(context, shell_command("sync", "true"))
             raise dg.RetryRequested(max_retries=1)
@@ -628,7 +627,7 @@ def test_whether_a_result_is_there_is_known_before_anything_runs(emr_env: EmrEnv
             raise dg.RetryRequested(max_retries=1)
 
     emr_env.materialize(tried_again)
-    assert known == 2 * [False, True, False]  # the second try was given the result, and wants another
+    assert known == [False, True, False, True, True, False]
 
 
 def test_two_descriptions_of_clusters_in_one_run_are_two_clusters(emr_env: EmrEnv) -> None:
@@ -752,14 +751,14 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
     emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the run's worker was killed: nothing was tidied up."""
-    watch, tries = Session.watch, []
+    poll, tries = EmrBackend.poll, []
 
-    def killed_the_first_time(self: Session, *args: Any) -> Any:
+    def killed_the_first_time(self: EmrBackend, *args: Any) -> Any:
         tries.append(self.cluster_id)
         if len(tries) == 1:
             self._held.held = None  # a process that is gone ends nothing
             raise Killed
-        return watch(self, *args)
+        return poll(self, *args)
 
     def attempts(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> Total:
         try:
@@ -768,9 +767,8 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
             spark._shared = None
             return spark.run(context, add_up, PARAMS)
 
-    monkeypatch.setattr(Session, "watch", killed_the_first_time)
-    monkeypatch.setattr(Session, "cancel", lambda *_: None)
-    monkeypatch.setattr(Session, "interrupt", lambda *_: None)
+    monkeypatch.setattr(EmrBackend, "poll", killed_the_first_time)
+    monkeypatch.setattr(EmrBackend, "cancel", lambda *_, **__: None)
     assert emr_env.materialize(attempts) == Total(6)
     (cluster,) = emr_env.account.emulator.clusters()
     assert len(cluster.steps) == 1
@@ -816,7 +814,7 @@ def test_a_step_that_does_not_need_the_cluster_ends_what_others_of_its_run_left(
 
     def left_by_another_process(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run(context, add_up, PARAMS)
-        spark._shared = spark._companions = None
+        spark._shared = spark._run_steps = None
 
     emr_env.materialize(left_by_another_process)
     assert emr_env.account.states() == ["TERMINATED"]

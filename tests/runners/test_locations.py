@@ -195,7 +195,7 @@ def test_settings_are_refused_as_the_doctor_says(
         monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     works: list[Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any]] = [
         lambda context, spark: spark.run(context, go, Places("s3://b/out")),
-        lambda context, spark: spark.bring(context, [__file__]),
+        lambda context, spark: spark.stage_inputs(context, [__file__]),
         lambda context, spark: spark.run_step(context, Step("s", ("bash",))),
     ]
     said = set()
@@ -224,7 +224,7 @@ def test_sources_of_this_machine_are_copied_in_any_form(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     source = form.format(tmp_path)
-    uris = emr_env.materialize(lambda context, spark: spark.bring(context, [source]))
+    uris = emr_env.materialize(lambda context, spark: spark.stage_inputs(context, [source]))
     (uri,) = uris
     assert [entry.uri for entry in emr_env.account.objects.entries(uri)] == [f"{uri}/a.txt"]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from emr_pipelines.aws.client import Aws, call_once, emr_pages, look_for
 from emr_pipelines.aws.redaction import reject_known_secrets, without_secrets
+from emr_pipelines.backends.emr.names import begins_with
 from emr_pipelines.backends.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.diagnosis.evidence import ErrorDetail
 from emr_pipelines.errors import RequestRefused, ResponseLost
@@ -93,7 +94,7 @@ class Clusters:
         return found[-1] if found else None
 
     def active(self, prefix: str = "") -> list[Cluster]:
-        """The clusters that can still cost money, newest first. prefix: a whole name, or its parts before a slash."""
+        """The clusters that can still cost money, newest first. prefix: see `begins_with`."""
         return self._listed(prefix, ClusterStates=sorted(map(str, ACTIVE)))
 
     def recent(self, prefix: str) -> list[Cluster]:
@@ -107,7 +108,7 @@ class Clusters:
             _cluster(entry)
             for page in pages
             for entry in page.get("Clusters", ())
-            if not prefix or f"{entry.get('Name')}/".startswith(f"{prefix}/")
+            if not prefix or begins_with(entry.get("Name", ""), prefix)
         ]
 
     def describe(self, cluster_id: str) -> Cluster:

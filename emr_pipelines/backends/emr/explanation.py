@@ -21,13 +21,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from emr_pipelines.aws.client import Aws
+from emr_pipelines.backends.base import Deadlines, JobState
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.logs import Logs
 from emr_pipelines.backends.emr.states import ENDED, TAKES_STEPS, ClusterState
-from emr_pipelines.backends.emr.watch import Deadlines, End, Phase
+from emr_pipelines.backends.emr.steps import AddedStep
 from emr_pipelines.diagnosis.cause import diagnose, wants_bootstrap_logs, wants_driver_logs
 from emr_pipelines.diagnosis.evidence import Evidence, ProbableCause
 from emr_pipelines.diagnosis.exception_parser import RemoteException
@@ -37,6 +38,17 @@ from emr_pipelines.errors import AwsError
 CALL_PATIENCE_SECONDS = 30.0  # how long a call to AWS is retried here; the client alone would retry for up to 4 hours
 FLUSHED_SECONDS = 60.0  # after a cluster's end; logs that are missing then will not come
 END_SEEN_SECONDS = 15.0  # between two looks at a cluster that is ending
+
+
+@dataclass(frozen=True)
+class EndOfStep:
+    """How a step ended: the step and its cluster as they were last seen, and the state whose deadline passed, if one
+    did. before: the unfinished steps ahead of a step that queued for too long, if that is known."""
+
+    step: AddedStep
+    cluster: Cluster | None = None
+    timed_out: JobState | None = None
+    before: int | None = None
 
 
 class Explainer:
@@ -57,7 +69,7 @@ class Explainer:
         self._deadlines, self._has_bootstrap_actions = deadlines, has_bootstrap_actions
         self._end_cluster = end_cluster
 
-    def cluster(self, end: End, cluster_id: str, exception: RemoteException | None) -> Cluster:
+    def cluster(self, end: EndOfStep, cluster_id: str, exception: RemoteException | None) -> Cluster:
         """The cluster as it is now, or was last seen if EMR does not say so and the exception explains the failure.
 
         Raises the AwsErrors when there is no exception.
@@ -72,7 +84,7 @@ class Explainer:
 
     def explain(
         self,
-        end: End,
+        end: EndOfStep,
         cluster: Cluster,
         exception: RemoteException | None,
         logs: Logs,
@@ -82,7 +94,7 @@ class Explainer:
         """Return the probable cause. cluster: its current state. package: the program's package. Raises AwsErrors."""
         known = replace(self._known(end, cluster, exception), log_uri=logs.step_folder(end.step.id), package=package)
         step, waits = end.step, 0.0 if end.timed_out else log_wait_seconds
-        if step.started and (wants_driver_logs(known) or end.timed_out is Phase.RUNNING):
+        if step.started and (wants_driver_logs(known) or end.timed_out is JobState.RUNNING):
             if waits and self._end_cluster and cluster.state in TAKES_STEPS and self._end_cluster():
                 cluster = replace(cluster, state=ClusterState.TERMINATING)
             ended = step.ended.timestamp() if step.ended else 0.0
@@ -96,7 +108,7 @@ class Explainer:
             cause = diagnose(replace(known, lost_spot_instances=lost))
         return cause
 
-    def _known(self, end: End, cluster: Cluster, exception: RemoteException | None) -> Evidence:
+    def _known(self, end: EndOfStep, cluster: Cluster, exception: RemoteException | None) -> Evidence:
         """Collect all evidence except logs."""
         step, ending = end.step, cluster.state not in TAKES_STEPS
         return Evidence(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
-from emr_pipelines.backends.emr.scope import PRODUCT
+from emr_pipelines.backends.emr.names import ClusterName, is_ours, prefix_of
 from emr_pipelines.backends.emr.states import ENDED, TAKES_STEPS
 from emr_pipelines.errors import AwsError
 from emr_pipelines.report import Reporter, no_report
@@ -20,10 +19,6 @@ LOG = logging.getLogger(__name__)
 # A cluster younger than this is left alone whatever is known of its run: the record of a run may be written, or come
 # from another machine, after its cluster was launched; and no cluster is up much sooner, so little is lost.
 GRACE_SECONDS = 600.0
-RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-NAME_PARTS = 4  # product, deployment, kind, key
-
-Kind = Literal["run", "asset", "pool", ""]
 
 
 class RunIs(Enum):
@@ -32,22 +27,6 @@ class RunIs(Enum):
     UNFINISHED = "unfinished"
     FINISHED = "finished"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Whose a cluster is, by its name. `run_id` is empty for a pool's, and all is for a name that is not ours."""
-
-    deployment: str = ""
-    kind: Kind = ""
-    key: str = ""
-
-    @property
-    def run_id(self) -> str:
-        if self.kind not in ("run", "asset"):
-            return ""
-        found = RUN_ID.match(self.key)  # and a digest of the cluster's spec, or of the asset's work
-        return found.group() if found else self.key
 
 
 @dataclass(frozen=True)
@@ -64,19 +43,6 @@ class Outcome:
 
     good: bool
     sentence: str
-
-
-def is_ours(cluster: Cluster) -> bool:
-    return cluster.name.startswith(f"{PRODUCT}/")
-
-
-def owner_of(cluster: Cluster) -> Owner:
-    """Read from names such as `emr-pipelines/<deployment>/run/<run id>`."""
-    product, *parts = cluster.name.split("/", NAME_PARTS - 1)
-    if product != PRODUCT or len(parts) != NAME_PARTS - 1:
-        return Owner()
-    deployment, kind, key = parts
-    return Owner(deployment, cast("Kind", kind), key) if kind in get_args(Kind) else Owner(deployment)
 
 
 def age_seconds(cluster: Cluster, now: float) -> float:
@@ -102,10 +68,10 @@ def find_orphans(
     known: dict[str, RunIs] = {}
     orphans = []
     for cluster in clusters:
-        if cluster.state not in TAKES_STEPS or not is_ours(cluster):
+        if cluster.state not in TAKES_STEPS or not is_ours(cluster.name):
             continue
         age = age_seconds(cluster, now)
-        run_id = owner_of(cluster).run_id
+        run_id = ClusterName.parse(cluster.name).run_id
         if age >= max_age_seconds:
             limit = f"older than the {max_age_seconds / 3600:g} h that a cluster may be"
             orphans.append(Orphan(cluster, f"it is {age / 3600:.1f} h old, {limit}"))
@@ -147,9 +113,9 @@ def rows(clusters: Iterable[Cluster], now: float) -> list[dict[str, Any]]:
             "state": str(cluster.state),
             "created": cluster.created.isoformat() if cluster.created else None,
             "age_seconds": round(age_seconds(cluster, now)),
-            "deployment": owner_of(cluster).deployment,
-            "scope": owner_of(cluster).kind,
-            "key": owner_of(cluster).key,
+            "deployment": ClusterName.parse(cluster.name).deployment,
+            "scope": ClusterName.parse(cluster.name).kind,
+            "key": ClusterName.parse(cluster.name).key,
             "normalized_hours": cluster.normalized_hours,
         }
         for cluster in clusters
@@ -171,8 +137,8 @@ def choose(clusters: Clusters, ids: Iterable[str], force: bool = False) -> tuple
             continue
         if cluster.state in ENDED:
             others.append(Outcome(True, f"Cluster {cluster_id} is {cluster.state} already."))
-        elif not force and not is_ours(cluster):
-            reason = f"it is called {cluster.name!r}, and names of ours begin with {PRODUCT}/; --force ends it"
+        elif not force and not is_ours(cluster.name):
+            reason = f"it is called {cluster.name!r}, and names of ours begin with {prefix_of()}/; --force ends it"
             others.append(Outcome(False, f"Cluster {cluster_id} was left alone: {reason}."))
         else:
             chosen[cluster_id] = cluster

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.poll_budget import POLL_BUDGET
 from emr_pipelines.aws.quotas import STEPS_FULL
-from emr_pipelines.backends.emr.watch import GROWTH, JITTER, LONGEST_INTERVAL_SECONDS, Deadlines, Phase
+from emr_pipelines.backends.base import Deadlines, JobState
+from emr_pipelines.backends.watch import GROWTH, JITTER, LONGEST_INTERVAL_SECONDS
 from emr_pipelines.diagnosis.cause import diagnose
 from emr_pipelines.diagnosis.evidence import Evidence
 from emr_pipelines.errors import QuotaFull, TimedOut
@@ -23,7 +24,7 @@ class Room:
     """The wait of one step. Its queueing deadline starts when EMR first refuses the step."""
 
     def __init__(self, aws: Aws, deadlines: Deadlines, report: Reporter, say: Callable[[str], None]) -> None:
-        self._clock, self._seconds, self._report, self._say = aws.clock, deadlines.of(Phase.QUEUEING), report, say
+        self._clock, self._seconds, self._report, self._say = aws.clock, deadlines.of(JobState.QUEUEING), report, say
         self._waits = ExitStack()
         self._work: Work = Unseen()
         self._since: float | None = None
@@ -45,7 +46,9 @@ class Room:
         left = (self._since or 0.0) + self._seconds - self._clock.now()
         if left <= 0:
             cause = diagnose(
-                Evidence(timed_out_phase=Phase.QUEUEING, timed_out_seconds=self._seconds, steps_before=MAX_ACTIVE_STEPS)
+                Evidence(
+                    timed_out_phase=JobState.QUEUEING, timed_out_seconds=self._seconds, steps_before=MAX_ACTIVE_STEPS
+                )
             )
             raise TimedOut(str(cause), cause.retryable, {"kind": str(cause.kind), "hint": cause.hint}) from full
         jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (so that many processes do not ask at once)

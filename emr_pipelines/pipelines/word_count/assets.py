@@ -25,6 +25,7 @@ from emr_pipelines.pipelines.word_count.ingest import IngestParams, IngestResult
 from emr_pipelines.remote.files import validate_sources
 from emr_pipelines.remote.progress import pluralize
 from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.staging import named_here, stage_inputs
 from emr_pipelines.storage import Storage
 
 GROUP = "word_count"
@@ -98,7 +99,7 @@ def input_text(
     @cache
     def readable() -> tuple[str, ...]:
         validate_sources(sources)  # before a cluster is launched to say so
-        return tuple(spark.bring(context, sources))
+        return tuple(stage_inputs(context, spark, sources))
 
     def params_at(output: str) -> IngestParams:
         return IngestParams(readable(), output)
@@ -128,8 +129,8 @@ def _named_here(result: IngestResult, spark: SparkRunner) -> IngestResult:
     """Replace the URIs of files that were copied to S3 in the result by their paths on this machine."""
     return replace(
         result,
-        replaced_by_file={spark.named_here(path): count for path, count in result.replaced_by_file.items()},
-        largest_files=tuple(replace(file, path=spark.named_here(file.path)) for file in result.largest_files),
+        replaced_by_file={named_here(spark, path): count for path, count in result.replaced_by_file.items()},
+        largest_files=tuple(replace(file, path=named_here(spark, file.path)) for file in result.largest_files),
     )
 
 

@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 
 from emr_pipelines.aws.client import Aws
+from emr_pipelines.backends.base import Deadlines, JobState
 from emr_pipelines.backends.emr.cluster import Cluster
-from emr_pipelines.backends.emr.explanation import Explainer
+from emr_pipelines.backends.emr.explanation import EndOfStep, Explainer
 from emr_pipelines.backends.emr.logs import Logs
 from emr_pipelines.backends.emr.states import ClusterState, StepState
 from emr_pipelines.backends.emr.steps import AddedStep
-from emr_pipelines.backends.emr.watch import Deadlines, End, Phase
 from emr_pipelines.diagnosis.evidence import ErrorDetail, ProbableCause
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from tests.backends.emr.test_logs import Hour, Shelf
@@ -70,7 +70,7 @@ class Case:
     step_ended: float | None = -10.0
     started: bool = True
     exception: RemoteException | None = None
-    timed_out: Phase | None = None
+    timed_out: JobState | None = None
     alone: bool = False  # nobody else needs the cluster
     actions: bool = False  # it has bootstrap actions
     folders: set[str] = field(default_factory=lambda: {"steps"})
@@ -115,14 +115,15 @@ CASES = {
         NEVER, GONE, "BOOTSTRAP_FAILURE", (), -20, StepState.CANCELLED, None, False
     ),
     "late: no instances": Case(
-        NEVER, ClusterState.STARTING, step=StepState.PENDING, started=False, timed_out=Phase.PROVISIONING, actions=True
+        NEVER, ClusterState.STARTING, step=StepState.PENDING, started=False,
+        timed_out=JobState.PROVISIONING, actions=True,
     ),
     "late: a bootstrap action": Case(
-        0, ClusterState.BOOTSTRAPPING, step=StepState.PENDING, started=False, timed_out=Phase.PROVISIONING,
+        0, ClusterState.BOOTSTRAPPING, step=StepState.PENDING, started=False, timed_out=JobState.PROVISIONING,
         actions=True, folders={"node"},
     ),
-    "late: queueing": Case(NEVER, step=StepState.PENDING, started=False, timed_out=Phase.QUEUEING),
-    "late: running": Case(0, step=StepState.RUNNING, step_ended=None, timed_out=Phase.RUNNING),
+    "late: queueing": Case(NEVER, step=StepState.PENDING, started=False, timed_out=JobState.QUEUEING),
+    "late: running": Case(0, step=StepState.RUNNING, step_ended=None, timed_out=JobState.RUNNING),
 }  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def explained(
         return True
 
     explainer = Explainer(aws, Deadlines(), case.actions, end_cluster if case.alone else None)
-    cause = explainer.explain(End(step, cluster, case.timed_out), cluster, case.exception, logs, WAIT_SECONDS)
+    cause = explainer.explain(EndOfStep(step, cluster, case.timed_out), cluster, case.exception, logs, WAIT_SECONDS)
     return cause, emr, told
 
 

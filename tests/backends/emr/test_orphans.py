@@ -10,19 +10,17 @@ import pytest
 
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
+from emr_pipelines.backends.emr.names import ClusterName, ScopeKind
 from emr_pipelines.backends.emr.orphans import (
     GRACE_SECONDS,
     Orphan,
-    Owner,
     RunIs,
     choose,
     end,
     end_orphans,
     find_orphans,
-    owner_of,
     rows,
 )
-from emr_pipelines.backends.emr.scope import ScopeKind, name_of
 from emr_pipelines.backends.emr.states import ClusterState
 from emr_pipelines.errors import AccessDenied
 from tests.emulator.conftest import DURATIONS, EmulatedClock, Rehearsal, rehearsing
@@ -39,7 +37,7 @@ def cluster(name: str, age_seconds: float = OLD, state: ClusterState = ClusterSt
 
 def of_run(age_seconds: float = OLD, kind: ScopeKind = "run", **changes: ClusterState) -> Cluster:
     key = {"run": RUN, "asset": f"{RUN}-0a1b2c", "pool": "0a1b2c-0"}[kind]
-    return cluster(name_of("prod", kind, key), age_seconds, **changes)
+    return cluster(str(ClusterName("prod", kind, key)), age_seconds, **changes)
 
 
 def reasons(found: Cluster, run_is: RunIs) -> list[str]:
@@ -101,7 +99,7 @@ def test_what_is_ours_and_of_no_kind_may_not_grow_old(name: str) -> None:
 
 
 def test_a_cluster_without_a_time_counts_as_new() -> None:
-    assert reasons(Cluster("j-1", name_of("prod", "run", RUN), ClusterState.WAITING), RunIs.FINISHED) == []
+    assert reasons(Cluster("j-1", str(ClusterName("prod", "run", RUN)), ClusterState.WAITING), RunIs.FINISHED) == []
 
 
 def test_a_run_is_asked_for_once() -> None:
@@ -126,11 +124,11 @@ def test_ages_can_be_chosen() -> None:
 
 
 def test_whose_a_cluster_is() -> None:
-    assert owner_of(of_run()) == Owner("prod", "run", RUN)
-    assert owner_of(of_run(kind="asset")).run_id == RUN
-    assert owner_of(of_run(kind="pool")) == Owner("prod", "pool", "0a1b2c-0")
-    assert owner_of(of_run(kind="pool")).run_id == ""
-    assert owner_of(cluster("nightly/a/run/b")) == Owner()
+    assert ClusterName.parse(of_run().name) == ClusterName("prod", "run", RUN)
+    assert ClusterName.parse(of_run(kind="asset").name).run_id == RUN
+    assert ClusterName.parse(of_run(kind="pool").name) == ClusterName("prod", "pool", "0a1b2c-0")
+    assert ClusterName.parse(of_run(kind="pool").name).run_id == ""
+    assert ClusterName.parse(cluster("nightly/a/run/b").name) == ClusterName()
 
 
 # the end of them

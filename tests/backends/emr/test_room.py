@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from emr_pipelines.aws.client import Aws
+from emr_pipelines.backends.base import Deadlines
 from emr_pipelines.backends.emr.room import Room
-from emr_pipelines.backends.emr.watch import Deadlines
 from emr_pipelines.errors import QuotaFull, TimedOut
 from emr_pipelines.report import Lines
 from tests.backends.emr.test_logs import Hour

@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from emr_pipelines.backends.base import Deadlines, JobState
+from emr_pipelines.backends.emr.explanation import EndOfStep
+from emr_pipelines.backends.emr.poller import StepPoller, stop
 from emr_pipelines.backends.emr.states import ClusterState, StepState
 from emr_pipelines.backends.emr.steps import Step
-from emr_pipelines.backends.emr.watch import Deadlines, End, Phase, Watch, stop
+from emr_pipelines.backends.watch import Watch
 from emr_pipelines.clock import Wakeup
 from emr_pipelines.errors import AwsError, InvalidValue, Throttled
 from emr_pipelines.report import Lines
@@ -31,20 +34,22 @@ class Watched:
         self.wakeup = Wakeup()
         self.deadlines = deadlines or Deadlines()
 
-    def wait(self, finished: Callable[[], bool] = lambda: False, reports_progress: bool = False) -> End:
-        watch = Watch(
+    def wait(self, finished: Callable[[], bool] = lambda: False, reports_progress: bool = False) -> EndOfStep:
+        poller = StepPoller(
             self.account.clusters,
             self.account.steps,
             self.account.clock,
-            self.deadlines,
-            self.wakeup,
-            finished,
+            self.cluster_id,
+            self.step_id,
             on_cluster=lambda cluster: self.told.append(f"cluster {cluster.state}"),
             on_step=lambda step: self.told.append(f"step {step.state}"),
-            report=Lines(self.said.append, self.account.clock.now),
-            reports_progress=reports_progress,
         )
-        return watch.wait(self.cluster_id, self.step_id)
+        report = Lines(self.said.append, self.account.clock.now)
+        watch = Watch(poller.poll, self.account.clock, self.deadlines, self.wakeup, finished, report, reports_progress)
+        end = watch.wait()
+        step = poller.step or self.account.steps.describe(self.cluster_id, self.step_id)
+        assert end.timed_out or end.status.words == str(step.state)
+        return EndOfStep(step, poller.cluster, end.timed_out)
 
 
 def test_a_step_is_watched_to_its_completion_and_each_state_is_told_once(account: Account) -> None:
@@ -121,7 +126,7 @@ def test_a_cluster_that_never_comes_up(account: Account) -> None:
     account.fault("provisioning_hangs")
     watched = Watched(account, "spark-submit", deadlines=Deadlines(provisioning=900))
     end = watched.wait()
-    assert (end.timed_out, end.step.state) == (Phase.PROVISIONING, StepState.PENDING)
+    assert (end.timed_out, end.step.state) == (JobState.PROVISIONING, StepState.PENDING)
     assert 900 <= account.clock.now() - 1_700_000_000 < 910
     beginning = f"Waiting for cluster {watched.cluster_id} to come up: STARTING, "
     assert all(line.startswith(beginning) for line in watched.said)
@@ -136,7 +141,7 @@ def test_a_step_behind_another(account: Account) -> None:
     watched.cluster_id = cluster_id
     watched.step_id = account.steps.add(cluster_id, Step("second", ("bash",)))
     end = watched.wait()
-    assert (end.timed_out, end.step.state) == (Phase.QUEUEING, StepState.PENDING)
+    assert (end.timed_out, end.step.state) == (JobState.QUEUEING, StepState.PENDING)
     queueing = [line for line in watched.said if line.startswith(f"Waiting for step {watched.step_id} to begin: ")]
     assert queueing[-1].endswith((" 9 min so far, at most 10 min.", " 10 min so far, at most 10 min."))
     assert all(" to begin: 1 unfinished step before it, " in line for line in queueing[1:])
@@ -157,7 +162,7 @@ def test_a_step_that_does_not_tell_how_it_is_is_told_of(account: Account) -> Non
 def test_a_step_that_runs_too_long(account: Account) -> None:
     watched = Watched(account, "hangs", deadlines=Deadlines(running=1800))
     end = watched.wait()
-    assert (end.timed_out, end.step.state) == (Phase.RUNNING, StepState.RUNNING)
+    assert (end.timed_out, end.step.state) == (JobState.RUNNING, StepState.RUNNING)
     assert stop(account.steps, account.clock, watched.cluster_id, watched.step_id, 20).state is StepState.CANCELLED
 
 

@@ -1,9 +1,9 @@
-"""A session: the steps that run on the cluster of a scope, why they failed, and the end of that cluster."""
+"""EMR on EC2 as a backend: jobs are steps on the cluster of a scope, which is launched for the first of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -11,35 +11,47 @@ from functools import partial
 from emr_pipelines.aws import links
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Objects, join
+from emr_pipelines.backends.base import Deadlines, End, Handle, JobState, JobStatus
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
-from emr_pipelines.backends.emr.explanation import CALL_PATIENCE_SECONDS, Explainer
+from emr_pipelines.backends.emr.explanation import CALL_PATIENCE_SECONDS, EndOfStep, Explainer
 from emr_pipelines.backends.emr.held import HURRY_SECONDS, HeldCluster, HeldClusters
 from emr_pipelines.backends.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
 from emr_pipelines.backends.emr.logs import Logs
+from emr_pipelines.backends.emr.names import LONGEST_ASKED_BY, ClusterName, Scope, StepName, step_name, step_prefix
+from emr_pipelines.backends.emr.poller import StepPoller, stop
 from emr_pipelines.backends.emr.pool import Pool
 from emr_pipelines.backends.emr.room import Room
-from emr_pipelines.backends.emr.scope import Scope, name_of
 from emr_pipelines.backends.emr.spec import ClusterSpec
-from emr_pipelines.backends.emr.states import ENDED, STEP_WORTH_ATTACHING, TAKES_STEPS, UP, ClusterState, StepState
-from emr_pipelines.backends.emr.steps import AddedStep, Step, Steps, step_of
-from emr_pipelines.backends.emr.watch import Deadlines, End, Watch, stop
-from emr_pipelines.clock import Wakeup
+from emr_pipelines.backends.emr.states import (
+    ENDED,
+    STEP_UNFINISHED,
+    STEP_WORTH_ATTACHING,
+    TAKES_STEPS,
+    UP,
+    ClusterState,
+    StepState,
+)
+from emr_pipelines.backends.emr.steps import AddedStep, DeployMode, Step, Steps, spark_submit, step_of
 from emr_pipelines.costs.bill import Bill, bill
 from emr_pipelines.diagnosis.evidence import ProbableCause
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.errors import AwsError, ClusterFailed, QuotaFull, RequestRefused
+from emr_pipelines.job.package import Job
 from emr_pipelines.report import Reporter, no_report, spell
 
+LONGEST_PIPES = "-" * 1000  # Dagster Pipes' arguments, which hold two URIs
+ONE_ATTEMPT = {"spark.yarn.maxAppAttempts": "1"}  # else YARN runs a driver that failed a second time
 INTERRUPT_SECONDS = 20.0  # how long a step may take to stop before it is killed
 NOT_CANCELLED = frozenset({StepState.PENDING, StepState.RUNNING})
 LAUNCHES_PER_STEP = 3  # a cluster may end between being found and being given a step
 
 
-class Session:
-    """A cluster for a scope. Nothing is launched before the first step.
+class EmrBackend:
+    """Runs jobs as steps on the cluster of a scope. Nothing is launched before the first step.
 
-    base: the folder on S3 for leases and logs. `say` logs what happens, each event once; `report` shows what the
-    session waits for. held, owed: as HeldClusters has them.
+    base: the folder on S3 for leases and logs. log_wait_seconds: how long to wait for the logs of a failed step.
+    deploy_mode, queue: where drivers run, see `spark_submit`. `say` logs what happens, each event once; `warn` logs
+    what a person should look at; `report` shows what is waited for. held, owed: see HeldClusters.
     """
 
     def __init__(
@@ -51,21 +63,55 @@ class Session:
         deployment: str,
         tags: Mapping[str, str],
         deadlines: Deadlines,
+        log_wait_seconds: float = 600,
+        deploy_mode: DeployMode = "client",
+        queue: str = "",
         say: Callable[[str], None] = print,
         report: Reporter = no_report,
     ) -> None:
         self._aws, self._spec, self._scope, self._deployment = aws, spec, scope, deployment
-        self._tags, self._deadlines, self.say, self.report = dict(tags), deadlines, say, report
+        self._tags, self._deadlines, self._log_wait_seconds = dict(tags), deadlines, log_wait_seconds
+        self._deploy_mode, self._queue = deploy_mode, queue
+        self.say, self.warn, self.report = say, say, report
         self._logs_folder = join(base, "logs")
         self._leases = Leases(aws, Objects(aws), join(base, "clusters"))
         self._clusters, self._steps = Clusters(aws), Steps(aws)
         self._pool = Pool(self._leases, self._steps, aws.clock, scope.keys(), spec.step_concurrency)
         self._told: set[str] = set()
         self._clusters_of_steps: dict[str, HeldCluster] = {}  # by step id; in a pool they may differ from `held`
+        self._pollers: dict[str, StepPoller] = {}  # by step id
         self.on_cluster_id: Callable[[str], None] = lambda _: None
         self._held = HeldClusters(aws, self._leases)
 
-    def find(self, prefix: str, states: frozenset[StepState] = STEP_WORTH_ATTACHING) -> AddedStep | None:
+    def check(self, job: Job) -> None:
+        """Raise InvalidValue if EMR would refuse the job's step."""
+        self._step_of(job, 1, LONGEST_ASKED_BY, {"--pipes": LONGEST_PIPES})
+
+    def find(self, job: Job) -> Handle | None:
+        """Find the unfinished step of an earlier attempt. Acquires a cluster as `find_step` does."""
+        step = self.find_step(step_prefix(job.label, job.identity), STEP_UNFINISHED)
+        return Handle(step.id, StepName.parse(step.name).attempt, str(step.state)) if step else None
+
+    def submit(self, job: Job, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> Handle:
+        """Add the job's step, as `add_step` does."""
+        return Handle(self.add_step(self._step_of(job, attempt, asked_by, arguments)), attempt)
+
+    def _step_of(self, job: Job, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> Step:
+        in_cluster = self._deploy_mode == "cluster"
+        return spark_submit(
+            step_name(job.label, job.identity, attempt, asked_by),
+            job.entrypoint,
+            *job.arguments,
+            *(word for pair in arguments.items() for word in pair),
+            deploy_mode=self._deploy_mode,
+            queue=self._queue,
+            conf={**ONE_ATTEMPT, **job.conf} if in_cluster else job.conf,
+            jars=job.jars,
+            files=job.files,
+            archives=job.archives,
+        )
+
+    def find_step(self, prefix: str, states: frozenset[StepState] = STEP_WORTH_ATTACHING) -> AddedStep | None:
         """Find the step of an earlier attempt by the prefix of its name; None when none is in one of these states.
 
         Acquires a cluster if the session has none. In a pool, looks on every cluster, and acquires none without the
@@ -88,7 +134,7 @@ class Session:
         self._clusters_of_steps[step.id] = held
         return step
 
-    def add(self, step: Step) -> str:
+    def add_step(self, step: Step) -> str:
         """Add a step and return its id.
 
         Replaces a cluster that has ended meanwhile, and waits for room on a full one: EMR allows 256 running or pending
@@ -119,45 +165,72 @@ class Session:
             f"{LAUNCHES_PER_STEP} clusters ended before they took the step {step.name!r}.", retryable=True
         )
 
-    def watch(self, step_id: str, wakeup: Wakeup, finished: Callable[[], bool], reports_progress: bool = False) -> End:
-        """Wait for the end of a step. speaks: whether the step reports its own progress."""
-        held = self._cluster_of(step_id)
-        watch = Watch(
-            self._clusters,
-            self._steps,
-            self._aws.clock,
-            self._deadlines,
-            wakeup,
-            finished,
-            on_cluster=partial(self._on_cluster, held),
-            on_step=self._on_step,
-            report=self.report,
-            reports_progress=reports_progress,
-        )
-        return watch.wait(held.id, step_id)
+    def poll(self, handle: Handle) -> JobStatus:
+        return self._poller(handle.id).poll()
 
-    def cancel(self, step_id: str) -> AddedStep:
-        """Interrupt a step, kill it if it does not stop, and wait for its end."""
-        cluster_id = self._cluster_of(step_id).id
-        return stop(self._steps, self._aws.clock, cluster_id, step_id, INTERRUPT_SECONDS, self.report)
+    def _poller(self, step_id: str) -> StepPoller:
+        if step_id not in self._pollers:
+            held = self._cluster_of(step_id)
+            self._pollers[step_id] = StepPoller(
+                self._clusters,
+                self._steps,
+                self._aws.clock,
+                held.id,
+                step_id,
+                on_cluster=partial(self._on_cluster, held),
+                on_step=self._on_step,
+            )
+        return self._pollers[step_id]
 
-    def interrupt(self, step_id: str) -> None:
-        """Interrupt a step without waiting: this process may be killed soon, and the cluster will end too."""
-        self._steps.cancel(self._cluster_of(step_id).id, step_id, patience_seconds=HURRY_SECONDS)
+    def step(self, handle: Handle) -> AddedStep:
+        """Return a step as it was last seen."""
+        return self._poller(handle.id).step or self._steps.describe(self._cluster_of(handle.id).id, handle.id)
+
+    def cancel(self, handle: Handle, *, hurry: bool = False) -> None:
+        """Interrupt a step, kill it if it does not stop, and wait for its end.
+
+        hurry: interrupt it without waiting, for the cluster will end too; but wait in a pool, whose clusters stay.
+        A driver in a YARN container goes on when EMR has ended spark-submit; it ends with its cluster, which is
+        terminated unless other steps run on it.
+        """
+        step_id, cluster_id = handle.id, self._cluster_of(handle.id).id
+        if hurry and self._scope.kind != "pool":
+            self._steps.cancel(cluster_id, step_id, patience_seconds=HURRY_SECONDS)
+            return
+        stop(self._steps, self._aws.clock, cluster_id, step_id, INTERRUPT_SECONDS, self.report)
+        if self._deploy_mode != "cluster":
+            return
+        if self.busy(besides=step_id):
+            self.warn(
+                f"The driver of step {step_id} may go on in YARN: its cluster also runs other steps and is not ended. "
+                f"Stop the driver with `yarn application -kill`. {self.page_of(step_id)}"
+            )
+        else:
+            self.end_or_warn(step_id)
 
     def explain(
-        self,
-        end: End,
-        exception: RemoteException | None,
-        log_wait_seconds: float,
-        package: str = "",
-        terminate: bool = False,
+        self, handle: Handle, end: End, exception: RemoteException | None, package: str, *, alone: bool
     ) -> ProbableCause:
         """Find the probable cause of a step's failure. Waits for logs as explanation.py describes.
 
-        package: the program's own. terminate: no other step will need the cluster. Then it is told to end, if nothing
-        else runs on it, because it pushes its last logs when it ends and not only every five minutes.
+        package: the program's own. alone: no other step will need the cluster. Then it is told to end, if nothing else
+        runs on it, because it pushes its last logs when it ends and not only every five minutes. A cluster that did not
+        come up in time is ended in any case: a retry must not find it.
         """
+        poller = self._poller(handle.id)
+        ahead = None
+        if end.timed_out is JobState.QUEUEING:
+            with suppress(AwsError):
+                ahead = self._steps.before(self._cluster_of(handle.id).id, handle.id)
+        known = EndOfStep(self.step(handle), poller.cluster, end.timed_out, ahead)
+        cause = self._explain(known, exception, package, terminate=alone)
+        if end.timed_out is JobState.PROVISIONING:
+            self.end_or_warn(handle.id)
+        return cause
+
+    def _explain(
+        self, end: EndOfStep, exception: RemoteException | None, package: str, *, terminate: bool
+    ) -> ProbableCause:
         step_id, held = end.step.id, self._cluster_of(end.step.id)
 
         def end_cluster() -> bool:
@@ -174,10 +247,10 @@ class Session:
             self._aws, self._deadlines, bool(self._spec.bootstrap_actions), end_cluster if terminate else None
         )
         cluster = explainer.cluster(end, held.id, exception)
-        with self.report(f"Waiting for the logs of step {step_id}", at_most_seconds=log_wait_seconds) as work:
+        with self.report(f"Waiting for the logs of step {step_id}", at_most_seconds=self._log_wait_seconds) as work:
             objects = Objects(self._aws, CALL_PATIENCE_SECONDS)
             logs = Logs(objects, self._aws.clock, cluster.log_uri or self._logs_folder, held.id, work.still)
-            cause = explainer.explain(end, cluster, exception, logs, log_wait_seconds, package)
+            cause = explainer.explain(end, cluster, exception, logs, self._log_wait_seconds, package)
         quota = (cause.quota.service, cause.quota.code) if cause.quota else ("", "")
         return replace(cause, pages=links.pages_of_failure(self._aws.region, held.id, cause.log_uri, *quota))
 
@@ -199,6 +272,13 @@ class Session:
                 f"{links.cluster_page(self._aws.region, held.id)}"
             )
         return cluster
+
+    def end_or_warn(self, step_id: str = "") -> None:
+        """As `end`, but errors are logged: the result of the steps stands, and an earlier error must not be hidden."""
+        try:
+            self.end(step_id)
+        except Exception as error:  # noqa: BLE001 (see above)
+            self.warn(f"The cluster may still be running: {error}. Check {self.page_of(step_id)}")
 
     def bill(self, held: HeldCluster, prices: Mapping[str, float]) -> Bill:
         """What an owed cluster cost. Waits for its end, if it is still ending."""
@@ -277,7 +357,7 @@ class Session:
         return held, launched
 
     def _name_of(self, key: str) -> str:
-        return name_of(self._deployment, self._scope.kind, key)
+        return str(ClusterName(self._deployment, self._scope.kind, key))
 
     def _tell_of(self, held: HeldCluster, verb: str) -> None:
         """Log a cluster's name and where to look at it."""

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pytest
 
 from emr_pipelines.aws.objects import Content, Objects
-from emr_pipelines.backends.emr import watch
+from emr_pipelines.backends import watch
+from emr_pipelines.backends.base import Deadlines, End, Handle
+from emr_pipelines.backends.emr.backend import EmrBackend
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.leases import LAUNCHED_WITHIN_SECONDS, Lease, Leases
-from emr_pipelines.backends.emr.scope import Scope
-from emr_pipelines.backends.emr.session import Session
+from emr_pipelines.backends.emr.names import Scope
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.backends.emr.states import TAKES_STEPS, StepState
 from emr_pipelines.backends.emr.steps import Step
-from emr_pipelines.backends.emr.watch import Deadlines, End
+from emr_pipelines.backends.watch import Watch
 from emr_pipelines.clock import Wakeup
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.errors import AccessDenied, AwsError, PreconditionFailed, ResponseLost
@@ -27,30 +29,32 @@ from tests.emulator.conftest import DURATIONS
 RAISED = RemoteException("ValueError", "ValueError: no\n")
 
 
-def session(account: Account, scope: Scope = Scope("run", "key")) -> Session:  # noqa: B008 (frozen)
-    return Session(account.aws, ClusterSpec(), scope, account.base, "default", {}, Deadlines(), say=lambda _: None)
+def session(account: Account, scope: Scope = Scope("run", "key")) -> EmrBackend:  # noqa: B008 (frozen)
+    return EmrBackend(
+        account.aws, ClusterSpec(), scope, account.base, "default", {}, Deadlines(), 600, say=lambda _: None
+    )
 
 
-def owed(*sessions: Session) -> list[list[str]]:
+def owed(*sessions: EmrBackend) -> list[list[str]]:
     return [[held.id for held in found.owed] for found in sessions]
 
 
 def test_of_two_processes_that_end_the_same_cluster_one_bills_it(account: Account) -> None:
     one, two = session(account), session(account)
-    one.add(Step("short", ("bash",)))
-    two.add(Step("short", ("bash",)))
+    one.add_step(Step("short", ("bash",)))
+    two.add_step(Step("short", ("bash",)))
     assert (one.end() and two.end()) is not None
     assert owed(one, two) == [[str(account.emulator.clusters()[0].id)], []]
 
 
 def test_of_two_processes_that_lost_the_same_cluster_one_bills_it(account: Account) -> None:
     one, two = session(account), session(account)
-    one.add(Step("short", ("bash",)))
-    two.add(Step("short", ("bash",)))
+    one.add_step(Step("short", ("bash",)))
+    two.add_step(Step("short", ("bash",)))
     (first,) = account.emulator.clusters()
     account.clusters.terminate(first.id)
-    two.add(Step("short", ("bash",)))
-    one.add(Step("short", ("bash",)))
+    two.add_step(Step("short", ("bash",)))
+    one.add_step(Step("short", ("bash",)))
     assert owed(one, two) == [[], [first.id]]
     one.end()
     two.end()
@@ -60,11 +64,11 @@ def test_of_two_processes_that_lost_the_same_cluster_one_bills_it(account: Accou
 
 def test_a_cluster_that_was_billed_is_not_adopted_for_another_bill(account: Account) -> None:
     one, two, three = session(account), session(account), session(account)
-    one.add(Step("short", ("bash",)))
+    one.add_step(Step("short", ("bash",)))
     (first,) = account.emulator.clusters()
     one.end()
     assert not two.adopt("key")
-    two.add(Step("short", ("bash",)))
+    two.add_step(Step("short", ("bash",)))
     account.clusters.terminate(account.emulator.clusters()[1].id)
     assert not three.adopt("key")
     assert owed(one, two, three) == [[first.id], [], [account.emulator.clusters()[1].id]]
@@ -80,7 +84,7 @@ def test_the_bill_stays_where_the_lease_was_freed_though_the_answer_was_lost(
         raise PreconditionFailed("the second try of a put that took effect", "PreconditionFailed")
 
     one = session(account)
-    one.add(Step("short", ("bash",)))
+    one.add_step(Step("short", ("bash",)))
     monkeypatch.setattr(Objects, "write", seems_to_fail)
     one.end()
     assert len(one.owed) == 1
@@ -91,7 +95,7 @@ def test_a_lease_that_cannot_be_read_loses_no_bill(account: Account, monkeypatch
         raise AwsError("S3 is ill")
 
     one = session(account)
-    one.add(Step("short", ("bash",)))
+    one.add_step(Step("short", ("bash",)))
     monkeypatch.setattr(Leases, "release", fail)
     one.end()
     assert len(one.owed) == 1
@@ -108,7 +112,7 @@ def test_a_cluster_whose_launch_was_interrupted_is_owed(account: Account, monkey
     one, two = session(account), session(account)
     monkeypatch.setattr(Clusters, "launch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        one.add(Step("short", ("bash",)))
+        one.add_step(Step("short", ("bash",)))
     one.end()
     assert owed(one, two) == [[account.emulator.clusters()[0].id], []]
     assert ended(account)
@@ -117,7 +121,7 @@ def test_a_cluster_whose_launch_was_interrupted_is_owed(account: Account, monkey
 def test_a_cluster_is_owed_though_none_takes_its_place(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     """The launch of the second is refused."""
     one = session(account)
-    one.add(Step("short", ("bash",)))
+    one.add_step(Step("short", ("bash",)))
     (first,) = account.emulator.clusters()
     account.clusters.terminate(first.id)
 
@@ -126,7 +130,7 @@ def test_a_cluster_is_owed_though_none_takes_its_place(account: Account, monkeyp
 
     monkeypatch.setattr(Clusters, "launch", refuse)
     with pytest.raises(AccessDenied):
-        one.add(Step("short", ("bash",)))
+        one.add_step(Step("short", ("bash",)))
     assert owed(one) == [[first.id]]
     assert one.end() is None
 
@@ -168,7 +172,7 @@ def test_a_cluster_that_was_launched_in_vain_and_could_not_be_ended_at_once_is_o
     monkeypatch.setattr(Clusters, "launch", overtaken)
     monkeypatch.setattr(Clusters, "terminate", refuse)
     with pytest.raises(AwsError):
-        one.add(Step("short", ("bash",)))
+        one.add_step(Step("short", ("bash",)))
     in_vain, kept = (cluster.id for cluster in account.emulator.clusters())
     assert one.end() is not None
     assert owed(one) == [[in_vain]]
@@ -191,7 +195,7 @@ def test_a_refused_launch_leaves_nothing_to_end(account: Account, monkeypatch: p
 
     monkeypatch.setattr(Clusters, "launch", refuse)
     with pytest.raises(AccessDenied):
-        one.add(Step("short", ("bash",)))
+        one.add_step(Step("short", ("bash",)))
     assert not one.in_use
     assert one.end() is None
     assert account.states() == ["STARTING"]
@@ -201,7 +205,7 @@ def test_a_launch_without_a_response_is_looked_for_once(account: Account) -> Non
     account.fault("server_error", operation="RunJobFlow", times=None)
     one = session(account)
     with pytest.raises(ResponseLost):
-        one.add(Step("short", ("bash",)))
+        one.add_step(Step("short", ("bash",)))
     assert one.in_use
     assert one.end() is None
     assert not one.in_use
@@ -220,7 +224,7 @@ def test_a_lease_is_renewed_while_a_lost_launch_is_looked_for(
             ages.append(account.clock.now() - since.setdefault(lease.holder, account.clock.now()))
 
     monkeypatch.setattr(account.clock, "pause", noted)
-    session(account).add(Step("short", ("bash",)))
+    session(account).add_step(Step("short", ("bash",)))
     assert account.clock.now() - began > LAUNCHED_WITHIN_SECONDS
     assert max(ages) < LAUNCHED_WITHIN_SECONDS / 2
     assert len(account.emulator.clusters()) == 1
@@ -232,7 +236,7 @@ def test_a_lease_is_renewed_while_a_lost_launch_is_looked_for(
 def pool_of_two(account: Account) -> list[str]:
     """Two clusters of a pool, each with an unfinished step: `first.` and `second.`."""
     for name in ("first.1", "second.1"):
-        session(account, Scope("pool", "key", 2)).add(Step(name, ("hour",)))
+        session(account, Scope("pool", "key", 2)).add_step(Step(name, ("hour",)))
     first, second = account.emulator.clusters()
     return [first.id, second.id]
 
@@ -240,7 +244,7 @@ def pool_of_two(account: Account) -> list[str]:
 def test_a_step_is_found_on_another_cluster_of_the_pool_than_the_held_one(account: Account) -> None:
     first, second = pool_of_two(account)
     one = session(account, Scope("pool", "key", 2))
-    found = [one.find("first."), one.find("second."), one.find("third.")]
+    found = [one.find_step("first."), one.find_step("second."), one.find_step("third.")]
     assert [step and step.name for step in found] == ["first.1", "second.1", None]
     assert [one.logs_of(step.id).split("/")[-3] for step in found if step] == [first, second]
     assert one.cluster_id == first
@@ -249,8 +253,8 @@ def test_a_step_is_found_on_another_cluster_of_the_pool_than_the_held_one(accoun
 def test_the_end_of_a_step_s_cluster_leaves_the_held_one(account: Account) -> None:
     first, second = pool_of_two(account)
     one = session(account, Scope("pool", "key", 2))
-    one.find("first.")
-    step = one.find("second.")
+    one.find_step("first.")
+    step = one.find_step("second.")
     assert step is not None
     one.end(step.id)
     assert one.cluster_id == first
@@ -262,25 +266,29 @@ def test_the_end_of_a_step_s_cluster_leaves_the_held_one(account: Account) -> No
 # failures
 
 
-def failed_step(one: Session) -> End:
+def wait(account: Account, one: EmrBackend, step_id: str) -> tuple[Handle, End]:
+    handle = Handle(step_id)
+    return handle, Watch(partial(one.poll, handle), account.clock, Deadlines(), Wakeup(), lambda: False).wait()
+
+
+def failed_step(account: Account, one: EmrBackend) -> tuple[Handle, End]:
     """A step that has failed on a cluster that is up."""
-    step_id = one.add(Step("fails", ("fails",)))
-    return one.watch(step_id, Wakeup(), lambda: False)
+    return wait(account, one, one.add_step(Step("fails", ("fails",))))
 
 
 def test_a_failure_ends_a_cluster_that_runs_nothing_else_for_the_sake_of_its_logs(account: Account) -> None:
     one = session(account)
-    end = failed_step(one)
-    one.explain(end, None, 600, terminate=True)
+    handle, end = failed_step(account, one)
+    one.explain(handle, end, None, "", alone=True)
     assert account.states() == ["TERMINATED"]
 
 
 def test_a_failure_does_not_end_a_cluster_that_runs_another_program(account: Account) -> None:
     """As two programs of an asset do, in two threads."""
     one = session(account)
-    end = failed_step(one)
-    other = one.add(Step("other", ("hour",)))
-    cause = one.explain(end, None, 600, terminate=True)
+    handle, end = failed_step(account, one)
+    other = one.add_step(Step("other", ("hour",)))
+    cause = one.explain(handle, end, None, "", alone=True)
     assert "ValueError: no" in str(cause)  # of the logs that EMR pushes every five minutes
     assert account.steps.describe(one.cluster_id or "", other).state is StepState.RUNNING
 
@@ -290,23 +298,23 @@ def test_the_program_s_exception_is_told_though_the_cluster_cannot_be_described(
     account: Account, monkeypatch: pytest.MonkeyPatch, denied: bool
 ) -> None:
     one = session(account)
-    end = failed_step(one)
+    handle, end = failed_step(account, one)
     began = account.clock.now()
     if denied:
         deny(monkeypatch, one.cluster_id or "")
     else:
         account.fault("throttle", times=None)
-    cause = one.explain(End(end.step), RAISED, 600, terminate=True)
+    cause = one.explain(handle, end, RAISED, "", alone=True)
     assert "ValueError: no" in str(cause)
     assert account.clock.now() - began < 300
 
 
 def test_logs_that_cannot_be_listed_are_waited_for_as_long_as_others(account: Account) -> None:
     one = session(account)
-    end = failed_step(one)
+    handle, end = failed_step(account, one)
     account.fault("s3_error", key="*/logs/*", code="SlowDown", times=None)
     began = account.clock.now()
-    one.explain(end, None, 600)
+    one.explain(handle, end, None, "", alone=False)
     assert account.clock.now() - began < 900
 
 
@@ -315,15 +323,15 @@ def test_a_cluster_is_bootstrapping_since_it_was_first_seen_to_be(
 ) -> None:
     monkeypatch.setattr(watch, "JITTER", 0.0)  # else a look may come just before bootstrapping, and the next after it
     one = session(account)
-    first, second = (one.add(Step(name, ("bash",))) for name in "ab")
-    one.watch(first, Wakeup(), lambda: False)
+    first, second = (one.add_step(Step(name, ("bash",))) for name in "ab")
+    wait(account, one, first)
     assert one.held is not None
     seen = one.held.observed.bootstrapping
     assert seen is not None
     account.clock.pause(100)
     one.held.is_bootstrapping(account.aws.now())
     assert one.held.observed.bootstrapping == seen
-    one.watch(second, Wakeup(), lambda: False)
+    wait(account, one, second)
     one.end()
 
 
@@ -331,7 +339,7 @@ def test_a_cluster_that_emr_says_nothing_about_counts_as_busy(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = session(account)
-    failed_step(one)
+    failed_step(account, one)
     assert not one.busy()
     began = account.clock.now()
     account.fault("throttle", operation="ListSteps", times=None)
