@@ -116,8 +116,8 @@ def ours(
         # a program is known by its module, and this one is __main__
         from benchmarks import orchestration  # noqa: PLW0406 (it is another copy)
         from emr_pipelines.aws import client  # noqa: F401 (what the runner imports when it is used)
-        from emr_pipelines.backends.emr import session  # noqa: F401 (what the runner imports when it is used)
-        from emr_pipelines.job import package as shipment  # noqa: F401 (what the runner imports when it is used)
+        from emr_pipelines.backends.emr import backend  # noqa: F401 (what the runner imports when it is used)
+        from emr_pipelines.job import package  # noqa: F401 (what the runner imports when it is used)
         from emr_pipelines.runners.emr import EmrSparkRunner
 
         def asset(number: int) -> dg.AssetsDefinition:

@@ -62,8 +62,8 @@ QUICK = Size(10, 5, 30)
 def watch(clusters: int, window: float, step: float) -> tuple[float, dict[str, Any]]:
     """Run so many programs, and measure while all of them run. Returns the seconds of the whole run."""
     from emr_pipelines.aws import client  # noqa: F401 (what the runner imports when it is used)
-    from emr_pipelines.backends.emr import session  # noqa: F401 (what the runner imports when it is used)
-    from emr_pipelines.job import package as shipment  # noqa: F401 (what the runner imports when it is used)
+    from emr_pipelines.backends.emr import backend  # noqa: F401 (what the runner imports when it is used)
+    from emr_pipelines.job import package  # noqa: F401 (what the runner imports when it is used)
     from emr_pipelines.runners.emr import EmrSparkRunner
 
     failures: list[str] = []

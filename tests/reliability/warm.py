@@ -6,14 +6,10 @@ import dagster as dg
 
 from emr_pipelines import charts
 from emr_pipelines.aws import objects  # noqa: F401
-from emr_pipelines.backends.emr import (
-    orphans,  # noqa: F401
-    session,  # noqa: F401
-    watch,  # noqa: F401
-)
+from emr_pipelines.backends.emr import backend, orphans  # noqa: F401
 from emr_pipelines.costs.bill import Span
-from emr_pipelines.job import live_log as feed  # noqa: F401
-from emr_pipelines.job import package as shipment  # noqa: F401
+from emr_pipelines.job import live_log  # noqa: F401
+from emr_pipelines.job import package  # noqa: F401
 from tests.reliability import pipeline, sabotage
 
 sabotage.apply()

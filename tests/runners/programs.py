@@ -31,6 +31,11 @@ def add_up(spark: SparkSession, params: Numbers) -> Total:
     return Total(spark.sparkContext.parallelize(params.values, 1).sum())
 
 
+def add_here(spark: SparkSession, params: Numbers) -> Total:  # noqa: ARG001
+    """Add numbers without Spark."""
+    return Total(sum(params.values))
+
+
 def fails(spark: SparkSession, params: Numbers) -> Total:  # noqa: ARG001
     """Raise on purpose, after a word."""
     print(f"about to fail on {params.values}")
