@@ -27,6 +27,7 @@ from emr_pipelines.remote.codec import name_of
 from emr_pipelines.report import Reporter, no_report
 
 Program = Callable[..., Any]
+FileKind = Literal["jars", "files"]
 
 MAX_BYTES = 100 * 1000**2
 PIPES = "dagster_pipes"  # one pure Python package; there is no pip on a cluster that has no way out
@@ -63,23 +64,35 @@ class Artifacts:
         self._there: set[str] = set()
 
     def put(self, suffix: str, data: bytes, report: Reporter = no_report) -> str:
-        """The URI of `code/<sha256><suffix>`, which is sent unless it is there. suffix: .zip or .py, say."""
-        uri = join(self._folder, "code", f"{hashlib.sha256(data).hexdigest()}{suffix}")
-        if uri not in self._there:
-            if not self._objects.exists(uri):
-                with report("Sending code", total=len(data)) as work, NamedTemporaryFile() as file:
-                    file.write(data)
-                    file.flush()
-                    self._objects.upload(uri, Path(file.name), work.advance)
-            self._there.add(uri)
+        """Return the URI of `code/<sha256><suffix>`, which is uploaded unless it is there. suffix: .zip or .py."""
+        uri = self.uri(suffix, data)
+        if self._is_missing(uri):
+            with report("Sending code", total=len(data)) as work, NamedTemporaryFile() as file:
+                file.write(data)
+                file.flush()
+                self._objects.upload(uri, Path(file.name), work.advance)
+        self._there.add(uri)
         return uri
 
-    def put_file(self, kind: Literal["jars", "files"], location: str | Path, report: Reporter = no_report) -> str:
-        """The URI of a user's own file, as the cluster finds it.
+    def put_file(self, kind: FileKind, location: str | Path, report: Reporter = no_report) -> str:
+        """Return the URI of a user's own file, which is uploaded unless it is there. See `file_uri`."""
+        uri = self.file_uri(kind, location)
+        if uri != str(location) and self._is_missing(uri):
+            path = Path(location)
+            with report(f"Sending {path.name}", total=path.stat().st_size) as work:
+                self._objects.upload(uri, path, work.advance)
+        self._there.add(uri)
+        return uri
 
-        A path on this machine is sent as `<kind>/<sha256>/<its name>`, for Spark knows files by their name; a URI, such
-        as s3://bucket/x.jar or local:/usr/lib/x.jar, is the cluster's business and comes back as it is. Raises
-        InvalidValue.
+    def uri(self, suffix: str, data: bytes) -> str:
+        """Return where `put` puts the data."""
+        return join(self._folder, "code", f"{hashlib.sha256(data).hexdigest()}{suffix}")
+
+    def file_uri(self, kind: FileKind, location: str | Path) -> str:
+        """Return where `put_file` puts a file: `<kind>/<sha256>/<its name>`, because Spark knows files by their names.
+
+        A URI, such as s3://bucket/x.jar or local:/usr/lib/x.jar, is for the cluster to find and is returned as it is.
+        Raises InvalidValue.
         """
         if URI.match(str(location)):
             if str(location).startswith("file:"):
@@ -98,13 +111,10 @@ class Artifacts:
                     digest.update(block)
         except OSError as error:
             raise InvalidValue(kind, str(location), f"a file that can be read ({error.strerror}), or a URI") from error
-        uri = join(self._folder, kind, digest.hexdigest(), path.name)
-        if uri not in self._there:
-            if not self._objects.exists(uri):
-                with report(f"Sending {path.name}", total=path.stat().st_size) as work:
-                    self._objects.upload(uri, path, work.advance)
-            self._there.add(uri)
-        return uri
+        return join(self._folder, kind, digest.hexdigest(), path.name)
+
+    def _is_missing(self, uri: str) -> bool:
+        return uri not in self._there and not self._objects.exists(uri)
 
 
 def code_archive(program: Program, requirements: Iterable[str] = ()) -> Archive:

@@ -13,7 +13,7 @@ from typing import Any
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Objects, join
 from emr_pipelines.aws.redaction import reject_known_secrets
-from emr_pipelines.errors import PackagingError
+from emr_pipelines.errors import PackagingError, SourceChanged
 from emr_pipelines.job.artifacts import Artifacts, code_archive
 from emr_pipelines.job.imports import needs_dagster, walk, without_files
 from emr_pipelines.job.modules import module_name
@@ -127,6 +127,33 @@ class Job:
         return f"{self.attempt_folders}{attempt}"
 
 
+@dataclass(frozen=True)
+class Package:
+    """A job, and what has to be uploaded before it can run."""
+
+    job: Job
+    code: bytes
+    entrypoint: bytes
+    requirements: tuple[str, ...]
+    how: Submission
+
+    def upload(self, place: Place, say: Callable[[str], None], report: Reporter = no_report) -> Job:
+        """Upload what is not on S3 yet, and return the job.
+
+        Raises PackagingError for packages that cannot be built, SourceChanged, and the AwsErrors.
+        """
+        how = self.how
+        place.artifacts.put(".zip", self.code, report)
+        place.artifacts.put(".py", self.entrypoint)
+        if self.requirements:
+            place.dependencies.archive(self.requirements, how.architecture, how.python_version, say, report)
+        there = [place.artifacts.put_file("jars", jar, report) for jar in how.jars]
+        there += [place.artifacts.put_file("files", file, report) for file in how.files]
+        if there != [*self.job.jars, *self.job.files]:
+            raise SourceChanged("A file of the runner's `jars` or `files` changed while it was uploaded. Retry.")
+        return self.job
+
+
 def package(
     program: Callable[..., Any],
     params: Any,
@@ -135,14 +162,12 @@ def package(
     label: str,
     place: Place,
     how: Submission,
-    say: Callable[[str], None],
-    report: Reporter = no_report,
-) -> Job:
-    """Upload what a program needs and is not on S3 yet, and return the job that runs it.
+) -> Package:
+    """Describe the job that runs a program. Calls no service, and uploads nothing.
 
     asked_by: tells this work from the same work requested elsewhere: a run, a step of it, a partition.
 
-    Raises PackagingError for a program, parameters or requirements that cannot be sent, and the AwsErrors.
+    Raises PackagingError for a program, parameters or requirements that cannot be sent, and InvalidValue.
     """
     name = codec.name_of(program)
     takes = annotation_of(program, "params")
@@ -158,31 +183,29 @@ def package(
         if not any(map(DAGSTER.match, requirements)) and (sentence := needs_dagster(program)):
             raise PackagingError(sentence)
         warnings += undeclared(reached, requirements)
-    code = place.artifacts.put(".zip", code_archive(program, requirements).data, report)
-    main = place.artifacts.put(".py", inspect.getsource(entrypoint).encode())
-    archive = (
-        place.dependencies.archive(requirements, how.architecture, how.python_version, say, report)
-        if requirements and how.ship_dependencies
-        else None
-    )
-    jars = tuple(place.artifacts.put_file("jars", jar, report) for jar in how.jars)
-    files = tuple(place.artifacts.put_file("files", file, report) for file in how.files)
-    identity = digest_of([*asked_by, name, encoded, code, main, archive, jars, files, *how.details, dict(how.conf)])
-    folder = join(place.of("steps"), identity)
-    conf = dict(how.conf)
-    theirs = [conf.pop(name) for name in ARCHIVES if name in conf]  # spark-submit's option overrules them
+    code, main = code_archive(program, requirements).data, inspect.getsource(entrypoint).encode()
+    shipped = tuple(requirements) if how.ship_dependencies else ()
+    archive = place.dependencies.uri(shipped, how.architecture, how.python_version) if shipped else None
+    uris = {"code": place.artifacts.uri(".zip", code), "main": place.artifacts.uri(".py", main)}
+    jars = tuple(place.artifacts.file_uri("jars", jar) for jar in how.jars)
+    files = tuple(place.artifacts.file_uri("files", file) for file in how.files)
+    identity = digest_of([*asked_by, name, encoded, *uris.values(), archive, jars, files, *how.details, dict(how.conf)])
+    folder, conf = join(place.of("steps"), identity), dict(how.conf)
+    theirs = [conf.pop(key) for key in ARCHIVES if key in conf]  # spark-submit's option overrules them
     python_version = how.python_version if archive else ""
-    return Job(
+    result = join(folder, "result.json")
+    job = Job(
         label=label,
         identity=identity,
         folder=folder,
-        task=Task(name, encoded, join(folder, "result.json"), code, archive or "", python_version, files),
-        entrypoint=main,
+        task=Task(name, encoded, result, uris["code"], archive or "", python_version, files),
+        entrypoint=uris["main"],
         conf=conf,
-        archives=tuple(filter(None, (f"{code}#{CODE}", f"{archive}#{LIBRARIES}" if archive else "", *theirs))),
+        archives=tuple(filter(None, (f"{uris['code']}#{CODE}", f"{archive}#{LIBRARIES}" if archive else "", *theirs))),
         jars=jars,
         warnings=tuple(warnings),
     )
+    return Package(job, code, main, shipped if archive else (), how)
 
 
 def digest_of(identity: object) -> str:

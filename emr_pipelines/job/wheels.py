@@ -70,15 +70,20 @@ class Dependencies:
         AwsErrors, and PackagingError when there is no wheel for that platform.
         """
         lines = normalized(requirements)
-        if not lines:
+        uri = self.uri(lines, architecture, python_version)
+        if uri is None:
             return None
-        uri = join(self._folder, "deps", f"{key(lines, python_version, architecture)}.zip")
         with self._lock:  # of one process: two that build the same at once do it twice, and the same is there
             if uri not in self._there:
                 if not self._objects.exists(uri):
                     self._build(lines, architecture, python_version, uri, say, report)
                 self._there.add(uri)
         return uri
+
+    def uri(self, requirements: Iterable[str], architecture: str, python_version: str) -> str | None:
+        """Return where `archive` puts it; None when nothing is required. Raises InvalidValue."""
+        lines = normalized(requirements)
+        return join(self._folder, "deps", f"{key(lines, python_version, architecture)}.zip") if lines else None
 
     def _build(
         self,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.backends.emr.names import ScopeKind
     from emr_pipelines.backends.emr.steps import AddedStep, Step
     from emr_pipelines.costs.ledger import Entry
-    from emr_pipelines.job.package import Job
+    from emr_pipelines.job.package import Package
 
 CLUSTER_TAG = "emr_pipelines/cluster_id"  # of a Dagster run: the last cluster that one of its processes acquired
 # A service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances for a cluster without this tag.
@@ -107,7 +107,7 @@ class EmrSparkRunner(EmrSettings):
         end_clusters_of_run(backend, steps, keys, self.prices, log)
         bill_owed(backend, self.prices, instance, log)
 
-    def _package(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Job:
+    def _package(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Package:
         self._run_steps = RunSteps.of(context, EmrSparkRunner)
         return super()._package(context, program, params)
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.clock import Wakeup
     from emr_pipelines.diagnosis.exception_parser import RemoteException
     from emr_pipelines.job.inputs import Inputs
-    from emr_pipelines.job.package import Job, Place, Submission
+    from emr_pipelines.job.package import Job, Package, Place, Submission
     from emr_pipelines.report import Reporter
     from emr_pipelines.terminal import Bars
 
@@ -151,11 +151,13 @@ class RemoteSparkRunner(SparkRunner):
     ) -> ResultT:
         with failures(context, self.retries, self.retry_delay_seconds):
             check_locations(f"{program.__name__}: params", codec.encode(params), context.log.warning)
-            job = self._package(context, program, params)
+            packed = self._package(context, program, params)
+            job = packed.job
             result = self._result_of(job)
             if result is None:
                 for warning in job.warnings:
                     context.log.warning(warning)
+                packed.upload(self._place(), context.log.info, self._reporter(context.log))
                 self._work(context, job)
                 result = self._result_of(job, within_seconds=RESULT_SECONDS)
             else:
@@ -181,7 +183,7 @@ class RemoteSparkRunner(SparkRunner):
         from emr_pipelines.job.package import digest_of
 
         with failures(context, self.retries, self.retry_delay_seconds):
-            return digest_of([self._package(context, program, params).identity, *self.sought_on()])
+            return digest_of([self._package(context, program, params).job.identity, *self.sought_on()])
 
     def has_result(
         self,
@@ -190,7 +192,7 @@ class RemoteSparkRunner(SparkRunner):
         params: ParamsT,
     ) -> bool:
         with failures(context, self.retries, self.retry_delay_seconds):
-            return self._result_of(self._package(context, program, params)) is not None
+            return self._result_of(self._package(context, program, params).job) is not None
 
     def stage_inputs(self, context: dg.AssetExecutionContext, sources: Sequence[str]) -> list[str]:
         from emr_pipelines.job.inputs import copy_inputs
@@ -217,7 +219,7 @@ class RemoteSparkRunner(SparkRunner):
 
         return Deadlines(60 * self.provisioning_minutes, 60 * self.queueing_minutes, 60 * self.running_minutes)
 
-    def _package(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Job:
+    def _package(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Package:
         from emr_pipelines.job.package import package
 
         return package(
@@ -226,8 +228,6 @@ class RemoteSparkRunner(SparkRunner):
             asked_by=asked_by(context),
             label=label_of(context),
             place=self._place(),
-            say=context.log.info,
-            report=self._reporter(context.log),
             how=self.submission(),
         )
 

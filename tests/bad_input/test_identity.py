@@ -80,7 +80,7 @@ def test_each_part_of_a_job_tells_it_from_others(account: Account) -> None:
 
     def digest(program: Any = add_up, params: Any = ONE, by: Any = ("run", "step"), **changes: Any) -> str:
         how = Submission(ship_dependencies=False, **changes)
-        return package(program, params, asked_by=by, label="words", place=place, how=how, say=print).identity
+        return package(program, params, asked_by=by, label="words", place=place, how=how).job.identity
 
     others = [
         digest(by=("run partition", "step")),
@@ -111,8 +111,8 @@ def test_a_requirement_and_its_archive_are_part_of_it(account: Account, monkeypa
     monkeypatch.setattr("emr_pipelines.job.package.requirements_of", lambda _: ("x==1",))
     found = set()
     for archive in ("s3://b/deps/1.zip", "s3://b/deps/2.zip"):
-        monkeypatch.setattr(type(place.dependencies), "archive", lambda *_, archive=archive: archive)
-        job = package(add_up, Numbers((1,)), asked_by=("run",), label="x", place=place, how=Submission(), say=print)
+        monkeypatch.setattr(type(place.dependencies), "uri", lambda *_, archive=archive: archive)
+        job = package(add_up, Numbers((1,)), asked_by=("run",), label="x", place=place, how=Submission()).job
         found.add(job.identity)
     assert len(found) == 2
 

@@ -8,8 +8,10 @@ from emr_pipelines import charts
 from emr_pipelines.aws import objects  # noqa: F401
 from emr_pipelines.backends.emr import backend, orphans  # noqa: F401
 from emr_pipelines.costs.bill import Span
-from emr_pipelines.job import live_log  # noqa: F401
-from emr_pipelines.job import package  # noqa: F401
+from emr_pipelines.job import (
+    live_log,  # noqa: F401
+    package,  # noqa: F401
+)
 from tests.reliability import pipeline, sabotage
 
 sabotage.apply()
