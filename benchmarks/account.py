@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from emr_emulator import Emulator
 
 BUCKET = "benchmark"
-ALIVE_SECONDS = 3.0  # between two signs of life of a program, as emr_pipelines.remote.driver gives them
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 ENDS_WITHIN_SECONDS = 60.0  # a cluster that a contender has left to end by itself
 STEP_CHANGED = re.compile(r"(j-\w+) .*  (s-\w+) .*  (RUNNING|COMPLETED)\b")
@@ -65,7 +64,6 @@ class Programs:
         self._bucket = emulator.create_bucket(BUCKET)
         self._aside = Path(tempfile.mkdtemp(dir=emulator.root))
         self._folders: dict[str, str] = {}  # of the steps that run
-        threading.Thread(target=self._live, daemon=True).start()
 
     def changed(self, line: str) -> None:
         """Hears every line of the emulator, at the moment of the change, before a client can see it."""
@@ -88,14 +86,6 @@ class Programs:
         container = f"logs/{cluster_id}/containers/application_1_0001/container_1_0001_01_000001"
         for name in ("stdout", "stderr"):  # Spark's executors leave them, and PipesEMRClient fails without
             self._write(f"{container}/{name}.gz", gzip.compress(b"a container\n"))
-
-    def _live(self) -> None:
-        beats = 0
-        while True:
-            time.sleep(ALIVE_SECONDS)
-            beats += 1
-            for folder in list(self._folders.values()):
-                self._write(f"{folder}/alive", str(beats))
 
     def _write(self, key: str, content: str | bytes) -> None:
         """Whole and at once."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LOOKS_PER_SECOND = 7.0  # at S3, of all live feeds together
-BELT_LOOKS_PER_SECOND = LOOKS_PER_SECOND / 3  # at what is behind them: signs of life; results
 EMR_INTERVAL_SECONDS = 2.5  # between two calls to EMR, of all watches together; DescribeStep has 0.5 a second
 
 
@@ -36,10 +35,6 @@ class PollBudget:
     def look_seconds(self, least: float) -> float:
         """How long to pause between two looks of a live feed."""
         return max(least, self._watches / LOOKS_PER_SECOND)
-
-    def backup_seconds(self, least: float) -> float:
-        """How long to pause between two looks for what the live feed would tell sooner."""
-        return max(least, self._watches / BELT_LOOKS_PER_SECOND)
 
     def emr_seconds(self, least: float) -> float:
         """How long to pause between two calls to EMR."""

@@ -1,20 +1,20 @@
 """Watch a job to its end: one poller, few calls, a deadline for each state.
 
 The service is asked seldom, at growing intervals, and the less often the more is watched (aws/poll_budget.py). A
-wakeup, which costs the service nothing, makes an end noticed at once: the live log of the job, or its result, are on
-S3. Success is what the service says of the job, never of what it ran on.
+wakeup, which costs the service nothing, makes an end noticed at once: the last message of the job's live log. A job
+whose process was killed sends none, and is noticed by the next poll, within a minute. Success is what the service says
+of the job, never of what it ran on.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 from emr_pipelines.aws.poll_budget import POLL_BUDGET
 from emr_pipelines.backends.base import UNFINISHED, Deadlines, End, JobState, JobStatus
 from emr_pipelines.clock import Clock, Wakeup
-from emr_pipelines.errors import AwsError
 from emr_pipelines.report import Reporter, Unseen, Work, no_report
 
 FIRST_INTERVAL_SECONDS = 1.0
@@ -30,8 +30,8 @@ LOOK_SECONDS = 1.0  # how often to look for wakeups
 class Watch:
     """The wait for one job.
 
-    poll: asks the service for the job's status. wakeup: is set when something happened. finished: whether the result is
-    there. reports_progress: whether the job, while it runs, reports its own progress, so that `report` is not used.
+    poll: asks the service for the job's status. wakeup: is set when something happened. reports_progress: whether the
+    job, while it runs, reports its own progress, so that `report` is not used.
     """
 
     def __init__(
@@ -40,18 +40,17 @@ class Watch:
         clock: Clock,
         deadlines: Deadlines,
         wakeup: Wakeup,
-        finished: Callable[[], bool],
         report: Reporter = no_report,
         reports_progress: bool = False,
     ) -> None:
         self._poll, self._clock, self._deadlines = poll, clock, deadlines
-        self._wakeup, self._finished = wakeup, finished
+        self._wakeup = wakeup
         self._report, self._reports_progress = report, reports_progress
         self._waiting: Work = Unseen()  # in the current state
         self._interval = FIRST_INTERVAL_SECONDS
         self._quick_until = 0.0
         self._look_again = False
-        self._result_seen = False
+        self._ending = False
 
     def wait(self) -> End:
         """Wait until the job has ended, or a deadline has passed. Raises the AwsErrors."""
@@ -76,7 +75,7 @@ class Watch:
                 return End(status, timed_out=state)
             if status.words and state is not JobState.RUNNING:
                 self._waiting.still(status.words)
-            self._pause(state, left)
+            self._pause(left)
 
     def _begin(self, status: JobStatus, reported: ExitStack) -> None:
         reported.close()  # the state before
@@ -85,10 +84,9 @@ class Watch:
         longest = self._deadlines.of(status.state)
         self._waiting = reported.enter_context(report(status.waiting_for, at_most_seconds=longest))
 
-    def _pause(self, state: JobState, longest: float) -> None:
+    def _pause(self, longest: float) -> None:
         """Pause until it is time to poll again, or there is a wakeup."""
-        quick = self._clock.now() < self._quick_until
-        if quick:
+        if self._clock.now() < self._quick_until:
             self._interval = min(self._interval, QUICK_INTERVAL_SECONDS)
         else:
             self._interval = POLL_BUDGET.emr_seconds(min(self._interval, LONGEST_INTERVAL_SECONDS))
@@ -98,26 +96,18 @@ class Watch:
         self._interval *= GROWTH
         self._look_again = False
         while (left := until - self._clock.now()) > 0:
-            self._clock.pause(min(left, POLL_BUDGET.backup_seconds(LOOK_SECONDS)), self._wakeup.given)
+            self._clock.pause(min(left, LOOK_SECONDS), self._wakeup.given)
             self._waiting.still()
-            if self._ends(state):
-                self._quick_until = self._clock.now() + QUICK_FOR_SECONDS
-                self._interval = FIRST_INTERVAL_SECONDS / 2
-                return
             if self._wakeup.given.is_set():
                 self._wakeup.given.clear()
-                self._look_again = True
+                self._wake()
                 return
 
-    def _ends(self, state: JobState) -> bool:
-        """Whether there is a first sign that the job is about to end."""
-        if self._result_seen:
-            return False
-        if self._wakeup.given.is_set() and self._wakeup.ending:
-            self._result_seen = True
-        elif state is JobState.RUNNING:
-            with suppress(AwsError):  # it will be looked for again
-                self._result_seen = self._finished()
-        if self._result_seen:
-            self._wakeup.given.clear()
-        return self._result_seen
+    def _wake(self) -> None:
+        """Poll soon again, too: the service may not know yet what the wakeup was for."""
+        if self._wakeup.ending and not self._ending:
+            self._ending = True
+            self._quick_until = self._clock.now() + QUICK_FOR_SECONDS
+            self._interval = FIRST_INTERVAL_SECONDS / 2
+        else:
+            self._look_again = True

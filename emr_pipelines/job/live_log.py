@@ -16,7 +16,6 @@ from emr_pipelines.aws.poll_budget import POLL_BUDGET
 from emr_pipelines.clock import Clock, Wakeup
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.errors import AwsError
-from emr_pipelines.remote.driver import ALIVE, ALIVE_SECONDS
 
 if TYPE_CHECKING:
     from dagster._core.pipes.context import PipesMessageHandler
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 BEHIND_SECONDS = 60.0  # how long what has come may take to be logged, after a step ended
 LATE_SECONDS = 5.0  # how long to wait, after a step ended, for messages that are under way
-SILENT_SECONDS = 2 * ALIVE_SECONDS  # a program that has said nothing for so long may have been killed
-FIRST_ALARMS_SECONDS = 15.0  # between the first two alarms; then twice as long each time: a pause is silence too
 LONGEST_EVENT = 8192  # characters of what was printed
 LINE_END = re.compile(r"[\r\n]+")
 
@@ -73,7 +70,7 @@ class ContextOnS3(dg.PipesContextInjector):
 class LiveFeed(dg.PipesMessageReader):
     """Hands on messages from a folder, from the first one on, and the lines in them to `log`.
 
-    wakeup: is given when the program began, ended, or fell silent: then it is worth asking EMR. `exception` is what the
+    wakeup: is set when the program begins or ends: then it is worth polling. `exception` is what the
     program raised, once it has told.
     """
 
@@ -106,18 +103,15 @@ class LiveFeed(dg.PipesMessageReader):
         return f"They would be in {self._folder}; the step's result and its end do not depend on them."
 
     def _follow(self, handler: PipesMessageHandler, over: threading.Event) -> None:
-        number, pulse = 1, Pulse(self._clock)
+        number = 1
         until: float | None = None  # set when the step has ended
         try:
             while not (handler.received_closed_message or self._given_up.is_set()):
                 chunk = self._read(f"{number}.json")
                 if chunk is not None:
                     number += 1
-                    pulse.felt()
                     self._hand_on(handler, chunk)
                     continue
-                if number > 1 and pulse.due(POLL_BUDGET.backup_seconds(0)) and pulse.lost(self._read(ALIVE)):
-                    self._wakeup.set()
                 if over.is_set():
                     until = until or self._clock.now() + LATE_SECONDS
                     if self._clock.now() >= until:
@@ -176,39 +170,6 @@ class LiveFeed(dg.PipesMessageReader):
             *lines, rest = LINE_END.split(self._lines[params["stream"]] + params["text"])
             self._lines[params["stream"]] = rest
             self._printed += filter(str.strip, lines)
-
-
-class Pulse:
-    """Whether a program that writes something all the time has stopped to."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._last: bytes | None = None
-        self._felt_at = clock.now()
-        self._next_alarm = self._next_look = float("-inf")
-        self._interval = FIRST_ALARMS_SECONDS
-
-    def felt(self) -> None:
-        self._felt_at = self._clock.now()
-
-    def due(self, interval: float) -> bool:
-        """Whether it is time to feel it again, so many seconds after the last time."""
-        now = self._clock.now()
-        due = now >= self._next_look
-        self._next_look = now + interval if due else self._next_look
-        return due
-
-    def lost(self, beat: bytes | None) -> bool:
-        """Whether it is worth a wakeup, given what is in the file that the program writes again and again."""
-        now = self._clock.now()
-        if beat != self._last:
-            self._last = beat
-            self.felt()
-        silent = now - self._felt_at > SILENT_SECONDS and now >= self._next_alarm
-        if silent:
-            self._next_alarm = now + self._interval
-            self._interval *= 2
-        return silent
 
 
 def _exception(told: Mapping[str, Any]) -> RemoteException:

@@ -38,10 +38,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 FEED_SECONDS = 1.5  # between two files of messages
-ALIVE_SECONDS = 3.0  # between two signs of life, when there is nothing to say
 LAST_LOOK_SECONDS = 5.0  # how long to wait, at the end, for a look at Spark's progress that is under way
 LAST_WORDS_SECONDS = 30.0  # how long to wait, at the end, until the last messages are written
-ALIVE = "alive"  # the file of the sign of life
 
 
 class ContextFile(PipesContextLoader):
@@ -78,8 +76,6 @@ class Channel(PipesMessageWriterChannel):
         self._unsent: list[PipesMessage] = []
         self._over = threading.Event()
         self._written = 0
-        self._beats = 0
-        self._quiet_seconds = 0.0
 
     def write_message(self, message: PipesMessage) -> None:
         self._outbox.put(message)
@@ -100,21 +96,14 @@ class Channel(PipesMessageWriterChannel):
         self._write()
 
     def _write(self) -> None:
-        """Write the waiting messages in files of a bounded size, or now and then a sign of life when there are none.
-        After an error, the same messages are written the next time."""
+        """Write the waiting messages in files of a bounded size. After an error, they are written the next time."""
         try:
-            self._quiet_seconds += FEED_SECONDS
             while messages := self._unsent or self._outbox.take():
                 self._unsent = messages
                 lines = "\n".join(map(json.dumps, messages))
                 self._files.write(f"{self._folder}/{self._written + 1}.json", lines.encode())
                 self._written += 1
                 self._unsent = []
-                self._quiet_seconds = 0.0
-            if self._quiet_seconds >= ALIVE_SECONDS:
-                self._beats += 1
-                self._quiet_seconds = 0.0
-                self._files.write(f"{self._folder}/{ALIVE}", str(self._beats).encode())
         except Exception as error:  # noqa: BLE001 (messages that cannot be sent must not stop the program)
             print(f"Messages for Dagster could not be written: {error}", file=sys.__stderr__)
 

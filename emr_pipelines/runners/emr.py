@@ -59,7 +59,7 @@ class EmrSparkRunner(EmrSettings):
             with self.backend(context, identity) as backend:
                 found = backend.find_step(step_prefix(label, identity))
                 handle = Handle(found.id if found else backend.add_step(named))
-                end = self._watch(context, backend, handle, Wakeup(), lambda: False)
+                end = self._watch(context, backend, handle, Wakeup())
                 self._raise_unless_succeeded(backend, handle, end, None, "")
                 return backend.step(handle)
 

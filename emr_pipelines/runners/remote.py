@@ -255,8 +255,7 @@ class RemoteSparkRunner(SparkRunner):
                     handle = backend.submit(job, attempt, who, pipes.get_bootstrap_cli_arguments())
                 else:
                     context.log.info(f"Step {handle.id}, of an earlier attempt, is {handle.words}; watching that one.")
-                finished = partial(hasty.exists, job.result)
-                end = self._watch(context, backend, handle, wakeup, finished, reports_progress=True)
+                end = self._watch(context, backend, handle, wakeup, reports_progress=True)
             if end.status.state is JobState.STOPPED and not end.timed_out and self._result_of(job):
                 context.log.warning(
                     f"Step {handle.id} is {end.status.words}: somebody ended it, or its cluster; but its program was "
@@ -273,7 +272,6 @@ class RemoteSparkRunner(SparkRunner):
         backend: Backend,
         handle: Handle,
         wakeup: Wakeup,
-        finished: Callable[[], bool],
         *,
         reports_progress: bool = False,
     ) -> End:
@@ -283,7 +281,7 @@ class RemoteSparkRunner(SparkRunner):
         poll, clock, report = partial(backend.poll, handle), self._place().aws.clock, self._reporter(context.log)
         try:
             prepare_bill()
-            end = Watch(poll, clock, self.deadlines(), wakeup, finished, report, reports_progress).wait()
+            end = Watch(poll, clock, self.deadlines(), wakeup, report, reports_progress).wait()
         except BaseException as error:
             if not isinstance(error, CredentialsMissing):  # nothing can be cancelled then, and a retry finds the job
                 with suppress(EmrPipelinesError):  # the first error must be heard

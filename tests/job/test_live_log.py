@@ -14,7 +14,7 @@ from emr_pipelines.aws.objects import Objects
 from emr_pipelines.clock import Wakeup
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.errors import Unreachable
-from emr_pipelines.job.live_log import FIRST_ALARMS_SECONDS, LATE_SECONDS, SILENT_SECONDS, LiveFeed, Pulse
+from emr_pipelines.job.live_log import LATE_SECONDS, LiveFeed
 
 FOLDER = "s3://b/attempt-1"
 
@@ -182,32 +182,6 @@ def test_beginning_and_end_are_wakeups(emr_env: EmrEnv) -> None:
     emr_env.bucket.put("1.json", message("closed"))
     emr_env.follow()
     assert emr_env.wakeup.ending
-
-
-def test_silence_is_a_hint(emr_env: EmrEnv) -> None:
-    emr_env.bucket.put("1.json", said("begun"))
-    emr_env.clock.on_pause = lambda now: emr_env.bucket.put("alive", str(int(now))) if now < 20 else None
-    heard: list[float] = []
-    give = emr_env.wakeup.set
-
-    def note(ending: bool = False) -> None:
-        heard.append(emr_env.clock.time)
-        give(ending)
-
-    emr_env.wakeup.set = note  # type: ignore[method-assign]
-    emr_env.follow(over_at=60)
-    assert heard[0] == pytest.approx(19 + SILENT_SECONDS, abs=2)
-
-
-def test_a_pulse_raises_fewer_and_fewer_alarms() -> None:
-    clock = Clock()
-    pulse = Pulse(clock)
-    alarms = 0
-    for _ in range(3600):
-        clock.time += 1
-        alarms += pulse.lost(b"1")
-    assert 2 <= alarms <= 9
-    assert FIRST_ALARMS_SECONDS < 60
 
 
 def test_the_thread_ends_with_the_session(emr_env: EmrEnv) -> None:

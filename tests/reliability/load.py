@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -490,8 +489,6 @@ class Service:
     def _message(self, request: dict[str, Any]) -> dict[str, Any]:
         name = request["Key"].rpartition("/")[2]
         elapsed = self._clock.now() - self._began
-        if name == "alive":
-            return {"Body": str(int(elapsed / 3)).encode(), "ETag": "1"}
         if int(name.removesuffix(".json")) > elapsed / 600:
             raise NotFound("404", "NoSuchKey")
         text = {"stream": "stdout", "text": "still at it\n", "extras": {}}
@@ -525,10 +522,8 @@ def poll(hours: float, steps: int, early: float, late: float) -> Polled:
 
         def watch() -> str:
             api = aws()
-            hasty = Objects(api, patience_seconds=0)
             poller = StepPoller(Clusters(api), Steps(api), api.clock, "j-1", f"s-{number}")
-            finished = partial(hasty.exists, "s3://b/result.json")
-            watching = Watch(poller.poll, api.clock, Deadlines(running=48 * HOUR), wakeup, finished)
+            watching = Watch(poller.poll, api.clock, Deadlines(running=48 * HOUR), wakeup)
             try:
                 return watching.wait().status.words
             finally:

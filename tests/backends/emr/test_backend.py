@@ -268,7 +268,7 @@ def test_the_end_of_a_step_s_cluster_leaves_the_held_one(account: Account) -> No
 
 def wait(account: Account, one: EmrBackend, step_id: str) -> tuple[Handle, End]:
     handle = Handle(step_id)
-    return handle, Watch(partial(one.poll, handle), account.clock, Deadlines(), Wakeup(), lambda: False).wait()
+    return handle, Watch(partial(one.poll, handle), account.clock, Deadlines(), Wakeup()).wait()
 
 
 def failed_step(account: Account, one: EmrBackend) -> tuple[Handle, End]:

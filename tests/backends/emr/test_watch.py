@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
 
 import pytest
 
@@ -11,9 +11,9 @@ from emr_pipelines.backends.emr.explanation import EndOfStep
 from emr_pipelines.backends.emr.poller import StepPoller, stop
 from emr_pipelines.backends.emr.states import ClusterState, StepState
 from emr_pipelines.backends.emr.steps import Step
-from emr_pipelines.backends.watch import Watch
+from emr_pipelines.backends.watch import JITTER, LONGEST_INTERVAL_SECONDS, Watch
 from emr_pipelines.clock import Wakeup
-from emr_pipelines.errors import AwsError, InvalidValue, Throttled
+from emr_pipelines.errors import InvalidValue, Throttled
 from emr_pipelines.report import Lines
 from tests.account import Account
 from tests.emulator.conftest import UP
@@ -34,7 +34,7 @@ class Watched:
         self.wakeup = Wakeup()
         self.deadlines = deadlines or Deadlines()
 
-    def wait(self, finished: Callable[[], bool] = lambda: False, reports_progress: bool = False) -> EndOfStep:
+    def wait(self, reports_progress: bool = False) -> EndOfStep:
         poller = StepPoller(
             self.account.clusters,
             self.account.steps,
@@ -45,7 +45,7 @@ class Watched:
             on_step=lambda step: self.told.append(f"step {step.state}"),
         )
         report = Lines(self.said.append, self.account.clock.now)
-        watch = Watch(poller.poll, self.account.clock, self.deadlines, self.wakeup, finished, report, reports_progress)
+        watch = Watch(poller.poll, self.account.clock, self.deadlines, self.wakeup, report, reports_progress)
         end = watch.wait()
         step = poller.step or self.account.steps.describe(self.cluster_id, self.step_id)
         assert end.timed_out or end.status.words == str(step.state)
@@ -64,33 +64,42 @@ def test_a_step_is_watched_to_its_completion_and_each_state_is_told_once(account
 def test_a_step_of_an_hour_costs_few_calls_and_its_end_is_noticed_at_once(account: Account) -> None:
     watched = Watched(account, "hour")
     account.calls.clear()
+    pause, end_at = account.clock.pause, 1_700_000_000 + UP + 3599
 
-    def finished() -> bool:
-        """The result is there a second before the process has ended."""
-        step = account.steps.describe(watched.cluster_id, watched.step_id)
-        account.calls.pop()
-        return step.started is not None and account.clock.now() >= step.started.timestamp() + 3599
+    def last_message(seconds: float, until: threading.Event | None = None) -> None:
+        """It comes a second before the process has ended."""
+        pause(seconds, until)
+        if account.clock.now() >= end_at and not watched.wakeup.ending:
+            watched.wakeup.set(ending=True)
 
-    end = watched.wait(finished)
+    account.clock.pause = last_message  # type: ignore[method-assign]
+    end = watched.wait()
     assert end.step.state is StepState.COMPLETED
     assert end.step.ended is not None
     assert account.clock.now() - end.step.ended.timestamp() <= NOTICED_WITHIN_SECONDS
     assert account.emr_calls() <= MAX_CALLS_PER_HOUR
 
 
-def test_a_result_that_is_there_long_before_the_end_costs_few_calls(account: Account) -> None:
+def test_a_step_that_is_killed_without_a_last_message_is_noticed_by_the_next_poll(account: Account) -> None:
+    watched = Watched(account, "hour")
+    end = watched.wait()
+    assert end.step.ended is not None
+    assert account.clock.now() - end.step.ended.timestamp() <= LONGEST_INTERVAL_SECONDS * (1 + JITTER) + 1
+
+
+def test_a_last_message_long_before_the_end_costs_few_calls(account: Account) -> None:
     watched = Watched(account, "hour")
     account.calls.clear()
-    assert watched.wait(lambda: True).step.state is StepState.COMPLETED
+    watched.wakeup.set(ending=True)
+    assert watched.wait().step.state is StepState.COMPLETED
     assert account.emr_calls() <= MAX_CALLS_PER_HOUR
 
 
-def test_a_hint_wakes_the_watch(account: Account) -> None:
+def test_a_wakeup_is_used_once(account: Account) -> None:
     watched = Watched(account, "hour")
     account.clock.pause(UP + 1800)
     watched.wakeup.set()
-    began = account.clock.now()
-    watched.wait(lambda: account.clock.now() > began + 5)
+    watched.wait()
     assert not watched.wakeup.given.is_set()
 
 
@@ -188,13 +197,6 @@ def test_a_cluster_that_somebody_ends(account: Account) -> None:
     account.clock.pause(UP + 10)
     account.clusters.terminate(watched.cluster_id)
     assert watched.wait().step.state in (StepState.CANCELLED, StepState.INTERRUPTED)
-
-
-def test_a_hint_that_cannot_be_read_is_none(account: Account) -> None:
-    def unreadable() -> bool:
-        raise AwsError("S3 is ill")
-
-    assert Watched(account, "spark-submit").wait(unreadable).step.state is StepState.COMPLETED
 
 
 def test_a_deadline_must_be_in_the_future() -> None:
