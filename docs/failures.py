@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError, NoCredentialsError
 
 from docs.tables import code, table
 from emr_pipelines.aws.error_map import mapped_error
-from emr_pipelines.diagnosis.cause import diagnose
-from emr_pipelines.diagnosis.evidence import ErrorDetail, Evidence, ProbableCause
+from emr_pipelines.backends.emr.causes import ClusterEvidence, diagnose
+from emr_pipelines.diagnosis.evidence import ProbableCause, Reason
 from emr_pipelines.diagnosis.exception_parser import Log
 from emr_pipelines.diagnosis.kinds import MEANINGS, Kind
 from emr_pipelines.errors import JavaNotUsable
@@ -30,34 +30,34 @@ def _log(name: str, text: str, folder: str = FOLDER) -> Log:
     return Log(f"{folder}/{name}.gz", tuple(text.strip("\n").split("\n")))
 
 
-def _printed(last_line: str, frame: str = "rows = load(params.text)") -> Evidence:
+def _printed(last_line: str, frame: str = "rows = load(params.text)") -> ClusterEvidence:
     """A program in client mode that ended with a traceback."""
     begin = 'Traceback (most recent call last):\n  File "my_project/orders.py", line 21, in count'
     traceback = f"{begin}\n    {frame}\n{last_line}"
     return _failed(stdout=traceback)
 
 
-def _in_the_jvm(said: str) -> Evidence:
+def _in_the_jvm(said: str) -> ClusterEvidence:
     """The same, with an error that Spark's JVM raised."""
     begin = "py4j.protocol.Py4JJavaError: An error occurred while calling o71.collectToPython.\n: "
     return _printed(f"{begin}{said}", "rows = table.collect()")
 
 
-def _failed(stdout: str = "", stderr: str = "") -> Evidence:
+def _failed(stdout: str = "", stderr: str = "") -> ClusterEvidence:
     logs = tuple(_log(name, text) for name, text in (("stderr", stderr), ("stdout", stdout)) if text)
-    return Evidence(step_state="FAILED", failure_reason="Unknown Error.", driver=logs, log_uri=f"{FOLDER}/")
+    return ClusterEvidence(step_state="FAILED", failure_reason="Unknown Error.", driver=logs, log_uri=f"{FOLDER}/")
 
 
-def _ended(code: str, message: str, *details: ErrorDetail, **more: Any) -> Evidence:
+def _ended(code: str, message: str, *details: Reason, **more: Any) -> ClusterEvidence:
     """A cluster that EMR ended."""
-    return Evidence(
+    return ClusterEvidence(
         step_state="CANCELLED", cluster_state="TERMINATED_WITH_ERRORS", cluster_change_code=code,
         cluster_change_message=message, cluster_error_details=details, log_uri=f"{FOLDER}/", **more,
     )  # fmt: skip
 
 
-def _late(phase: str, minutes: float, **more: Any) -> Evidence:
-    return Evidence(timed_out_phase=phase, timed_out_seconds=60 * minutes, log_uri=f"{FOLDER}/", **more)
+def _late(phase: str, minutes: float, **more: Any) -> ClusterEvidence:
+    return ClusterEvidence(timed_out_phase=phase, timed_out_seconds=60 * minutes, log_uri=f"{FOLDER}/", **more)
 
 
 S3 = "com.amazonaws.services.s3.model.AmazonS3Exception: {said} (Service: Amazon S3; Status Code: {code})"
@@ -68,7 +68,7 @@ UNRESOLVED = (
 )
 VCPUS = "The number of vCPUs for instance type m5.xlarge exceeds the EC2 service quota for that type."
 NO_BUCKET = "The specified bucket does not exist"
-EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
+EVIDENCE: dict[Kind, tuple[ClusterEvidence, ...]] = {
     Kind.USER_EXCEPTION: (_printed("KeyError: 'customer_id'"),),
     Kind.MODULE_MISSING: (_printed("ModuleNotFoundError: No module named 'polars'", "import polars"),),
     Kind.INPUT_MISSING: (
@@ -113,7 +113,7 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
     Kind.CAPACITY: (
         _ended(
             "INTERNAL_ERROR", "",
-            ErrorDetail("INTERNAL_ERROR_EC2_INSUFFICIENT_CAPACITY_AZ", "EC2 has no m5.xlarge in eu-central-1a."),
+            Reason("INTERNAL_ERROR_EC2_INSUFFICIENT_CAPACITY_AZ", "EC2 has no m5.xlarge in eu-central-1a."),
         ),
     ),
     Kind.QUOTA: (
@@ -130,7 +130,7 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
     Kind.BOOTSTRAP: (
         _ended(
             "BOOTSTRAP_FAILURE", "",
-            ErrorDetail(
+            Reason(
                 "BOOTSTRAP_FAILURE_PRIMARY_WITH_NON_ZERO_CODE", "A bootstrap action failed.",
                 ({"bootstrap-action": "1"}, {"return-code": "7"}, {"amazon-s3-path": "s3://my-bucket/setup.sh"}),
             ),
@@ -140,7 +140,7 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
     Kind.VALIDATION: (
         _ended(
             "VALIDATION_ERROR", "",
-            ErrorDetail("VALIDATION_ERROR_INSTANCE_TYPE_NOT_SUPPORTED", "m7i.xlarge is not in eu-central-1c."),
+            Reason("VALIDATION_ERROR_INSTANCE_TYPE_NOT_SUPPORTED", "m7i.xlarge is not in eu-central-1c."),
         ),
     ),
     Kind.INTERNAL: (_ended("INTERNAL_ERROR", "The cluster could not be started"),),
@@ -150,7 +150,7 @@ EVIDENCE: dict[Kind, tuple[Evidence, ...]] = {
         _late("queueing", 1440, steps_before=12),
         _late("running", 120),
     ),
-    Kind.CANCELLED: (Evidence(step_state="CANCELLED", log_uri=f"{FOLDER}/"), _ended("USER_REQUEST", "")),
+    Kind.CANCELLED: (ClusterEvidence(step_state="CANCELLED", log_uri=f"{FOLDER}/"), _ended("USER_REQUEST", "")),
     Kind.UNKNOWN: (_failed(),),
 }  # fmt: skip
 

@@ -15,8 +15,8 @@ MAX_LINES = 100
 
 
 @dataclass(frozen=True)
-class ErrorDetail:
-    """One of a cluster's Status.ErrorDetails."""
+class Reason:
+    """Why something is as it is, as a service says: a code, a message, and data beside them."""
 
     code: str
     message: str
@@ -25,27 +25,24 @@ class ErrorDetail:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about a failure; any of it may be missing."""
+    """What is known about a failure, on any service; any of it may be missing. A backend adds what only it knows."""
 
     exception: RemoteException | None = None
-    step_state: str = ""
-    failure_reason: str = ""  # Step.Status.FailureDetails
-    failure_message: str = ""
-    failure_log: str = ""
-    step_change_message: str = ""  # Step.Status.StateChangeReason
-    cluster_state: str = ""
-    cluster_change_code: str = ""  # Cluster.Status.StateChangeReason
-    cluster_change_message: str = ""
-    cluster_error_details: tuple[ErrorDetail, ...] = ()  # Cluster.Status.ErrorDetails
-    lost_spot_instances: tuple[str, ...] = ()  # Spot instances that ended with INSTANCE_FAILURE (ListInstances)
-    driver: tuple[Log, ...] = ()  # logs of the driver, spark-submit and the step's controller, oldest first
-    bootstrap: tuple[Log, ...] = ()
-    has_bootstrap_actions: bool = True  # whether the cluster's description has any
-    timed_out_phase: str | None = None  # provisioning, queueing or running
-    timed_out_seconds: float = 0
-    steps_before: int | None = None  # unfinished steps ahead of one that did not start, if known
+    driver: tuple[Log, ...] = ()  # logs of the driver, and of what submitted it, oldest first
+    lost_spot_instances: tuple[str, ...] = ()  # Spot instances that the service took back
     log_uri: str = ""  # where a person should look
     package: str = ""  # the program's package: its frames are the ones to show
+
+    @property
+    def newest_logs(self) -> tuple[Log, ...]:
+        """The driver's logs, newest first."""
+        return tuple(reversed(self.driver))
+
+    @property
+    def exit_code(self) -> int | None:
+        """The last exit code in the logs."""
+        codes = (log.exit_code for log in self.newest_logs if log.name != "stdout")
+        return next((code for code in codes if code is not None), None)
 
 
 @dataclass(frozen=True)

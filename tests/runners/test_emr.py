@@ -15,11 +15,10 @@ import pytest
 
 from emr_pipelines.aws import client
 from emr_pipelines.backends.emr.backend import EmrBackend
+from emr_pipelines.backends.emr.causes import ClusterEvidence, diagnose
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.backends.emr.steps import AddedStep, Step, Steps, hive_script, shell_command
-from emr_pipelines.diagnosis.cause import diagnose
-from emr_pipelines.diagnosis.evidence import Evidence
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.diagnosis.kinds import Kind
 from emr_pipelines.errors import AccessDenied
@@ -1044,6 +1043,6 @@ def test_a_missing_module_is_told_by_whose_it_is(
     monkeypatch.syspath_prepend(str(tmp_path))
     _modules(tmp_path, {"own_plugins/__init__.py": ""})
     exception = RemoteException("ModuleNotFoundError", f"ModuleNotFoundError: No module named '{module}'\n")
-    cause = advised(diagnose(Evidence(exception=exception)))
+    cause = advised(diagnose(ClusterEvidence(exception=exception)))
     assert cause.kind is Kind.MODULE_MISSING
     assert re.search(hint, cause.hint), cause.hint

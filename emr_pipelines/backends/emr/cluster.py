@@ -13,7 +13,7 @@ from emr_pipelines.aws.client import Aws, call_once, emr_pages, look_for
 from emr_pipelines.aws.redaction import reject_known_secrets, without_secrets
 from emr_pipelines.backends.emr.names import begins_with
 from emr_pipelines.backends.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
-from emr_pipelines.diagnosis.evidence import ErrorDetail
+from emr_pipelines.diagnosis.evidence import Reason
 from emr_pipelines.errors import RequestRefused, ResponseLost
 from emr_pipelines.report import Reporter, no_report
 
@@ -34,7 +34,7 @@ class Cluster:
     state: ClusterState
     reason_code: str = ""
     reason: str = ""
-    error_details: tuple[ErrorDetail, ...] = ()
+    error_details: tuple[Reason, ...] = ()
     created: datetime | None = None
     ready: datetime | None = None
     ended: datetime | None = None
@@ -190,7 +190,7 @@ def _cluster(entry: Mapping[str, Any]) -> Cluster:
         reason_code=reason.get("Code", ""),
         reason=reason.get("Message", ""),
         error_details=tuple(
-            ErrorDetail(detail.get("ErrorCode", ""), detail.get("ErrorMessage", ""), tuple(detail.get("ErrorData", ())))
+            Reason(detail.get("ErrorCode", ""), detail.get("ErrorMessage", ""), tuple(detail.get("ErrorData", ())))
             for detail in status.get("ErrorDetails", ())
         ),
         created=times.get("CreationDateTime"),

@@ -25,12 +25,12 @@ from dataclasses import dataclass, replace
 
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.base import Deadlines, JobState
+from emr_pipelines.backends.emr.causes import ClusterEvidence, diagnose, wants_bootstrap_logs, wants_driver_logs
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.logs import Logs
 from emr_pipelines.backends.emr.states import ENDED, TAKES_STEPS, ClusterState
 from emr_pipelines.backends.emr.steps import AddedStep
-from emr_pipelines.diagnosis.cause import diagnose, wants_bootstrap_logs, wants_driver_logs
-from emr_pipelines.diagnosis.evidence import Evidence, ProbableCause
+from emr_pipelines.diagnosis.evidence import ProbableCause
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.diagnosis.kinds import Kind
 from emr_pipelines.errors import AwsError
@@ -108,10 +108,10 @@ class Explainer:
             cause = diagnose(replace(known, lost_spot_instances=lost))
         return cause
 
-    def _known(self, end: EndOfStep, cluster: Cluster, exception: RemoteException | None) -> Evidence:
+    def _known(self, end: EndOfStep, cluster: Cluster, exception: RemoteException | None) -> ClusterEvidence:
         """Collect all evidence except logs."""
         step, ending = end.step, cluster.state not in TAKES_STEPS
-        return Evidence(
+        return ClusterEvidence(
             exception=exception,
             step_state=step.state,
             step_change_message=step.reason,

@@ -10,9 +10,8 @@ from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.poll_budget import POLL_BUDGET
 from emr_pipelines.aws.quotas import STEPS_FULL
 from emr_pipelines.backends.base import Deadlines, JobState
+from emr_pipelines.backends.emr.causes import ClusterEvidence, diagnose
 from emr_pipelines.backends.watch import GROWTH, JITTER, LONGEST_INTERVAL_SECONDS
-from emr_pipelines.diagnosis.cause import diagnose
-from emr_pipelines.diagnosis.evidence import Evidence
 from emr_pipelines.errors import QuotaFull, TimedOut
 from emr_pipelines.report import Reporter, Unseen, Work
 
@@ -46,7 +45,7 @@ class Room:
         left = (self._since or 0.0) + self._seconds - self._clock.now()
         if left <= 0:
             cause = diagnose(
-                Evidence(
+                ClusterEvidence(
                     timed_out_phase=JobState.QUEUEING, timed_out_seconds=self._seconds, steps_before=MAX_ACTIVE_STEPS
                 )
             )

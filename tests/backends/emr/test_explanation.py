@@ -15,7 +15,7 @@ from emr_pipelines.backends.emr.explanation import EndOfStep, Explainer
 from emr_pipelines.backends.emr.logs import Logs
 from emr_pipelines.backends.emr.states import ClusterState, StepState
 from emr_pipelines.backends.emr.steps import AddedStep
-from emr_pipelines.diagnosis.evidence import ErrorDetail, ProbableCause
+from emr_pipelines.diagnosis.evidence import ProbableCause, Reason
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from tests.backends.emr.test_logs import Hour, Shelf
 
@@ -23,7 +23,7 @@ NOW = Hour().time
 WAIT_SECONDS = 330.0
 TERMINATION_SECONDS = 90.0
 NEVER = None
-NON_ZERO = ErrorDetail("BOOTSTRAP_FAILURE_PRIMARY_WITH_NON_ZERO_CODE", "It failed.")
+NON_ZERO = Reason("BOOTSTRAP_FAILURE_PRIMARY_WITH_NON_ZERO_CODE", "It failed.")
 LOST = RemoteException("Py4JNetworkError", "py4j.protocol.Py4JNetworkError: Answer from Java side is empty\n")
 PY4J = "py4j.protocol.Py4JJavaError: An error occurred while calling o1.sql.\n"
 RAISED = RemoteException("ValueError", "ValueError: no\n")
@@ -64,7 +64,7 @@ class Case:
     waits: float | None
     cluster: ClusterState = ClusterState.RUNNING
     code: str = ""
-    details: tuple[ErrorDetail, ...] = ()
+    details: tuple[Reason, ...] = ()
     ended: float | None = None  # the cluster, in seconds from now
     step: StepState = StepState.FAILED
     step_ended: float | None = -10.0
@@ -108,7 +108,7 @@ CASES = {
         actions=True, folders={"node"},
     ),
     "a script that was not found": Case(
-        NEVER, GONE, "BOOTSTRAP_FAILURE", (ErrorDetail("BOOTSTRAP_FAILURE_FILE_NOT_FOUND_PRIMARY", ""),), -20,
+        NEVER, GONE, "BOOTSTRAP_FAILURE", (Reason("BOOTSTRAP_FAILURE_FILE_NOT_FOUND_PRIMARY", ""),), -20,
         StepState.CANCELLED, None, False, actions=True,
     ),
     "applications were not installed": Case(

@@ -12,9 +12,8 @@ import pytest
 
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Entry, Objects
+from emr_pipelines.backends.emr.causes import ClusterEvidence, diagnose
 from emr_pipelines.backends.emr.logs import KEPT_BYTES, KEPT_LINES, MAX_COMPRESSED_BYTES, Logs, last_lines
-from emr_pipelines.diagnosis.cause import diagnose
-from emr_pipelines.diagnosis.evidence import Evidence
 from emr_pipelines.diagnosis.exception_parser import Log
 from emr_pipelines.diagnosis.kinds import Kind
 from emr_pipelines.errors import AwsError, InvalidValue, Unreachable
@@ -369,7 +368,7 @@ def test_what_spark_really_leaves_is_understood(with_spark: Rehearsal, monkeypat
     causes = []
     for found in with_spark.steps(cluster_id):
         details = found["Status"]["FailureDetails"]
-        evidence = Evidence(
+        evidence = ClusterEvidence(
             step_state=found["Status"]["State"],
             failure_reason=details["Reason"],
             failure_message=details.get("Message", ""),

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from emr_pipelines.aws.quotas import QUOTAS
-from emr_pipelines.diagnosis.cause import diagnose
-from emr_pipelines.diagnosis.evidence import ErrorDetail, Evidence, ProbableCause
+from emr_pipelines.backends.emr.causes import ClusterEvidence, diagnose
+from emr_pipelines.backends.emr.codes import HINTS_BY_CODE, NOT_PROVISIONED
+from emr_pipelines.diagnosis.evidence import ProbableCause, Reason
 from emr_pipelines.diagnosis.exception_parser import Log, RemoteException
-from emr_pipelines.diagnosis.kinds import HINTS_BY_CODE, MEANINGS, NOT_PROVISIONED, Kind
+from emr_pipelines.diagnosis.kinds import MEANINGS, Kind
 
 FOLDER = "s3://b/logs/j-1/steps/s-1"
 CONTAINER = "s3://b/logs/j-1/containers/application_1_0001/container_1_0001_01_000001"
@@ -121,7 +122,7 @@ def log(name: str, text: str, folder: str = FOLDER) -> Log:
     return Log(f"{folder}/{name}.gz", tuple(text.removesuffix("\n").split("\n")))
 
 
-def failed(stdout: str = "", stderr: str = NOISE, **more: Any) -> Evidence:
+def failed(stdout: str = "", stderr: str = NOISE, **more: Any) -> ClusterEvidence:
     """What a step leaves that failed in client mode."""
     defaults: dict[str, Any] = {
         "step_state": "FAILED",
@@ -130,13 +131,13 @@ def failed(stdout: str = "", stderr: str = NOISE, **more: Any) -> Evidence:
         "driver": (log("stderr", stderr), log("stdout", stdout)),
         "log_uri": f"{FOLDER}/",
     }
-    return Evidence(**{**defaults, **more})
+    return ClusterEvidence(**{**defaults, **more})
 
 
-def ended(code: str, message: str = "", *details: ErrorDetail, **more: Any) -> Evidence:
+def ended(code: str, message: str = "", *details: Reason, **more: Any) -> ClusterEvidence:
     """What a cluster leaves that EMR ended."""
     defaults: dict[str, Any] = {"step_state": "CANCELLED", "cluster_state": "TERMINATED_WITH_ERRORS"}
-    return Evidence(
+    return ClusterEvidence(
         **{**defaults, **more},
         cluster_change_code=code,
         cluster_change_message=message,
@@ -318,9 +319,9 @@ def test_what_the_jvm_logs_when_the_program_says_nothing(stderr: str, kind: str,
     assert cause.log_uri == f"{FOLDER}/stderr.gz"
 
 
-SPOT_PRICE = ErrorDetail("INTERNAL_ERROR_SPOT_PRICE_INCREASE_PRIMARY", "The Spot price rose.")
-NO_CAPACITY = ErrorDetail("INTERNAL_ERROR_EC2_INSUFFICIENT_CAPACITY_AZ", "No m5.xlarge in us-east-1a.")
-NON_ZERO = ErrorDetail(
+SPOT_PRICE = Reason("INTERNAL_ERROR_SPOT_PRICE_INCREASE_PRIMARY", "The Spot price rose.")
+NO_CAPACITY = Reason("INTERNAL_ERROR_EC2_INSUFFICIENT_CAPACITY_AZ", "No m5.xlarge in us-east-1a.")
+NON_ZERO = Reason(
     "BOOTSTRAP_FAILURE_PRIMARY_WITH_NON_ZERO_CODE",
     "A bootstrap action failed.",
     ({"bootstrap-action": "2"}, {"return-code": "7"}, {"amazon-s3-path": "s3://b/two.sh"}),
@@ -333,7 +334,7 @@ NON_ZERO = ErrorDetail(
         (ended("INTERNAL_ERROR", "", NO_CAPACITY), "CAPACITY", "m5.xlarge in us-east-1a (INTERNAL_ERROR_EC2_INSUFF"),
         (ended("VALIDATION_ERROR", "", NO_CAPACITY), "CAPACITY", "enough capacity for the cluster"),
         (
-            ended("INTERNAL_ERROR", "None.", ErrorDetail("INTERNAL_ERROR_SPOT_NO_CAPACITY_PRIMARY", "")),
+            ended("INTERNAL_ERROR", "None.", Reason("INTERNAL_ERROR_SPOT_NO_CAPACITY_PRIMARY", "")),
             "CAPACITY",
             "None",
         ),
@@ -353,25 +354,37 @@ NON_ZERO = ErrorDetail(
             "VALIDATION",
             "description of the cluster: Not here (VALIDATION_ERROR).",
         ),
-        (ended("VALIDATION_ERROR", "", ErrorDetail("NEW_CODE", "?")), "VALIDATION", "(VALIDATION_ERROR)"),
+        (ended("VALIDATION_ERROR", "", Reason("NEW_CODE", "?")), "VALIDATION", "(VALIDATION_ERROR)"),
         (ended("USER_REQUEST", "Terminated by user request"), "CANCELLED", "terminated from outside this run"),
         (ended("USER_REQUEST", step_state="RUNNING"), "CANCELLED", "before the program finished"),
         (ended("STEP_FAILURE"), "CANCELLED", "because another step failed"),
-        (Evidence(step_state="CANCELLED"), "CANCELLED", "The step was cancelled from outside this run."),
-        (Evidence(timed_out_phase="provisioning", timed_out_seconds=1800), "TIMED_OUT", "not ready after 30 minutes."),
-        (Evidence(timed_out_phase="queueing", timed_out_seconds=90), "TIMED_OUT", "not begun after 90 seconds."),
-        (Evidence(timed_out_phase="running", timed_out_seconds=90_000), "TIMED_OUT", "not done after 1,500 minutes."),
-        (Evidence(step_state="COMPLETED"), "UNKNOWN", "COMPLETED, but the program left no result."),
+        (ClusterEvidence(step_state="CANCELLED"), "CANCELLED", "The step was cancelled from outside this run."),
         (
-            Evidence(step_state="FAILED", failure_reason="Unknown Error"),
+            ClusterEvidence(timed_out_phase="provisioning", timed_out_seconds=1800),
+            "TIMED_OUT",
+            "not ready after 30 minutes.",
+        ),
+        (ClusterEvidence(timed_out_phase="queueing", timed_out_seconds=90), "TIMED_OUT", "not begun after 90 seconds."),
+        (
+            ClusterEvidence(timed_out_phase="running", timed_out_seconds=90_000),
+            "TIMED_OUT",
+            "not done after 1,500 minutes.",
+        ),
+        (ClusterEvidence(step_state="COMPLETED"), "UNKNOWN", "COMPLETED, but the program left no result."),
+        (
+            ClusterEvidence(step_state="FAILED", failure_reason="Unknown Error"),
             "UNKNOWN",
             "neither EMR nor the logs say why.",
         ),
-        (Evidence(step_state="FAILED", failure_reason="Jar missing."), "UNKNOWN", "failed. EMR says: Jar missing."),
-        (Evidence(), "UNKNOWN", "neither EMR nor the logs say why."),
+        (
+            ClusterEvidence(step_state="FAILED", failure_reason="Jar missing."),
+            "UNKNOWN",
+            "failed. EMR says: Jar missing.",
+        ),
+        (ClusterEvidence(), "UNKNOWN", "neither EMR nor the logs say why."),
     ],
 )
-def test_what_emr_says_by_its_codes(evidence: Evidence, kind: str, said: str) -> None:
+def test_what_emr_says_by_its_codes(evidence: ClusterEvidence, kind: str, said: str) -> None:
     cause = diagnose(evidence)
     assert cause.kind == kind
     assert said in cause.message
@@ -393,13 +406,13 @@ SUBNET = "The subnet is not large enough: the default subnet in your VPC is not 
         (ended("INTERNAL_ERROR", VCPUS), "L-1216C47A", "higher quota from AWS"),
         (ended("VALIDATION_ERROR", "The EBS volume limit was exceeded"), "L-7A658B76", "(gp3) volumes"),
         (ended("VALIDATION_ERROR", SUBNET), "", "larger subnets"),
-        (ended("VALIDATION_ERROR", "", ErrorDetail("VcpuLimitExceeded", "")), "L-1216C47A", "Running On-Demand"),
-        (ended("INTERNAL_ERROR", "", ErrorDetail("MaxSpotInstanceCountExceeded", "")), "L-34B43A08", "Spot"),
-        (ended("VALIDATION_ERROR", "", ErrorDetail("VALIDATION_ERROR_VOLUME_LIMIT_EXCEEDED", "")), "", "higher quota"),
-        (ended("VALIDATION_ERROR", "", ErrorDetail("InsufficientFreeAddressesInSubnet", "")), "", "larger subnets"),
+        (ended("VALIDATION_ERROR", "", Reason("VcpuLimitExceeded", "")), "L-1216C47A", "Running On-Demand"),
+        (ended("INTERNAL_ERROR", "", Reason("MaxSpotInstanceCountExceeded", "")), "L-34B43A08", "Spot"),
+        (ended("VALIDATION_ERROR", "", Reason("VALIDATION_ERROR_VOLUME_LIMIT_EXCEEDED", "")), "", "higher quota"),
+        (ended("VALIDATION_ERROR", "", Reason("InsufficientFreeAddressesInSubnet", "")), "", "larger subnets"),
     ],
 )
-def test_a_full_quota_is_no_mistake_in_the_description(evidence: Evidence, code: str, hint: str) -> None:
+def test_a_full_quota_is_no_mistake_in_the_description(evidence: ClusterEvidence, code: str, hint: str) -> None:
     cause = diagnose(evidence)
     assert cause.kind is Kind.QUOTA
     assert cause.retryable
@@ -432,7 +445,7 @@ PROVISIONING = "On the master instance (i-1), application provisioning failed"
             "check the cluster's configurations",
         ),
         *(
-            (ended("BOOTSTRAP_FAILURE", "", ErrorDetail(f"BOOTSTRAP_FAILURE_{code}", "It failed.")), False, hint)
+            (ended("BOOTSTRAP_FAILURE", "", Reason(f"BOOTSTRAP_FAILURE_{code}", "It failed.")), False, hint)
             for code, hint in (
                 ("FILE_NOT_FOUND_PRIMARY", "Check the paths of"),
                 ("BA_DOWNLOAD_FAILED_PRIMARY", "the instance profile may read it"),
@@ -442,7 +455,7 @@ PROVISIONING = "On the master instance (i-1), application provisioning failed"
         ),
     ],
 )
-def test_what_the_user_has_to_fix_is_not_retried(evidence: Evidence, retryable: bool, hint: str) -> None:
+def test_what_the_user_has_to_fix_is_not_retried(evidence: ClusterEvidence, retryable: bool, hint: str) -> None:
     cause = diagnose(evidence)
     assert cause.kind is Kind.BOOTSTRAP
     assert cause.retryable is retryable
@@ -455,12 +468,12 @@ def test_retries_agree_with_hints_in_the_whole_table() -> None:
         assert meaning.retryable is meaning.hint.startswith("Try again"), meaning.hint
     assert not any(hint.startswith("Try again") for hint in HINTS_BY_CODE.values())  # of kinds that are not retried
     for code in HINTS_BY_CODE:
-        assert not diagnose(ended("X", "", ErrorDetail(code, ""))).retryable
+        assert not diagnose(ended("X", "", Reason(code, ""))).retryable
     assert all("Try again" in quota.hint for quota in QUOTAS)
 
 
-def late(phase: str, **more: Any) -> Evidence:
-    return Evidence(timed_out_phase=phase, timed_out_seconds=3600, **more)
+def late(phase: str, **more: Any) -> ClusterEvidence:
+    return ClusterEvidence(timed_out_phase=phase, timed_out_seconds=3600, **more)
 
 
 @pytest.mark.parametrize(
@@ -480,7 +493,7 @@ def late(phase: str, **more: Any) -> Evidence:
         (late("running"), False, "not done after 60 minutes.", "running_minutes"),
     ],
 )
-def test_a_deadline_names_what_was_waited_for(evidence: Evidence, retryable: bool, said: str, hint: str) -> None:
+def test_a_deadline_names_what_was_waited_for(evidence: ClusterEvidence, retryable: bool, said: str, hint: str) -> None:
     cause = diagnose(evidence)
     assert cause.kind is Kind.TIMED_OUT
     assert said in cause.message
@@ -543,7 +556,7 @@ NO_SERVER = (
 def test_a_package_that_is_missing_and_a_repository_that_is_not_reached(
     stderr: str, kind: str, said: str, hint: str
 ) -> None:
-    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stderr", stderr),)))
+    cause = diagnose(ClusterEvidence(step_state="FAILED", driver=(log("stderr", stderr),)))
     assert cause.kind == kind
     assert said in cause.message
     assert hint in cause.hint
@@ -584,7 +597,7 @@ UNREACHED = {
 @pytest.mark.parametrize("what", UNREACHED)
 def test_what_is_not_reached_from_a_private_subnet(what: str) -> None:
     stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{UNREACHED[what]}\n'
-    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    cause = diagnose(ClusterEvidence(step_state="FAILED", driver=(log("stdout", stdout),)))
     assert cause.kind is Kind.NETWORK, cause.message
     assert "VPC endpoint" in cause.hint
 
@@ -631,7 +644,7 @@ GONE = {
 @pytest.mark.parametrize("what", GONE)
 def test_a_node_that_its_neighbours_cannot_reach_is_lost(what: str) -> None:
     stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{GONE[what]}\n'
-    lost = Evidence(step_state="FAILED", driver=(log("stdout", stdout),))
+    lost = ClusterEvidence(step_state="FAILED", driver=(log("stdout", stdout),))
     assert (diagnose(lost).kind, diagnose(lost).retryable) == (Kind.INSTANCE_LOST, True), diagnose(lost).message
     assert diagnose(replace(lost, lost_spot_instances=("i-1",))).kind is Kind.SPOT_LOST
 
@@ -646,7 +659,7 @@ def test_a_node_that_its_neighbours_cannot_reach_is_lost(what: str) -> None:
 )
 def test_a_name_that_dns_does_not_answer_for_is_tried_again(error: str) -> None:
     stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{error}\n'
-    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    cause = diagnose(ClusterEvidence(step_state="FAILED", driver=(log("stdout", stdout),)))
     assert (cause.kind, cause.retryable) == (Kind.NAME_RESOLUTION, True)
 
 
@@ -661,7 +674,7 @@ def test_a_name_that_dns_does_not_answer_for_is_tried_again(error: str) -> None:
 )
 def test_a_host_that_is_no_node_is_a_matter_of_the_network(error: str) -> None:
     stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{error}\n'
-    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    cause = diagnose(ClusterEvidence(step_state="FAILED", driver=(log("stdout", stdout),)))
     assert (cause.kind, cause.retryable) == (Kind.NETWORK, False)
 
 
@@ -679,7 +692,7 @@ BUSY = {
 @pytest.mark.parametrize("what", BUSY)
 def test_what_s3_may_do_better_later(what: str) -> None:
     stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{BUSY[what]}\n'
-    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    cause = diagnose(ClusterEvidence(step_state="FAILED", driver=(log("stdout", stdout),)))
     assert (cause.kind, cause.retryable) == (Kind.THROTTLED, True)
 
 
@@ -689,7 +702,7 @@ def test_not_every_answer_of_s3_is_a_temporary_one() -> None:
         "The metadata is too large (Service: S3, Status Code: 400, Request ID: 503A):MetadataTooLarge"
     )
     stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{wrong}\n'
-    cause = diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),)))
+    cause = diagnose(ClusterEvidence(step_state="FAILED", driver=(log("stdout", stdout),)))
     assert (cause.kind, cause.retryable) == (Kind.USER_EXCEPTION, False)
 
 
@@ -706,13 +719,13 @@ def test_not_every_answer_of_s3_is_a_temporary_one() -> None:
 )
 def test_what_is_no_matter_of_the_network(error: str) -> None:
     stdout = f'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    x()\n{error}\n'
-    assert diagnose(Evidence(step_state="FAILED", driver=(log("stdout", stdout),))).kind is Kind.USER_EXCEPTION
+    assert diagnose(ClusterEvidence(step_state="FAILED", driver=(log("stdout", stdout),))).kind is Kind.USER_EXCEPTION
 
 
 def test_messages_of_emr_decide_nothing() -> None:
     said = "VALIDATION_ERROR: insufficient capacity, Spot reclaimed, bootstrap action failed"
     assert diagnose(ended("INSTANCE_FAILURE", said)).kind is Kind.INSTANCE_LOST
-    assert diagnose(Evidence(step_state="FAILED", cluster_change_message=said)).kind is Kind.UNKNOWN
+    assert diagnose(ClusterEvidence(step_state="FAILED", cluster_change_message=said)).kind is Kind.UNKNOWN
 
 
 def test_every_kind_is_explained_or_explains_itself() -> None:
@@ -779,7 +792,10 @@ BAD_WORDS = (
         # a lost executor's node was Spot
         (failed(py4j(f"{ABORTED}{LOST_BY}Exit status: -100."), lost_spot_instances=("i-1",)), "SPOT_LOST"),
         # EMR's excerpt of a log, and none of the log
-        (Evidence(step_state="FAILED", failure_message=f'Exception in thread "main" {S3_DENIED}'), "S3_ACCESS_DENIED"),
+        (
+            ClusterEvidence(step_state="FAILED", failure_message=f'Exception in thread "main" {S3_DENIED}'),
+            "S3_ACCESS_DENIED",
+        ),
         # its controller, and output that tells nothing
         (
             failed(
@@ -789,7 +805,7 @@ BAD_WORDS = (
         ),
     ],
 )
-def test_which_evidence_decides(evidence: Evidence, kind: str) -> None:
+def test_which_evidence_decides(evidence: ClusterEvidence, kind: str) -> None:
     assert diagnose(evidence).kind == kind
 
 
@@ -826,7 +842,7 @@ def test_a_traceback_is_shown_as_it_is_without_java_frames(stdout: str, tracebac
 
 def test_an_exception_by_message_with_its_cause() -> None:
     cause = RemoteException("ModuleNotFoundError", "No module named 'x'", ('  File "a.py", line 1, in <module>',))
-    found = diagnose(Evidence(exception=RemoteException("RuntimeError", "cannot", (), cause), log_uri="s3://b/"))
+    found = diagnose(ClusterEvidence(exception=RemoteException("RuntimeError", "cannot", (), cause), log_uri="s3://b/"))
     assert (found.kind, found.log_uri) == (Kind.MODULE_MISSING, "s3://b/")
     assert found.traceback.splitlines()[:3] == [
         "Traceback (most recent call last):",
@@ -834,10 +850,10 @@ def test_an_exception_by_message_with_its_cause() -> None:
         "ModuleNotFoundError: No module named 'x'",
     ]
     assert found.traceback.endswith("Traceback (most recent call last):\nRuntimeError: cannot")
-    strange = diagnose(Evidence(exception=RemoteException("", "what? no", ())))
+    strange = diagnose(ClusterEvidence(exception=RemoteException("", "what? no", ())))
     assert strange.message == "The program raised what? no."
     worker = RemoteException("Py4JJavaError", WORKER[WORKER.index("py4j.protocol.Py4JJavaError") :])
-    assert diagnose(Evidence(exception=worker)).traceback == IN_WORKER
+    assert diagnose(ClusterEvidence(exception=worker)).traceback == IN_WORKER
 
 
 def test_the_log_of_a_bootstrap_action_says_which_one_failed() -> None:
@@ -877,7 +893,7 @@ def test_what_a_person_reads_when_nothing_is_known() -> None:
     nothing = diagnose(failed(driver=(), failure_log="", log_uri=""))
     assert str(nothing) == (
         "The step failed, and neither EMR nor the logs say why.\n"
-        "No driver log was available; EMR may still deliver one."
+        "No driver log was available; one may still come."
     )
 
 
