@@ -10,6 +10,7 @@ from emr_pipelines.automation.schedules import daily_cluster_costs, daily_pi, ni
 from emr_pipelines.automation.sensors import new_text_sensor
 from emr_pipelines.pipelines.pi.assets import pi_estimates
 from emr_pipelines.pipelines.word_count.assets import input_text, word_counts
+from emr_pipelines.runners.ledger import ClusterLedger
 from emr_pipelines.runners.target import configured_runner
 from emr_pipelines.storage import Storage
 
@@ -21,6 +22,7 @@ defs = dg.Definitions(
     executor=in_process_by_default,
     resources={
         "spark": configured_runner(),
+        "ledger": ClusterLedger(),
         "storage": Storage(),
     },
 )

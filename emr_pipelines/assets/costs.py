@@ -19,7 +19,7 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
-from emr_pipelines.runners.base import SparkRunner
+from emr_pipelines.runners.ledger import ClusterLedger
 from emr_pipelines.storage import Storage
 
 if TYPE_CHECKING:  # boto3 and pyarrow take half a second each to import
@@ -87,7 +87,7 @@ class ClusterCostsConfig(AssetConfig):
     ],
 )
 def cluster_costs(
-    context: dg.AssetExecutionContext, config: ClusterCostsConfig, spark: SparkRunner, storage: Storage
+    context: dg.AssetExecutionContext, config: ClusterCostsConfig, ledger: ClusterLedger, storage: Storage
 ) -> AssetEvents:
     with (
         mistakes_as_failures(),
@@ -97,7 +97,7 @@ def cluster_costs(
         most_idle = environment.most_idle_share() if config.most_idle_share is None else config.most_idle_share
         before = storage.latest(context.asset_key)
         known = rows_of(storage.read(context.asset_key, before.version, TABLE)) if before else []
-        rows = with_jobs(context.instance, spark.ledger(entries_of(known)), known)
+        rows = with_jobs(context.instance, ledger.entries(entries_of(known)), known)
         if not rows:
             context.log.info("There is no cluster to pay for: none of this deployment is known, or programs run here.")
         table = as_bytes(rows)

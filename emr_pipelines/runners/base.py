@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
@@ -13,7 +13,6 @@ from emr_pipelines.resource import StrictResource
 if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark.sql import SparkSession
 
-    from emr_pipelines.costs.ledger import Entry
 
 ParamsT = TypeVar("ParamsT")
 ResultT = TypeVar("ResultT")
@@ -35,8 +34,3 @@ class SparkRunner(StrictResource, ABC):
         is a Failure that leads with the probable cause, then says what to do, and shows the program's own frames; this
         package's errors, where the program runs in this process, pass through.
         """
-
-    def ledger(self, known: Sequence[Entry]) -> list[Entry]:
-        """Return the costs of clusters by day: the known entries, brought up to date. Spark in this process has no
-        clusters."""
-        return list(known)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location th
     from emr_pipelines.backends.emr.backend import EmrBackend
     from emr_pipelines.backends.emr.names import ScopeKind
     from emr_pipelines.backends.emr.steps import AddedStep, Step
-    from emr_pipelines.costs.ledger import Entry
     from emr_pipelines.job.package import Package
 
 CLUSTER_TAG = "emr_pipelines/cluster_id"  # of a Dagster run: the last cluster that one of its processes acquired
@@ -62,11 +61,6 @@ class EmrSparkRunner(EmrSettings):
                 end = self._watch(context, backend, handle, Wakeup())
                 self._raise_unless_succeeded(backend, handle, end, None, "")
                 return backend.step(handle)
-
-    def ledger(self, known: Sequence[Entry]) -> list[Entry]:
-        from emr_pipelines.costs.ledger import ledger
-
-        return ledger(self._place().aws, deployment_name(), known, self.prices)
 
     def sought_on(self) -> Sequence[Any]:
         """Jobs are looked for on the clusters of one description only: one may still run on one of another."""

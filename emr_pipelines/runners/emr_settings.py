@@ -26,6 +26,20 @@ else:
     Cluster = config_of(ClusterSpec)  # its schema for run config and the Launchpad
 
 
+PRICES = (
+    "USD per instance and hour, including EMR's share, by instance type, or by type and market: "
+    "{'m5.xlarge': 0.24, 'm5.xlarge spot': 0.12}. Empty: AWS's price list, if the credentials may read it."
+)
+
+
+def validate_prices(told: dict[str, float]) -> dict[str, float]:
+    """Return the prices. Raises InvalidValue for one that is not 0 or more."""
+    for name, price in told.items():
+        if not 0 <= price < math.inf:
+            raise InvalidValue(f"prices.{name}", price, "a number of USD, 0 or more")
+    return told
+
+
 class EmrSettings(RemoteSparkRunner):
     """The settings of a runner on EMR, and their translation for the emr package."""
 
@@ -50,17 +64,13 @@ class EmrSettings(RemoteSparkRunner):
     queue: str = Field(default="", description="The YARN queue of the programs. Empty: YARN's default.")
     prices: dict[str, float] = Field(
         default={},
-        description="USD per instance and hour, including EMR's share, by instance type, or by type and market: "
-        "{'m5.xlarge': 0.24, 'm5.xlarge spot': 0.12}. Empty: AWS's price list, if the credentials may read it.",
+        description=PRICES,
     )
 
     @field_validator("prices")
     @classmethod
     def _priced(cls, told: dict[str, float]) -> dict[str, float]:
-        for name, price in told.items():
-            if not 0 <= price < math.inf:
-                raise InvalidValue(f"prices.{name}", price, "a number of USD, 0 or more")
-        return told
+        return validate_prices(told)
 
     @field_validator("cluster", mode="plain")
     @classmethod

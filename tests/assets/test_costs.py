@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
@@ -13,12 +13,8 @@ import pytest
 
 from emr_pipelines.assets.costs import TABLE, check_cluster_costs, cluster_costs
 from emr_pipelines.costs.ledger import Entry
-from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.local import LocalSparkRunner
+from emr_pipelines.runners.ledger import ClusterLedger
 from emr_pipelines.storage import Storage
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 TODAY = datetime.now(timezone.utc).date()
 YESTERDAY = TODAY - timedelta(days=1)
@@ -27,23 +23,18 @@ ENTRY = Entry(YESTERDAY, "j-1", RUN, "word_counts", 7200.0, 2.5, 0.25, True)
 LEDGERS: dict[str, Callable[[Sequence[Entry]], list[Entry]]] = {}
 
 
-class Told(SparkRunner):
+class Told(ClusterLedger):
     """Clusters as a test has them."""
 
-    account: str = "any"  # Dagster warns of a resource without fields
-
-    def run(self, context: dg.AssetExecutionContext, program: Callable[[SparkSession, Any], Any], params: Any) -> Any:
-        raise NotImplementedError
-
-    def ledger(self, known: Sequence[Entry]) -> list[Entry]:
+    def entries(self, known: Sequence[Entry]) -> list[Entry]:
         return LEDGERS["now"](known)
 
 
-def materialize(storage: Storage, instance: dg.DagsterInstance, runner: SparkRunner, **config: Any) -> Any:
+def materialize(storage: Storage, instance: dg.DagsterInstance, ledger: ClusterLedger, **config: Any) -> Any:
     return dg.materialize(
         [cluster_costs],
         instance=instance,
-        resources={"spark": runner, "storage": storage},
+        resources={"ledger": ledger, "storage": storage},
         run_config={"ops": {"cluster_costs": {"config": config}}},
         raise_on_error=False,
     )
@@ -142,7 +133,7 @@ def test_the_job_of_a_run_is_known_and_kept_after_the_run_is_forgotten(
 
 
 def test_programs_that_run_here_cost_nothing(storage: Storage, instance: dg.DagsterInstance) -> None:
-    result = materialize(storage, instance, LocalSparkRunner())
+    result = materialize(storage, instance, ClusterLedger())
     assert result.success
     assert table(storage) == []
     assert all(check.passed for check in result.get_asset_check_evaluations())

@@ -20,6 +20,7 @@ from emr_pipelines.errors import InvalidValue
 from emr_pipelines.pipelines.pi.assets import pi_estimates
 from emr_pipelines.pipelines.word_count.assets import input_text, word_counts
 from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.ledger import ClusterLedger
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.runners.target import InvalidEnvironment, configured_runner
 from emr_pipelines.storage import Storage
@@ -42,7 +43,7 @@ def refusal(shelf: Shelf, instance: dg.DagsterInstance, config: dict[str, Any]) 
             [input_text, word_counts, pi_estimates, cluster_costs],
             selection=[name],
             instance=instance,
-            resources={"spark": LocalSparkRunner(), "storage": shelf.storage},
+            resources={"spark": LocalSparkRunner(), "ledger": ClusterLedger(), "storage": shelf.storage},
             run_config={"ops": ops, "resources": config.get("resources", {})},
             raise_on_error=False,
         )

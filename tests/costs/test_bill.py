@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +11,9 @@ from typing import Any, cast
 import pytest
 
 from emr_pipelines.aws.client import Aws
+from emr_pipelines.backends.emr.bills import Observed, bill
 from emr_pipelines.clock import SystemClock
-from emr_pipelines.costs.bill import Bill, Doing, Observed, Span, Usage, bill
+from emr_pipelines.costs.bill import Bill, Doing, Span, Usage
 from emr_pipelines.costs.pricing import PriceList
 from emr_pipelines.errors import AccessDenied, RequestRefused, Throttled, Unreachable
 from tests.emulator.conftest import DURATIONS, UP, Rehearsal, rehearsing, step
@@ -38,13 +39,21 @@ class Answers:
         self.clock = SystemClock()
         self.now = self.clock.now
 
-    def call(self, _service: str, operation: str, /, **request: Any) -> Any:
+    def call(
+        self,
+        _service: str,
+        operation: str,
+        /,
+        read: Callable[[Any], Any] = lambda answer: answer,
+        patience_seconds: float | None = None,  # noqa: ARG002 (Aws has it)
+        **request: Any,
+    ) -> Any:
         self.asked.append((operation, request))
         answer = self.answers[operation]
         answer = answer(request) if callable(answer) else answer
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return read(answer)
 
 
 def aws_of(answers: Answers) -> Aws:
@@ -179,7 +188,7 @@ def test_a_lost_instance_is_counted_to_its_own_end_and_the_one_that_came_for_it_
 
 
 def described(**timeline: datetime) -> dict[str, Any]:
-    return {"Cluster": {"Status": {"Timeline": timeline}, "NormalizedInstanceHours": 8}}
+    return {"Cluster": {"Id": "j-1", "Status": {"Timeline": timeline}, "NormalizedInstanceHours": 8}}
 
 
 def instance(begin: int, end: int | None = None, **changes: Any) -> dict[str, Any]:

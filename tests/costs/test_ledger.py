@@ -12,9 +12,10 @@ import pytest
 
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.cluster_usage import Life
+from emr_pipelines.backends.emr.ledger import entries_of, ledger
 from emr_pipelines.backends.emr.states import StepState
 from emr_pipelines.backends.emr.steps import AddedStep
-from emr_pipelines.costs.ledger import Entry, entries_of, ledger
+from emr_pipelines.costs.ledger import Entry
 from emr_pipelines.costs.pricing import PriceList
 from emr_pipelines.errors import AccessDenied
 from tests.account import deny

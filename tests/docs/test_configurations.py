@@ -28,7 +28,6 @@ from emr_pipelines.definitions import defs
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.local import LocalSparkRunner
-from emr_pipelines.storage import Storage
 from tests.docs.blocks import blocks, file_blocks, page
 
 INSTANCES = {name: text for name, text in file_blocks(page("deployment"), "yaml").items() if "dagster.yaml" in name}
@@ -42,7 +41,10 @@ def refused(config: Mapping[str, Any]) -> list[str]:
     spark = config.get("resources", {}).get("spark", {}).get("config", {})
     runner = EmrSparkRunner() if "cluster" in spark else LocalSparkRunner()
     project = dg.Definitions(
-        assets=defs.assets, jobs=defs.jobs, executor=defs.executor, resources={"spark": runner, "storage": Storage()}
+        assets=defs.assets,
+        jobs=defs.jobs,
+        executor=defs.executor,
+        resources={**(defs.resources or {}), "spark": runner},
     )
     try:
         dg.validate_run_config(project.resolve_job_def("word_count_job"), dict(config))

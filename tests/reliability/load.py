@@ -33,12 +33,12 @@ from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Objects
 from emr_pipelines.backends.base import Deadlines
 from emr_pipelines.backends.emr.cluster import Clusters
+from emr_pipelines.backends.emr.ledger import ledger
 from emr_pipelines.backends.emr.orphans import RunIs, find_orphans
 from emr_pipelines.backends.emr.poller import StepPoller
 from emr_pipelines.backends.emr.steps import Steps
 from emr_pipelines.backends.watch import Watch
 from emr_pipelines.clock import Wakeup
-from emr_pipelines.costs.ledger import ledger
 from emr_pipelines.errors import NotFound, PackagingError, Throttled
 from emr_pipelines.job.live_log import LiveFeed
 from emr_pipelines.pipelines.word_count import count as word_count

@@ -25,6 +25,7 @@ from emr_pipelines.errors import AccessDenied
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.failures import advised
+from emr_pipelines.runners.ledger import ClusterLedger
 from tests.account import BUCKET, deny, ended
 from tests.emr_env import PARAMS, Clock, EmrEnv, Failed
 from tests.emulator.conftest import DURATIONS
@@ -155,10 +156,13 @@ def test_a_cluster_carries_what_it_is_known_by(emr_env: EmrEnv, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("scope", ["run", *map(extended, ["asset", "pool"])])
-def test_the_ledger_knows_which_run_and_asset_a_cluster_was_for(emr_env: EmrEnv, scope: str) -> None:
+def test_the_ledger_knows_which_run_and_asset_a_cluster_was_for(
+    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, scope: str
+) -> None:
     emr_env.run(scope=scope)
     emr_env.step(shell_command("hello", "echo hello"), scope=scope)
-    found = EmrSparkRunner(bucket=BUCKET, prices={"m5.xlarge": 0.36}).ledger([])
+    monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
+    found = ClusterLedger(prices={"m5.xlarge": 0.36}).entries([])
     runs = {run.run_id for run in emr_env.instance.get_runs()}
     assert {entry.run_id for entry in found} == runs
     assert {entry.asset for entry in found} == {"answer"}

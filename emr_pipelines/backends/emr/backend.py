@@ -12,6 +12,7 @@ from emr_pipelines.aws import links
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Objects, join
 from emr_pipelines.backends.base import Deadlines, End, Handle, JobState, JobStatus
+from emr_pipelines.backends.emr.bills import bill
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.explanation import CALL_PATIENCE_SECONDS, EndOfStep, Explainer
 from emr_pipelines.backends.emr.held import HURRY_SECONDS, HeldCluster, HeldClusters
@@ -32,7 +33,7 @@ from emr_pipelines.backends.emr.states import (
     StepState,
 )
 from emr_pipelines.backends.emr.steps import AddedStep, DeployMode, Step, Steps, spark_submit, step_of
-from emr_pipelines.costs.bill import Bill, bill
+from emr_pipelines.costs.bill import Bill
 from emr_pipelines.diagnosis.evidence import ProbableCause
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.errors import AwsError, ClusterFailed, QuotaFull, RequestRefused

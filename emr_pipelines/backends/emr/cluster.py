@@ -40,6 +40,7 @@ class Cluster:
     ended: datetime | None = None
     log_uri: str = ""
     normalized_hours: int = 0
+    zone: str = ""  # the availability zone; a listing does not have it
     tags: Mapping[str, str] | None = None  # a listing does not have them
 
     def __str__(self) -> str:
@@ -198,5 +199,6 @@ def _cluster(entry: Mapping[str, Any]) -> Cluster:
         ended=times.get("EndDateTime"),
         log_uri=entry.get("LogUri", ""),
         normalized_hours=entry.get("NormalizedInstanceHours", 0),
+        zone=entry.get("Ec2InstanceAttributes", {}).get("Ec2AvailabilityZone", ""),
         tags={tag.get("Key", ""): tag.get("Value", "") for tag in entry["Tags"]} if "Tags" in entry else None,
     )

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from emr_pipelines.aws.client import Aws, emr_pages
+from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.steps import AddedStep, Steps
 from emr_pipelines.costs.pricing import SPOT
 
@@ -64,19 +65,18 @@ class Life:
 
 def life_of(aws: Aws, cluster_id: str) -> Life:
     """Raises the AwsErrors, when EMR cannot say what there was."""
-    found = aws.call("emr", "describe_cluster", ClusterId=cluster_id).get("Cluster", {})
-    times = found.get("Status", {}).get("Timeline", {})
-    end = times.get("EndDateTime") or datetime.fromtimestamp(aws.clock.now(), timezone.utc)
+    found = Clusters(aws).describe(cluster_id)
+    end = found.ended or datetime.fromtimestamp(aws.clock.now(), timezone.utc)
     pages = emr_pages(aws, "list_instances", ClusterId=cluster_id)
     return Life(
         cluster_id=cluster_id,
-        name=found.get("Name", ""),
-        created=times.get("CreationDateTime") or end,
-        ready=times.get("ReadyDateTime"),
+        name=found.name,
+        created=found.created or end,
+        ready=found.ready,
         end=end,
-        ended="EndDateTime" in times,
-        zone=found.get("Ec2InstanceAttributes", {}).get("Ec2AvailabilityZone", ""),
-        normalized_hours=found.get("NormalizedInstanceHours", 0),
+        ended=found.ended is not None,
+        zone=found.zone,
+        normalized_hours=found.normalized_hours,
         instances=tuple(instance for page in pages for instance in page.get("Instances", ())),
         steps=tuple(reversed(Steps(aws).all(cluster_id))),
     )

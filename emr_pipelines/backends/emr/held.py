@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from emr_pipelines.aws.client import Aws
+from emr_pipelines.backends.emr.bills import NOTHING_OBSERVED, Observed
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.leases import Leases
-from emr_pipelines.costs.bill import NOTHING_OBSERVED, Observed
 from emr_pipelines.errors import AwsError, EmrPipelinesError
 from emr_pipelines.report import Reporter
 

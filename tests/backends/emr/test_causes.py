@@ -892,8 +892,7 @@ def test_what_a_person_reads_when_nothing_is_known() -> None:
     )
     nothing = diagnose(failed(driver=(), failure_log="", log_uri=""))
     assert str(nothing) == (
-        "The step failed, and neither EMR nor the logs say why.\n"
-        "No driver log was available; one may still come."
+        "The step failed, and neither EMR nor the logs say why.\nNo driver log was available; one may still come."
     )
 
 
