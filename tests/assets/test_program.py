@@ -127,9 +127,12 @@ class Here(SparkRunner):
     def run(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: Any) -> Any:  # noqa: ARG002
         return program(None, params)
 
-    def bring(self, context: dg.AssetExecutionContext, sources: Sequence[str]) -> list[str]:
-        context.log.info(f"brings {sources}")
+    def stage_inputs(self, context: dg.AssetExecutionContext, sources: Sequence[str]) -> list[str]:
+        context.log.info(f"stages {sources}")
         return [f"{self.brought}{source}" for source in sources]
+
+    def named_here(self, text: str) -> str:
+        return text
 
 
 def run(

@@ -121,7 +121,7 @@ def test_what_killed_attempts_of_a_step_have_told_goes_when_one_ends_well(emr_en
     assert emr_env.materialize(again_and_again, log_wait_seconds=0) == Total(6)
     assert told() == []
     steps = emr_env.account.emulator.root / "buckets" / "emr-tests" / "default" / "steps"
-    assert {path.name for path in steps.rglob("*") if path.is_file()} == {"result.json", "taken", "task.json"}
+    assert {path.name for path in steps.rglob("*") if path.is_file()} == {"result.json", "task.json"}
 
 
 def test_a_clock_that_is_ahead_keeps_nothing_for_ever(place: Place) -> None:

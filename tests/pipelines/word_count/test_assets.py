@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -265,6 +266,9 @@ def test_an_unknown_setting_is_named(pipeline: Pipeline) -> None:
 
 def test_files_that_were_copied_to_a_cluster_are_named_as_they_are_here() -> None:
     class Elsewhere(LocalSparkRunner):
+        def stage_inputs(self, context: dg.AssetExecutionContext, sources: Sequence[str]) -> list[str]:
+            raise NotImplementedError
+
         def named_here(self, text: str) -> str:
             return text.replace("s3://bucket/inputs/0123", "/home/me")
 
