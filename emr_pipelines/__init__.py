@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from emr_pipelines.automation.executor import in_process_by_default
     from emr_pipelines.automation.orphans import orphaned_clusters_sensor
     from emr_pipelines.backends.emr.spec import ClusterSpec
+    from emr_pipelines.errors import EmrPipelinesError
     from emr_pipelines.runners.base import SparkRunner
     from emr_pipelines.runners.emr import EmrSparkRunner
     from emr_pipelines.runners.local import LocalSparkRunner
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClusterSpec",
+    "EmrPipelinesError",
     "EmrSparkRunner",
     "LocalSparkRunner",
     "SparkRunner",
@@ -32,6 +34,7 @@ __all__ = [
 
 _HOMES = {
     "ClusterSpec": "backends.emr.spec",
+    "EmrPipelinesError": "errors",
     "EmrSparkRunner": "runners.emr",
     "LocalSparkRunner": "runners.local",
     "SparkRunner": "runners.base",

@@ -48,7 +48,7 @@ LONGEST_VALUE = 1000  # characters of a value in a sentence
 
 
 class EmrPipelinesError(Exception):
-    """Base of the tree; catch it to catch everything this package raises on purpose."""
+    """The base class of every error that this package raises on purpose. retryable: whether a retry may help."""
 
     retryable = False
 

@@ -51,22 +51,27 @@ def program_asset(
     checks: Sequence[Callable[[ResultT], Verdict]] = (),
     **options: Any,
 ) -> dg.AssetsDefinition:
-    """The asset that a program materializes, named as its function unless `options` have a `name` or `key`.
+    """Return the asset that a program materializes.
+
+    It is named after the function, unless `options` has a `name` or `key`. For example, an asset whose data is read by another one:
+
+        orders = program_asset(load_orders, writes="output", partitions_def=days, partition="day")
+        report = program_asset(sum_up, reads={"orders": orders}, writes="output", checks=[not_empty])
 
     reads: by parameter, the asset whose data it reads; the parameter becomes the data's URI, and the asset a
         dependency. An asset that no program of this package writes is given as an AssetSpec with "dagster/uri" in its
         metadata; files of this machine are copied to where the program runs. A parameter of type `tuple[str, ...]`
         becomes the URIs of the published partitions that Dagster maps to the asset's own (an AssetDep can set the
         mapping). Unpublished ones are logged, and `absent_partitions` in the metadata counts them.
-    writes: the parameter that becomes the URI of a new version of this asset's data, which is published when the
-        program has ended well, has written a file there, and no check failed. Without it, the result is all there is.
-    may_be_empty: whether a version without files may be published, for a program that may find nothing to write. Its
-        readers get the URI of a folder without files.
+    writes: the parameter that becomes the URI of a new version of this asset's data. The version is published if the
+        program succeeds, has written a file there, and no check fails. Without it, the asset has only a result.
+    may_be_empty: whether a version without files may be published (default: no). Its readers get the URI of a folder
+        without files.
     partition: with `partitions_def` in the options, the parameter that becomes the partition's key; or, if its type is
         `tuple[str, str]`, the start and end of its time window in ISO 8601. Partitions are published each on their own.
     spark, storage: the keys of the resources that run the program, a SparkRunner, and that keep data, a Storage. The
         latter is needed to write data, or to read what another program wrote.
-    checks: functions of the result that say whether it is good: a bool, (bool, description), or an AssetCheckResult.
+    checks: functions of the result that return a bool, (bool, description), or an AssetCheckResult.
         Each is an asset check with the function's name and docstring. If one fails, or raises, the data is not
         published, and downstream assets are blocked.
     options: of dagster's `asset`, such as `group_name`, `owners`, `retry_policy`, `partitions_def` and more `deps`.

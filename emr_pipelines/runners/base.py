@@ -19,7 +19,15 @@ ResultT = TypeVar("ResultT")
 
 
 class SparkRunner(StrictResource, ABC):
-    """Runs programs. Entering the resource does nothing; Spark or a cluster starts with the first program."""
+    """Runs programs; the annotation with which an asset asks for a runner. For example:
+
+        @dg.asset
+        def total(context: dg.AssetExecutionContext, spark: SparkRunner) -> int:
+            return spark.run(context, add_up, Numbers((1, 2, 3))).total
+
+    Entering the resource does nothing; Spark or a cluster starts with the first program. A runner has one method to
+    implement, `run`.
+    """
 
     @abstractmethod
     def run(

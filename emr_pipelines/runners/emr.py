@@ -36,14 +36,28 @@ FOR_SERVICE_ROLE = {"for-use-with-amazon-emr-managed-policies": "true"}
 
 
 class EmrSparkRunner(EmrSettings):
-    """Runs programs on a transient EMR cluster, launched for the first program and ended by the run's last process."""
+    """Runs programs on a transient EMR cluster, which the first program launches and the run's last process ends.
+
+        EmrSparkRunner(bucket="my-bucket", cluster={"preset": "spot"}, spark_config={"spark.executor.memory": "4g"})
+
+    Every setting can also come from run config; docs/configuration.md lists them with units and defaults. Raises
+    InvalidValue for an invalid setting when definitions load. A program that fails raises dagster's Failure, whose
+    first line is the probable cause; infrastructure failures are retried (`retries`).
+    """
 
     _shared: EmrBackend | None = PrivateAttr(default=None)
     _run_steps: RunSteps | None = PrivateAttr(default=None)
     _sharing: Any = PrivateAttr(default_factory=threading.Lock)
 
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
-        """Run any other step to its end: Hive, Pig, a jar, a shell command, ... (backends/emr/steps.py makes them)."""
+        """Run any other step to its end, and return it as EMR described it last. For example:
+
+            spark.run_step(context, hive_script("totals", "s3://my-bucket/totals.q"))
+
+        `emr_pipelines.backends.emr.steps` makes steps for Spark jars, Hive, Pig, Hadoop streaming, shell commands and
+        S3DistCp. All attempts at a step of a run count as one. Raises InvalidValue, before a launch, for a step that
+        EMR would refuse, and Failure as `run` does.
+        """
         from emr_pipelines.backends.base import Handle
         from emr_pipelines.backends.emr.names import step_name, step_prefix
         from emr_pipelines.clock import Wakeup

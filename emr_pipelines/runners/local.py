@@ -44,8 +44,15 @@ DEFAULT_SPARK_CONFIG = {
 
 
 class LocalSparkRunner(SparkRunner):
-    """Runs programs in this process, one at a time, with dagster-pyspark's session, which starts with the first program
-    and stops with the run."""
+    """Runs programs with Spark in this process, one at a time.
+
+    Spark starts with the first program and stops with the run. For example, with two tasks at a time and 4 GiB:
+
+        LocalSparkRunner(master="local[2]", spark_config={"spark.driver.memory": "4g"})
+
+    Raises InvalidValue for a master or property that Spark in this process cannot have, and JavaNotUsable when a
+    program runs and no Java suits Spark.
+    """
 
     master: str = Field(
         default=ALL_CORES, description="Spark's master URL: local[*] is a task at a time per core, local[2] two."

@@ -26,7 +26,9 @@ class InvalidEnvironment(click.ClickException, EmrPipelinesError):
 
 
 def configured_runner() -> SparkRunner:
-    """Spark in this process, or on EMR, as EMR_PIPELINES_TARGET says.
+    """Return the runner that EMR_PIPELINES_TARGET names: Spark in this process (local, the default) or on EMR (emr).
+
+        defs = dg.Definitions(assets=[...], resources={"spark": configured_runner(), "storage": Storage()})
 
     Raises InvalidEnvironment for the first invalid variable of this package, and warns about unknown ones.
     """

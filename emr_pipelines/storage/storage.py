@@ -53,9 +53,13 @@ def _now() -> datetime:
 
 
 class Storage(StrictResource):
-    """Where the data of all assets lives; the package's docstring has the layout.
+    """Keeps versions of the data of assets, in a folder of this machine or on S3. For example:
 
-    Each partition of an asset has versions and a pointer of its own; `partition` is its key.
+        storage = Storage(uri="s3://my-bucket/data", keep_versions=3)
+        storage.require(dg.AssetKey("word_counts")).path  # the latest published version, for pandas or Polars
+
+    Each partition of an asset has versions and a pointer of its own; `partition` is its key. The docstring of
+    `emr_pipelines.storage` has the layout. Raises StorageUnusable for an address that is not allowed.
     """
 
     uri: str = Field(

@@ -62,12 +62,15 @@ def _is_arm(instance_type: str) -> bool:
 
 
 class ClusterSpec(Part):
-    """An EMR cluster, as what it is launched with.
+    """The description of an EMR cluster, as `cluster` of EmrSparkRunner or in run config.
 
-    By default a primary and two core instances m5.xlarge (4 vCPU, 16 GiB) on demand: the type is small, plain x86 and
-    in most regions; two core instances are the fewest that show what a program does across machines; and spot
-    instances are for who knows that the program bears their loss. What is not allowed raises pydantic's
-    ValidationError, or InvalidValue from `parse`.
+    By default the cluster has a primary and two core m5.xlarge (4 vCPU, 16 GiB) On-Demand: a small x86 type that most
+    regions have, and the fewest core instances that show what a program does across machines. For example:
+
+        ClusterSpec.parse({"preset": "spot", "core": {"type": "m6g.xlarge", "count": 4}})
+
+    `parse` raises InvalidValue for what EMR would refuse, before anything is launched; the constructor raises
+    pydantic's ValidationError. Sources: RunJobFlow in the Amazon EMR API Reference, and the EMR Management Guide.
     """
 
     preset: Literal["standard", "small", "spot", "large"] | None = Field(
