@@ -53,7 +53,8 @@ def program_asset(
 ) -> dg.AssetsDefinition:
     """Return the asset that a program materializes.
 
-    It is named after the function, unless `options` has a `name` or `key`. For example, an asset whose data is read by another one:
+    It is named after the function, unless `options` has a `name` or `key`. For example, an asset whose data another one
+    reads:
 
         orders = program_asset(load_orders, writes="output", partitions_def=days, partition="day")
         report = program_asset(sum_up, reads={"orders": orders}, writes="output", checks=[not_empty])
