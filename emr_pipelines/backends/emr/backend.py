@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -219,11 +219,7 @@ class EmrBackend:
         come up in time is ended in any case: a retry must not find it.
         """
         poller = self._poller(handle.id)
-        ahead = None
-        if end.timed_out is JobState.QUEUEING:
-            with suppress(AwsError):
-                ahead = self._steps.before(self._cluster_of(handle.id).id, handle.id)
-        known = EndOfStep(self.step(handle), poller.cluster, end.timed_out, ahead)
+        known = EndOfStep(self.step(handle), poller.cluster, end.timed_out, poller.ahead)
         cause = self._explain(known, exception, package, terminate=alone)
         if end.timed_out is JobState.PROVISIONING:
             self.end_or_warn(handle.id)

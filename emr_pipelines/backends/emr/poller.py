@@ -22,7 +22,7 @@ CLUSTER_EVERY = 10  # polls of a running step between two of its cluster, which 
 class StepPoller:
     """Polls a step; `on_cluster` and `on_step` are called once for each new state.
 
-    cluster, step: as they were last seen.
+    cluster, step: as they were last seen. ahead: the unfinished steps before one that has queued for a while.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class StepPoller:
         self._queued_at: float | None = None
         self.cluster: Cluster | None = None
         self.step: AddedStep | None = None
+        self.ahead: int | None = None
 
     def poll(self) -> JobStatus:
         """Return the status of the step. Asks about the cluster too, but seldom while the step runs.
@@ -77,7 +78,7 @@ class StepPoller:
         self._queued_at = self._clock.now() if self._queued_at is None else self._queued_at
         if self._clock.now() - self._queued_at >= FIRST_SECONDS:
             with suppress(AwsError):  # that it waits is known
-                ahead = self._steps.before(self._cluster_id, self._step_id)
+                self.ahead = ahead = self._steps.before(self._cluster_id, self._step_id)
                 return f"{ahead} unfinished step{'s' * (ahead != 1)} before it"
         return ""
 
