@@ -166,7 +166,7 @@ def test_spark_here_has_no_s3_and_says_so(
     )
     said = failure(failed)
     assert said.startswith("Spark has no file system for this URI scheme: UnsupportedFileSystemException: No FileSys")
-    assert "Spark on this machine reads and writes local paths: for s3://, run on EMR" in said
+    assert "Spark on this machine reads and writes local paths. For s3://, run on EMR" in said
     assert storage.latest(dg.AssetKey("eager")) is None
 
 
