@@ -7,7 +7,7 @@ import pytest
 from tests.docs.blocks import ROOT
 from tests.docs.recording import Recorded, record
 
-collect_ignore_glob = [] if (ROOT / "docs").exists() else ["test_*.py"]
+collect_ignore_glob = [] if (ROOT / "README.md").exists() else ["test_*.py"]
 
 
 @pytest.fixture(scope="session")
