@@ -1,12 +1,13 @@
-"""An EMR endpoint on this machine that runs steps with its own Spark. It knows nothing of the rest of the package."""
+"""An EMR, S3 and STS endpoint on this machine that runs steps with the installed Spark."""
 
 from emr_emulator.buckets import InvalidBucket
 from emr_emulator.clock import ManualClock
-from emr_emulator.emulator import Emulator, RootUnusable, SparkUnusable, find_spark
+from emr_emulator.emulator import Emulator, RootUnusable
 from emr_emulator.faults import InvalidFault, read_faults
-from emr_emulator.lifecycle import Durations
+from emr_emulator.provisioning import Durations
 from emr_emulator.records import Failure
 from emr_emulator.server import AddressInUse
+from emr_emulator.sparks import SparkUnusable, find_spark, find_sparks
 from emr_emulator.steps import Scripted
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Scripted",
     "SparkUnusable",
     "find_spark",
+    "find_sparks",
     "read_faults",
 ]

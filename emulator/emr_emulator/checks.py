@@ -1,4 +1,4 @@
-"""What EMR checks of a request beyond its shape, finding what it names, and long lists in pages."""
+"""Check values of a request, find the cluster or step that it names, and page through lists."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T", bound=HasId)
 def page(
     items: Iterable[T], params: Params, wanted: Callable[[T], bool] = lambda _: True
 ) -> tuple[list[T], str | None]:
-    """Up to a page of the items that are wanted, after the one that the marker names, and the next page's marker."""
+    """Return the matching items after the marker, at most a page, and the marker of the next page."""
     marker = params.get("Marker") or None
     page: list[T] = []
     skipping = marker is not None
@@ -77,7 +77,7 @@ def release_token(token: str | None, labels: list[str]) -> int:
 
 
 def seconds(timestamp: Any, default: float) -> float:
-    """A timestamp of a request, which may be a number or a text, in seconds since the epoch."""
+    """Convert a timestamp of a request, a number or a string, to seconds since 1970."""
     if timestamp is None:
         return default
     try:
@@ -87,7 +87,7 @@ def seconds(timestamp: Any, default: float) -> float:
 
 
 def find_cluster(clusters: Mapping[str, Cluster], params: Params) -> Cluster:
-    """The cluster of ClusterId. Raises ServiceError."""
+    """Return the cluster of ClusterId. Raises ServiceError if there is none."""
     cluster = clusters.get(params["ClusterId"])
     if cluster is None:
         raise invalid_request(f"Cluster id '{params['ClusterId']}' is not valid.")
@@ -95,7 +95,7 @@ def find_cluster(clusters: Mapping[str, Cluster], params: Params) -> Cluster:
 
 
 def find_living(clusters: Mapping[str, Cluster], params: Params) -> Cluster:
-    """The cluster of ClusterId, which must not have begun to end. Raises ServiceError."""
+    """Return the cluster of ClusterId. Raises ServiceError if there is none or it is ending."""
     cluster = find_cluster(clusters, params)
     if cluster.state in ENDING_CLUSTER:
         raise validation_error(f"Cluster {cluster.id} is {cluster.state}; its policies cannot be changed.")
@@ -103,7 +103,7 @@ def find_living(clusters: Mapping[str, Cluster], params: Params) -> Cluster:
 
 
 def find_step(cluster: Cluster, step_id: str) -> Step:
-    """Raises ServiceError."""
+    """Return the step of StepId. Raises ServiceError if there is none."""
     step = cluster.steps.get(step_id)
     if step is None:
         raise invalid_request(f"Step id '{step_id}' is not valid.")

@@ -12,9 +12,10 @@ import click
 import yaml
 
 from emr_emulator.buckets import InvalidBucket
-from emr_emulator.emulator import Emulator, RootUnusable, SparkUnusable, find_spark
+from emr_emulator.emulator import Emulator, RootUnusable
 from emr_emulator.faults import InvalidFault, read_faults
 from emr_emulator.server import AddressInUse
+from emr_emulator.sparks import SparkUnusable, find_sparks
 from emr_emulator.steps import Scripted
 
 
@@ -36,6 +37,14 @@ from emr_emulator.steps import Scripted
     default="local-cluster[2,1,1024]",
     show_default=True,
     help="Spark's master for the steps: local[n], or local-cluster[executors,cores,MiB].",
+)
+@click.option(
+    "--spark",
+    "other_sparks",
+    multiple=True,
+    metavar="LINE=PATH",
+    help="Another Spark for the releases of its line, such as 3.5=/opt/venv: the path of a virtual environment with "
+    "pyspark, or of a Spark's folder. May be repeated.",
 )
 @click.option(
     "--python", type=click.Path(exists=True, dir_okay=False), help="The Python for the steps; by default this one."
@@ -64,6 +73,7 @@ def main(
     root: Path | None,
     speed: float,
     spark_master: str,
+    other_sparks: tuple[str, ...],
     python: str | None,
     buckets: tuple[str, ...],
     commands: tuple[str, ...],
@@ -75,12 +85,12 @@ def main(
     Ctrl-C ends it and every process that it started.
     """
     try:
-        spark = find_spark(spark_master, python=python)
+        sparks = find_sparks(spark_master, _lines(other_sparks), python)
         running = Emulator(
             root,
             port=port,
             speed=speed,
-            spark=spark,
+            spark=sparks,
             scripted={command: Scripted() for command in commands},
             faults=read_faults(_yaml(faults_file)) if faults_file else [],
             say=click.echo,
@@ -101,6 +111,14 @@ def main(
         _introduce(running, env_file)
         interrupted.wait()
         click.echo("Ending what runs.")
+
+
+def _lines(given: tuple[str, ...]) -> dict[str, str]:
+    """Read what --spark says. Raises SparkUnusable."""
+    for text in given:
+        if "=" not in text:
+            raise SparkUnusable(f"--spark is {text!r}; allowed is LINE=PATH, such as 3.5=/opt/venv.")
+    return dict(text.split("=", 1) for text in given)
 
 
 def _yaml(path: Path) -> object:
@@ -124,7 +142,7 @@ def _introduce(emulator: Emulator, env_file: Path | None) -> None:
 
 @contextmanager
 def _interruptions() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and a closed terminal set, in place of an exception in the middle of something."""
+    """Return an event that Ctrl-C, SIGTERM and SIGHUP set, so that no exception interrupts other code."""
     interrupted = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in numbers}

@@ -1,4 +1,4 @@
-"""Time: what hour it is, and what is due when."""
+"""The clocks of the emulator, and its agenda of actions that are due later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Protocol
 
 Action = Callable[[], None]
 
-LONGEST_WAIT_SECONDS = 3600.0  # a lock can be waited for about 292 years
+LONGEST_WAIT_SECONDS = 3600.0  # threading's limit for a wait is about 292 years
 
 
 class Clock(Protocol):
@@ -27,7 +27,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until `Agenda.advance` moves it; for tests that do not wait."""
+    """A clock that only `Agenda.advance` moves, for tests that do not wait."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.time = now
@@ -37,7 +37,7 @@ class ManualClock:
 
 
 class Agenda:
-    """What is due when, and the lock that guards all that is known of clusters and steps.
+    """Actions by the time they are due, and the lock that guards all clusters and steps.
 
     Actions run one at a time, in the order in which they are due, with `lock` held. With a system clock a thread runs
     them (`start`, `stop`); with a manual clock `advance` does.
@@ -58,13 +58,13 @@ class Agenda:
         return self.clock.now()
 
     def after(self, seconds: float, action: Action) -> None:
-        """Have `action` run in so many seconds. It has to see for itself whether it is still wanted then."""
+        """Run `action` in so many seconds. The action must check whether it still applies then."""
         with self._changed:
             heapq.heappush(self._due, (self.now() + seconds, next(self._order), action))
             self._changed.notify_all()
 
     def aside(self, work: Action, then: Action) -> None:
-        """Do slow work without the lock, one at a time, and then, however it ended, `then` with the lock.
+        """Do slow work without the lock, one at a time. Then call `then` with the lock, even if the work failed.
 
         A manual clock waits for it.
         """
@@ -82,7 +82,7 @@ class Agenda:
             self._aside.submit(both)
 
     def run_due(self) -> float | None:
-        """Run what is due; returns when the next is, if there is any."""
+        """Run the actions that are due; return when the next one is due, or None."""
         with self.lock:
             while self._due and self._due[0][0] <= self.now():
                 _, _, action = heapq.heappop(self._due)
@@ -95,10 +95,10 @@ class Agenda:
         except Exception as error:
             if self._report is None:
                 raise
-            self._report(error)  # one cluster's trouble must not stop the others' clock
+            self._report(error)  # an error in one cluster must not stop the clock of the others
 
     def advance(self, seconds: float) -> None:
-        """Move a manual clock on, stopping at everything that is due on the way."""
+        """Move a manual clock forward, and run each action at its time."""
         if not isinstance(self.clock, ManualClock):
             raise TypeError("only a ManualClock can be advanced")
         with self.lock:
@@ -109,7 +109,7 @@ class Agenda:
             self.clock.time = until
 
     def start(self) -> None:
-        """Let a thread run what is due; with a manual clock there is none."""
+        """Start a thread that runs due actions; a manual clock needs none."""
         if not isinstance(self.clock, ManualClock):
             self._aside = ThreadPoolExecutor(1, "aside")
             self._thread = threading.Thread(target=self._run, name="agenda", daemon=True)

@@ -119,7 +119,7 @@ class ClusterOperations:
                     "StepConcurrencyLevel above 1 needs ActionOnFailure CONTINUE on all pending steps."
                 )
             cluster.concurrency = level
-            self._lifecycle.add_steps(cluster, [])  # there may be room for more now
+            self._lifecycle.add_steps(cluster, [])  # a higher concurrency may let pending steps start
         return {"StepConcurrencyLevel": cluster.concurrency, "ExtendedSupport": params.get("ExtendedSupport")}
 
     def add_tags(self, params: Params) -> Params:
@@ -165,7 +165,7 @@ class ClusterOperations:
 
 
 class PolicyOperations:
-    """What a cluster does by itself: end when it is idle, and grow and shrink."""
+    """Operations on policies: auto-termination and managed scaling."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle

@@ -1,4 +1,4 @@
-"""What a step runs: EMR's commands as commands of this machine."""
+"""Translate a step's command into a command of this machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from emr_emulator import filesystem
 from emr_emulator.files import path_below
 from emr_emulator.memory import container_mib, heap_mib
 from emr_emulator.records import Cluster, Step
+from emr_emulator.sparks import Spark
 
-ON_CLUSTER_SPARK = "/usr/lib/spark/"  # where EMR has Spark
+ON_CLUSTER_SPARK = "/usr/lib/spark/"  # Spark's folder on EMR
 RUNNABLE = "spark-submit, bash, sh and script-runner.jar"
 
-# spark-submit's options without a value; all others have one
+# spark-submit's options that take no value
 SWITCHES = frozenset({"--supervise", "--usage-error", "--verbose", "-v", "--version", "--help", "-h"})
-# what YARN decides on a cluster, and the emulator's master here
+# on a cluster YARN decides these, here the emulator's master does
 YARN_OPTIONS = frozenset(
     {
         "--master", "--deploy-mode", "--queue", "--num-executors", "--executor-cores", "--executor-memory",
@@ -37,27 +38,16 @@ PYTHON, DRIVER_PYTHON = "spark.pyspark.python", "spark.pyspark.driver.python"
 PYTHON_NAMES = (PYTHON, DRIVER_PYTHON, "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
 BARE_PYTHON = re.compile(r"python(\d(\.\d+)?)?")
 LOCAL_CLUSTER = re.compile(r"local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*(\d+)\s*\]")
-WORKER_PYTHON = "executor-python"  # beside a step's Spark: starts Python workers where their executor's files are
+WORKER_PYTHON = "executor-python"  # in a Spark home: starts Python workers in the folder with the files
 
 
 class CannotRun(Exception):
-    """A step that the emulator cannot run; the message says so."""
-
-
-@dataclass(frozen=True)
-class Spark:
-    """The Spark that steps run on: pyspark's folder, its Java, the Python of programs, the master, its version."""
-
-    home: Path
-    java_home: str | None
-    python: str
-    master: str
-    version: str = ""
+    """The emulator cannot run a step; the message says why."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of this machine. `cluster_mode` says that its output is a YARN container's."""
+    """A command of this machine. With `cluster_mode`, its output goes to the logs of a YARN container."""
 
     argv: list[str]
     environment: dict[str, str] = field(default_factory=dict)
@@ -66,13 +56,13 @@ class Command:
     java_options: str = ""  # of spark-submit
     defaults: dict[str, str] = field(default_factory=dict)  # for spark-defaults.conf
     archives: list[str] = field(default_factory=list)  # to unpack in the working directory of YARN's containers
-    files: list[str] = field(default_factory=list)  # to copy there
-    worker_python: str = ""  # what WORKER_PYTHON starts, where executors share the driver's process
-    executor_mib: int | None = None  # the memory of an executor's container, where the step or its cluster sets it
+    files: list[str] = field(default_factory=list)  # to copy into the same directory
+    worker_python: str = ""  # what WORKER_PYTHON starts if executors share the driver's process
+    executor_mib: int | None = None  # memory of an executor's container, if the step or its cluster sets it
 
 
 def command_of(cluster: Cluster, step: Step, spark: Spark, spark_home: Path, buckets: Path) -> Command:
-    """The command for a step, with Spark's files at `spark_home` and a folder per bucket of S3 in `buckets`.
+    """Return the command for a step. Spark is in `spark_home`, and the buckets are folders in `buckets`.
 
     Raises CannotRun.
     """
@@ -94,7 +84,7 @@ def command_of(cluster: Cluster, step: Step, spark: Spark, spark_home: Path, buc
 
 
 def local_path(uri: str, buckets: Path) -> Path:
-    """The file of an S3 object. Raises CannotRun when there is none."""
+    """Return the file of an S3 object. Raises CannotRun if it does not exist."""
     bucket, _, key = uri.partition("://")[2].partition("/")
     if not (bucket and path_below(buckets, bucket) and (buckets / bucket).is_dir()):
         raise CannotRun(f"There is no object {uri!r}: the specified bucket does not exist.")
@@ -154,7 +144,7 @@ def _spark_submit(cluster: Cluster, arguments: list[str], spark: Spark, spark_ho
 
 
 def _pythons(settings: Mapping[str, str], environment: Mapping[str, str], spark: Spark) -> tuple[str, str]:
-    """The driver's Python and the workers', in the order in which Spark looks for them."""
+    """Return the Python of the driver and of the workers, found in Spark's order of precedence."""
     worker = settings.get(PYTHON) or environment.get("PYSPARK_PYTHON") or spark.python
     driver = settings.get(DRIVER_PYTHON) or settings.get(PYTHON) or environment.get("PYSPARK_DRIVER_PYTHON") or worker
     return driver, worker
@@ -163,7 +153,7 @@ def _pythons(settings: Mapping[str, str], environment: Mapping[str, str], spark:
 def _places(
     option: str, options: list[tuple[str, str | None]], settings: Mapping[str, str], defaults: Mapping[str, str]
 ) -> list[str]:
-    """The archives or files to place where the executors work, by whichever way they were named."""
+    """Return the archives or files for the executors' working directory, from options and settings alike."""
     name = option.removeprefix("--")
     given = dict(options).get(option) or settings.get(f"spark.{name}", defaults.get(f"spark.{name}", ""))
     yarns = settings.get(f"spark.yarn.dist.{name}", defaults.get(f"spark.yarn.dist.{name}", ""))
@@ -171,7 +161,7 @@ def _places(
 
 
 def split_options(arguments: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
-    """spark-submit's own options with their values, and what follows them: the program and its arguments."""
+    """Split spark-submit's options from the program and its arguments."""
     options: list[tuple[str, str | None]] = []
     rest = list(arguments)
     while rest and rest[0].startswith("-"):
@@ -184,12 +174,12 @@ def split_options(arguments: list[str]) -> tuple[list[tuple[str, str | None]], l
         elif rest:
             options.append((word, rest.pop(0)))
         else:
-            options.append((word, None))  # spark-submit will say what is missing
+            options.append((word, None))  # spark-submit reports what is missing
     return options, rest
 
 
 def cluster_settings(cluster: Cluster, classification: str) -> dict[str, str]:
-    """The properties of a classification in the cluster's Configurations."""
+    """Return the properties of a classification in the cluster's Configurations."""
     return {
         name: value
         for entry in cluster.request.get("Configurations", [])
@@ -199,7 +189,7 @@ def cluster_settings(cluster: Cluster, classification: str) -> dict[str, str]:
 
 
 def cluster_environment(cluster: Cluster, spark: Spark) -> dict[str, str]:
-    """The environment that the cluster's spark-env and hadoop-env classifications export."""
+    """Return the variables that the classifications spark-env and hadoop-env export."""
     environment: dict[str, str] = {}
     for entry in cluster.request.get("Configurations", []):
         if entry.get("Classification") in ("spark-env", "hadoop-env"):
@@ -214,7 +204,7 @@ def _settings(pairs: Iterable[str | None]) -> dict[str, str]:
 
 
 def _local_settings(settings: Mapping[str, Any], spark: Spark) -> dict[str, str]:
-    """Settings without what only YARN can do."""
+    """Drop the settings that only YARN understands."""
     return {
         name: _usable_python(name, str(value), spark)
         for name, value in settings.items()
@@ -223,7 +213,7 @@ def _local_settings(settings: Mapping[str, Any], spark: Spark) -> dict[str, str]
 
 
 def _master_settings(master: str, told: Mapping[str, str]) -> dict[str, str]:
-    """An executor of a local cluster has the memory that was asked for, or its worker's if that is less."""
+    """Give an executor of a local cluster the requested memory, at most its worker's."""
     found = LOCAL_CLUSTER.fullmatch(master)
     if found is None:
         return {}
@@ -231,14 +221,14 @@ def _master_settings(master: str, told: Mapping[str, str]) -> dict[str, str]:
 
 
 def _usable_python(name: str, value: str, spark: Spark) -> str:
-    """The cluster's own Python, `python3` or a path that is not here (/usr/bin/python3.11), is the emulator's."""
+    """Use the emulator's Python for `python3` and for a path that this machine does not have (/usr/bin/python3.11)."""
     wanted = name.removeprefix(APP_MASTER_ENV).removeprefix(EXECUTOR_ENV) in PYTHON_NAMES
     on_cluster = BARE_PYTHON.fullmatch(value) or (value.startswith("/") and not Path(value).exists())
     return spark.python if wanted and on_cluster else value
 
 
 def _on_this_machine(path: str, spark_home: Path) -> str:
-    """EMR's folder of Spark is here too, if under another name."""
+    """Replace EMR's Spark folder in a path by the installed one."""
     if path.startswith(ON_CLUSTER_SPARK) and not Path(path).exists():
         return str(spark_home / path.removeprefix(ON_CLUSTER_SPARK))
     return path

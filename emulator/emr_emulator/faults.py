@@ -1,7 +1,7 @@
-"""What is to go wrong, as data.
+"""Failures to inject, as data.
 
-A fault says what it strikes (an operation, a cluster, a step, an object: names or glob patterns) and how often. `times`
-is the number of strikes, 1 unless told; `null` is every time. A `rate` makes it strike that share of the chances.
+A fault has glob patterns for what it hits (an operation, a cluster, a step, an object). `times` limits how often
+(default 1; `null` is every time), and `rate` is the fraction of matching events that it hits.
 
     [{"fault": "throttle", "operation": "DescribeStep", "times": 3},
      {"fault": "cluster_fails", "cluster": "nightly*", "code": "VALIDATION_ERROR"}]
@@ -47,7 +47,7 @@ class ClusterFault(Fault):
 
 
 class StepFault(ClusterFault):
-    """A fault that strikes a step so many seconds after it began."""
+    """A fault that strikes a step some seconds after its start."""
 
     step: str = "*"
     after_seconds: Seconds = 1
@@ -225,20 +225,20 @@ def _read_fault(entry: Any) -> Fault:
 
 
 class Faults:
-    """The faults that are waiting for their chance."""
+    """The faults that can still strike."""
 
     def __init__(
         self, faults: Sequence[Fault | Mapping[str, Any]] = (), say: Callable[[str], None] = lambda _: None
     ) -> None:
         self._lock = Lock()
         self._say = say
-        self._waiting: list[tuple[Fault, int]] = []  # with how often each has struck
-        self._struck: Counter[str] = Counter()  # by kind, of those too that have gone
+        self._waiting: list[tuple[Fault, int]] = []  # and how often each has struck
+        self._struck: Counter[str] = Counter()  # by kind, including faults that are used up
         self._random = random.Random(0)  # noqa: S311 (chance, not secrets)
         self.add(faults)
 
     def add(self, faults: Sequence[Fault | Mapping[str, Any]]) -> None:
-        """Faults, or what describes them. Raises InvalidFault."""
+        """Add faults, as Fault objects or mappings. Raises InvalidFault."""
         read = [fault if isinstance(fault, Fault) else _read_fault(fault) for fault in faults]
         with self._lock:
             self._waiting += [(fault, 0) for fault in read]
@@ -248,19 +248,19 @@ class Faults:
             self._waiting.clear()
 
     def waiting(self) -> list[dict[str, Any]]:
-        """As data, each with how often it has `struck`."""
+        """Return the faults as data, each with how often it has `struck`."""
         with self._lock:
             return [{**fault.model_dump(), "struck": struck} for fault, struck in self._waiting]
 
     def struck(self, kind: str) -> int:
-        """How often faults of a kind ("throttle", say) have struck, from the start."""
+        """Return how often faults of a kind (such as "throttle") have struck."""
         with self._lock:
             return self._struck[kind]
 
     def strike(self, kind: type[F], **targets: tuple[str, ...]) -> F | None:
-        """The first fault of this kind that takes this chance, if any does.
+        """Return the first fault of this kind that hits this event, or None.
 
-        `targets` gives, for each of the fault's patterns, the names that may match it.
+        `targets` has the names that each of the fault's patterns is matched against.
         """
         with self._lock:
             for place, (fault, struck) in enumerate(self._waiting):

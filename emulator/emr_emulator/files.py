@@ -1,4 +1,4 @@
-"""The files that S3's objects are."""
+"""Files that hold S3's objects."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MAX_NAME_BYTES = 255  # of a file
-Signature = tuple[
-    int, int, int
-]  # when it was changed (ns), its bytes, and its number: what shows that a file is another
+Signature = tuple[int, int, int]  # time of the change (ns), bytes, inode: another one means that the file has changed
 
 
 class FileContent:
-    """What moto keeps of an object's bytes: where they are."""
+    """A stand-in for moto's buffer of an object's bytes: the path of the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,13 +33,13 @@ class FileContent:
         return data
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 @contextmanager
 def new_file(root: Path, target: Path) -> Iterator[Path]:
-    """A file to write, in `root`, that takes the place of `target` at once when the block ends well."""
-    path = root / f".{secrets.token_hex(8)}"  # no bucket's name begins with a dot
+    """Yield a temporary file in `root`, which replaces `target` atomically if the block succeeds."""
+    path = root / f".{secrets.token_hex(8)}"  # no bucket name begins with a dot
     try:
         yield path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +49,7 @@ def new_file(root: Path, target: Path) -> Iterator[Path]:
 
 
 def path_below(root: Path, key: str) -> Path | None:
-    """The file of an object, or None if its key cannot be a file's name."""
+    """Return the file of an object, or None if its key cannot be a path."""
     parts = key.split("/")
     if any(part in ("", ".", "..") or "\0" in part or len(part.encode()) > MAX_NAME_BYTES for part in parts):
         return None
@@ -59,7 +57,7 @@ def path_below(root: Path, key: str) -> Path | None:
 
 
 def signature_of(path: Path) -> Signature | None:
-    """None for what is not a file: missing, a folder, a link, a pipe."""
+    """Return the signature of a file, or None if the path is no regular file."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -68,10 +66,10 @@ def signature_of(path: Path) -> Signature | None:
 
 
 def files_below(folder: str) -> Iterator[str]:
-    """All files in a folder and its folders whose names are UTF-8, as keys are."""
+    """Yield all files below a folder whose names are UTF-8, as keys are."""
     try:
         entries = list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):  # gone in the meantime, as what Spark commits goes
+    except (FileNotFoundError, NotADirectoryError):  # deleted in the meantime, for example by Spark's committer
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
@@ -89,22 +87,22 @@ def _is_utf8(name: str) -> bool:
 
 
 def remove_empty_folders(folder: Path, root: Path) -> None:
-    """S3 has no folders: one goes with its last object, and with what folders without files it has."""
+    """Remove a folder that has no files left, with its subfolders, because S3 has no folders."""
     while folder != root and folder.is_dir() and not _has_files(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder = folder.parent
 
 
 def remove_bare_folders(folder: Path, root: Path) -> None:
-    """The same while a step may have made a folder to write to: only those with nothing in them go."""
-    with suppress(OSError):  # one that is not empty, or is gone
+    """Remove a folder only if it is empty: a running step may have created its subfolders to write to."""
+    with suppress(OSError):  # not empty, or already removed
         while folder != root:
             folder.rmdir()
             folder = folder.parent
 
 
 def _has_files(folder: str | Path) -> bool:
-    """Whether a folder or one of its folders has a file; looks no further than the first, for there may be many."""
+    """Tell whether there is a file below a folder; stop at the first, because there may be many."""
     with os.scandir(folder) as entries:
         return any(
             _has_files(entry.path) if entry.is_dir(follow_symlinks=False) else entry.is_file() for entry in entries

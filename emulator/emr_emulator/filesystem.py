@@ -1,6 +1,6 @@
-"""The Hadoop file system through which Spark reads and writes the emulated S3: its jar, its settings, how it is built.
+"""The Hadoop file system through which Spark uses the emulated S3: its jar, its settings, its build.
 
-The jar is built from the Java sources beside it, and is kept with them so that nobody needs a Java compiler:
+The jar is committed beside its Java sources, so that users need no Java compiler. This command builds it:
 
     python -m emr_emulator.filesystem
 
@@ -18,13 +18,13 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "java"
 JAR = SOURCES / "emulator-s3.jar"
-DIGEST = "META-INF/sources.sha256"  # in the jar: which sources it was built from
+DIGEST = "META-INF/sources.sha256"  # entry of the jar with the digest of its sources
 SCHEMES = ("s3", "s3a", "s3n")
-FIRST_TIME = (1980, 1, 1, 0, 0, 0)  # of a zip file's entries, so that the same sources give the same jar
+FIRST_TIME = (1980, 1, 1, 0, 0, 0)  # time of all entries, so that the same sources give the same jar
 
 
 def settings(buckets: Path) -> dict[str, str]:
-    """Spark's settings that make `s3://bucket/key` the file `key` in the folder `bucket` of this folder."""
+    """Return Spark settings that map `s3://bucket/key` to the file `bucket/key` in this folder."""
     return {
         **{f"spark.hadoop.fs.{scheme}.impl": "emr_emulator.S3FileSystem" for scheme in SCHEMES},
         "spark.hadoop.fs.emulator.buckets": str(buckets),
@@ -32,7 +32,7 @@ def settings(buckets: Path) -> dict[str, str]:
 
 
 def sources_digest() -> str:
-    """Changes with every change of the Java sources."""
+    """Return a digest of the Java sources."""
     texts = [path.read_bytes() for path in sorted(SOURCES.rglob("*.java"))]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()
 

@@ -1,4 +1,4 @@
-"""A cluster's machines: the groups or fleets that a request asks for, and the instances that they get."""
+"""A cluster's instances: the groups or fleets of a request, and the instances in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emr_emulator.protocol import validation_error
 from emr_emulator.records import Cluster, Instance, InstanceGroup, InstanceState, Role, new_id
 
 MAX_TASK_GROUPS = 48
-MAX_INSTANCES = 4_000  # the emulator's own limit; an account's is EC2's affair
+MAX_INSTANCES = 4_000  # a limit of the emulator; on AWS it is a quota of EC2
 TYPES_PER_FLEET = 5
 TYPES_PER_FLEET_WITH_STRATEGY = 30
 SPOT_TIMEOUT_MINUTES = (5, 1440)
@@ -19,7 +19,7 @@ PRIMARY_COUNTS = (1, 3)
 
 
 def make_groups(request: dict[str, Any]) -> list[InstanceGroup]:
-    """The groups or fleets of RunJobFlow's Instances. Raises ServiceError."""
+    """Return the groups or fleets of RunJobFlow's Instances. Raises ServiceError."""
     asked = request["Instances"]
     short = {"MasterInstanceType", "SlaveInstanceType", "InstanceCount"} & asked.keys()
     ways = [way for way in ("InstanceGroups", "InstanceFleets") if asked.get(way)] + (
@@ -42,7 +42,7 @@ def make_groups(request: dict[str, Any]) -> list[InstanceGroup]:
     roles = {group.role for group in groups}
     if Role.TASK in roles and Role.CORE not in roles:
         raise validation_error(f"A core instance {_kind(groups[0])} is required where there is a task one.")
-    if "ManagedScalingPolicy" in request and Role.CORE not in roles:  # it is about core and task nodes alone
+    if "ManagedScalingPolicy" in request and Role.CORE not in roles:  # it scales core and task nodes only
         raise validation_error(f"Managed scaling needs a core instance {_kind(groups[0])}.")
     if sum(group.on_demand + group.spot for group in groups) > MAX_INSTANCES:
         raise validation_error(f"There can be at most {MAX_INSTANCES} instances.")
@@ -80,7 +80,7 @@ def is_multi_primary(groups: list[InstanceGroup]) -> bool:
 
 
 def normalized_instance_hours(cluster: Cluster, now: float) -> int:
-    """EMR's approximation: for each machine, hours rounded up times its size (an m5.xlarge counts 8 an hour)."""
+    """Return EMR's approximation: hours of each instance, rounded up, times its size (8 for an m5.xlarge)."""
     return sum(
         math.ceil(((instance.ended or now) - instance.created) / 3600) * normalization_factor(instance.type)
         for instance in cluster.instances
@@ -89,7 +89,7 @@ def normalized_instance_hours(cluster: Cluster, now: float) -> int:
 
 
 def normalization_factor(instance_type: str) -> int:
-    """How many normalized hours an hour of this machine counts: large 4, xlarge 8, 2xlarge 16, ..."""
+    """Return the normalized hours per hour of an instance type: large 4, xlarge 8, 2xlarge 16, ..."""
     size = instance_type.partition(".")[2]
     times = re.fullmatch(r"(\d*)xlarge", size)
     if times:
@@ -100,7 +100,7 @@ def normalization_factor(instance_type: str) -> int:
 
 
 def _short_form(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """MasterInstanceType, SlaveInstanceType and InstanceCount as groups."""
+    """Convert MasterInstanceType, SlaveInstanceType and InstanceCount to groups."""
     count = asked.get("InstanceCount", 1)
     if "MasterInstanceType" not in asked or count < 1:
         raise validation_error("InstanceCount needs a MasterInstanceType and has to be at least 1.")

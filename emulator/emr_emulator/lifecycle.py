@@ -1,4 +1,4 @@
-"""The life of a cluster and of its steps: what leads to which state, when, and with which reason.
+"""State machine of clusters and steps: transitions, their times and reasons.
 
     STARTING -> BOOTSTRAPPING -> RUNNING <-> WAITING -> TERMINATING -> TERMINATED | TERMINATED_WITH_ERRORS
     PENDING -> RUNNING -> COMPLETED | FAILED;  -> CANCEL_PENDING -> CANCELLED;  INTERRUPTED when its cluster is ended
@@ -9,24 +9,21 @@ All methods are called with the agenda's lock held.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from emr_emulator.clock import Action, Agenda
 from emr_emulator.faults import (
-    CLUSTER_FAILURES,
-    BootstrapFails,
-    ClusterFails,
     CoreLost,
     Faults,
     PrimaryLost,
-    ProvisioningHangs,
     StepFault,
     StepKilled,
 )
 from emr_emulator.instances import new_instance
 from emr_emulator.logs import Logs
+from emr_emulator.provisioning import Durations, Provisioning
 from emr_emulator.records import (
     ENDED_CLUSTER,
     ENDING_CLUSTER,
@@ -34,7 +31,9 @@ from emr_emulator.records import (
     WITHOUT_ERROR,
     Cluster,
     ClusterState,
+    Exit,
     Failure,
+    Instance,
     InstanceState,
     ReasonCode,
     Role,
@@ -46,36 +45,14 @@ from emr_emulator.records import (
 TERMINATING_ACTIONS = ("TERMINATE_CLUSTER", "TERMINATE_JOB_FLOW")
 
 
-@dataclass(frozen=True)
-class Durations:
-    """How long things take, in seconds. The defaults are EMR's order of magnitude."""
-
-    provisioning: float = 240
-    bootstrapping: float = 60
-    termination: float = 90
-    log_push_interval: float = 300
-
-    def divided_by(self, speed: float) -> Durations:
-        return replace(self, **{field.name: getattr(self, field.name) / speed for field in fields(self)})
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a step's work ended. `failure` and `details` say what EMR is to make of it, if not what it usually does."""
-
-    code: int
-    failure: Failure | None = None
-    details: bool = True
-
-
 class StepRunner(Protocol):
-    """Where steps run."""
+    """Runs steps."""
 
     def start(self, cluster: Cluster, step: Step, ended: Callable[[Exit], None]) -> Running:
-        """Begin a step; `ended` is called once, with the agenda's lock held, when it is over."""
+        """Start a step, and call `ended` once at its end, with the agenda's lock held."""
 
     def lose_executor(self, step: Step) -> None:
-        """Kill one executor of a running step, if it has executors of its own."""
+        """Kill one executor of a running step, if executors are separate processes."""
 
 
 class Lifecycle:
@@ -96,12 +73,11 @@ class Lifecycle:
         self._runner = runner
         self._logs = logs
         self._say = say
+        self._provisioning = Provisioning(agenda, durations, faults, logs, self)
 
     def stop(self) -> None:
-        """Start no step from now on."""
+        """Start no more steps."""
         self._stopping = True
-
-    # a cluster comes up
 
     def launch(self, cluster: Cluster) -> None:
         self.clusters[cluster.id] = cluster
@@ -109,60 +85,7 @@ class Lifecycle:
         if cluster.request.get("BootstrapActions"):
             self._say(cluster, f"its {len(cluster.request['BootstrapActions'])} bootstrap actions are not run here")
         self._logs.open(cluster)
-        if self._faults.strike(ProvisioningHangs, cluster=_names(cluster), state=("STARTING",)):
-            for instance in cluster.instances:
-                instance.state = InstanceState.AWAITING_FULFILLMENT
-            return
-        self._agenda.after(self._durations.provisioning, lambda: self._provisioned(cluster))
-
-    def _provisioned(self, cluster: Cluster) -> None:
-        if cluster.state is not ClusterState.STARTING:
-            return
-        fails = self._faults.strike(ClusterFails, cluster=_names(cluster))
-        if fails:
-            code = ReasonCode(fails.code)
-            message = fails.message or CLUSTER_FAILURES[code]
-            self.terminate(cluster, code, message, fails.error_codes)
-            return
-        self._set_state(cluster, ClusterState.BOOTSTRAPPING)
-        for instance in cluster.instances:
-            instance.state = InstanceState.BOOTSTRAPPING
-        if self._faults.strike(ProvisioningHangs, cluster=_names(cluster), state=("BOOTSTRAPPING",)):
-            return
-        self._agenda.after(self._durations.bootstrapping, lambda: self._bootstrapped(cluster))
-
-    def _bootstrapped(self, cluster: Cluster) -> None:
-        if cluster.state is not ClusterState.BOOTSTRAPPING:
-            return
-        fails = self._faults.strike(BootstrapFails, cluster=_names(cluster))
-        for number, action in enumerate(cluster.request.get("BootstrapActions", []), 1):
-            failed = fails is not None and number == fails.action
-            self._log_bootstrap_action(cluster, number, action, fails if failed else None)
-        if fails:
-            if not cluster.request.get("BootstrapActions"):
-                self._log_bootstrap_action(cluster, fails.action, {"Name": "bootstrap"}, fails)
-            message = f"On the master instance ({cluster.primary.ec2_id}), bootstrap action {fails.action} returned a "
-            self.terminate(
-                cluster,
-                ReasonCode.BOOTSTRAP_FAILURE,
-                message + "non-zero return code",
-                ["BOOTSTRAP_FAILURE_PRIMARY_WITH_NON_ZERO_CODE"],
-            )
-            return
-        cluster.ready = self._agenda.now()
-        for instance in cluster.instances:
-            instance.state, instance.ready = InstanceState.RUNNING, cluster.ready
-        self._proceed(cluster)
-
-    def _log_bootstrap_action(
-        self, cluster: Cluster, number: int, action: dict[str, Any], fails: BootstrapFails | None
-    ) -> None:
-        folder = self._logs.of_cluster(cluster) / "node" / cluster.primary.ec2_id / "bootstrap-actions" / str(number)
-        code = fails.exit_code if fails else 0
-        path = action.get("ScriptBootstrapAction", {}).get("Path", "")
-        controller = f"INFO startExec '{path}'\nINFO the emulator runs no bootstrap actions\n"
-        controller += f"INFO waitProcessCompletion ended with exit code {code} : {path}\n"
-        self._logs.write(folder, controller=controller, stdout="", stderr=fails.stderr if fails else "")
+        self._provisioning.begin(cluster)
 
     # steps
 
@@ -172,10 +95,10 @@ class Lifecycle:
             cluster.pending.append(step)
             self._say(cluster, f"{step.id} {step.name}  PENDING")
         if cluster.state in UP_CLUSTER:
-            self._proceed(cluster)
+            self.proceed(cluster)
 
-    def _proceed(self, cluster: Cluster) -> None:
-        """Start what can be started; if nothing is left to do, wait or end."""
+    def proceed(self, cluster: Cluster) -> None:
+        """Start pending steps; if there is nothing to run, wait or terminate."""
         if self._stopping:
             return
         while cluster.pending and len(cluster.active) < cluster.concurrency and cluster.state not in ENDING_CLUSTER:
@@ -184,11 +107,11 @@ class Lifecycle:
             return
         if cluster.active:
             if cluster.state is not ClusterState.RUNNING:
-                self._set_state(cluster, ClusterState.RUNNING, "Running step")
+                self.set_state(cluster, ClusterState.RUNNING, "Running step")
             cluster.idle_since = None
         elif cluster.keep_alive:
             if cluster.state is not ClusterState.WAITING:
-                self._set_state(cluster, ClusterState.WAITING, "Cluster ready to run steps.")
+                self.set_state(cluster, ClusterState.WAITING, "Cluster ready to run steps.")
                 cluster.idle_since = self._agenda.now()
                 self.watch_idleness(cluster)
         else:
@@ -198,7 +121,7 @@ class Lifecycle:
         cluster.active[step.id] = step
         self._set_step(cluster, step, StepState.RUNNING)
         step.running = self._runner.start(cluster, step, lambda how: self._ended(cluster, step, how))
-        targets = {"cluster": _names(cluster), "step": (step.id, step.name)}
+        targets = {"cluster": cluster.names, "step": (step.id, step.name)}
         strikes: list[tuple[type[StepFault], Action]] = [
             (StepKilled, lambda: self._kill(step)),
             (PrimaryLost, lambda: self._lose_primary(cluster)),
@@ -233,19 +156,21 @@ class Lifecycle:
                 step.failure = replace(how.failure or Failure("Unknown Error."), log_file=log_file)
             self._set_step(cluster, step, StepState.FAILED)
             self._act_on_failure(cluster, step)
-        self._proceed(cluster)
+        self.proceed(cluster)
 
     def _act_on_failure(self, cluster: Cluster, step: Step) -> None:
-        if step.action_on_failure == "CONTINUE" or cluster.concurrency > 1:  # raised while the step ran
+        if (
+            step.action_on_failure == "CONTINUE" or cluster.concurrency > 1
+        ):  # the concurrency was raised while the step ran
             return
         if step.action_on_failure in TERMINATING_ACTIONS and not (cluster.protected and cluster.keep_alive):
             self.terminate(cluster, ReasonCode.STEP_FAILURE, "Shut down as step failed")
             return
-        while cluster.pending:  # CANCEL_AND_WAIT, which termination protection makes of TERMINATE_CLUSTER too
+        while cluster.pending:  # CANCEL_AND_WAIT, or TERMINATE_CLUSTER with termination protection
             self._set_step(cluster, cluster.pending.popleft(), StepState.CANCELLED, "Cancelled as a step failed.")
 
     def cancel(self, cluster: Cluster, step: Step, kill: bool) -> str | None:
-        """Cancel a step; returns why it cannot be cancelled, or None."""
+        """Cancel a step; return why it cannot be cancelled, or None."""
         if step.state is StepState.PENDING:
             cluster.pending.remove(step)
             self._set_step(cluster, step, StepState.CANCELLED, "Job terminated by user.")
@@ -261,8 +186,8 @@ class Lifecycle:
     # a cluster ends
 
     def watch_idleness(self, cluster: Cluster) -> None:
-        """End a cluster that is idle for its policy's time. The time is not divided by the emulator's speed: what is
-        waited for, the client, is no faster here."""
+        """Terminate a cluster that has been idle for its policy's time. The emulator's speed does not shorten this
+        time, because clients are no faster here."""
         timeout, since = cluster.idle_timeout, cluster.idle_since
         if timeout is None or since is None:
             return
@@ -296,10 +221,10 @@ class Lifecycle:
             {"ErrorCode": error, "ErrorMessage": message, "ErrorData": [{"instance-id": cluster.primary.ec2_id}]}
             for error in error_codes or []
         ]
-        self._set_state(cluster, ClusterState.TERMINATING, message, code)
+        self.set_state(cluster, ClusterState.TERMINATING, message, code)
         while cluster.pending:
             self._set_step(cluster, cluster.pending.popleft(), StepState.CANCELLED)
-        # as seen by others: steps that run when the user ends their cluster are INTERRUPTED, else CANCELLED
+        # observed on EMR: running steps are INTERRUPTED if the user terminates the cluster, else CANCELLED
         state = StepState.INTERRUPTED if code is ReasonCode.USER_REQUEST else StepState.CANCELLED
         for step in list(cluster.active.values()):
             self._set_step(cluster, step, state)
@@ -314,7 +239,7 @@ class Lifecycle:
         self._end_if_empty(cluster)
 
     def _end_if_empty(self, cluster: Cluster) -> None:
-        """A cluster is TERMINATED when its machines are, no process of its steps is left, and its logs are in S3."""
+        """End a cluster once its instances have, its steps have no process left, and its logs are in S3."""
         gone = all(instance.state is InstanceState.TERMINATED for instance in cluster.instances)
         if gone and not cluster.active:
             self._logs.close(cluster, lambda: self._end(cluster))
@@ -325,12 +250,12 @@ class Lifecycle:
         cluster.ended = self._agenda.now()
         fine = cluster.reason in WITHOUT_ERROR
         state = ClusterState.TERMINATED if fine else ClusterState.TERMINATED_WITH_ERRORS
-        self._set_state(cluster, state, cluster.message, cluster.reason)
+        self.set_state(cluster, state, cluster.message, cluster.reason)
 
-    # machines are lost
+    # instances are lost
 
     def _lose_primary(self, cluster: Cluster) -> None:
-        self._lose(cluster, cluster.primary.ec2_id)
+        self._lose(cluster, cluster.primary)
         cluster.primary_lost = True
         alone = len(cluster.instances) == 1
         message = "All instances in the job flow are terminated" if alone else "The master node was terminated"
@@ -340,7 +265,7 @@ class Lifecycle:
         lost = next((i for i in cluster.instances if i.role is Role.CORE and i.state is InstanceState.RUNNING), None)
         if lost is None:
             return
-        self._lose(cluster, lost.ec2_id)
+        self._lose(cluster, lost)
         self._runner.lose_executor(step)
         group = next(group for group in cluster.groups if group.id == lost.group_id)
         another = new_instance(group, lost.type, lost.market, len(cluster.instances), self._agenda.now())
@@ -352,14 +277,13 @@ class Lifecycle:
 
         self._agenda.after(self._durations.provisioning, come)
 
-    def _lose(self, cluster: Cluster, ec2_id: str) -> None:
-        instance = next(instance for instance in cluster.instances if instance.ec2_id == ec2_id)
+    def _lose(self, cluster: Cluster, instance: Instance) -> None:
         instance.state, instance.ended = InstanceState.TERMINATED, self._agenda.now()
         reclaimed = "Spot instance was reclaimed." if instance.market == "SPOT" else "Instance was lost."
         instance.reason = ("INSTANCE_FAILURE", reclaimed)
-        self._say(cluster, f"{instance.role} node {ec2_id} is lost")
+        self._say(cluster, f"{instance.role} node {instance.ec2_id} is lost")
 
-    def _set_state(
+    def set_state(
         self, cluster: Cluster, state: ClusterState, message: str = "", code: ReasonCode | None = None
     ) -> None:
         cluster.state, cluster.message, cluster.reason = state, message, code
@@ -373,7 +297,3 @@ class Lifecycle:
             step.ended = self._agenda.now()
         note = f"  exit code {step.exit_code}" if step.exit_code else ""
         self._say(cluster, f"{step.id} {step.name}  {state}{note}")
-
-
-def _names(cluster: Cluster) -> tuple[str, str]:
-    return cluster.id, cluster.name

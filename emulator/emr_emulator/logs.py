@@ -1,4 +1,4 @@
-"""Logs: where steps write them on this machine, and how they come to a cluster's LogUri.
+"""Logs of clusters: their files on this machine, and their upload to the cluster's LogUri.
 
 The folder of a cluster here has the layout that EMR gives it in S3 (`steps/<step>/stderr`, `containers/<application>/
 <container>/stdout`, `node/<instance>/bootstrap-actions/<n>/stderr`); a push copies what has changed, gzipped.
@@ -22,10 +22,10 @@ SUFFIX = ".gz"
 
 
 class Bucket(Protocol):
-    """A place for the logs."""
+    """Takes the logs."""
 
     def add_file(self, bucket: str, key: str, write: Callable[[Path], None]) -> bool:
-        """Have `write` fill a file and put it there at once; false when there is no such bucket."""
+        """Add an object atomically; `write` fills its file. Return False if the bucket does not exist."""
 
 
 class Logs:
@@ -46,9 +46,9 @@ class Logs:
         self._faults = faults
         self._interval_seconds = interval_seconds
         self._say = say
-        self._pushed: dict[Path, tuple[int, int]] = {}  # what each file was like when it was pushed
+        self._pushed: dict[Path, tuple[int, int]] = {}  # signature of each file when it was pushed
         self._ways: dict[str, Way] = {}
-        self._without_bucket: set[str] = set()  # the clusters of which it was told
+        self._without_bucket: set[str] = set()  # clusters whose missing bucket has been reported
 
     def of_cluster(self, cluster: Cluster) -> Path:
         return self.root / cluster.id
@@ -56,27 +56,31 @@ class Logs:
     def of_step(self, cluster: Cluster, step: Step) -> Path:
         return self.of_cluster(cluster) / "steps" / step.id
 
+    def of_driver(self, cluster: Cluster, step: Step) -> Path:
+        """Return the folder for the output of a scripted step."""
+        return self.of_step(cluster, step)
+
     def of_container(self, cluster: Cluster, application_id: str, number: int) -> Path:
         container = f"{application_id.replace('application', 'container')}_01_{number:06d}"
         return self.of_cluster(cluster) / "containers" / application_id / container
 
     def write(self, folder: Path, **texts: str) -> None:
-        """Write files (`stdout`, `stderr`, `controller`) of these texts to a folder of a cluster's logs."""
+        """Write texts as files (`stdout`, `stderr`, `controller`) into a folder of a cluster's logs."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in texts.items():
                 (folder / name).write_text(text)
-        except OSError as error:  # without its logs a step is over all the same
+        except OSError as error:  # a step ends even if its logs cannot be written
             self._report(error)
 
     def uri_of_step(self, cluster: Cluster, step: Step, name: str) -> str | None:
-        """Where EMR says that a step's log is."""
+        """Return the URI that EMR reports for a step's log."""
         if cluster.log_uri is None:
             return None
         return f"{cluster.log_uri.rstrip('/')}/{cluster.id}/steps/{step.id}/{name}{SUFFIX}"
 
     def open(self, cluster: Cluster) -> None:
-        """Push the logs of a new cluster from now on, as EMR does every five minutes."""
+        """Begin to push the logs of a new cluster regularly; EMR does so every five minutes."""
         if cluster.log_uri is None:
             return
         names = (cluster.id, cluster.name)
@@ -92,7 +96,7 @@ class Logs:
             self._agenda.after(self._interval_seconds, lambda: self._push(cluster, lambda: self._again(cluster)))
 
     def close(self, cluster: Cluster, then: Action) -> None:
-        """The last push of a cluster that ends, and `then`; none if its primary node is gone with its logs."""
+        """Push the logs of an ending cluster a last time, unless its primary node is lost; then call `then`."""
         if cluster.primary_lost or cluster.id not in self._ways:
             then()
         elif self._ways[cluster.id].delay_seconds:
@@ -113,7 +117,7 @@ class Logs:
             push()
 
     def _copy(self, cluster: Cluster, suffix: str) -> None:
-        """Copy to S3 what has changed since it was last copied."""
+        """Copy the files that have changed since the last push to S3."""
         bucket, _, prefix = (cluster.log_uri or "").partition("://")[2].partition("/")
         folder = self.of_cluster(cluster)
         for path in sorted(folder.rglob("*")):
@@ -136,14 +140,14 @@ class Logs:
 
 @dataclass(frozen=True)
 class Way:
-    """How a cluster's logs come to S3."""
+    """How a cluster's logs are pushed to S3."""
 
     delay_seconds: float
     suffix: str
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """What shows that a log has changed; None for what is no log, or an empty one."""
+    """Return a log's signature, or None if it is empty or no regular file."""
     try:
         found = path.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The memory of an executor's container on YARN: what a program asks for, and at what size YARN kills it.
+"""Memory of an executor's YARN container: the requested heap, and the limit at which YARN kills it.
 
 Source: Spark, "Running on YARN" and "Configuration" (spark.executor.memory, memoryOverhead, pyspark.memory).
 """
@@ -11,18 +11,18 @@ from collections.abc import Mapping
 MIN_OVERHEAD_MIB = 384
 OVERHEAD_FACTOR = 0.10
 SIZE = re.compile(r"(\d+)([kmgtp]?)b?", re.IGNORECASE)
-MIB_OF_UNIT = {"k": 1 / 1024, "": 1, "m": 1, "g": 1024, "t": 1024**2, "p": 1024**3}  # without a unit Spark takes MiB
+MIB_OF_UNIT = {"k": 1 / 1024, "": 1, "m": 1, "g": 1024, "t": 1024**2, "p": 1024**3}  # Spark's unit is MiB
 
 
 def heap_mib(settings: Mapping[str, str]) -> int | None:
-    """spark.executor.memory in MiB; None where nobody sets it, or where Spark will refuse what it is."""
+    """Return spark.executor.memory in MiB, or None if it is unset or invalid."""
     return _mib(settings.get("spark.executor.memory"))
 
 
 def container_mib(settings: Mapping[str, str]) -> int | None:
-    """The container's memory in MiB: heap, overhead, off-heap and Python's; None without spark.executor.memory.
+    """Return heap, overhead, off-heap and Python memory in MiB, or None without spark.executor.memory.
 
-    EMR sets spark.executor.memory by the instance type where nobody else does; by which rule, it does not say.
+    If nobody sets spark.executor.memory, EMR derives it from the instance type by an undocumented rule.
     """
     heap = heap_mib(settings)
     if heap is None:
@@ -45,7 +45,7 @@ def _factor(settings: Mapping[str, str]) -> float:
 
 
 def _mib(size: str | None, without_unit: float = 1) -> int | None:
-    """A size as Spark writes it (`4g`, `512m`, `1024`) in MiB."""
+    """Parse a size in Spark's notation (`4g`, `512m`, `1024`); return MiB."""
     found = SIZE.fullmatch((size or "").strip())
     if found is None:
         return None

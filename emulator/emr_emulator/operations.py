@@ -1,4 +1,4 @@
-"""EMR's operations: what each accepts, refuses and answers."""
+"""Dispatch EMR's operations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from emr_emulator.protocol import ServiceError, invalid_request, service_model
 from emr_emulator.records import Cluster, Instance
 from emr_emulator.step_operations import StepOperations
 
-NEED_REGION = frozenset({"RunJobFlow", "DescribeCluster", "ListClusters"})  # their answers have an ARN
+NEED_REGION = frozenset({"RunJobFlow", "DescribeCluster", "ListClusters"})  # their responses have an ARN
 
 
 class Operations:
-    """All operations. Each is a method of one of the classes here, by boto3's name for it."""
+    """All operations: methods of the classes here, with boto3's names."""
 
     def __init__(self, lifecycle: Lifecycle, agenda: Agenda, account: str) -> None:
         self._agenda = agenda

@@ -1,10 +1,10 @@
-"""The page: clusters, their timelines, steps, machines and logs, for people."""
+"""The web page: clusters, their timelines, steps, instances and logs; job runs of EMR Serverless."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,21 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from werkzeug.security import safe_join
 from werkzeug.wrappers import Request, Response
 
-from emr_emulator import releases
 from emr_emulator.clock import Agenda
-from emr_emulator.commands import Spark
 from emr_emulator.faults import Faults
 from emr_emulator.files import files_below
 from emr_emulator.instances import normalized_instance_hours
 from emr_emulator.records import Cluster, Step, StepState
+from emr_emulator.serverless.records import Application, JobRun
+from emr_emulator.sparks import Spark, choose
 
 CLUSTERS_SHOWN = 100
 LOG_TAIL_BYTES = 200_000
-STEPS_NAMED = 3  # of a cluster without a name of its own
+STEPS_NAMED = 3  # the name of a cluster that was not given one
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[a-z]*\d)[0-9a-f]{8,}(\.\w*)?")  # a UUID, or a digest
 LOGGED = re.compile(
     r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d (TRACE|DEBUG|INFO|WARN)\b|\tat |\s+at "
-)  # lines that say nothing of an end
+)  # lines that do not explain a failure
 ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b|Exception in thread|Error: ")
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -36,9 +36,16 @@ class Page:
     """`/_emulator/`, `/_emulator/clusters/<id>` and `/_emulator/logs/<path>`."""
 
     def __init__(
-        self, clusters: dict[str, Cluster], logs: Path, faults: Faults, agenda: Agenda, spark: Spark | None
+        self,
+        clusters: dict[str, Cluster],
+        applications: dict[str, Application],
+        logs: Path,
+        faults: Faults,
+        agenda: Agenda,
+        sparks: Sequence[Spark],
     ) -> None:
         self._clusters = clusters
+        self._applications = applications
         self._logs = logs
         self._faults = faults
         self._agenda = agenda
@@ -48,10 +55,8 @@ class Page:
         self._templates.filters |= {
             "time": _time, "duration": _duration, "failed": failed, "headline": headline, "name_and_ids": name_and_ids,
         }  # fmt: skip
-        self._about = (
-            f"Steps run on Spark {spark.version} with master {spark.master}." if spark else "Steps are scripted."
-        )
-        self._spark_version = spark.version if spark else ""
+        self._sparks = sparks
+        self._about = _about(sparks)
 
     def respond(self, request: Request) -> Response:
         match [part for part in request.path.split("/") if part][1:]:
@@ -62,9 +67,14 @@ class Page:
                     cluster = self._clusters.get(name)
                     steps = list(cluster.steps.values()) if cluster is not None else []
                 if cluster is not None:
-                    logs = self._logs_of(cluster)  # before the lock is taken, for there may be many
+                    logs = self._logs_of(cluster)  # before taking the lock, because there may be many
                     words = {step.id: self._last_words(cluster, step, logs) for step in steps if step.exit_code}
                     return self._render("cluster.html", lambda: self._one(cluster, logs, words))
+            case ["jobruns", name]:
+                with self._agenda.lock:
+                    found = next((pair for pair in self._runs() if pair[1].id == name), None)
+                if found is not None:
+                    return self._render("jobrun.html", lambda: self._job_run(*found))
             case ["logs", *path]:
                 return self._log("/".join(path))
         return Response(f"There is no {request.path} here; try /_emulator/.\n", 404)
@@ -78,7 +88,27 @@ class Page:
 
     def _all(self) -> dict[str, Any]:
         newest = list(reversed(self._clusters.values()))
-        return {"clusters": newest[:CLUSTERS_SHOWN], "more": len(newest[CLUSTERS_SHOWN:])}
+        runs = sorted(self._runs(), key=lambda pair: pair[1].created, reverse=True)
+        return {
+            "clusters": newest[:CLUSTERS_SHOWN],
+            "more": len(newest[CLUSTERS_SHOWN:]),
+            "runs": runs[:CLUSTERS_SHOWN],
+        }
+
+    def _runs(self) -> list[tuple[Application, JobRun]]:
+        return [(application, run) for application in self._applications.values() for run in application.runs.values()]
+
+    def _job_run(self, application: Application, run: JobRun) -> dict[str, Any]:
+        folder = self._logs / "applications" / application.id / "jobs" / run.id
+        return {
+            "application": application,
+            "run": run,
+            "logs": sorted(os.path.relpath(path, self._logs) for path in files_below(str(folder))),
+            "stand_in": self._stand_in(application.release),
+        }
+
+    def _stand_in(self, release: str) -> str:
+        return choose(self._sparks, release).stands_in_for(release) if self._sparks else ""
 
     def _logs_of(self, cluster: Cluster) -> list[str]:
         folder = self._logs / cluster.id
@@ -93,12 +123,12 @@ class Page:
             "phases": phases(cluster, now),
             "logs": of_steps,
             "words": words,
-            "stand_in": releases.stand_in(cluster.release, self._spark_version),
+            "stand_in": self._stand_in(cluster.release),
             "other_logs": [log for log in logs if not any(log in of_step for of_step in of_steps.values())],
         }
 
     def _last_words(self, cluster: Cluster, step: Step, logs: list[str]) -> tuple[str, str] | None:
-        """What the logs of a failed step end with, and the log that has it: an error if there is one."""
+        """Return the last line of a failed step's logs, preferably an error, and the log that has it."""
         folder, of_step = self._logs / cluster.id, _of_step(step, logs)
         drivers = [log for log in of_step if "/containers/" not in f"/{log}" or log.split("/")[2].endswith("_000001")]
         last: tuple[str, str] | None = None
@@ -112,13 +142,13 @@ class Page:
             if lines and log.endswith("stderr"):
                 last = lines[-1], log
         said = step.failure.message if step.failure else None
-        return None if last and last[0] == said else last  # what is said already is not said again
+        return None if last and last[0] == said else last  # no repetition of what the state says
 
     def _log(self, name: str) -> Response:
         found = safe_join(str(self._logs), name)
         try:
             text = _tail(Path(found or ""))
-        except (OSError, ValueError):  # missing, a folder, or a name that cannot be one
+        except (OSError, ValueError):  # missing, a folder, or an invalid name
             return Response("There is no such log.\n", 404)
         return Response(text, content_type="text/plain; charset=utf-8")
 
@@ -131,14 +161,14 @@ def failed(cluster: Cluster) -> str:
 
 
 def name_and_ids(name: str) -> tuple[str, str]:
-    """A step's name for people, and the ids behind it by which clients find their steps again."""
+    """Split a step's name into its readable part and the ids that clients append."""
     words = name.split()
     first = next((number for number, word in enumerate(words) if ID.fullmatch(word)), len(words))
     return (" ".join(words[:first]), " ".join(words[first:])) if first else (name, "")
 
 
 def headline(cluster: Cluster) -> str:
-    """What a cluster is for: its name, or where that is an id the names of its first steps."""
+    """Return a cluster's name, or the names of its first steps if its name is an id."""
     if not any(ID.fullmatch(word) for word in re.split(r"[/ ]|-(?=[0-9a-f]{8,}$)", cluster.name)):
         return cluster.name
     names = list(dict.fromkeys(name_and_ids(step.name)[0] for step in cluster.steps.values()))
@@ -152,7 +182,7 @@ def _of_step(step: Step, logs: list[str]) -> list[str]:
 
 
 def _tail(path: Path) -> str:
-    """The end of a log. Raises OSError."""
+    """Return the end of a log. Raises OSError."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - LOG_TAIL_BYTES))
@@ -161,7 +191,7 @@ def _tail(path: Path) -> str:
 
 
 def phases(cluster: Cluster, now: float) -> list[dict[str, Any]]:
-    """The bars of a cluster's timeline: label, state, and its start and width in percent."""
+    """Return the bars of a cluster's timeline: label, state, start and width in percent."""
     end = max(cluster.ended or now, cluster.created + 1e-3)
     bars = [("cluster", str(cluster.state), cluster.created, end)]
     if cluster.ready is None or cluster.ready > cluster.created:
@@ -192,3 +222,10 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest:.0f} s" if minutes else f"{rest:.1f} s"
+
+
+def _about(sparks: Sequence[Spark]) -> str:
+    if not sparks:
+        return "Steps are scripted."
+    versions = " or ".join(spark.version for spark in sparks) + (", as their release says," if sparks[1:] else "")
+    return f"Steps run on Spark {versions} with master {sparks[0].master}."

@@ -1,9 +1,9 @@
-"""Files and archives of a step where YARN places them: in the working directory of its containers.
+"""Place a step's files and archives in the working directory of its containers, as YARN does.
 
-In client mode the driver is no container and gets neither (SPARK-21859, SPARK-36088); executors always are. So Spark is
-not told of them. Executors of a local cluster are processes of their own: the `java` of the step links the files into
-the folder that an executor starts in. With a local master executors live in the driver's process: there it is their
-Python workers that are started in the folder with the files.
+Executors always run in containers; in client mode the driver does not, and gets neither (SPARK-21859, SPARK-36088).
+Spark would give them to the driver, so it is not told about them. Executors of a local cluster are processes: the
+step's `java` links the files into the folder in which an executor starts. With a local master, executors are part of
+the driver's process, and their Python workers start in the folder with the files.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from emr_emulator.commands import CannotRun, local_path
-from emr_emulator.supervise import EXECUTOR_CLASS
 
 
 def place(uri: str, folder: Path, buckets: Path, unpack: bool) -> None:
-    """Copy a file, or unpack an archive, into a folder, under the name behind its `#` if it has one.
+    """Copy a file or unpack an archive into a folder, under the name after its `#` if there is one.
 
     Raises CannotRun.
     """
@@ -32,7 +31,7 @@ def place(uri: str, folder: Path, buckets: Path, unpack: bool) -> None:
         shutil.unpack_archive(source, target)
     except (shutil.ReadError, ValueError) as error:
         raise CannotRun(f"{address!r} cannot be unpacked: {error}.") from error
-    for binary in target.glob("bin/*"):  # zip files lose the permission to execute
+    for binary in target.glob("bin/*"):  # zipfile drops permissions
         binary.chmod(binary.stat().st_mode | 0o111)
 
 
@@ -48,35 +47,12 @@ def _source(address: str, buckets: Path) -> Path:
 
 
 def link_all(source: Path, target: Path) -> None:
-    """Link everything in a folder into another, as YARN does in a container's working directory."""
+    """Link everything in a folder into another one, as YARN does in a container's working directory."""
     for entry in source.iterdir():
         (target / entry.name).symlink_to(entry)
 
 
 def make_worker_python(path: Path, python: str, folder: Path) -> None:
-    """A command that starts Python in a folder."""
+    """Create a command that starts Python in a folder."""
     path.write_text(f'#!/bin/sh\ncd {shlex.quote(str(folder))} && exec {shlex.quote(python)} "$@"\n')
     path.chmod(0o755)
-
-
-def make_java_home(path: Path, java_home: str | None, folder: Path) -> Path:
-    """A JAVA_HOME whose `java` links everything in a folder into the working directory of an executor."""
-    real = Path(java_home) if java_home else Path(shutil.which("java") or "").resolve().parents[1]
-    (path / "bin").mkdir(parents=True)
-    for entry in real.iterdir():
-        if entry.name != "bin":
-            (path / entry.name).symlink_to(entry)
-    for entry in (real / "bin").iterdir():
-        if entry.name != "java":
-            (path / "bin" / entry.name).symlink_to(entry)
-    java = path / "bin" / "java"
-    java.write_text(
-        f"""#!/bin/sh
-case " $* " in *" {EXECUTOR_CLASS} "*)
-  find {shlex.quote(str(folder))} -mindepth 1 -maxdepth 1 -exec ln -s {{}} . ';'
-esac
-exec {shlex.quote(str(real / "bin" / "java"))} "$@"
-"""
-    )
-    java.chmod(0o755)
-    return path

@@ -1,4 +1,4 @@
-"""Processes of this machine: started, told to end, and looked at."""
+"""Start, stop and inspect processes of this machine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KILLED = 137  # 128 + SIGKILL, as a shell reports it
 
 
 class Supervised:
-    """A command under a supervisor, which ends all its processes when the command ends or the emulator does.
+    """A command under a supervisor, which ends all its processes when the command or the emulator ends.
 
-    Its output is added to the files `stdout` and `stderr` of a folder. `executor_mib` is the memory that each Spark
-    executor may have with all that it starts; unlimited unless told.
+    Its output is appended to the files `stdout` and `stderr` of a folder. `executor_mib` limits the memory of each
+    Spark executor with its child processes (default: no limit).
     """
 
     def __init__(
@@ -40,30 +40,30 @@ class Supervised:
                 stderr=stderr,
                 cwd=work,
                 env=environment,
-                start_new_session=True,  # so that a terminal's Ctrl-C does not reach it
+                start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
             )
         self.pid = self._process.pid
         self._lock = Lock()
 
     def wait(self) -> int:
-        """Wait until all its processes have ended; returns its exit code."""
+        """Wait until all processes have ended; return the command's exit code."""
         code = self._process.wait()
         with self._lock:
             if self._process.stdin is not None:
                 self._process.stdin.close()
-        if code < 0:  # somebody ended the supervisor itself: what is left of its session is ended here
+        if code < 0:  # the supervisor itself was killed: end the rest of its session
             _kill_session(self.pid)
         return code if code >= 0 else 128 - code
 
     def tell(self, word: str) -> None:
-        """Say a word to the supervisor, which may have ended in the meantime."""
+        """Send a command to the supervisor, if it is still running."""
         with self._lock, suppress(BrokenPipeError):
             if self._process.stdin is not None and not self._process.stdin.closed:
                 os.write(self._process.stdin.fileno(), f"{word}\n".encode())
 
 
 def written_files(supervisors: set[int], prefix: str) -> Iterator[str]:
-    """The files whose names begin with `prefix` that processes under these supervisors have open for writing."""
+    """Return the files with this prefix that processes under these supervisors have open for writing."""
     for pid in supervise.descendants(supervisors):
         with suppress(ProcessLookupError, FileNotFoundError, PermissionError):
             for descriptor in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 (names are all that is wanted)
@@ -79,7 +79,7 @@ def _writes(pid: int, descriptor: str) -> bool:
 
 
 def _kill_session(session: int) -> None:
-    """Kill every process of a session, until none is left: one may start another while the list is read."""
+    """Kill all processes of a session. Repeat until none is left, because one may start another meanwhile."""
     killed: set[int] = set()
     while fresh := _living(session) - killed:
         for pid in fresh:
@@ -88,7 +88,7 @@ def _kill_session(session: int) -> None:
 
 
 def _living(session: int) -> set[int]:
-    """The processes of a session that have not ended."""
+    """Return the living processes of a session."""
     found = set()
     for pid in supervise.parents():
         with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""EMR's wire: JSON 1.1 requests checked against botocore's model of the service, answers and errors in its shapes."""
+"""EMR's JSON 1.1 protocol: requests are checked against botocore's model, responses and errors have its shapes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTENT_TYPE = "application/x-amz-json-1.1"
 
 
 class ServiceError(Exception):
-    """An answer that is an error, as EMR would give it."""
+    """An error response of EMR."""
 
     def __init__(self, code: str, message: str, status: int = 400, error_code: str | None = None) -> None:
         super().__init__(message)
@@ -32,12 +32,12 @@ class ServiceError(Exception):
 
 
 def validation_error(message: str) -> ServiceError:
-    """What the older operations (RunJobFlow, AddJobFlowSteps, TerminateJobFlows, ...) answer to a bad request."""
+    """The error of older operations (RunJobFlow, AddJobFlowSteps, TerminateJobFlows, ...) for a bad request."""
     return ServiceError("ValidationException", message)
 
 
 def invalid_request(message: str) -> ServiceError:
-    """What the newer operations (Describe..., List..., CancelSteps, ...) answer to a bad request."""
+    """The error of newer operations (Describe..., List..., CancelSteps, ...) for a bad request."""
     return ServiceError("InvalidRequestException", message, error_code="InvalidRequest")
 
 
@@ -47,7 +47,7 @@ def service_model() -> ServiceModel:
 
 
 def read_request(target: str, body: bytes) -> tuple[OperationModel, dict[str, Any]]:
-    """The operation that was asked for and its parameters, checked. Raises ServiceError."""
+    """Parse and check a request; return its operation and parameters. Raises ServiceError."""
     name = target.removeprefix(TARGET_PREFIX)
     model = service_model()
     if name not in model.operation_names:
@@ -55,7 +55,7 @@ def read_request(target: str, body: bytes) -> tuple[OperationModel, dict[str, An
     operation = model.operation_model(name)
     try:
         params = without_nulls(json.loads(body or b"{}"))
-        json.dumps(params, ensure_ascii=False, allow_nan=False).encode()  # no half characters, no infinite numbers
+        json.dumps(params, ensure_ascii=False, allow_nan=False).encode()  # no lone surrogates, no infinite numbers
     except (ValueError, RecursionError) as error:
         raise ServiceError("SerializationException", f"The request is not JSON: {error}.") from error
     if not isinstance(params, dict):
@@ -63,7 +63,7 @@ def read_request(target: str, body: bytes) -> tuple[OperationModel, dict[str, An
     if operation.input_shape is not None:
         try:
             faults = complaints(params, operation.input_shape)
-        except (ArithmeticError, OSError, RuntimeError) as error:  # botocore, of a timestamp that no calendar has
+        except (ArithmeticError, OSError, RuntimeError) as error:  # from botocore, for a timestamp out of range
             raise ServiceError("SerializationException", f"A timestamp is impossible: {error}.") from error
         if faults:
             what = "1 validation error" if len(faults) == 1 else f"{len(faults)} validation errors"
@@ -76,13 +76,13 @@ def write_answer(answer: dict[str, Any]) -> bytes:
 
 
 def complaints(value: Any, shape: Shape) -> list[str]:
-    """What is wrong with a value of this shape: types, unknown and missing members, ranges, and words not allowed."""
+    """List the errors of a value: types, unknown and missing members, ranges, values of enumerations."""
     report = ParamValidator().validate(value, shape).generate_report()
     return report.splitlines() if report else list(_wrong_strings(value, shape, ""))
 
 
 def _wrong_strings(value: Any, shape: Shape, where: str) -> list[str]:
-    """botocore's validator leaves enumerations and lengths of strings to the service."""
+    """Check enumerations and lengths of strings, which botocore's validator leaves to the service."""
     if isinstance(shape, StructureShape):
         return [
             fault
@@ -115,7 +115,7 @@ def _wrong_string(value: str, shape: Shape, where: str) -> list[str]:
 
 
 def without_nulls(value: Any) -> Any:
-    """A member that is null is a member that is not there."""
+    """Drop members that are null: EMR treats them as absent."""
     if isinstance(value, dict):
         return {name: without_nulls(member) for name, member in value.items() if member is not None}
     if isinstance(value, list):

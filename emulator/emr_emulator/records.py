@@ -1,4 +1,4 @@
-"""What the emulator knows of a cluster: its states, its steps, its machines."""
+"""Records of clusters, steps and instances, and their states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LETTERS = string.ascii_uppercase + string.digits
 
 
 class Word(str, Enum):
-    """A word of EMR's API."""
+    """An enumeration of EMR's API."""
 
     def __str__(self) -> str:
         return str(self.value)
@@ -75,13 +75,13 @@ class Role(Word):
 
 
 class Running(Protocol):
-    """What a step is doing, and how to make it stop."""
+    """A running step, which can be stopped."""
 
     def interrupt(self) -> None:
-        """Ask it to end."""
+        """Ask it to end (SIGTERM)."""
 
     def kill(self) -> None:
-        """End it and all that it started."""
+        """Kill it and all processes that it started."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,15 @@ class Failure:
     reason: str
     message: str | None = None
     log_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a step ended. `failure` overrides EMR's usual FailureDetails, and `details=False` leaves them out."""
+
+    code: int
+    failure: Failure | None = None
+    details: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +124,7 @@ class Step:
 
     @property
     def command(self) -> str:
-        """What it runs, for people: `spark-submit`, `hive-script`, or the jar."""
+        """The readable command: `spark-submit`, `hive-script`, or the jar."""
         runs_command = self.jar.rpartition("/")[2] == "command-runner.jar"
         return self.args[0] if runs_command and self.args else self.jar
 
@@ -138,7 +147,7 @@ class Instance:
 
 @dataclass(slots=True, eq=False)
 class InstanceGroup:
-    """An instance group, or an instance fleet (then `fleet` is true). `spec` is what the request said."""
+    """An instance group or, if `fleet` is true, an instance fleet. `spec` is its part of the request."""
 
     id: str
     role: Role
@@ -172,8 +181,13 @@ class Cluster:
     steps: dict[str, Step] = field(default_factory=dict)
     pending: deque[Step] = field(default_factory=deque)
     active: dict[str, Step] = field(default_factory=dict)  # RUNNING and CANCEL_PENDING
-    applications: int = 0  # how many YARN applications there have been
+    applications: int = 0  # number of YARN applications so far
     primary_lost: bool = False
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Id and name; a fault's pattern may match either."""
+        return self.id, self.name
 
     @property
     def log_uri(self) -> str | None:
@@ -188,11 +202,11 @@ class Cluster:
         return next(instance for instance in self.instances if instance.role is Role.MASTER)
 
     def next_application_id(self) -> str:
-        """A YARN application id: the time the cluster started in ms, and a number."""
+        """Return a YARN application id: the cluster's start in ms, and a number."""
         self.applications += 1
         return f"application_{int(self.created * 1000)}_{self.applications:04d}"
 
 
 def new_id(prefix: str, length: int = 13) -> str:
-    """An id as EMR makes them: `j-3KVTXXXXXX7UG`."""
+    """Return a random id in EMR's form: `j-3KVTXXXXXX7UG`."""
     return prefix + "".join(secrets.choice(LETTERS) for _ in range(length))

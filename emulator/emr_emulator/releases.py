@@ -1,4 +1,4 @@
-"""EMR's release labels: which there are, and what they have.
+"""EMR's release labels, with the versions of their applications.
 
 Sources: Amazon EMR Release Guide, "Application versions in Amazon EMR 7.x releases" (and 6.x, 5.x), "Spark release
 history" and "Amazon EMR Spark 8.x".
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-# newest first, as list-release-labels has them; where the guide's table was not at hand a version is its line alone
+# newest first, like ListReleaseLabels; where the guide's table was not available, only the line (3.5) is given
 SPARK_AND_HADOOP = {
     "emr-spark-8.1.0": ("4.1.1", "3.4"),
     "emr-spark-8.0.0": ("4.0.2", "3.4"),
@@ -56,14 +56,14 @@ SPARK_AND_HADOOP = {
 OS_RELEASE = "2023.8.20250707.0"
 
 LABEL = re.compile(r"emr-(spark-)?(\d{1,3})\.(\d{1,3})\.(\d{1,3})")
-LAST_MINOR = {5: 36, 6: 15}  # of the lines that get no more releases
+LAST_MINOR = {5: 36, 6: 15}  # last minor of the lines that get no more releases
 OPEN_LINES = {7}  # of emr-x; those of emr-spark-x begin with 8, and all are open
 FIRST_SPARK_LINE = 8
-MAX_PATCH = 9  # no release of a closed line had a patch number above it
+MAX_PATCH = 9  # no release of a closed line has a higher patch number
 
 
 def is_release(label: str) -> bool:
-    """Whether EMR has or may have such a release: known, older than the table, or newer in a line that is open."""
+    """Tell whether a label may be a release: one in the table, an older one, or a newer one of an open line."""
     found = LABEL.fullmatch(label)
     if found is None:
         return False
@@ -74,7 +74,7 @@ def is_release(label: str) -> bool:
 
 
 def spark_version(label: str) -> str | None:
-    """The release's version of Spark, or for one that is not in the table its line (3.5, 4.1); None if not known."""
+    """Return the release's Spark version, for one that is not in the table its line (3.5, 4.1), or None."""
     if label in SPARK_AND_HADOOP:
         return SPARK_AND_HADOOP[label][0]
     found = LABEL.fullmatch(label)
@@ -87,16 +87,8 @@ def spark_version(label: str) -> str | None:
     return ".".join((near or newest)[0].split(".")[:2]) if near or newest else None
 
 
-def stand_in(label: str, installed: str) -> str:
-    """A sentence for people where the installed Spark is of another line than the release's; else empty."""
-    wanted = spark_version(label)
-    if not installed or not wanted or wanted.split(".")[:2] == installed.split(".")[:2]:
-        return ""
-    return f"{label} has Spark {wanted}; its steps run on the installed Spark {installed} instead."
-
-
 def applications(label: str) -> list[dict[str, str]]:
-    """The applications of a release that matter here, with their versions."""
+    """Return the relevant applications of a release, with their versions."""
     if label not in SPARK_AND_HADOOP:
         return []
     spark, hadoop = SPARK_AND_HADOOP[label]
@@ -104,7 +96,7 @@ def applications(label: str) -> list[dict[str, str]]:
 
 
 def supports_auto_termination(label: str) -> bool:
-    """Auto-termination policies came with 5.30 and 6.1."""
+    """Tell whether a release has auto-termination policies (5.30 and 6.1 introduced them)."""
     return at_least(label, (5, 30)) and _numbers(label)[:2] != (6, 0)
 
 

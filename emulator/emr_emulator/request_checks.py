@@ -1,7 +1,7 @@
-"""What RunJobFlow refuses of a request whose shape is right, beyond what its instances and steps are checked for.
+"""Check a RunJobFlow request, except for its instances and steps.
 
-Each check names the page of AWS's documentation that it follows: MG is the Amazon EMR Management Guide, API the Amazon
-EMR API Reference. AWS documents the rules; the sentences are ours where it does not quote its own.
+Each check names its page of AWS's documentation: MG is the Amazon EMR Management Guide, API the Amazon EMR API
+Reference. Where AWS does not document the message of an error, the words are ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VOLUME_TYPES = ("gp3", "gp2", "io1", "st1", "sc1", "standard")
 
 
 def check_request(params: Params) -> None:
-    """Raises ServiceError."""
+    """Check the whole request. Raises ServiceError."""
     instances = params["Instances"]
     _check_configurations(params.get("Configurations", []))
     for group in [*instances.get("InstanceGroups", []), *instances.get("InstanceFleets", [])]:
@@ -45,7 +45,7 @@ def check_request(params: Params) -> None:
 def checked_tags(
     tags: list[Params], error: Callable[[str], ServiceError] = validation_error, others: dict[str, str] | None = None
 ) -> dict[str, str]:
-    """The tags of a request, with those that a cluster has already. Raises ServiceError.
+    """Return the tags of a request merged into the cluster's. Raises ServiceError.
 
     MG, "Restrictions that apply to tagging resources"; EC2 User Guide, "Tag restrictions".
     """
@@ -70,7 +70,7 @@ def checked_tags(
 
 
 def check_scaling(policy: Params | None, fleets: bool) -> None:
-    """Raises ServiceError. API, ComputeLimits; MG, "Using managed scaling"."""
+    """Check a managed scaling policy (API, ComputeLimits; MG, "Using managed scaling"). Raises ServiceError."""
     limits = (policy or {}).get("ComputeLimits")
     if not limits:
         return
@@ -86,7 +86,7 @@ def check_scaling(policy: Params | None, fleets: bool) -> None:
 
 
 def check_runtime_role(role: str | None, security_configuration: str | None, release: str) -> None:
-    """Raises ServiceError. MG, "Runtime roles for Amazon EMR steps"."""
+    """Check a runtime role (MG, "Runtime roles for Amazon EMR steps"). Raises ServiceError."""
     if role is None:
         return
     if not releases.at_least(release, (6, 7)):
@@ -98,7 +98,7 @@ def check_runtime_role(role: str | None, security_configuration: str | None, rel
 
 
 def _check_configurations(configurations: list[Params]) -> None:
-    """No page of AWS's says it; a classification that is there twice is taken for a mistake."""
+    """Refuse a repeated classification. AWS documents no such rule; this is an assumption."""
     for name, times in Counter(found.get("Classification", "") for found in configurations).items():
         if times > 1:
             raise validation_error(f"Duplicate classification {name!r}: it is specified {times} times.")

@@ -1,4 +1,4 @@
-"""S3's wire, as far as the emulator reads it: which operation a request is, and answers from a file."""
+"""S3's protocol, as far as needed: the operation of a request, and responses from a file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ STATUS_OF_ERROR = {
 MESSAGE_OF_ERROR = {"InvalidBucketName": "The specified bucket is not valid.", "AccessDenied": "Access Denied"}
 
 
-# arguments that sign a request or shape its answer
+# query arguments that sign a request or shape its response
 NOT_ASKING = ("x-amz-", "x-id", "response-", "awsaccesskeyid", "signature", "expires")
 OF_BUCKETS = {"PUT": "CreateBucket", "DELETE": "DeleteBucket", "HEAD": "HeadBucket", "GET": "ListObjects"}
 OF_OBJECTS = {"GET": "GetObject", "PUT": "PutObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}
 
 
 def operation_of(request: Request, key: str) -> str:
-    """S3's name for what a request asks, as far as faults need it."""
+    """Return the name of the request's S3 operation, as far as faults need it."""
     method = request.method
     args = {name: value for name, value in request.args.items() if not name.lower().startswith(NOT_ASKING)}
     name = (OF_OBJECTS if key else OF_BUCKETS).get(method, method)
@@ -53,7 +53,7 @@ def answer(application: Any, environ: dict[str, Any]) -> Response:
 
 
 def with_content(head: Response, file: BinaryIO) -> Response:
-    """The answer to a GET, from the answer to a HEAD: the bytes come from the file, a block at a time."""
+    """Turn the response to a HEAD into that to a GET, and stream the file."""
     start, end = 0, os.fstat(file.fileno()).st_size
     if head.status_code == 206:  # noqa: PLR2004 (HTTP: Partial Content)
         found = re.match(r"bytes (\d+)-(\d+)/", head.headers["Content-Range"])
@@ -62,14 +62,14 @@ def with_content(head: Response, file: BinaryIO) -> Response:
     headers = head.headers.copy()
     headers["Content-Length"] = str(end - start)
     for name in [name for name, _ in headers if name.lower().startswith("x-amz-checksum-")]:
-        del headers[name]  # moto's answer to HEAD has them in another form than clients of GET check
+        del headers[name]  # moto formats them for HEAD differently from what clients of GET check
     response = Response(_blocks(file, start, end), head.status_code, headers)
     response.call_on_close(file.close)
     return response
 
 
 def _blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    with file:  # werkzeug does not close a response whose client has gone
+    with file:  # werkzeug does not close the response if the client has disconnected
         file.seek(start)
         while start < end:
             block = file.read(min(BLOCK_BYTES, end - start))
@@ -86,19 +86,19 @@ def error_response(code: str, request: Request) -> Response:
 
 
 def service_of(request: Request) -> str:
-    """The service that a request was signed for; one that is not signed is S3's."""
+    """Return the service that a request is signed for; an unsigned request is for S3."""
     scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", request.headers.get("Authorization", ""))
     return scope.group(1).lower() if scope else "s3"
 
 
 def access_key_of(request: Request) -> str:
-    """The access key that a request is signed with; empty when it is not signed."""
+    """Return the access key of a request, empty if it is unsigned."""
     signed = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
     return signed.group(1) if signed else ""
 
 
 def not_emulated(request: Request, service: str) -> Response:
-    """An error in the form of the service's protocol: JSON, or XML."""
+    """Return an error in the service's protocol, JSON or XML."""
     message = f"The emulator answers for EMR, S3 and STS, not for {service!r}."
     if "X-Amz-Target" in request.headers:
         body = json.dumps({"__type": "NotEmulated", "message": message})

@@ -1,4 +1,4 @@
-"""The endpoint: one address for EMR, S3 and STS, and the emulator's own page and faults."""
+"""The HTTP endpoint for EMR, S3 and STS, the web page, and the faults."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ from emr_emulator.operations import Operations
 from emr_emulator.page import Page
 from emr_emulator.protocol import ServiceError
 from emr_emulator.s3 import access_key_of, operation_of
+from emr_emulator.serverless import rest
+from emr_emulator.serverless.operations import ServerlessOperations
 
-POLL_SECONDS = 0.05  # how soon it sees that it is to stop
-HOST = "127.0.0.1"  # no other machine may run programs here
+POLL_SECONDS = 0.05  # how soon it notices that it should stop
+HOST = "127.0.0.1"  # so that no other machine can run programs here
 OWN_HOST = re.compile(r"(?:(?P<bucket>[a-z0-9.-]+)\.)?(?:127\.0\.0\.1|localhost)(?::\d+)?")
 OWN_ORIGIN = re.compile(r"http://(?:127\.0\.0\.1|localhost)(?::\d+)?")
 PATHS = ("PATH_INFO", "RAW_URI", "REQUEST_URI")
@@ -43,7 +45,7 @@ WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class AddressInUse(Exception):
-    """The port is not free."""
+    """The port is in use."""
 
 
 class Application:
@@ -52,6 +54,7 @@ class Application:
     def __init__(
         self,
         operations: Operations,
+        serverless: ServerlessOperations,
         buckets: Buckets,
         faults: Faults,
         page: Page,
@@ -61,13 +64,14 @@ class Application:
         self._report = report
         self._now = now
         self._operations = operations
+        self._serverless = serverless
         self._buckets = buckets
         self._faults = faults
         self._page = page
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def dated(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-            """Clients tell AWS's time by the Date of its answers, so it is that of the emulator's clock."""
+            """Set the response's Date from the emulator's clock: clients take it for AWS's time."""
             others = [header for header in headers if header[0].lower() != "date"]
             return start_response(status, [*others, ("Date", http_date(self._now()))], *error)
 
@@ -86,6 +90,8 @@ class Application:
             return self._own(request)(environ, start_response)
         if request.headers.get("X-Amz-Target", "").startswith(protocol.TARGET_PREFIX):
             return self._emr(request)(environ, start_response)
+        if signed := rest.SIGNED_FOR.search(request.headers.get("Authorization", "")):
+            return self._emr_serverless(request, signed[1])(environ, start_response)
         if host.group("bucket"):  # bucket.localhost/key is /bucket/key
             longer = {name: f"/{host.group('bucket')}{environ[name]}" for name in PATHS if name in environ}
             request = Request({**environ, **longer, "HTTP_HOST": f"{HOST}:{environ['SERVER_PORT']}"})
@@ -110,6 +116,25 @@ class Application:
         response.headers["x-amzn-RequestId"] = secrets.token_hex(16)
         return response
 
+    def _emr_serverless(self, request: Request, region: str) -> Response:
+        try:
+            operation, params = rest.read_request(request)
+            self._strike_call(operation.name, request)
+            answer = self._serverless.call(operation.name, params, region)
+            response = Response(rest.write_answer(answer), 200)
+            self._maybe_lose_response(operation.name, request)
+        except ServiceError as error:
+            response = _service_error(error, rest.error_body(error))
+        except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, ConnectionResetError):  # the response is to be lost
+                raise
+            self._report(error)
+            failed = ServiceError("InternalServerException", f"The emulator failed: {error!r}", 500)
+            response = _service_error(failed, rest.error_body(failed))
+        response.headers["Content-Type"] = rest.CONTENT_TYPE
+        response.headers["x-amzn-RequestId"] = secrets.token_hex(16)
+        return response
+
     def _strike_call(self, operation: str, request: Request) -> None:
         if self._faults.strike(ExpiredToken, operation=(operation,), key=("",), access_key=(access_key_of(request),)):
             raise ServiceError("ExpiredTokenException", "The security token included in the request is expired")
@@ -121,7 +146,7 @@ class Application:
     def _maybe_lose_response(self, operation: str, request: Request) -> None:
         if self._faults.strike(LostResponse, operation=(operation,)):
             connection: socket.socket = request.environ["werkzeug.socket"]
-            with suppress(OSError):  # the client has gone already
+            with suppress(OSError):  # the client has disconnected
                 connection.shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError(f"the response to {operation} is lost, as a fault says")
 
@@ -152,8 +177,8 @@ class Application:
         return _json(self._faults.waiting())
 
 
-def _service_error(error: ServiceError) -> Response:
-    response = Response(error.body(), error.status)
+def _service_error(error: ServiceError, body: bytes | None = None) -> Response:
+    response = Response(error.body() if body is None else body, error.status)
     response.headers["x-amzn-ErrorType"] = error.code
     return response
 
@@ -164,19 +189,19 @@ def _json(data: Any, status: int = 200) -> Response:
 
 class QuietHandler(MotoRequestHandler):
     def send_response(self, code: int, message: str | None = None) -> None:
-        """Without a Date of its own: the application's is that of the emulator's clock."""
+        """Send no Date: the application sets it from the emulator's clock."""
         self.log_request(code)
         self.send_response_only(code, message)
         self.send_header("Server", self.version_string())
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (werkzeug's name)
-        """A line per request would drown the lines about clusters; errors are still told."""
+        """Log errors only; a line per request would hide the lines about clusters."""
         if type == "error":
             super().log(type, message, *args)
 
 
 class Server:
-    """Serves an application on this machine's loopback address in a thread."""
+    """Serves an application on the loopback address, in a thread."""
 
     def __init__(self, application: WSGI, port: int) -> None:
         probe = socket.socket()
@@ -187,11 +212,11 @@ class Server:
         except OSError as error:
             probe.close()
             raise AddressInUse(f"Port {port} of {HOST} cannot be used: {error.strerror}.") from error
-        # werkzeug would end the process if the port were taken
+        # werkzeug would exit the process if the port were in use
         self._server: BaseWSGIServer = make_server(
             HOST, port, application, threaded=True, request_handler=QuietHandler, fd=probe.fileno()
         )
-        probe.close()  # the server has a copy of its own
+        probe.close()  # the server has duplicated it
         self.port = self._server.port
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_SECONDS,), name="server", daemon=True

@@ -1,4 +1,4 @@
-"""Records as EMR's API shows them."""
+"""Convert records to the shapes of EMR's API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emr_emulator.records import (
     Step,
 )
 
-# members of the request that DescribeCluster shows as they came
+# members of the request that DescribeCluster returns unchanged
 AS_REQUESTED = (
     "AutoScalingRole", "Configurations", "CustomAmiId", "EbsRootVolumeIops", "EbsRootVolumeSize",
     "EbsRootVolumeThroughput", "ExtendedSupport", "KerberosAttributes", "LogEncryptionKmsKeyId",
@@ -85,7 +85,7 @@ def _cluster_status(cluster: Cluster) -> dict[str, Any]:
 
 
 def _log_uri(cluster: Cluster) -> str | None:
-    """EMR gives LogUri back with its old scheme and a slash at its end."""
+    """Return LogUri as EMR does, with the old scheme s3n and a trailing slash."""
     if cluster.log_uri is None:
         return None
     return "s3n://" + cluster.log_uri.partition("://")[2].rstrip("/") + "/"

@@ -58,11 +58,11 @@ class StepOperations:
         for step in steps:
             refused = self._lifecycle.cancel(cluster, step, kill)
             answers.append({"StepId": step.id, "Status": "FAILED" if refused else "SUBMITTED", "Reason": refused})
-        self._lifecycle.add_steps(cluster, [])  # a cancelled step may have been the last
+        self._lifecycle.add_steps(cluster, [])  # the cancelled step may have been the last one
         return {"CancelStepsInfoList": answers}
 
     def new_steps(self, cluster: Cluster, configs: list[Params], execution_role: str | None) -> list[Step]:
-        """Steps of a request, checked, and not yet the cluster's."""
+        """Check the steps of a request and return them; they are not added to the cluster. Raises ServiceError."""
         check_runtime_role(execution_role, cluster.request.get("SecurityConfiguration"), cluster.release)
         active = len(cluster.pending) + len(cluster.active)
         if active + len(configs) > MAX_ACTIVE_STEPS:

@@ -1,19 +1,19 @@
-"""Where steps run: for real, in processes of this machine, or by a script that says how they end."""
+"""Run steps, either in processes of this machine or as scripted."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emr_emulator.clock import Agenda
-from emr_emulator.commands import CannotRun, Spark, command_of
+from emr_emulator.commands import CannotRun, command_of
 from emr_emulator.faults import Faults, StepFails
-from emr_emulator.lifecycle import Exit
 from emr_emulator.logs import Logs
 from emr_emulator.processes import KILLED, Supervised, written_files
-from emr_emulator.records import Cluster, Failure, Running, Step
+from emr_emulator.records import Cluster, Exit, Failure, Running, Step
+from emr_emulator.sparks import Spark, choose
 from emr_emulator.workplace import Workplace
 
 INTERRUPTED = 143  # 128 + SIGTERM, as a shell reports it
@@ -22,7 +22,7 @@ NOT_RUN = "The emulator could not run this step."
 
 @dataclass(frozen=True)
 class Scripted:
-    """How a step ends whose program is not run: after so many seconds, with this exit code and output."""
+    """The duration in seconds, exit code and output of a step whose program is not run."""
 
     seconds: float = 0
     exit_code: int = 0
@@ -33,7 +33,7 @@ class Scripted:
 
 
 class Steps:
-    """Runs steps. `scripted` gives, for commands such as `hive-script` or a jar's name, how they end."""
+    """Runs steps. `scripted` maps commands, such as `hive-script` or the name of a jar, to their outcomes."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Steps:
         agenda: Agenda,
         logs: Logs,
         faults: Faults,
-        spark: Spark | None,
+        sparks: Sequence[Spark],
         scripted: Mapping[str, Scripted],
         buckets: Path,
         environment: Callable[[], dict[str, str]],
@@ -50,7 +50,7 @@ class Steps:
         self._agenda = agenda
         self._logs = logs
         self._faults = faults
-        self._spark = spark
+        self._sparks = sparks
         self._scripted = scripted
         self._buckets = buckets
         self._environment = environment
@@ -85,11 +85,11 @@ class Steps:
                 step.join()
 
     def busy(self) -> bool:
-        """Whether processes of steps may be about to write."""
+        """Tell whether a process of a step may be about to write."""
         return bool(self._running)
 
     def written_files(self, below: Path) -> set[str]:
-        """The files below a folder that processes of steps have open for writing."""
+        """Return the files below a folder that processes of steps have open for writing."""
         supervisors = {step.pid for step in list(self._running.values()) if step.pid is not None}
         return set(written_files(supervisors, f"{below}/")) if supervisors else set()
 
@@ -99,34 +99,35 @@ class Steps:
             failure = Failure(fails.reason, fails.message)
             return Scripted(fails.after_seconds, 1, stderr=fails.stderr, failure=failure, details=fails.details)
         script = self._scripted.get(step.command.rpartition("/")[2])
-        if script is None and self._spark is None:
+        if script is None and not self._sparks:
             failure = Failure(NOT_RUN, "It was started without Spark, and runs scripted steps only.")
             return Scripted(exit_code=1, failure=failure)
         return script
 
     def _run(self, cluster: Cluster, step: Step, real: RealStep) -> Exit:
-        """Prepare, run and tidy up; without the agenda's lock, for this may take long."""
-        if self._spark is None:
+        """Prepare, run and clean up, without the agenda's lock because this may take long."""
+        if not self._sparks:
             raise CannotRun("There is no Spark.")
+        spark = choose(self._sparks, cluster.release)
         with Workplace(self._root / step.id, self._logs, cluster, step) as workplace:
-            command = command_of(cluster, step, self._spark, workplace.spark_home, self._buckets)
+            command = command_of(cluster, step, spark, workplace.spark_home, self._buckets)
             environment = self._environment() | {"EMR_STEP_ID": step.id, "EMR_CLUSTER_ID": cluster.id}
             if command.spark:
                 with self._agenda.lock:
                     step.application_id = cluster.next_application_id()
-            environment = workplace.prepare(command, self._spark, self._buckets, environment)
+            environment = workplace.prepare(command, spark, self._buckets, environment)
             process = Supervised(command.argv, environment, workplace.work, workplace.output, command.executor_mib)
             return workplace.judge(command, real.wait_for(process))
 
 
 class RealStep:
-    """A step in a thread of its own. `run` does it, and says how it ended; `over` is told, whatever happens."""
+    """A step in its own thread. `run` runs it and returns its Exit; `over` is always called at the end."""
 
     def __init__(self, run: Callable[[RealStep], Exit], over: Callable[[Exit], None]) -> None:
         self._run = run
         self._over = over
         self._lock = threading.Lock()
-        self._told: list[str] = []  # before there was a process
+        self._told: list[str] = []  # before the process was started
         self._process: Supervised | None = None
         self._thread = threading.Thread(target=self._work, name="step", daemon=True)
 
@@ -154,7 +155,7 @@ class RealStep:
                 self._process.tell(word)
 
     def wait_for(self, process: Supervised) -> int:
-        """Wait for a process, and pass on what the step is told. Returns its exit code."""
+        """Wait for a process and forward interrupts and kills to it; return its exit code."""
         with self._lock:
             self._process = process
             for word in self._told:
@@ -196,6 +197,8 @@ class ScriptedStep:
             controller = f"INFO startExec 'hadoop jar {self._step.jar} {' '.join(self._step.args)}'\n"
             controller += f"INFO no program was run\nINFO waitProcessCompletion ended with exit code {code}\n"
             folder = self._logs.of_step(self._cluster, self._step)
-            self._logs.write(folder, controller=controller, stdout=self._script.stdout, stderr=self._script.stderr)
+            self._logs.write(folder, controller=controller)
+            outputs = self._logs.of_driver(self._cluster, self._step)
+            self._logs.write(outputs, stdout=self._script.stdout, stderr=self._script.stderr)
         planned = code == self._script.exit_code
         ended(Exit(code, self._script.failure if planned else None, self._script.details))

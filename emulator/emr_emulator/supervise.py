@@ -1,11 +1,11 @@
-"""Runs one command and ends everything it started: when it ends, when told to, and when the emulator is gone.
+"""Run one command, and end everything it started when it ends, when told to, and when the emulator is gone.
 
     python -I -S supervise.py MIB COMMAND [ARGUMENT ...]
 
-MIB is the memory that each Spark executor may have with all that it starts, or 0 for any: one that has more is killed,
-as YARN kills its container. Lines on standard input: `interrupt` asks the command and all that it started to end
-(SIGTERM), `kill` ends them (SIGKILL), `kill NAME` ends one whose command line has NAME. When standard input ends, all
-is killed. The exit code is the command's, or 128 and the number of its signal.
+MIB limits the memory of each Spark executor and its child processes (0: no limit); one that exceeds it is killed, as
+YARN kills its container. Lines on standard input: `interrupt` sends SIGTERM to the command and all its descendants,
+`kill` sends SIGKILL, `kill NAME` kills one process whose command line contains NAME. At the end of standard input,
+everything is killed. The exit code is the command's, or 128 plus the number of its signal.
 """
 
 import ctypes
@@ -19,21 +19,21 @@ from contextlib import suppress
 from pathlib import Path
 
 GRACE_SECONDS = 3.0
-GIVE_UP_SECONDS = 10.0  # of what may not be killed
+GIVE_UP_SECONDS = 10.0  # of processes that may not be killed
 LOOK_SECONDS = 0.05
-MEMORY_SECONDS = 0.5  # between looks at the memory of executors; YARN looks every 3
+MEMORY_SECONDS = 0.5  # between checks of the executors' memory; YARN checks every 3
 GIB = 1 << 30
 EXECUTOR_CLASS = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphans among the descendants become children of this process, not of init
 
 
 def parents() -> "dict[int, int]":
-    """The parent of every living process."""
+    """Return the parent of every living process."""
     found = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 (names are all that is wanted)
         if name.isdigit():
             with suppress(ProcessLookupError, FileNotFoundError):
-                # pid (name, which may hold anything) state parent ...
+                # pid (name, which may contain anything) state parent ...
                 state, parent = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()[:2]
                 if state != b"Z":
                     found[int(name)] = int(parent)
@@ -41,7 +41,7 @@ def parents() -> "dict[int, int]":
 
 
 def descendants(of: "set[int]", among: "dict[int, int] | None" = None) -> "list[int]":
-    """The living processes that these started, and that those started, and so on."""
+    """Return the living descendants of these processes."""
     among = parents() if among is None else among
     found = set(of)
     while more := {pid for pid, parent in among.items() if parent in found and pid not in found}:
@@ -50,7 +50,7 @@ def descendants(of: "set[int]", among: "dict[int, int] | None" = None) -> "list[
 
 
 def kill(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # somebody else's, by sudo: not ours to end
+    with suppress(ProcessLookupError, PermissionError):  # another user's, started with sudo: cannot be ended
         os.kill(pid, number)
 
 
@@ -60,7 +60,7 @@ def send(number: int) -> None:
 
 
 def words_of(pid: int) -> "list[str]":
-    """A process's command line."""
+    """Return a process's command line."""
     with suppress(ProcessLookupError, FileNotFoundError):
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
     return []
@@ -80,9 +80,9 @@ def resident_bytes(pid: int) -> int:
 
 
 def enforce(limit_bytes: int) -> None:
-    """Kill each executor whose processes have more memory than this, and say so in YARN's words.
+    """Kill each executor whose processes use more memory than this, with YARN's message.
 
-    As YARN does, the resident memory of an executor's processes is added up, whatever they share.
+    Like YARN, add up the resident memory of an executor's processes, shared pages included.
     """
     among = parents()
     for pid in descendants({os.getpid()}, among):
@@ -106,7 +106,7 @@ def enforce(limit_bytes: int) -> None:
 
 
 def end_all(grace_seconds: float) -> None:
-    """End every descendant, kindly at first if there is time."""
+    """End every descendant, first with SIGTERM if there is time."""
     until = time.monotonic() + grace_seconds
     if grace_seconds and descendants({os.getpid()}):
         send(signal.SIGTERM)
@@ -119,7 +119,7 @@ def end_all(grace_seconds: float) -> None:
 
 
 def heed_signals() -> None:
-    """Undo what a command would inherit: background jobs of a script ignore SIGINT, and Dagster then SIGTERM too."""
+    """Restore default signal handlers: background jobs of a script ignore SIGINT, and Dagster then SIGTERM too."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -127,7 +127,7 @@ def heed_signals() -> None:
 def main() -> int:
     limit_bytes = int(sys.argv[1]) << 20
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # the user's own program; this process has no threads that preexec_fn could disturb
+    # the user's own program; preexec_fn is safe because this process has no threads
     command = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, preexec_fn=heed_signals)  # noqa: S603, PLW1509
     ended = os.pidfd_open(command.pid)
     told = b""

@@ -1,4 +1,4 @@
-"""Where a step works on this machine: its folders, what YARN would place there, and the logs it leaves."""
+"""A step's folders on this machine: what YARN would place there, and its logs."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emr_emulator import filesystem, releases
-from emr_emulator.commands import WORKER_PYTHON, Command, Spark
-from emr_emulator.lifecycle import Exit
+from emr_emulator import filesystem
+from emr_emulator.commands import WORKER_PYTHON, Command
+from emr_emulator.java_homes import make_java_home
 from emr_emulator.logs import Logs
-from emr_emulator.placement import link_all, make_java_home, make_worker_python, place
-from emr_emulator.records import Cluster, Failure, Step
+from emr_emulator.placement import link_all, make_worker_python, place
+from emr_emulator.records import Cluster, Exit, Failure, Step
+from emr_emulator.sparks import Spark
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TZ", "USER")  # of the emulator's own environment, what a step sees
+INHERITED = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "PATH",
+    "TZ",
+    "USER",
+)  # the variables of the emulator's environment that a step sees
 TAIL_BYTES = 16_384
-EXCEPTION = 'Exception in thread "main" '  # with which spark-submit says what it ended with
+EXCEPTION = 'Exception in thread "main" '  # spark-submit's line with the exit code
 
 
 class Workplace:
-    """The folder of a step, which goes when the step is over; its logs stay with its cluster's."""
+    """The folder of a step. It is deleted at the end of the step; the logs stay with the cluster's."""
 
     def __init__(self, folder: Path, logs: Logs, cluster: Cluster, step: Step) -> None:
         self.spark_home = folder / "spark"
         self.work = folder / "work"
         self._temporary = folder / "tmp"
-        self._placed = folder / "placed"  # what YARN would link into the working directory of every container
+        self._placed = folder / "placed"  # YARN would link its files into the working directory of each container
         self._folder = folder
         self._all_logs, self._cluster, self._step = logs, cluster, step
         self._logs = self.output = logs.of_step(cluster, step)
@@ -50,7 +58,7 @@ class Workplace:
             _append(self._logs / "controller", f"WARN Step failed: {error}\n")
 
     def prepare(self, command: Command, spark: Spark, buckets: Path, environment: Mapping[str, str]) -> dict[str, str]:
-        """Place what the command needs; returns its whole environment. Raises CannotRun."""
+        """Place the command's files; return its whole environment. Raises CannotRun."""
         whole = {name: os.environ[name] for name in INHERITED if name in os.environ}
         whole |= {**environment, "TMPDIR": str(self._temporary), **command.environment}
         if command.spark:
@@ -63,26 +71,24 @@ class Workplace:
                 "SPARK_SUBMIT_OPTS": command.java_options,
                 "PYSPARK_PYTHON": command.environment.get("PYSPARK_PYTHON", spark.python),
             }
-            whole |= {"JAVA_HOME": spark.java_home} if spark.java_home else {}
             if command.cluster_mode:
                 self.output = self._container(1)
                 self.output.mkdir(parents=True)
             if command.archives + command.files:
                 self._place(command, buckets)
-                if not command.worker_python:
-                    whole["JAVA_HOME"] = str(make_java_home(self._folder / "java", spark.java_home, self._placed))
+            whole["JAVA_HOME"] = self._java_home(spark, command)
             _append(
                 self._logs / "stderr", _line("YarnClientImpl", f"Submitted application {self._step.application_id}")
             )
         text = f"INFO startExec 'hadoop jar {self._step.jar} {' '.join(self._step.args)}'\n"
         text += f"INFO the emulator runs {' '.join(command.argv)}\nINFO working dir {self.work}\n"
-        if command.spark and (other := releases.stand_in(self._cluster.release, spark.version)):
+        if command.spark and (other := spark.stands_in_for(self._cluster.release)):
             text += f"WARN {other}\n"
         _append(self._logs / "controller", text)
         return whole
 
     def _place(self, command: Command, buckets: Path) -> None:
-        """Do what YARN does: executors, and a driver in cluster mode, find files and archives where they start."""
+        """Place files and archives where executors, and a driver in cluster mode, start; YARN does the same."""
         self._placed.mkdir()
         for uri in command.archives + command.files:
             place(uri, self._placed, buckets, unpack=uri in command.archives)
@@ -91,8 +97,14 @@ class Workplace:
         if command.worker_python:
             make_worker_python(self._folder / WORKER_PYTHON, command.worker_python, self._placed)
 
+    def _java_home(self, spark: Spark, command: Command) -> str:
+        placed = self._placed if command.archives + command.files and not command.worker_python else None
+        if placed is None and not spark.drops_vector_module:
+            return spark.java_home
+        return str(make_java_home(self._folder / "java", spark.java_home, placed, spark.drops_vector_module))
+
     def judge(self, command: Command, code: int) -> Exit:
-        """Write the last lines of the logs, and say what EMR would of the exit code."""
+        """Write the last lines of the logs, and turn the exit code into EMR's outcome."""
         if command.spark:
             self._collect_executors()
             self._report_end(command.cluster_mode, code)
@@ -108,7 +120,7 @@ class Workplace:
         return Exit(code, Failure("Unknown Error.", message))
 
     def _make_spark_home(self, spark: Spark, command: Command) -> None:
-        """A Spark home of the step's own, so that what Spark writes beside itself is the step's too."""
+        """Create a Spark home for the step, because Spark writes into its own folder."""
         self.spark_home.mkdir()
         for entry in spark.home.iterdir():
             if entry.name not in ("conf", "work", "logs", "jars"):
@@ -132,7 +144,7 @@ class Workplace:
                 shutil.copyfile(executor / name, container / name)
 
     def _report_end(self, cluster_mode: bool, code: int) -> None:
-        """What YARN's client and application master say at the end, in the words that readers of logs look for."""
+        """Log the end as YARN's client and application master do, with the lines that log parsers look for."""
         application_id = self._step.application_id
         status = "FAILED" if code else "SUCCEEDED"
         reason = f"User application exited with status {code}"
@@ -152,7 +164,7 @@ class Workplace:
 
 
 def _has_started(executor: Path) -> bool:
-    """A local cluster goes on making executors while its driver ends; of those there is only a command line."""
+    """Tell whether an executor has really started: a local cluster creates some while its driver ends."""
     stdout, stderr = executor / "stdout", executor / "stderr"
     if not (stdout.is_file() and stderr.is_file()):
         return False
@@ -161,7 +173,7 @@ def _has_started(executor: Path) -> bool:
 
 
 def _line(logger: str, message: str, level: str = "INFO") -> str:
-    """A line as Spark logs it."""
+    """Return a line in the format of Spark's log."""
     return f"{datetime.now().astimezone():%y/%m/%d %H:%M:%S} {level} {logger}: {message}\n"
 
 

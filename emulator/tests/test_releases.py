@@ -1,10 +1,13 @@
-"""Which labels are a release's, and what it has."""
+"""Which release labels exist, and the versions of their applications."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from emr_emulator import releases
+from emr_emulator.sparks import Spark, choose
 
 
 @pytest.mark.parametrize(
@@ -15,7 +18,7 @@ from emr_emulator import releases
     ],
 )  # fmt: skip
 def test_labels_of_releases(label: str) -> None:
-    """Of lines that are open, newer ones than are known too."""
+    """In open lines, newer labels than the known ones are accepted too."""
     assert releases.is_release(label)
 
 
@@ -67,7 +70,7 @@ def test_auto_termination_policies_by_release(label: str, supports: bool) -> Non
         ("emr-7.10.0", "3.5.9", ""),
         ("emr-7.99.0", "3.5.9", ""),
         ("emr-spark-8.1.0", "4.1.4", ""),
-        ("emr-spark-9.0.0", "3.5.9", ""),  # nobody knows
+        ("emr-spark-9.0.0", "3.5.9", ""),  # unknown
         ("emr-7.10.0", "", ""),
         (
             "emr-spark-8.1.0",
@@ -78,4 +81,13 @@ def test_auto_termination_policies_by_release(label: str, supports: bool) -> Non
     ],
 )
 def test_another_spark_stands_in(label: str, installed: str, says: str) -> None:
-    assert releases.stand_in(label, installed) == says
+    assert Spark(Path("/spark"), "/java", "/python", "local", installed).stands_in_for(label) == says
+
+
+@pytest.mark.parametrize(
+    ("label", "version"),
+    [("emr-7.14.0", "3.5.9"), ("emr-spark-8.1.0", "4.1.4"), ("emr-spark-8.0.0", "4.1.4"), ("emr-6.15.0", "4.1.4")],
+)
+def test_a_release_runs_on_the_spark_of_its_line_else_on_the_first(label: str, version: str) -> None:
+    sparks = [Spark(Path("/spark"), "/java", "/python", "local", installed) for installed in ("4.1.4", "3.5.9")]
+    assert choose(sparks, label).version == version

@@ -1,4 +1,4 @@
-"""A supervised command leaves no process behind, however it ends."""
+"""A supervised command leaves no process behind."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from rehearsal import HUNG_SECONDS, until
 
 from emr_emulator import supervise
 from emr_emulator.processes import Supervised
-from tests.emulator.conftest import until
-from tests.patience import HUNG_SECONDS
 
 CHILD = "sleep 1000 & echo started; "
 
@@ -94,7 +93,7 @@ def test_kill_does_not_ask(tmp_path: Path) -> None:
     watched.process.tell("kill")
     assert watched.code.get(timeout=HUNG_SECONDS) == 137
     assert watched.left() == []
-    watched.process.tell("kill")  # once more is no harm
+    watched.process.tell("kill")  # killing it again is allowed
 
 
 def descendants(watched: Watched) -> list[int]:
@@ -102,8 +101,8 @@ def descendants(watched: Watched) -> list[int]:
 
 
 def test_a_daemon_is_ended_too(tmp_path: Path) -> None:
-    """It has a session of its own, and its parent is gone."""
-    (tmp_path / "ääääääääää").symlink_to("/bin/sleep")  # a name that the kernel cuts within a character
+    """It has its own session, and its parent has ended."""
+    (tmp_path / "ääääääääää").symlink_to("/bin/sleep")  # a name that the kernel truncates within a character
     watched = Watched(tmp_path, "(setsid ./ääääääääää 1000 &); echo started; sleep 1000")
     watched.started()
     (daemon,) = until(lambda: [pid for pid in descendants(watched) if os.getsid(pid) == pid])
@@ -114,7 +113,7 @@ def test_a_daemon_is_ended_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("then", ["sleep 1000", "for each in {1..300}; do sleep 1000 & done; wait"])
 def test_a_command_that_kills_its_supervisor(tmp_path: Path, then: str) -> None:
-    """It may go on starting processes while those it had are ended."""
+    """It may start processes while its earlier ones are being killed."""
     watched = Watched(tmp_path, f"sleep 1000 & kill -9 $PPID; {then}")
     assert watched.code.get(timeout=HUNG_SECONDS) == 137
     until(lambda: not watched.left())
@@ -167,16 +166,16 @@ EXECUTOR = f"exec -a {supervise.EXECUTOR_CLASS}"
     ("started", "limit_mib", "code"),
     [
         (f"{EXECUTOR} {TAKES_100_MB}", 60, 137),
-        (f'{EXECUTOR} bash -c "{TAKES_100_MB}; exit 1"', 60, 137),  # what it starts counts, as Python's workers do
+        (f'{EXECUTOR} bash -c "{TAKES_100_MB}; exit 1"', 60, 137),  # child processes count, like Python workers
         pytest.param(f"{EXECUTOR} {TAKES_100_MB} < <(sleep 2)", 1000, 1, marks=pytest.mark.extended),
-        (f"{TAKES_100_MB} < <(sleep 2)", 60, 1),  # it is no executor
+        (f"{TAKES_100_MB} < <(sleep 2)", 60, 1),  # not an executor
         pytest.param(f"{EXECUTOR} {TAKES_100_MB} < <(sleep 2)", None, 1, marks=pytest.mark.extended),
     ],
 )
 def test_an_executor_has_no_more_memory_than_its_container(
     tmp_path: Path, started: str, limit_mib: int | None, code: int
 ) -> None:
-    """137 when it is killed, 1 when its input ends."""
+    """Exit code 137 if it is killed, 1 if its input ends."""
     script = f"mkfifo open; sleep 1000 > open & ({started}) < open & wait $!; exit $?"
     process = Supervised(["bash", "-c", script], dict(os.environ), tmp_path, tmp_path, limit_mib)
     assert process.wait() == code

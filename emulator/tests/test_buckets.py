@@ -1,4 +1,4 @@
-"""S3's objects are files: what a client writes Spark can read, and the other way round."""
+"""Objects are files: Spark reads what clients write, and clients read what Spark writes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import boto3
 import pyarrow.fs
 import pytest
 from botocore.exceptions import ClientError
+from rehearsal import Rehearsal, client, until
 from werkzeug.wrappers import Response
 
 from emr_emulator import Emulator, InvalidBucket
 from emr_emulator.faults import read_faults
 from emr_emulator.processes import Supervised, written_files
 from emr_emulator.s3 import BLOCK_BYTES, with_content
-from tests.emulator.conftest import Rehearsal, client, until
 
 BUCKET = "objects"
 
@@ -53,7 +53,7 @@ def test_files_are_objects(rehearsal: Rehearsal, folder: Path) -> None:
     assert rehearsal.keys(BUCKET) == ["out/part-0"]
     before = rehearsal.s3.head_object(Bucket=BUCKET, Key="out/part-0")
     assert before["ContentLength"] == 5
-    path.write_bytes(b"second")  # in place
+    path.write_bytes(b"second")  # overwritten in place
     assert rehearsal.read(BUCKET, "out/part-0") == b"second"
     assert rehearsal.s3.head_object(Bucket=BUCKET, Key="out/part-0")["ETag"] != before["ETag"]
     path.unlink()
@@ -189,7 +189,7 @@ def test_versions(rehearsal: Rehearsal, folder: Path) -> None:
     assert version(second) == b"22"
     s3.delete_object(Bucket=BUCKET, Key="k", VersionId=marker)
     assert (folder / "k").read_bytes() == rehearsal.read(BUCKET, "k") == b"333"
-    s3.delete_object(Bucket=BUCKET, Key="k")  # a marker is left when the emulator stops
+    s3.delete_object(Bucket=BUCKET, Key="k")  # a delete marker is left when the emulator stops
 
 
 def test_an_upload_in_parts_that_has_only_begun_changes_nothing(rehearsal: Rehearsal, folder: Path) -> None:
@@ -233,7 +233,7 @@ def test_what_is_no_file_is_no_object(rehearsal: Rehearsal, folder: Path, tmp_pa
 
 
 def test_a_folder_goes_with_its_last_object(rehearsal: Rehearsal, folder: Path) -> None:
-    """Spark would take what a killed step left for a table that is there."""
+    """Otherwise Spark would take the folder that a killed step left for an existing table."""
     (folder / "out" / "_temporary" / "0").mkdir(parents=True)
     (folder / "out" / "part").touch()
     rehearsal.s3.delete_object(Bucket=BUCKET, Key="out/part")
@@ -301,14 +301,14 @@ def test_other_services_are_refused_in_their_own_form(rehearsal: Rehearsal) -> N
 
 @pytest.mark.extended
 def test_reading_and_listing_what_comes_and_goes(rehearsal: Rehearsal, folder: Path, tmp_path: Path) -> None:
-    """Spark's committers move and remove while others look."""
+    """Spark's committers move and delete files while others list them."""
     stop = threading.Event()
 
     def churn() -> None:
         while not stop.is_set():
             inner = folder / "out" / "_temporary"
             inner.mkdir(parents=True)
-            (tmp_path / "part").write_bytes(b"1")  # elsewhere, for this test is no step whose open files are known
+            (tmp_path / "part").write_bytes(b"1")  # in another folder, because this test's open files are not tracked
             (tmp_path / "part").replace(inner / "part")
             (inner / "part").replace(folder / "part")
             shutil.rmtree(folder / "out")
@@ -439,7 +439,7 @@ def test_bucket_names_that_s3_allows(rehearsal: Rehearsal, name: str) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_a_bucket_of_another_account(rehearsal: Rehearsal) -> None:
-    """Each emulator of a process is an account of its own, and no policy lets it into another's buckets."""
+    """Each emulator of a process is its own account, and no policy gives it access to another's buckets."""
     rehearsal.s3.put_object(Bucket=BUCKET, Key="k", Body=b"1")
     with Emulator() as other:
         other.create_bucket("own")

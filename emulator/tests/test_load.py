@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-
-from tests.emulator.conftest import Rehearsal, client, step
+from rehearsal import Rehearsal, client, step
 
 CLUSTERS = 200
 STEPS_EACH = 5
-BYTES_PER_STEP = 6_000  # a step, and its share of its cluster and of the connections
+BYTES_PER_STEP = 6_000  # per step, with its share of the cluster and the connections
 BYTES_PER_CALL = 200
 
 
@@ -42,7 +41,7 @@ def test_200_clusters_with_1000_steps_poll_without_error_in_bounded_memory(rehea
     finally:
         tracemalloc.stop()
     assert min(held) - empty < CLUSTERS * STEPS_EACH * BYTES_PER_STEP
-    growth = min(after - before for before, after in pairwise(held))  # a cache grows once, a leak in every round
+    growth = min(after - before for before, after in pairwise(held))  # a cache grows once, a leak grows each round
     assert growth < 2 * CLUSTERS * BYTES_PER_CALL
     pages = rehearsal.emr.get_paginator("list_clusters").paginate()
     listed = [found["Id"] for page in pages for found in page["Clusters"]]

@@ -1,4 +1,4 @@
-"""Every fault does what it says, and a bad one is refused in a sentence."""
+"""Every fault has its effect, and an invalid one is refused in a sentence."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
+from rehearsal import DURATIONS, UP, Rehearsal, client, step
 
 from emr_emulator import Emulator
 from emr_emulator.faults import KINDS, InvalidFault, Throttle, read_faults
-from tests.emulator.conftest import DURATIONS, UP, Rehearsal, client, step
 
 
 def plan(rehearsal: Rehearsal, fault: str, **members: Any) -> None:
@@ -55,7 +55,7 @@ def test_expired_token_refuses_the_calls_that_an_access_key_signs(rehearsal: Reh
     plan(rehearsal, "expired_token", access_key="emul*", times=None)
     assert code_of(rehearsal.emr.list_clusters) == ("ExpiredTokenException", 400)
     assert code_of(rehearsal.s3.list_objects_v2, Bucket="b") == ("ExpiredToken", 400)
-    assert code_of(rehearsal.s3.head_object, Bucket="b", Key="k") == ("400", 400)  # an answer to HEAD has no body
+    assert code_of(rehearsal.s3.head_object, Bucket="b", Key="k") == ("400", 400)  # the response to HEAD has no body
     rehearsal.emulator.faults.clear()
     plan(rehearsal, "expired_token", key="b/logs/*", times=None)
     assert rehearsal.emr.list_clusters()["Clusters"] == []
@@ -179,7 +179,7 @@ def test_the_primary_is_lost_in_the_middle_of_a_step(rehearsal: Rehearsal) -> No
     assert rehearsal.step_states(cluster_id) == ["CANCELLED", "CANCELLED"]
     (primary,) = rehearsal.emr.list_instances(ClusterId=cluster_id, InstanceGroupTypes=["MASTER"])["Instances"]
     assert primary["Status"]["StateChangeReason"]["Code"] == "INSTANCE_FAILURE"
-    assert rehearsal.keys("primary") == []  # what was not pushed is lost with it
+    assert rehearsal.keys("primary") == []  # logs that were not pushed are lost with it
 
 
 def test_a_spot_core_node_is_lost_and_another_comes(rehearsal: Rehearsal) -> None:
@@ -363,7 +363,7 @@ def test_faults_over_http(rehearsal: Rehearsal) -> None:
     assert ask("POST", {"fault": "fire"})[0] == 400
     assert ask("PUT", {}) == (405, "PUT is not GET, POST or DELETE.")
     assert ask("DELETE") == []
-    assert rehearsal.emulator.faults.struck("throttle") == 1  # of those that have gone too
+    assert rehearsal.emulator.faults.struck("throttle") == 1  # including faults that are used up
     assert rehearsal.emr.list_clusters()["Clusters"] == []
 
 

@@ -1,4 +1,4 @@
-"""What each operation accepts and refuses: limits, pages, error codes."""
+"""What each operation accepts and refuses: limits, paging, error codes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
+from rehearsal import REQUEST, UP, Rehearsal, step
 
 from emr_emulator import protocol
-from tests.emulator.conftest import REQUEST, UP, Rehearsal, step
 
 
 def refused(call: Any, **params: Any) -> tuple[str, str]:
@@ -177,7 +177,7 @@ def test_steps_come_newest_first_in_pages_of_fifty(rehearsal: Rehearsal) -> None
     cluster_id = rehearsal.launch(*[step(name=str(number)) for number in range(120)])
     first = rehearsal.emr.list_steps(ClusterId=cluster_id)
     assert [found["Name"] for found in first["Steps"]] == [str(number) for number in range(119, 69, -1)]
-    rehearsal.add(cluster_id, step(name="new"))  # does not move the next page
+    rehearsal.add(cluster_id, step(name="new"))  # does not shift the next page
     second = rehearsal.emr.list_steps(ClusterId=cluster_id, Marker=first["Marker"])
     assert [found["Name"] for found in second["Steps"]] == [str(number) for number in range(69, 19, -1)]
     third = rehearsal.emr.list_steps(ClusterId=cluster_id, Marker=second["Marker"])
@@ -223,7 +223,7 @@ def test_what_was_asked_for_is_shown(rehearsal: Rehearsal) -> None:
         StepConcurrencyLevel=3,
     )
     found = rehearsal.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]
-    assert found["LogUri"] == "s3n://logs/here/"  # as EMR gives it back
+    assert found["LogUri"] == "s3n://logs/here/"  # as EMR returns it
     assert found["Applications"] == [{"Name": "Spark", "Version": "3.5.5"}]
     assert found["Configurations"] == [{"Classification": "spark-defaults", "Properties": {"spark.x": "y"}}]
     assert (found["ServiceRole"], found["StepConcurrencyLevel"]) == ("EMR_DefaultRole", 3)
@@ -282,7 +282,7 @@ def test_an_ended_cluster_is_not_modified(rehearsal: Rehearsal) -> None:
 
 
 def shaped(rehearsal: Rehearsal, operation: str, **params: Any) -> None:
-    """An answer that fits its shape, with no member that the model does not have."""
+    """Return a response after checking that the model has all its members."""
     status, answer = post(rehearsal, operation, json.dumps(params).encode())
     shape = protocol.service_model().operation_model(operation).output_shape
     assert (status, protocol.complaints(answer, shape)) == (200, []), operation
@@ -306,7 +306,7 @@ def test_answers_about_fleets_and_about_what_failed_have_them_too(rehearsal: Reh
 
 
 def test_answers_have_the_models_shapes(rehearsal: Rehearsal) -> None:
-    """botocore's parser passes over members it does not know; its validator does not."""
+    """botocore's parser ignores unknown members; its validator does not."""
     cluster_id = rehearsal.up(step(), step("fails"), LogUri="s3://logs/", Tags=[{"Key": "a", "Value": "b"}])
     (first, _) = (found["Id"] for found in rehearsal.steps(cluster_id))
     rehearsal.advance(20)

@@ -1,4 +1,4 @@
-"""Every transition of clusters and steps, seen through boto3 while the clock stands still."""
+"""Every transition of clusters and steps, observed through boto3 with a manual clock."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from rehearsal import DURATIONS, UP, Rehearsal, step
 
-from emr_emulator.lifecycle import Exit
-from emr_emulator.records import ReasonCode
-from tests.emulator.conftest import DURATIONS, UP, Rehearsal, step
+from emr_emulator.records import Exit, ReasonCode
 
 
 def test_a_cluster_comes_up_waits_and_ends(rehearsal: Rehearsal) -> None:
@@ -141,7 +140,7 @@ def test_a_step_that_ends_well_before_it_can_be_cancelled_is_completed(rehearsal
     cluster_id = rehearsal.up(step("hangs"))
     (cluster,) = rehearsal.emulator.clusters()
     (running,) = cluster.steps.values()
-    running.running = None  # what it did is over, and nobody knows yet
+    running.running = None  # the process has ended, but the end has not been processed
     with rehearsal.emulator._agenda.lock:
         rehearsal.emulator._lifecycle.cancel(cluster, running, kill=False)
         rehearsal.emulator._lifecycle._ended(cluster, running, Exit(0))
@@ -181,7 +180,7 @@ def test_terminated_by_the_user_in_every_state(rehearsal: Rehearsal, seconds: fl
     cluster_id = rehearsal.launch(step("hangs"), step())
     rehearsal.advance(seconds)
     rehearsal.emr.terminate_job_flows(JobFlowIds=[cluster_id])
-    rehearsal.emr.terminate_job_flows(JobFlowIds=[cluster_id])  # twice is no harm
+    rehearsal.emr.terminate_job_flows(JobFlowIds=[cluster_id])  # calling it twice is allowed
     rehearsal.advance(DURATIONS.termination)
     assert rehearsal.state(cluster_id) == "TERMINATED"
     assert rehearsal.step_states(cluster_id) == ["INTERRUPTED" if seconds >= UP else "CANCELLED", "CANCELLED"]
@@ -196,7 +195,7 @@ def test_termination_protection(rehearsal: Rehearsal) -> None:
     other = rehearsal.up()
     with pytest.raises(ClientError, match="termination protected"):
         rehearsal.emr.terminate_job_flows(JobFlowIds=[other, protected])
-    assert rehearsal.state(other) == "WAITING"  # all or none
+    assert rehearsal.state(other) == "WAITING"  # all steps or none
     rehearsal.emr.set_termination_protection(JobFlowIds=[protected], TerminationProtected=False)
     rehearsal.emr.terminate_job_flows(JobFlowIds=[other, protected])
     rehearsal.advance(DURATIONS.termination)

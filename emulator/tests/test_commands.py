@@ -1,4 +1,4 @@
-"""What EMR's commands become on this machine."""
+"""How EMR's commands are translated for this machine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from emr_emulator.commands import CannotRun, Command, Spark, command_of, split_options
+from emr_emulator.commands import CannotRun, Command, command_of, split_options
 from emr_emulator.records import Cluster, Step
+from emr_emulator.sparks import Spark
 
 SPARK = Spark(Path("/pyspark"), "/java", "/python", "local[2]")
 HOME = Path("/step/spark")
@@ -76,7 +77,7 @@ def test_s3_is_a_folder_per_bucket() -> None:
     ("told", "heap"), [("8g", "512m"), ("480m", "480m"), ("481", "481m"), ("nonsense", "512m"), ("", "512m")]
 )
 def test_executors_of_a_local_cluster_are_no_larger_than_their_worker(told: str, heap: str) -> None:
-    local_cluster = Spark(Path("/pyspark"), None, "/python", "local-cluster[2, 1, 512]")
+    local_cluster = Spark(Path("/pyspark"), "/java", "/python", "local-cluster[2, 1, 512]")
     for option in (["--executor-memory", told], ["--conf", f"spark.executor.memory={told}"]) if told else ([],):
         given = settings(command("spark-submit", *option, "a.py", spark=local_cluster).argv)
         assert given["spark.executor.memory"] == heap
@@ -114,7 +115,7 @@ def test_the_clusters_configurations() -> None:
     assert found.defaults["spark.x"] == "1"
     assert "spark.submit.deployMode" not in found.defaults
     client = command("spark-submit", "--conf", "spark.yarn.appMasterEnv.A=b", "a.py")
-    assert (client.cluster_mode, client.environment) == (False, {})  # in client mode it is the executors' master's
+    assert (client.cluster_mode, client.environment) == (False, {})  # not the driver's
 
 
 def test_emrs_folder_of_spark() -> None:
@@ -134,7 +135,7 @@ def test_archives_named_in_other_ways() -> None:
     defaults = [{"Classification": "spark-defaults", "Properties": dist}]
     found = command("spark-submit", "--conf", "spark.archives=s3://b/a.zip#env", "a.py", Configurations=defaults)
     assert (found.archives, found.files) == (["s3://b/a.zip#env", "s3://b/d.zip"], ["s3://b/f"])
-    assert not {"--archives", "--files"} & set(found.argv)  # Spark would give them to the driver too
+    assert not {"--archives", "--files"} & set(found.argv)  # Spark would give them to the driver as well
     assert not {"spark.archives", "spark.files"} & settings(found.argv).keys()
 
 

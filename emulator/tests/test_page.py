@@ -1,20 +1,20 @@
-"""The page that people look at, and who may look."""
+"""The web page, and who can reach it."""
 
 from __future__ import annotations
 
 import inspect
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from markupsafe import escape
+from rehearsal import UP, Rehearsal, step
 
 from emr_emulator import Emulator, ManualClock, Scripted, find_spark
+from emr_emulator.cli import main
 from emr_emulator.page import name_and_ids
-from emr_pipelines.cli import emulator
-from tests.emulator.conftest import UP, Rehearsal, step
-from tests.tiers import extended
 
 LISTEN = "0A"  # a state in /proc/net/tcp
 LOOPBACK = int.from_bytes(socket.inet_aton("127.0.0.1"), sys.byteorder)  # as the kernel writes it
@@ -79,9 +79,11 @@ def test_names_for_people(name: str, shown: str) -> None:
             "26/01/01 00:00:00 INFO X: bye\n",
             "ValueError: no",
         ),
-        extended("only\n", "26/01/01 00:00:00 INFO X: bye\nno such option\n", "no such option"),
+        pytest.param(
+            "only\n", "26/01/01 00:00:00 INFO X: bye\nno such option\n", "no such option", marks=pytest.mark.extended
+        ),
         ("", 'Exception in thread "main" java.lang.X: y\n\tat z\n', 'Exception in thread "main" java.lang.X: y'),
-        extended("only output\n", "26/01/01 00:00:00 INFO X: bye\n", None),
+        pytest.param("only output\n", "26/01/01 00:00:00 INFO X: bye\n", None, marks=pytest.mark.extended),
     ],
 )
 def test_the_last_words_of_a_step(tmp_path: Path, stdout: str, stderr: str, last: str | None) -> None:
@@ -89,20 +91,35 @@ def test_the_last_words_of_a_step(tmp_path: Path, stdout: str, stderr: str, last
     with Emulator(tmp_path, clock=ManualClock(), scripted=scripted, speed=1e6) as emulator:
         rehearsal = Rehearsal(emulator, [])
         cluster_id = rehearsal.launch(step("fails"), LogUri="s3://page/")
-        emulator.advance(10)
+        emulator.advance(0.1)
         page = get(rehearsal, f"/_emulator/clusters/{cluster_id}")[1]
     assert ('class="bad">' + str(escape(last)) in page) if last else ('<code class="bad">' not in page)
+
+
+OWN = "emr-7.12.0" if find_spark("local").line == "3.5" else "emr-spark-8.1.0"
 
 
 def test_a_release_with_another_spark(tmp_path: Path) -> None:
     with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]")) as emulator:
         rehearsal = Rehearsal(emulator, [])
-        other, own = (rehearsal.launch(ReleaseLabel=label) for label in ("emr-6.15.0", "emr-7.12.0"))
+        other, own = (rehearsal.launch(ReleaseLabel=label) for label in ("emr-6.15.0", OWN))
         assert (
             "emr-6.15.0 has Spark 3.4.1; its steps run on the installed"
             in get(rehearsal, f"/_emulator/clusters/{other}")[1]
         )
         assert "instead" not in get(rehearsal, f"/_emulator/clusters/{own}")[1]
+
+
+def test_two_sparks_of_which_the_release_chooses(tmp_path: Path) -> None:
+    installed = find_spark("local[1]")
+    sparks = [replace(installed, version="4.1.4"), replace(installed, version="3.5.9")]
+    with Emulator(tmp_path, speed=1e6, spark=sparks) as emulator:
+        rehearsal = Rehearsal(emulator, [])
+        for label in ("emr-7.14.0", "emr-spark-8.1.0"):
+            page = get(rehearsal, f"/_emulator/clusters/{rehearsal.launch(ReleaseLabel=label)}")[1]
+            assert "instead" not in page
+        said = "Steps run on Spark 4.1.4 or 3.5.9, as their release says, with master local[1]."
+        assert said in get(rehearsal, "/_emulator/")[1]
 
 
 def test_names_are_not_markup(rehearsal: Rehearsal) -> None:
@@ -127,7 +144,7 @@ def test_what_is_not_there(rehearsal: Rehearsal, path: str) -> None:
     "headers", [{"Host": "evil.example"}, {"Host": "127.0.0.1.evil.example"}, {"Origin": "http://evil.example"}]
 )
 def test_only_programs_of_this_machine_may_ask(rehearsal: Rehearsal, headers: dict[str, str]) -> None:
-    """A page on the web can make a browser send requests here, under its own name or origin."""
+    """A web page can make a browser send requests here, with its own Host or Origin."""
     for path in ("/_emulator/", "/"):
         assert get(rehearsal, path, **headers) == (403, "The emulator answers to programs of this machine only.\n")
 
@@ -138,7 +155,7 @@ def test_faults_are_shown(rehearsal: Rehearsal) -> None:
 
 
 def listeners(port: int) -> set[str]:
-    """The addresses on which this machine listens at a port, as the kernel lists them."""
+    """Return the addresses on which this machine listens on a port, from /proc/net/tcp."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:] if Path(table).exists() else ():
@@ -154,9 +171,9 @@ def test_nothing_but_this_machine_reaches_it(rehearsal: Rehearsal) -> None:
     port = int(rehearsal.emulator.url.rpartition(":")[2])
     assert listeners(port) == {f"{LOOPBACK:08X}"}
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=10):
-        pass  # an address of this machine that is not the one: whoever listens on all would answer
+        pass  # another address of this machine, which a server on all interfaces would answer
 
 
 def test_there_is_no_way_to_say_another_address() -> None:
     assert "host" not in inspect.signature(Emulator).parameters
-    assert {"--host", "--bind", "--address"} & {option for one in emulator.params for option in one.opts} == set()
+    assert {"--host", "--bind", "--address"} & {option for one in main.params for option in one.opts} == set()

@@ -1,4 +1,4 @@
-"""An emulator whose clock stands still, one that runs Spark, and clients of both."""
+"""Helpers and fixtures for tests of the emulator and of its clients."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ import pytest
 from botocore.config import Config
 
 from emr_emulator import Durations, Emulator, ManualClock, Scripted, find_spark
-from emr_pipelines.runners.java import use_java
-from tests.patience import HUNG_SECONDS
 
+HUNG_SECONDS = 900.0  # no result depends on it; only a hanging test takes this long
 SESSION = boto3.session.Session()
-ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=HUNG_SECONDS)  # what fails is to be seen, not tried again
+ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=HUNG_SECONDS)  # a retry would hide an error
 DURATIONS = Durations(provisioning=240, bootstrapping=60, termination=90, log_push_interval=300)
 UP = DURATIONS.provisioning + DURATIONS.bootstrapping
 SCRIPTED = {
@@ -66,7 +65,7 @@ def step(*args: str, name: str = "step", on_failure: str = "CONTINUE") -> dict[s
 
 
 class Rehearsal:
-    """An emulator, its clients, and short ways to ask them."""
+    """An emulator, its clients, and shortcuts for calls."""
 
     def __init__(self, emulator: Emulator, lines: list[str]) -> None:
         self.emulator = emulator
@@ -76,7 +75,7 @@ class Rehearsal:
         self.advance = emulator.advance
 
     def launch(self, *steps: dict[str, Any], **changes: Any) -> str:
-        """Run a job flow; members of Instances, such as TerminationProtected, are given like the rest."""
+        """Run a job flow. Members of Instances, such as TerminationProtected, are keyword arguments too."""
         request = copy.deepcopy(REQUEST)
         for name in ("KeepJobFlowAliveWhenNoSteps", "TerminationProtected", "InstanceGroups", "InstanceFleets"):
             if name in changes:
@@ -85,7 +84,7 @@ class Rehearsal:
         return cluster_id
 
     def up(self, *steps: dict[str, Any], **changes: Any) -> str:
-        """Launch a cluster and wait for it."""
+        """Launch a cluster and wait until it is up."""
         cluster_id = self.launch(*steps, **changes)
         self.advance(UP)
         return cluster_id
@@ -119,7 +118,7 @@ class Rehearsal:
     def fetch(
         self, path: str, body: bytes | None = None, method: str | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """What the wire says, without a client that checks first: HTTP's status, and the body of an error too."""
+        """Send a request without a client's checks; return the HTTP status and the body, also of an error."""
         request = urllib.request.Request(self.emulator.url + path, body, headers or {}, method=method)  # noqa: S310 (its own address)
         try:
             with urllib.request.urlopen(request) as answer:  # noqa: S310
@@ -132,12 +131,9 @@ class Rehearsal:
         return gzip.decompress(self.read(bucket, key)).decode()
 
 
-Make = Callable[..., Rehearsal]
-
-
 @pytest.fixture
 def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
-    """Steps are scripted, and the clock stands still."""
+    """An emulator with scripted steps and a manual clock."""
     lines: list[str] = []
     with Emulator(
         tmp_path / "emulator", clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED, say=lines.append
@@ -145,9 +141,23 @@ def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
         yield Rehearsal(emulator, lines)
 
 
+@pytest.fixture(scope="session")
+def with_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """An emulator that runs steps with Spark, and does everything else immediately."""
+    lines: list[str] = []
+    moment = Durations(provisioning=0, bootstrapping=0, termination=0, log_push_interval=0.2)
+    with Emulator(
+        tmp_path_factory.mktemp("emulator") / "a root",  # with a space
+        durations=moment,
+        spark=find_spark("local[2]"),
+        say=lines.append,
+    ) as emulator:
+        yield Rehearsal(emulator, lines)
+
+
 @contextmanager
 def rehearsing(folder: Path, monkeypatch: pytest.MonkeyPatch, started_ago: float = 0) -> Iterator[Rehearsal]:
-    """The same, found by whoever looks into the environment for AWS; its clock began some seconds before now."""
+    """An emulator with scripted steps and a manual clock; the environment points to it."""
     clock = ManualClock(time.time() - started_ago)
     with Emulator(folder, clock=clock, durations=DURATIONS, scripted=SCRIPTED) as emulator:
         for name, value in emulator.environment.items():
@@ -156,7 +166,7 @@ def rehearsing(folder: Path, monkeypatch: pytest.MonkeyPatch, started_ago: float
 
 
 class EmulatedClock:
-    """The emulator's time; a pause lets it pass."""
+    """A clock that shows the emulator's time; a pause advances it."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
@@ -169,22 +179,8 @@ class EmulatedClock:
             self.emulator.advance(seconds)
 
 
-@pytest.fixture(scope="session")
-def with_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    """Steps are run by Spark, and all else takes a moment."""
-    lines: list[str] = []
-    moment = Durations(provisioning=0, bootstrapping=0, termination=0, log_push_interval=0.2)
-    with Emulator(
-        tmp_path_factory.mktemp("emulator") / "a root",  # with a space
-        durations=moment,
-        spark=find_spark("local[2]", use_java(print)),
-        say=lines.append,
-    ) as emulator:
-        yield Rehearsal(emulator, lines)
-
-
 def until(condition: Callable[[], Any]) -> Any:
-    """Ask again until the answer is true; for what processes do in their own time."""
+    """Repeat a call until it returns true, for work of other processes."""
     pause, end = threading.Event(), time.monotonic() + HUNG_SECONDS
     while not (answer := condition()):
         assert time.monotonic() < end, "it did not come about in time"

@@ -1,4 +1,4 @@
-"""How large YARN would make an executor's container."""
+"""The size of an executor's container on YARN."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MEMORY = "spark.executor.memory"
 @pytest.mark.parametrize(
     ("settings", "mib"),
     [
-        ({}, None),  # EMR's own choice, which is not known
-        ({MEMORY: "much"}, None),  # Spark will refuse it
+        ({}, None),  # EMR chooses it by an undocumented rule
+        ({MEMORY: "much"}, None),  # Spark refuses it
         ({MEMORY: "1g"}, 1024 + 384),
         ({MEMORY: "1024"}, 1024 + 384),
         ({MEMORY: "1024M"}, 1024 + 384),

@@ -1,4 +1,4 @@
-"""Steps that Spark really runs: what they read and write, what they leave, and how they are ended."""
+"""Steps that Spark runs: their reads and writes, their logs, and how they are stopped."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rehearsal import Rehearsal, step, until
 
 from emr_emulator import Emulator, Scripted, find_spark
 from emr_emulator.faults import read_faults
-from emr_pipelines.diagnosis.exception_parser import Log, last_raised
-from emr_pipelines.diagnosis.kinds import Kind
-from emr_pipelines.runners.java import use_java
-from tests.emulator.conftest import Rehearsal, step, until
 
 BUCKET = "steps"
 
-# reads and writes s3://, says where it is, and waits for an object to appear before it goes on
+# reads and writes s3://, prints where it runs, and waits for an object
 PROGRAM = """
 import os, sys
 from pyspark.sql import SparkSession
@@ -46,7 +43,7 @@ if "fail" in sys.argv:
 
 
 def prepare(rehearsal: Rehearsal, name: str, bucket: str = BUCKET) -> list[str]:
-    """The files of a program, and the arguments of spark-submit up to its own."""
+    """Write a program's files; return the arguments of spark-submit before the program's own."""
     folder = rehearsal.emulator.create_bucket(bucket)
     for sub in ("text", "code", "go"):
         (folder / sub).mkdir(exist_ok=True)
@@ -67,7 +64,7 @@ def test_a_step_in_client_mode_is_seen_while_it_runs(with_spark: Rehearsal) -> N
     _, part = with_spark.keys(BUCKET, "out/live/")  # and no .crc files
     assert sorted(with_spark.read(BUCKET, part).split()) == [b"one,1", b"two,2"]
     logs = f"logs/{cluster_id}/steps/{step_id}"
-    until(lambda: with_spark.keys(BUCKET, f"{logs}/stdout.gz"))  # pushed while it runs
+    until(lambda: with_spark.keys(BUCKET, f"{logs}/stdout.gz"))  # pushed while the step runs
     assert with_spark.log(BUCKET, f"{logs}/stdout.gz") == "master local[2]\n"
     with_spark.s3.put_object(Bucket=BUCKET, Key="go/live", Body=b"")
     until(lambda: with_spark.step_states(cluster_id) == ["FAILED"])
@@ -78,7 +75,7 @@ def test_a_step_in_client_mode_is_seen_while_it_runs(with_spark: Rehearsal) -> N
     until(lambda: with_spark.state(cluster_id) == "TERMINATED")
     keys = [f"{logs}/{name}.gz" for name in ("controller", "stderr", "stdout")]
     assert with_spark.keys(BUCKET, f"logs/{cluster_id}/steps/") == keys
-    # spark-submit gives a Python driver's stderr out on its own stdout
+    # spark-submit writes a Python driver's stderr to its own stdout
     assert with_spark.log(BUCKET, f"{logs}/stdout.gz").endswith("ValueError: no such luck\n")
     assert "exit code 1" in with_spark.log(BUCKET, f"{logs}/controller.gz")
     assert not (with_spark.emulator.root / "steps" / step_id).exists()
@@ -113,7 +110,7 @@ def sessions(emulator: Emulator) -> set[int]:
 
 
 def processes(session: int) -> list[str]:
-    """The command lines of a session's processes."""
+    """Return the command lines of a session's processes."""
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(ValueError, ProcessLookupError, FileNotFoundError):
@@ -158,9 +155,9 @@ def test_terminating_its_process_ends_a_step_that_does_not_listen(with_spark: Re
 
 @pytest.mark.extended
 def test_separate_executors_and_another_python(tmp_path: Path) -> None:
-    """The command's own master; a Python by a relative path; and a program that fails without stopping Spark."""
+    """With `--master`, a relative path to Python, and a program that fails without stopping Spark."""
     python = os.path.relpath(sys.executable)
-    spark = find_spark("local-cluster[2,1,1024]", use_java(print), python)
+    spark = find_spark("local-cluster[2,1,1024]", python=python)
     with Emulator(tmp_path, speed=1e6, spark=spark) as emulator:
         rehearsal = Rehearsal(emulator, [])
         submit = [*prepare(rehearsal, "executors", "executors"), "s3://executors/code/main.py", "executors", "fail"]
@@ -168,7 +165,7 @@ def test_separate_executors_and_another_python(tmp_path: Path) -> None:
         until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
         (found,) = rehearsal.steps(cluster_id)
         assert found["Status"]["State"] == "FAILED"
-        assert "Message" not in found["Status"]["FailureDetails"]  # and not what Spark says while it shuts down
+        assert "Message" not in found["Status"]["FailureDetails"]  # not Spark's messages while it shuts down
         containers = {key.split("/")[4] for key in rehearsal.keys("executors", f"logs/{cluster_id}/containers/")}
         assert sorted(name[-6:] for name in containers)[:3] == ["000001", "000002", "000003"]
         assert len(containers) < 6
@@ -204,7 +201,7 @@ def test_a_lost_core_node_takes_an_executor_with_it(tmp_path: Path) -> None:
     with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]")) as emulator:
         rehearsal = Rehearsal(emulator, [])
         script = emulator.create_bucket("executors") / "script.sh"
-        # what Spark calls an executor, and then the driver's word on how it ended
+        # Spark's name of an executor, then the driver's message about its end
         script.write_text("(exec -a CoarseGrainedExecutorBackend sleep 1000) & wait $!; exit $?")
         config = {"Jar": "s3://elasticmapreduce/libs/script-runner/script-runner.jar"}
         config["Args"] = ["s3://executors/script.sh"]  # type: ignore[assignment]
@@ -269,7 +266,7 @@ def test_who_prints_cannot_stop_the_clusters(tmp_path: Path) -> None:
         until(lambda: rehearsal.state(cluster_id) == "TERMINATED")
 
 
-# what an executor's Python finds, and what the driver finds
+# the files that an executor's Python and the driver find
 WHERE = """
 import json, os
 from pyspark import SparkFiles
@@ -289,14 +286,14 @@ print(json.dumps(answer))
 @pytest.mark.parametrize(
     ("master", "mode"),
     [
-        ("local[1]", "client"),
+        pytest.param("local[1]", "client", marks=pytest.mark.extended),
         pytest.param("local[1]", "cluster", marks=pytest.mark.extended),
         pytest.param("local-cluster[1,1,1024]", "client", marks=pytest.mark.extended),
     ],
 )
 def test_files_and_archives_are_where_yarn_places_them(tmp_path: Path, master: str, mode: str) -> None:
-    """SPARK-21859, SPARK-36088: in client mode executors have them in their working directory, the driver has not."""
-    with Emulator(tmp_path, speed=1e6, spark=find_spark(master, use_java(print))) as emulator:
+    """In client mode executors have them in their working directory, the driver does not (SPARK-21859, SPARK-36088)."""
+    with Emulator(tmp_path, speed=1e6, spark=find_spark(master)) as emulator:
         rehearsal = Rehearsal(emulator, [])
         folder = emulator.create_bucket("placed")
         (folder / "main.py").write_text(WHERE)
@@ -320,7 +317,7 @@ def test_files_and_archives_are_where_yarn_places_them(tmp_path: Path, master: s
             if key.endswith("stdout.gz") and "executor" in rehearsal.log("placed", key)
         ]
     found = json.loads(log.splitlines()[-1])
-    in_container = master.startswith("local-cluster")  # where SparkFiles of an executor is its working directory
+    in_container = master.startswith("local-cluster")  # if an executor's SparkFiles directory is its working directory
     assert found["executor"] == [[True, in_container]] * 3
     assert found["driver"] == [[mode == "cluster", False]] * 3
 
@@ -335,7 +332,7 @@ def test_files_and_archives_are_where_yarn_places_them(tmp_path: Path, master: s
     ],
 )
 def test_a_file_that_is_not_there_fails_the_step(tmp_path: Path, uri: str, says: str) -> None:
-    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]", use_java(print))) as emulator:
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local[1]")) as emulator:
         rehearsal = Rehearsal(emulator, [])
         cluster_id = rehearsal.launch(step("spark-submit", "--files", uri, "s3://placed/main.py"))
         until(lambda: rehearsal.step_states(cluster_id) == ["FAILED"])
@@ -343,7 +340,7 @@ def test_a_file_that_is_not_there_fails_the_step(tmp_path: Path, uri: str, says:
     assert found["Status"]["FailureDetails"]["Message"] == says
 
 
-# a task whose Python has far more memory than its executor's container
+# a task whose Python uses far more memory than its executor's container
 GREEDY = """
 import time
 from pyspark.sql import SparkSession
@@ -359,8 +356,8 @@ SparkSession.builder.getOrCreate().sparkContext.parallelize([0], 1).map(take).co
 
 @pytest.mark.extended
 def test_an_executor_with_too_much_memory_is_killed(tmp_path: Path) -> None:
-    """As YARN kills its container. The real limit of an executor of 480 MiB would be 864 MiB."""
-    with Emulator(tmp_path, speed=1e6, spark=find_spark("local-cluster[1,1,1024]", use_java(print))) as emulator:
+    """YARN would kill its container. The real limit of an executor of 480 MiB would be 864 MiB."""
+    with Emulator(tmp_path, speed=1e6, spark=find_spark("local-cluster[1,1,1024]")) as emulator:
         rehearsal = Rehearsal(emulator, [])
         (emulator.create_bucket("greedy") / "main.py").write_text(GREEDY)
         submit = [
@@ -382,6 +379,3 @@ def test_an_executor_with_too_much_memory_is_killed(tmp_path: Path) -> None:
         assert re.search(killed, rehearsal.log("greedy", f"{logs}/stderr.gz"))
         said = rehearsal.log("greedy", f"{logs}/stdout.gz")
         assert "exited with code 137" in said
-        raised = last_raised(Log("stdout", tuple(said.splitlines())))
-        assert raised is not None
-        assert raised.verdict[0] is Kind.OUT_OF_MEMORY  # as our diagnosis reads it

@@ -1,13 +1,13 @@
-"""What is due happens in order, once, at its time."""
+"""The agenda runs each action once, in order, at its time."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
+from rehearsal import HUNG_SECONDS
 
 from emr_emulator.clock import Agenda, ManualClock, SystemClock
-from tests.patience import HUNG_SECONDS
 
 
 def test_actions_run_in_the_order_in_which_they_are_due() -> None:
