@@ -16,12 +16,12 @@ from emr_pipelines.job.package import Job
 class JobState(TextEnum):
     """The state of a job, whichever service runs it."""
 
-    PROVISIONING = "provisioning"  # what it is to run on is being started
+    PROVISIONING = "provisioning"  # its cluster is being started
     QUEUEING = "queueing"  # it waits for other jobs
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    STOPPED = "stopped"  # somebody cancelled it, or ended what it ran on
+    STOPPED = "stopped"  # it was cancelled, or its cluster was terminated
 
 
 UNFINISHED = frozenset({JobState.PROVISIONING, JobState.QUEUEING, JobState.RUNNING})
@@ -46,12 +46,18 @@ class Deadlines:
 
 @dataclass(frozen=True)
 class Handle:
-    """A job that a service knows: its id there, and the number of the attempt that runs it. words: the state in which
-    it was found, in the service's own words."""
+    """A job that a service knows: its id there, and the number of the attempt that runs it.
+
+    words: the state in which it was found, in the service's own words. noun: what the service calls it, for messages.
+    """
 
     id: str
     attempt: int = 1
     words: str = ""
+    noun: str = "job"
+
+    def __str__(self) -> str:
+        return f"{self.noun} {self.id}"
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Backend(Protocol):
     def poll(self, handle: Handle) -> JobStatus: ...
 
     def cancel(self, handle: Handle, *, hurry: bool = False) -> None:
-        """Ask a job to stop, then make it, and wait for its end. hurry: only ask, for this process may be killed."""
+        """Ask a job to stop, then kill it, and wait for its end. hurry: only ask, as this process may be killed."""
 
     def explain(
         self, handle: Handle, end: End, exception: RemoteException | None, package: str, *, alone: bool
@@ -102,6 +108,3 @@ class Backend(Protocol):
         end: how the wait for the job ended. exception: what the program itself reported. package: the program's. alone:
         no other step of the run uses what the job ran on.
         """
-
-    def what_stays(self) -> str:
-        """Say what goes on at the service when AWS accepts no more calls."""

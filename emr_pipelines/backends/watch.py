@@ -74,7 +74,7 @@ class Watch:
             if left <= 0:
                 return End(status, timed_out=state)
             if status.words and state is not JobState.RUNNING:
-                self._waiting.still(status.words)
+                self._waiting.heartbeat(status.words)
             self._pause(left)
 
     def _begin(self, status: JobStatus, reported: ExitStack) -> None:
@@ -97,7 +97,7 @@ class Watch:
         self._look_again = False
         while (left := until - self._clock.now()) > 0:
             self._clock.pause(min(left, LOOK_SECONDS), self._wakeup.given)
-            self._waiting.still()
+            self._waiting.heartbeat()
             if self._wakeup.given.is_set():
                 self._wakeup.given.clear()
                 self._wake()

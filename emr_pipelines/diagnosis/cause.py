@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from emr_pipelines.diagnosis.evidence import Evidence, ProbableCause, caused, output
-from emr_pipelines.diagnosis.exception_parser import Log, Raised, last_fatal, last_raised, raised_remotely, unusable
+from emr_pipelines.diagnosis.exception_parser import Raised, last_fatal, last_raised, raised_remotely, unusable
 from emr_pipelines.diagnosis.kinds import Kind
 from emr_pipelines.diagnosis.traceback_filter import own_frames
 
@@ -27,8 +27,8 @@ def diagnose(
 ) -> ProbableCause:
     """Return the probable cause; its kind is UNKNOWN when the evidence shows none.
 
-    of_service: find causes in what only the service knows; the first one that finds one counts. unknown: says what the
-    service knows when there is no cause.
+    of_service: functions that look for a cause in what only the service knows; the first cause found counts. unknown:
+    describes a failure without a known cause.
     """
     cause = _cause(evidence, of_service) or (unknown or unknown_cause)(evidence)
     return replace(cause, log_uri=cause.log_uri or evidence.log_uri)
@@ -37,7 +37,7 @@ def diagnose(
 def _cause(
     evidence: EvidenceT, of_service: Sequence[Callable[[EvidenceT], ProbableCause | None]]
 ) -> ProbableCause | None:
-    raised = raised_remotely(evidence.exception) if evidence.exception else None
+    raised = _remotely(evidence)
     if raised and not raised.symptom:
         return _of_raised(raised, evidence)
     own = next((found for find in of_service if (found := find(evidence))), None)
@@ -46,15 +46,20 @@ def _cause(
 
 def is_explained(evidence: Evidence) -> bool:
     """Return whether the program's own exception explains the failure."""
-    raised = raised_remotely(evidence.exception) if evidence.exception else None
+    raised = _remotely(evidence)
     return raised is not None and not raised.symptom
+
+
+def _remotely(evidence: Evidence) -> Raised | None:
+    return raised_remotely(evidence.exception) if evidence.exception else None
 
 
 def _of_driver(evidence: Evidence) -> ProbableCause | None:
     """Find the cause in the driver's logs.
 
     A Python driver's traceback is in stdout, because spark-submit merges the driver's stderr into it; stderr is the
-    JVM's. Where there is a traceback, what the JVM logs besides (retried tasks, executors that end last) is no cause.
+    JVM's. Where there is a traceback, what the JVM logs besides
+    (retried tasks, executors that end last) does not count.
     """
     logs = evidence.newest_logs
     raised = next((found for log in logs if log.name == "stdout" and (found := last_raised(log))), None)
@@ -82,16 +87,14 @@ def _killed(evidence: Evidence) -> ProbableCause | None:
     return caused(Kind.OUT_OF_MEMORY, what, log_uri=log.uri, last_lines=log.last_lines)
 
 
-def unknown_cause(evidence: Evidence) -> ProbableCause:
-    """Say that neither the program's logs nor its exit code show a cause, and show the end of its output."""
+def unknown_cause(evidence: Evidence, message: str = "", log_uri: str = "") -> ProbableCause:
+    """Say that there is no known cause, and show the end of the program's output.
+
+    message: what is known nevertheless; otherwise the exit code is. log_uri: where a person should look if there is no
+    log.
+    """
     log, code = output(evidence.driver), evidence.exit_code
-    if code:
-        message = f"The program ended with exit code {code}, and its logs show no exception."
-    else:
-        message = "The program failed, and its logs do not say why."
-    return of_unknown_kind(message, log)
-
-
-def of_unknown_kind(message: str, log: Log, log_uri: str = "") -> ProbableCause:
+    ended = f"The program ended with exit code {code}, and its logs show no exception."
+    message = message or (ended if code else "The program failed, and its logs do not say why.")
     hint = "The last lines of its output follow." if log.lines else "No driver log was available; one may still come."
     return ProbableCause(Kind.UNKNOWN, message, hint, log.uri or log_uri, last_lines=log.last_lines)

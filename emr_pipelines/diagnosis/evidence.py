@@ -16,7 +16,7 @@ MAX_LINES = 100
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something is as it is, as a service says: a code, a message, and data beside them."""
+    """A service's reason for a state: a code, a message, and additional data."""
 
     code: str
     message: str
@@ -25,7 +25,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about a failure, on any service; any of it may be missing. A backend adds what only it knows."""
+    """The evidence of a failure, on any service. A backend adds its own in a subclass."""
 
     exception: RemoteException | None = None
     driver: tuple[Log, ...] = ()  # logs of the driver, and of what submitted it, oldest first
@@ -88,7 +88,7 @@ def sentence(begin: str, end: str) -> str:
 
 
 def output(logs: Sequence[Log], *names: str) -> Log:
-    """Return the log whose end is most useful to a person: of a driver its own output, else the JVM's."""
+    """Return the log whose end is most useful to a person: the driver's own output, else the JVM's."""
     filled = [
         log for name in names or ("stdout", "stderr") for log in reversed(logs) if log.name == name and log.last_lines
     ]

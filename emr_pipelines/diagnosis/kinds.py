@@ -1,8 +1,7 @@
-"""Tables of the kinds of failure: what each means, and which errors show it. Codes of a service are in its backend."""
+"""The kinds of failure, and what each means to a person. known_errors.py says which errors show them."""
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from emr_pipelines.aws.quotas import MORE_QUOTA
@@ -10,7 +9,7 @@ from emr_pipelines.enums import TextEnum
 
 
 class Kind(TextEnum):
-    """What kind of thing went wrong."""
+    """The kind of a failure."""
 
     USER_EXCEPTION = "USER_EXCEPTION"
     MODULE_MISSING = "MODULE_MISSING"
@@ -20,6 +19,17 @@ class Kind(TextEnum):
     BUCKET_MISSING = "BUCKET_MISSING"
     S3_ACCESS_DENIED = "S3_ACCESS_DENIED"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    CAST_INVALID_INPUT = "CAST_INVALID_INPUT"
+    CAST_NOT_ALLOWED = "CAST_NOT_ALLOWED"
+    DIVIDE_BY_ZERO = "DIVIDE_BY_ZERO"
+    ARITHMETIC_OVERFLOW = "ARITHMETIC_OVERFLOW"
+    INVALID_ARRAY_INDEX = "INVALID_ARRAY_INDEX"
+    INVALID_DATETIME = "INVALID_DATETIME"
+    INVALID_TEXT = "INVALID_TEXT"
+    SYNTAX_DISCONTINUED = "SYNTAX_DISCONTINUED"
+    REMOVED_API = "REMOVED_API"
+    LIBRARY_TOO_OLD = "LIBRARY_TOO_OLD"
+    JAR_VERSION = "JAR_VERSION"
     SPARK_SUBMIT_USAGE = "SPARK_SUBMIT_USAGE"
     PACKAGE_MISSING = "PACKAGE_MISSING"
     NETWORK = "NETWORK"
@@ -38,7 +48,7 @@ class Kind(TextEnum):
 
 
 class Meaning(NamedTuple):
-    """How the sentence about a kind begins, what to do, and whether a retry may succeed.
+    """The beginning of the message about a kind, the hint, and whether a retry may succeed.
 
     A retry may succeed where time or AWS fixes the problem. Only then the hint begins with "Try again".
     """
@@ -47,6 +57,12 @@ class Meaning(NamedTuple):
     hint: str
     retryable: bool = False
 
+
+# Spark 4 has ANSI mode on by default; Spark 3.5 gives NULL or a wrong number instead
+ANSI = (
+    "This is an error in ANSI mode, Spark 4's default. To have Spark 3.5's rules everywhere, set "
+    "spark.sql.ansi.enabled to false in the runner's spark_config. See docs/spark4.md."
+)
 
 MEANINGS = {
     Kind.USER_EXCEPTION: Meaning("The program raised", "Retrying will not help: the error comes from your program."),
@@ -82,6 +98,57 @@ MEANINGS = {
         "The program ran out of memory:",
         "Collect and cache less, use more partitions, raise spark.driver.memory, spark.executor.memory or "
         "spark.executor.memoryOverhead, or use larger instances.",
+    ),
+    Kind.CAST_INVALID_INPUT: Meaning(
+        "A value cannot be converted to a column's type:",
+        f"Use try_cast(value AS type), which gives NULL instead, or correct the data. {ANSI}",
+    ),
+    Kind.CAST_NOT_ALLOWED: Meaning(
+        "Spark does not convert between these types:",
+        f"Use a function that says what is meant, such as unix_date or timestamp_seconds. {ANSI}",
+    ),
+    Kind.DIVIDE_BY_ZERO: Meaning(
+        "The program divided by zero:",
+        f"Use try_divide(a, b), or a % nullif(b, 0), which give NULL instead. {ANSI}",
+    ),
+    Kind.ARITHMETIC_OVERFLOW: Meaning(
+        "A number is too large for its type:",
+        "Cast to a larger type first, such as BIGINT or DECIMAL(38, 0), or use try_add, try_subtract, try_multiply, "
+        f"try_sum or try_avg, which give NULL instead. {ANSI}",
+    ),
+    Kind.INVALID_ARRAY_INDEX: Meaning(
+        "An array has no element at this index:",
+        f"Use get(array, index), which counts from 0, or try_element_at, which counts from 1; both give NULL. {ANSI}",
+    ),
+    Kind.INVALID_DATETIME: Meaning(
+        "A date or time is invalid:",
+        "Use try_to_timestamp(text, format), or try_cast(text AS DATE), which give NULL instead, or correct the data "
+        f"or the format. For formats of Spark 2, set spark.sql.legacy.timeParserPolicy to LEGACY. {ANSI}",
+    ),
+    Kind.INVALID_TEXT: Meaning(
+        "A text cannot be encoded, decoded or parsed:",
+        "Spark 4 refuses characters that a charset does not have, charsets other than US-ASCII, ISO-8859-1, UTF-8, "
+        "UTF-16 and UTF-32, and invalid URLs. Correct the data, use try_parse_url, or set "
+        "spark.sql.legacy.codingErrorAction or spark.sql.legacy.javaCharsets to true. See docs/spark4.md.",
+    ),
+    Kind.SYNTAX_DISCONTINUED: Meaning(
+        "Spark 4 does not read this SQL any more:",
+        "Write NOT in place of !, as in a NOT IN (1, 2), or set spark.sql.legacy.bangEqualsNot to true. "
+        "See docs/spark4.md.",
+    ),
+    Kind.REMOVED_API: Meaning(
+        "The program calls what this version of Spark or pandas does not have:",
+        "Spark 4 and pandas 2 removed names that they had deprecated; docs/spark4.md lists them with what to call "
+        "instead.",
+    ),
+    Kind.LIBRARY_TOO_OLD: Meaning(
+        "A library is too old for this Spark:",
+        "Require a newer version in REQUIREMENTS of the program's module. For programs on this machine, upgrade it.",
+    ),
+    Kind.JAR_VERSION: Meaning(
+        "A jar was built for another version of Scala, Spark or Java:",
+        "Spark 4 has Scala 2.13 and Java 17, Spark 3.5 on EMR 7 has Scala 2.12. Use the jar whose name ends with that "
+        "Scala version (orders_2.13), built for this line of Spark.",
     ),
     Kind.SPARK_SUBMIT_USAGE: Meaning(
         "spark-submit could not start the program:", "Check the program's file, its arguments and its Spark settings."
@@ -133,70 +200,3 @@ MEANINGS = {
         "EMR failed to run the cluster:", "Try again; if it persists, contact AWS Support.", retryable=True
     ),
 }
-
-KILLED_SAID = r"(?i:exit(?:ed with)? ?(?:status|code)(?: is)?:?) *(?:137|-104|-103)\b"  # SIGKILL; YARN: over the limit
-# A node's private DNS name, by IP address or by resource, short or with its domain. Programs take such names from Spark
-# and Hadoop; an unknown one, or one without a route, is a node that has gone.
-NODE = r"(?:ip(?:-\d{1,3}){4}\b|i-[0-9a-f]{17}\b|[\w-]+\.(?:ec2|[\w-]+\.compute)\.internal\b)"
-CLUSTER_PORTS = "(?:7337|8020|9866)"  # of the shuffle service, the NameNode and a DataNode
-NODE_GONE = (
-    rf"UnknownHostException: {NODE}|destination host is: \"{NODE}|(?i:no route to host)(?:: | from .* to +){NODE}"
-    rf"|(?i:failed to connect to|timed out:|refused:|remote=|call from .* to) ?{NODE}[\w./-]*:{CLUSTER_PORTS}\b"
-    rf"|FetchFailed\(BlockManagerId\([^,]*, {NODE}, {CLUSTER_PORTS}|Failed to resolve '{NODE}'"
-)
-NO_WAY = (  # Java's words for a host that cannot be reached; not for a node that another node cannot reach
-    r"^(?!.*(?:FetchFailed|Failed to connect to)).*"
-    r"(?:UnknownHostException|NoRouteToHostException|(?i:connect(?:ion)? timed out)|Could not connect to meta ?store"
-    r"|(?i:unable to execute http request.*(?:failed|refused|unknown host|timed? ?out))|Network is unreachable)"
-)
-NO_ANSWER_OF_DNS = r"(?i:temporary failure in name resolution)|\bEAI_AGAIN\b"
-NO_WAY_IN_PYTHON = (  # the same of Python, pip, uv, curl and the AWS CLI
-    rf"Name or service not known|{NO_ANSWER_OF_DNS}|getaddrinfo failed|Network is unreachable"
-    r"|No route to host|(?i:connection timed out|connect timeout|could not resolve host|tcp connect error|dns error)"
-    r"|Failed to establish a new connection|Could not connect to the endpoint URL"
-)
-NETWORK_SAID = re.compile(NO_WAY_IN_PYTHON)
-# what an error's class (without its package) and message show, whether Python or Java raised it; the first match counts
-KINDS_BY_ERROR = tuple(
-    (kind, re.compile(error), re.compile(message))
-    for kind, error, message in (
-        (Kind.MODULE_MISSING, "ModuleNotFoundError|ImportError", ""),
-        (Kind.OUT_OF_MEMORY, r"_?(Array)?MemoryError|OutOfMemoryError|SparkOutOfMemoryError", ""),
-        (
-            Kind.OUT_OF_MEMORY,
-            "SparkException|Container",
-            rf"{KILLED_SAID}|spark\.driver\.maxResultSize|(exceeding|beyond).* memory limit|OutOfMemoryError",
-        ),
-        (Kind.INSTANCE_LOST, "SparkException|Container", r"(?i:status|code): *-100\b|\*lost\* node|decommission"),
-        (Kind.INPUT_MISSING, "AnalysisException", r"PATH_NOT_FOUND|Path does not exist"),
-        (Kind.INPUT_MISSING, "InvalidInputException", ""),
-        (Kind.INPUT_MISSING, "FileNotFoundException", r"s3[an]?://"),
-        (Kind.SCHEME_UNKNOWN, "UnsupportedFileSystemException|IOException", r"No FileSystem for scheme"),
-        (Kind.INPUT_CHANGED, "SourceChanged", ""),
-        (Kind.BUCKET_MISSING, "(Amazon)?S3Exception|ClientError", "NoSuchBucket|bucket does not exist"),
-        (Kind.BUCKET_MISSING, "NoSuchBucket(Exception)?|UnknownStoreException", ""),
-        (Kind.BUCKET_MISSING, "OSError|FileNotFoundError", r"AWS Error NO_SUCH_BUCKET"),
-        (Kind.S3_ACCESS_DENIED, "(Amazon)?S3Exception|ClientError", r"Access ?Denied|Status Code: 403"),
-        (Kind.S3_ACCESS_DENIED, "AccessDeniedException", r"(?i:s3)"),
-        (Kind.S3_ACCESS_DENIED, "OSError|PermissionError", "AWS Error ACCESS_DENIED"),
-        (Kind.THROTTLED, "(Amazon)?S3Exception|ClientError", r"Slow ?Down|reduce your request rate"),
-        (Kind.THROTTLED, "(Amazon)?S3Exception", r"Status Code: 50[03]\b"),
-        (Kind.THROTTLED, "OSError", "AWS Error (SLOW_DOWN|INTERNAL_FAILURE|SERVICE_UNAVAILABLE)"),
-        # S3A, the default from EMR 7.10 on; it wraps any answer of S3 that has no class of its own in the last one
-        (Kind.THROTTLED, "AWSServiceThrottledException|AWSStatus500Exception", ""),
-        (Kind.THROTTLED, "AWSServiceIOException", r"Status Code: 50[03]\b|Slow ?Down|Throttl"),
-        (Kind.INSTANCE_LOST, "UnknownHostException", rf"^{NODE}"),
-        (Kind.INSTANCE_LOST, r"SparkException|.*(IO|Socket|Connect|Host|FetchFailed)\w*Exception", NODE_GONE),
-        (Kind.INSTANCE_LOST, r"(\w*Connection|MaxRetry|NameResolution)Error", NODE_GONE),
-        (Kind.NAME_RESOLUTION, r"gaierror|\w*(Error|Exception)", NO_ANSWER_OF_DNS),
-        # unknown hosts, and hosts that do not answer: package repositories, S3, Glue, STS, a metastore
-        (Kind.NETWORK, "UnknownHostException|NoRouteToHostException|ConnectTimeoutException", ""),
-        (Kind.NETWORK, r"(Sdk|Amazon)ClientException|.*(IO|Socket|Connect)\w*Exception", NO_WAY),
-        (Kind.NETWORK, "SparkException|MetaException|HiveException|TTransportException|AnalysisException", NO_WAY),
-        (Kind.NETWORK, "gaierror|EndpointConnectionError|ConnectTimeout(Error)?|NewConnectionError", ""),
-        (Kind.NETWORK, r"(\w*Connection|MaxRetry|URL|OS|Timeout|Proxy)Error", NO_WAY_IN_PYTHON),
-    )
-)  # fmt: skip
-# these only show that the JVM was lost, or that somebody stopped the program
-SYMPTOMS = re.compile("Py4JNetworkError|ConnectionRefusedError|ConnectionResetError|KeyboardInterrupt")
-SYMPTOMS_SAID = re.compile("SparkContext (was|has been) shut ?down|stopped SparkContext|Answer from Java side is empty")

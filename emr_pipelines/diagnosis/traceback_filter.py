@@ -1,5 +1,4 @@
-"""A traceback as the author of a program needs it: their own frames, and how many there are of Spark and of libraries.
-Pure."""
+"""Shorten a traceback to the program's own frames, and count those of Spark and of libraries. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ STARTER = re.compile(r"<.*>|.*/[0-9a-f]{64}\.py|.*/shipped_code/emr_pipelines/re
 
 
 def own_frames(text: str, package: str = "") -> str:
-    """The tracebacks in a text, shortened. What stays are frames of files that are no library's, those of the program's
-    own top-level `package` wherever it is installed, and of each traceback the innermost, which raised."""
+    """Shorten the tracebacks in a text. Keeps the frames outside libraries, those of the program's top-level `package`
+    wherever it is installed, and the innermost frame of each traceback."""
     parts = _parts(text)
     kept: list[str] = []
     dropped = 0
@@ -36,7 +35,7 @@ def own_frames(text: str, package: str = "") -> str:
 
 
 def _parts(text: str) -> list[list[str]]:
-    """The frames, each with its lines of source, and the other lines one by one."""
+    """Split a text into frames, each with its source lines, and single other lines."""
     parts: list[list[str]] = []
     for line in text.split("\n"):
         if parts and FRAME.match(parts[-1][0]) and line.startswith(OF_FRAME) and not FRAME.match(line):

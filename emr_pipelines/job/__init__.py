@@ -1,1 +1,1 @@
-"""What is sent to a cluster and what comes back: code, wheels, inputs, the job and its identity, the live log."""
+"""Jobs: package a program with its code, wheels and inputs, identify it, and follow its live log."""

@@ -33,7 +33,7 @@ MAX_BYTES = 100 * 1000**2
 PIPES = "dagster_pipes"  # one pure Python package; there is no pip on a cluster that has no way out
 COMPILED = (".so", ".pyd", ".dylib")
 BYTE_CODE = (".pyc", ".pyo")
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can say
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip
 NAME = re.compile(r"[A-Za-z0-9._+=@-]+")
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
@@ -51,10 +51,9 @@ class Archive:
 
 
 class Artifacts:
-    """Content-addressed files in a folder of a bucket; what is there already is not uploaded again.
+    """Content-addressed files in a folder on S3; existing files are not uploaded again.
 
-    It remembers what it has seen there, so a second program of a run costs no call. Each call may raise the AwsErrors
-    that `Objects` does.
+    It remembers which exist, so a second program of a run costs no call. Each call may raise AwsErrors.
     """
 
     def __init__(self, objects: Objects, folder: str) -> None:
@@ -118,14 +117,13 @@ class Artifacts:
 
 
 def code_archive(program: Program, requirements: Iterable[str] = ()) -> Archive:
-    """The source of a program and of the user's own modules that it imports, of what the entrypoint imports, and of
-    dagster_pipes, as one zip for the path of a Python: the same bytes for the same source, on any machine.
+    """Zip a program, the user's own modules that it imports, what the entrypoint needs, and dagster_pipes.
 
-    Of a package, all files travel but hidden ones and byte code; of a namespace package, only the packages and modules
-    in it that the program imports; of this package, what every program needs, and the modules that this one imports. A
-    package of the user's own that `requirements` name travels with the libraries instead.
+    The same source gives the same bytes on any machine. A package is sent with all its files except hidden ones and
+    byte code; a namespace package with the packages and modules that the program imports; this package with what every
+    program needs. A package of the user's that `requirements` name is sent with the libraries instead.
 
-    Raises PackagingError: for compiled parts, for more than 100 MB, and for what is no source file in a folder.
+    Raises PackagingError for compiled modules, more than 100 MB, and modules that are not source files in a folder.
     """
     name = name_of(program)
     root = name.partition(":")[0]
@@ -153,7 +151,7 @@ def code_archive(program: Program, requirements: Iterable[str] = ()) -> Archive:
 
 
 def zip_entry(name: str, mode: int) -> zipfile.ZipInfo:
-    """An entry that is the same whenever and wherever it is made. mode: as os.stat has it, with the file's kind."""
+    """Return an entry that does not depend on the machine or the time. mode: as from os.stat."""
     entry = zipfile.ZipInfo(name, ZIP_EPOCH)
     entry.create_system = 3  # Unix, also on Windows, so that the mode counts
     entry.external_attr = mode << 16
@@ -169,7 +167,7 @@ def _of_this_package() -> dict[str, Path]:
 
 
 def _file_of(module: OwnModule) -> dict[str, Path]:
-    """The file of one module of this package: an example travels module by module, and only with its own program."""
+    """Return the file of one module of this package: the examples are sent module by module."""
     base, file = module.name.replace(".", "/"), module.place.file
     if file is None:
         return {}
@@ -190,10 +188,10 @@ def _not_source(module: OwnModule) -> str:
 
 
 def _sources(unit: str, modules: Iterable[OwnModule], *, with_libraries: bool) -> dict[str, Path]:
-    """The files of a package or module, by their path in an archive; none of a namespace package, which has no own.
+    """Yield the files of a package or module by their path in an archive; a namespace package has none.
 
-    Parts of a package may be elsewhere (editable installs), so each module that is imported is asked for its own
-    folders; what comes first on the path counts.
+    Parts of a package may be elsewhere (editable installs), so each imported module is asked for its folders; the first
+    on the path counts.
     """
     found: dict[str, Path] = {}
     for module in sorted(modules, key=lambda module: module.name.count(".")):
@@ -219,7 +217,7 @@ def _sources(unit: str, modules: Iterable[OwnModule], *, with_libraries: bool) -
 
 
 def _files(path: Path, name: str, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Path]]:
-    """The file, or the files below the folder, by their names in an archive; through links, but not in circles."""
+    """Yield a file, or the files below a folder, by their names in an archive. Follows links, each folder once."""
     if path.is_dir():
         real = path.resolve()
         if real not in above:

@@ -13,7 +13,7 @@ from emr_pipelines.errors import InvalidValue
 from emr_pipelines.job.modules import (
     THIS_PACKAGE,
     Home,
-    Place,
+    Location,
     distributions_of,
     find,
     home_of,
@@ -22,7 +22,7 @@ from emr_pipelines.job.modules import (
     modules_of,
     unit_of,
 )
-from emr_pipelines.job.source import Certainty, Source, Statement, source_of
+from emr_pipelines.job.source import Certainty, ModuleSource, Statement, source_of
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class OwnModule:
     """A module of the user's own. `source` is None where there is no source file to read."""
 
     found: Import
-    place: Place
-    source: Source | None
+    place: Location
+    source: ModuleSource | None
 
     @property
     def name(self) -> str:
@@ -52,15 +52,15 @@ class OwnModule:
 
 @dataclass
 class Walk:
-    """The own modules that a program reaches, by name, and the imports that lead elsewhere. `named` are the units that
-    are own wherever they are installed."""
+    """The user's own modules that a program reaches, by name, and its imports of other modules. named: units that
+    count as own code even if they are installed."""
 
     named: set[str]
     own: dict[str, OwnModule] = field(default_factory=dict)
     elsewhere: dict[str, tuple[Import, Home]] = field(default_factory=dict)
 
     def leading_to(self, *homes: Home) -> list[Import]:
-        """The imports that lead to such a home, the first of each module."""
+        """Return the first import of each module with this home."""
         return [
             found for found, home in self.elsewhere.values() if home in homes and not is_within(found.name, self.named)
         ]
@@ -95,7 +95,7 @@ def walk(root: str, least: Certainty = Certainty.MAYBE) -> Walk:
     return found
 
 
-def _next(source: Source, file: str, least: Certainty, named: set[str]) -> Iterator[Import]:
+def _next(source: ModuleSource, file: str, least: Certainty, named: set[str]) -> Iterator[Import]:
     for statement in source.imports:
         if statement.certainty >= least:
             yield Import(statement.module, file, statement.line)
@@ -114,7 +114,7 @@ def _next(source: Source, file: str, least: Certainty, named: set[str]) -> Itera
 
 
 def _parts(statement: Statement) -> Iterable[str]:
-    """The names that a `from` statement imports; those of `*` are in the module's `__all__`."""
+    """Return the names that a `from` statement imports; `*` means the module's `__all__`."""
     if statement.names != ("*",):
         return statement.names
     place = find(statement.module)
@@ -123,7 +123,7 @@ def _parts(statement: Statement) -> Iterable[str]:
 
 
 def _is_module(name: str, named: Iterable[str]) -> bool:
-    """Whether `from package import name` imports a module, in own code; elsewhere it does not matter."""
+    """Whether `from package import name` imports a module of own code."""
     if name.partition(".")[0] == THIS_PACKAGE:
         return home_of(name, named) is Home.DAGSTER or find(name) is not None
     parent = name.rpartition(".")[0]
@@ -131,7 +131,7 @@ def _is_module(name: str, named: Iterable[str]) -> bool:
 
 
 def without_files(found: Walk) -> list[str]:
-    """A sentence for each own module that uses `__file__` and travels by itself, without what lies beside it."""
+    """Return a sentence for each own module that uses `__file__` and is sent without the files beside it."""
     return [
         f"{module.source.file} uses __file__ and is in no package with an __init__.py, so files beside it do not "
         "travel: move it into such a package, or name the files in the runner's `files`."
@@ -144,8 +144,8 @@ def without_files(found: Walk) -> list[str]:
 
 
 def needs_dagster(program: Callable[..., Any]) -> str | None:
-    """Why no cluster can import a program's module: it imports Dagster, itself or through other modules. None when it
-    does not. Raises InvalidValue as `walk` does."""
+    """Return a sentence if a program's module imports Dagster, directly or not, so that no cluster can import it; else
+    None. Raises InvalidValue as `walk` does."""
     module = module_name(program)
     found = walk(module, Certainty.ALWAYS).leading_to(Home.DAGSTER)
     if not found:

@@ -1,4 +1,4 @@
-"""Copy files of this machine to S3 for programs on a cluster, each content once."""
+"""Copy files of this machine to S3 for programs on a cluster; equal content is copied once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from emr_pipelines.errors import SourceChanged
-from emr_pipelines.job.package import DIGEST_CHARACTERS, Place
+from emr_pipelines.job.package import DIGEST_CHARACTERS, StagingArea
 from emr_pipelines.remote.file_uris import local_path
 from emr_pipelines.remote.progress import pluralize
 from emr_pipelines.report import Reporter
@@ -32,36 +32,36 @@ class Inputs:
         return text.replace(self.folder, str(self.root))
 
 
-def copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], report: Reporter) -> Inputs:
+def copy_inputs(staging: StagingArea, sources: Sequence[str], paths: Sequence[Path], report: Reporter) -> Inputs:
     """Copy the files of the sources to a folder whose name is a digest of all names and contents; files that are there
     already are skipped. Raises the AwsErrors, and SourceChanged for a file that changes meanwhile, so that the folder
     never holds other content."""
     try:
-        return _copy_inputs(place, sources, paths, report)
+        return _copy_inputs(staging, sources, paths, report)
     except FileNotFoundError as error:
         raise SourceChanged(f"{error.filename} was removed while it was copied. Retry.") from error
 
 
-def _copy_inputs(place: Place, sources: Sequence[str], paths: Sequence[Path], report: Reporter) -> Inputs:
+def _copy_inputs(staging: StagingArea, sources: Sequence[str], paths: Sequence[Path], report: Reporter) -> Inputs:
     paths = [_absolute(path) for path in paths]
     before = {path: _state(path) for path in paths}
     # not the common path of the files: Spark reads a column from a folder such as day=2026-01-01
     root = Path(os.path.commonpath([*map(_folder_of, sources), *(path.parent for path in paths)]))
     named = [(str(path.relative_to(root)), path) for path in paths]
     with report(f"Reading {pluralize(len(named), 'file')}", total=_bytes_of(paths)) as work:
-        folder = f"{place.of('inputs')}/{_digest(named, work.advance)}"
+        folder = f"{staging.of('inputs')}/{_digest(named, work.advance)}"
     for path in paths:
         _refuse_changed(path, before[path])
-    there = {entry.uri: entry.bytes for entry in place.objects.entries(f"{folder}/")}
+    there = {entry.uri: entry.bytes for entry in staging.objects.entries(f"{folder}/")}
     missing = [(uri, path) for name, path in named if there.get(uri := f"{folder}/{name}") != before[path][0]]
     total = _bytes_of([path for _, path in missing])
     with report(f"Copying {pluralize(len(missing), 'file')} to S3", total=total) as work:
         for uri, path in missing:
-            place.objects.upload(uri, path, work.advance)
+            staging.objects.upload(uri, path, work.advance)
             try:
                 _refuse_changed(path, before[path])
             except (SourceChanged, FileNotFoundError):
-                place.objects.delete([uri])
+                staging.objects.delete([uri])
                 raise
     return Inputs(root, folder, len(missing))
 
@@ -79,7 +79,7 @@ def _absolute(path: str | Path) -> Path:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """The size (bytes) and the time of last change (ns) of a file."""
+    """Return the size (bytes) and modification time (ns) of a file."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 

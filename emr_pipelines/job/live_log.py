@@ -1,4 +1,4 @@
-"""The live feed of a step: Pipes messages that its program leaves on S3, read as they come."""
+"""The live log of a step: reads the Pipes messages that its program writes to S3."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from dagster_pipes import PipesContextData, PipesParams
 
 LOOK_SECONDS = 1.0
-BEHIND_SECONDS = 60.0  # how long what has come may take to be logged, after a step ended
-LATE_SECONDS = 5.0  # how long to wait, after a step ended, for messages that are under way
-LONGEST_EVENT = 8192  # characters of what was printed
+BEHIND_SECONDS = 60.0  # after a step's end, how long logging the received messages may take
+LATE_SECONDS = 5.0  # after a step's end, how long to wait for more messages
+LONGEST_EVENT = 8192  # characters of printed text
 LINE_END = re.compile(r"[\r\n]+")
 
 
@@ -32,10 +32,10 @@ LINE_END = re.compile(r"[\r\n]+")
 def pipes_session(
     context: dg.AssetExecutionContext, objects: Objects, folder: str, feed: LiveFeed
 ) -> Iterator[dg.PipesSession]:
-    """A session of Dagster Pipes.
+    """Open a session of Dagster Pipes.
 
-    dagster's own `open_pipes_session` would demand that an asset yields results of the session; an asset that asks a
-    runner for a program's result need not know that Pipes was there.
+    Dagster's `open_pipes_session` requires the asset to yield the session's results; an asset that uses a runner does
+    not know about Pipes.
     """
     from dagster._core.pipes.context import build_external_execution_context_data
 
@@ -52,7 +52,7 @@ def pipes_session(
 
 
 class ContextOnS3(dg.PipesContextInjector):
-    """Leaves Dagster's context where the program looks for it."""
+    """Writes Dagster's context where the program reads it."""
 
     def __init__(self, objects: Objects, uri: str) -> None:
         self._objects = objects
@@ -68,10 +68,10 @@ class ContextOnS3(dg.PipesContextInjector):
 
 
 class LiveFeed(dg.PipesMessageReader):
-    """Hands on messages from a folder, from the first one on, and the lines in them to `log`.
+    """Passes on the messages in a folder, and logs the printed lines in them.
 
-    wakeup: is set when the program begins or ends: then it is worth polling. `exception` is what the
-    program raised, once it has told.
+    wakeup: is set when the program begins or ends, so that the service is polled. exception: what the program raised,
+    once its message has arrived.
     """
 
     def __init__(self, objects: Objects, folder: str, clock: Clock, wakeup: Wakeup, log: Callable[[str], None]) -> None:
@@ -127,7 +127,7 @@ class LiveFeed(dg.PipesMessageReader):
     def _read(self, name: str) -> bytes | None:
         try:
             return self._objects.read(join(self._folder, name))
-        except AwsError:  # it will be there the next time, or its news are lost and nothing else
+        except AwsError:  # it will be there the next time; if not, only the live log misses it
             return None
 
     def _hand_on(self, handler: PipesMessageHandler, chunk: bytes) -> None:
@@ -135,7 +135,7 @@ class LiveFeed(dg.PipesMessageReader):
             try:
                 message = json.loads(line)
                 self._notice(message["method"], message.get("params") or {})
-                if message["method"] == "closed":  # what was raised is explained by the step's failure, not twice
+                if message["method"] == "closed":  # the step's failure explains the exception
                     message["params"] = {}
                 if message["method"] != "log_external_stream":
                     self._log_lines()  # what was printed before
@@ -145,8 +145,8 @@ class LiveFeed(dg.PipesMessageReader):
         self._log_lines()
 
     def _log_lines(self) -> None:
-        """Log the lines that have come, in few events: each is a write to Dagster's event log, and programs that print
-        a hundred thousand lines are not rare."""
+        """Log the received lines in few events, because each is a write to Dagster's event log and a program may print
+        a hundred thousand lines."""
         event: list[str] = []
         size = 0
         for line in self._printed:

@@ -36,7 +36,7 @@ class Home(Enum):
     ABSENT = "absent"  # not on this machine
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where the import system finds a module. `folders` are where a package's parts are; None for a plain module."""
 
     file: str | None
@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 def home_of(name: str, named: Iterable[str] = ()) -> Home:
-    """Where a module comes from. named: units (see `unit_of`) that are own code even if they are installed."""
+    """Return where a module comes from. named: units (see `unit_of`) that are own code even if they are installed."""
     top = name.partition(".")[0]
     if top == THIS_PACKAGE:
         return _home_in_this_package(name)
@@ -71,12 +71,12 @@ def _home_in_this_package(name: str) -> Home:
     return Home.DAGSTER if needs_dagster else Home.ABSENT
 
 
-def find(name: str) -> Place | None:
-    """Where a module is, by what has been imported already, or else by asking the import system."""
+def find(name: str) -> Location | None:
+    """Find a module among the imported ones, or else with the import system."""
     module = loaded(name)
     if module is not None:
         folders = getattr(module, "__path__", None)
-        return Place(getattr(module, "__file__", None), None if folders is None else tuple(folders))
+        return Location(getattr(module, "__file__", None), None if folders is None else tuple(folders))
     parent, _, last = name.rpartition(".")
     path = None
     if parent:
@@ -91,7 +91,7 @@ def find(name: str) -> Place | None:
         if spec is not None:
             inner = spec.submodule_search_locations
             inner = getattr(inner, "_path", inner)  # a namespace's would look for its parent among what is imported
-            return Place(spec.origin if spec.has_location else None, None if inner is None else tuple(inner))
+            return Location(spec.origin if spec.has_location else None, None if inner is None else tuple(inner))
     return None
 
 
@@ -103,7 +103,7 @@ def loaded(name: str) -> ModuleType | None:
 
 
 def module_name(program: Callable[..., Any]) -> str:
-    """The name by which another Python imports the module of a program."""
+    """Return the name by which another Python process imports the module of a program."""
     main = sys.modules.get("__main__")
     return _name_of_main(main) if program.__module__ == "__main__" else program.__module__
 
@@ -116,7 +116,7 @@ def _name_of_main(main: ModuleType | None) -> str:
 
 
 def modules_of(package: str) -> Iterator[str]:
-    """A package and all modules below it; nothing when there is no such package or module."""
+    """Yield a module and all modules below it; nothing if it does not exist."""
     place = find(package)
     if place is None:
         return
@@ -135,8 +135,8 @@ def is_library(file: str) -> bool:
 
 
 def unit_of(name: str) -> str:
-    """What is installed, and travels, as a whole: the outermost package with an `__init__` that a module is in, or the
-    module itself, but not a namespace package around them."""
+    """Return the unit that is installed, and sent, as a whole: the outermost package with an `__init__` around a
+    module, or the module itself, but not a namespace package."""
     parts = name.split(".")
     for depth in range(1, len(parts)):
         unit = ".".join(parts[:depth])
@@ -152,7 +152,7 @@ def is_within(name: str, units: Iterable[str]) -> bool:
 
 
 def _container(name: str, file: str) -> Path:
-    """The folder of the path below which a module has this file, or a namespace package this folder."""
+    """Return the folder on sys.path that contains a module with this file, or a namespace package with this folder."""
     path = Path(file)
     folders = name.count(".") + (path.stem == "__init__")
     return path.parents[min(folders, len(path.parents) - 1)]
@@ -164,7 +164,7 @@ def _is_recorded(folder: Path, name: str) -> bool:
 
 
 def distributions_of(name: str) -> dict[str, frozenset[str]]:
-    """The projects that have installed a module, with all units of each; none for code that was not installed."""
+    """Return the projects that installed a module, with all units of each; empty for code that was not installed."""
     unit = unit_of(name)
     place = find(unit)
     where = next((file for file in (place.file, *(place.folders or ())) if file), None) if place else None
@@ -175,14 +175,14 @@ def distributions_of(name: str) -> dict[str, frozenset[str]]:
 
 
 def projects_of(name: str) -> list[str]:
-    """The names of the projects that have installed a module here, as far as they can be told."""
+    """Return the names of the projects that installed a module here, as far as known."""
     top = name.partition(".")[0]
     return list(distributions_of(name)) or list(metadata.packages_distributions().get(top, ()))
 
 
 @cache
 def _distributions(folder: Path) -> dict[str, frozenset[str]]:
-    """The units of each project that is installed in a folder."""
+    """Return the units of each project that is installed in a folder."""
     found = {}
     for record in folder.glob("*.dist-info/RECORD"):
         rows = record.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -194,7 +194,7 @@ def _distributions(folder: Path) -> dict[str, frozenset[str]]:
 
 
 def _units(paths: Iterable[str]) -> Iterator[str]:
-    """The units that Python files belong to, by their paths from the folder of the path."""
+    """Return the units of Python files, which are given by their paths below a folder on sys.path."""
     packages = {path.rpartition("/")[0] for path in paths if path.endswith("/__init__.py")}
     for path in paths:
         parts = path.removesuffix(".py").split("/")

@@ -31,8 +31,8 @@ ARCHIVES = ("spark.archives", "spark.yarn.dist.archives")
 
 
 @dataclass(frozen=True)
-class Place:
-    """AWS as a deployment has it: its folder on S3, and what lies there."""
+class StagingArea:
+    """The deployment's folder on S3, to which jobs are uploaded."""
 
     aws: Aws
     objects: Objects
@@ -41,7 +41,7 @@ class Place:
     dependencies: Dependencies
 
     @classmethod
-    def at(cls, aws: Aws, base: str) -> Place:
+    def at(cls, aws: Aws, base: str) -> StagingArea:
         objects = Objects(aws)
         return cls(aws, objects, base, Artifacts(objects, base), Dependencies(objects, base))
 
@@ -67,7 +67,7 @@ class Submission:
 
     @property
     def python_version(self) -> str:
-        """What packages have to be built for. Raises PackagingError."""
+        """Return the Python version to build packages for. Raises PackagingError."""
         found = re.search(r"python(3\.\d+)$", self.python)
         if not found:
             raise PackagingError(
@@ -81,9 +81,10 @@ class Submission:
 class Job:
     """A program that is ready to run, whichever service runs it.
 
-    label: who it is for, as one word. identity: a digest of the program, all that its result depends on, and who asks
-    for it, so that a later attempt finds what an earlier one has begun or finished. folder: its own folder on S3.
-    entrypoint: the URI of the script to run. jars, files: URIs. conf: Spark's properties, without archives.
+    label: one word for people: the assets that it is for. identity: a digest of the program, of all that its result
+    depends on, and of who asks for it, by which a later attempt finds what an earlier one began or finished. folder:
+    its own folder on S3. entrypoint: the URI of the script to run. jars, files: URIs. conf: Spark's properties, without
+    archives.
     """
 
     label: str
@@ -137,18 +138,18 @@ class Package:
     requirements: tuple[str, ...]
     how: Submission
 
-    def upload(self, place: Place, say: Callable[[str], None], report: Reporter = no_report) -> Job:
-        """Upload what is not on S3 yet, and return the job.
+    def upload(self, staging: StagingArea, log: Callable[[str], None], report: Reporter = no_report) -> Job:
+        """Upload the files that S3 does not have yet, and return the job.
 
         Raises PackagingError for packages that cannot be built, SourceChanged, and the AwsErrors.
         """
         how = self.how
-        place.artifacts.put(".zip", self.code, report)
-        place.artifacts.put(".py", self.entrypoint)
+        staging.artifacts.put(".zip", self.code, report)
+        staging.artifacts.put(".py", self.entrypoint)
         if self.requirements:
-            place.dependencies.archive(self.requirements, how.architecture, how.python_version, say, report)
-        there = [place.artifacts.put_file("jars", jar, report) for jar in how.jars]
-        there += [place.artifacts.put_file("files", file, report) for file in how.files]
+            staging.dependencies.archive(self.requirements, how.architecture, how.python_version, log, report)
+        there = [staging.artifacts.put_file("jars", jar, report) for jar in how.jars]
+        there += [staging.artifacts.put_file("files", file, report) for file in how.files]
         if there != [*self.job.jars, *self.job.files]:
             raise SourceChanged("A file of the runner's `jars` or `files` changed while it was uploaded. Retry.")
         return self.job
@@ -160,12 +161,12 @@ def package(
     *,
     asked_by: Sequence[str],
     label: str,
-    place: Place,
+    staging: StagingArea,
     how: Submission,
 ) -> Package:
     """Describe the job that runs a program. Calls no service, and uploads nothing.
 
-    asked_by: tells this work from the same work requested elsewhere: a run, a step of it, a partition.
+    asked_by: distinguishes the same work of other requesters: the run, its step, the partition.
 
     Raises PackagingError for a program, parameters or requirements that cannot be sent, and InvalidValue.
     """
@@ -185,12 +186,14 @@ def package(
         warnings += undeclared(reached, requirements)
     code, main = code_archive(program, requirements).data, inspect.getsource(entrypoint).encode()
     shipped = tuple(requirements) if how.ship_dependencies else ()
-    archive = place.dependencies.uri(shipped, how.architecture, how.python_version) if shipped else None
-    uris = {"code": place.artifacts.uri(".zip", code), "main": place.artifacts.uri(".py", main)}
-    jars = tuple(place.artifacts.file_uri("jars", jar) for jar in how.jars)
-    files = tuple(place.artifacts.file_uri("files", file) for file in how.files)
-    identity = digest_of([*asked_by, name, encoded, *uris.values(), archive, jars, files, *how.details, dict(how.conf)])
-    folder, conf = join(place.of("steps"), identity), dict(how.conf)
+    archive = staging.dependencies.uri(shipped, how.architecture, how.python_version) if shipped else None
+    code_uri, main_uri = staging.artifacts.uri(".zip", code), staging.artifacts.uri(".py", main)
+    jars = tuple(staging.artifacts.file_uri("jars", jar) for jar in how.jars)
+    files = tuple(staging.artifacts.file_uri("files", file) for file in how.files)
+    identity = digest_of(
+        [*asked_by, name, encoded, code_uri, main_uri, archive, jars, files, *how.details, dict(how.conf)]
+    )
+    folder, conf = join(staging.of("steps"), identity), dict(how.conf)
     theirs = [conf.pop(key) for key in ARCHIVES if key in conf]  # spark-submit's option overrules them
     python_version = how.python_version if archive else ""
     result = join(folder, "result.json")
@@ -198,10 +201,10 @@ def package(
         label=label,
         identity=identity,
         folder=folder,
-        task=Task(name, encoded, result, uris["code"], archive or "", python_version, files),
-        entrypoint=uris["main"],
+        task=Task(name, encoded, result, code_uri, archive or "", python_version, files),
+        entrypoint=main_uri,
         conf=conf,
-        archives=tuple(filter(None, (f"{uris['code']}#{CODE}", f"{archive}#{LIBRARIES}" if archive else "", *theirs))),
+        archives=tuple(filter(None, (f"{code_uri}#{CODE}", f"{archive}#{LIBRARIES}" if archive else "", *theirs))),
         jars=jars,
         warnings=tuple(warnings),
     )
@@ -209,10 +212,10 @@ def package(
 
 
 def digest_of(identity: object) -> str:
-    """A digest of JSON values that identify a piece of work.
+    """Return a digest of JSON values that identify a piece of work.
 
-    Different values have different texts, because JSON quotes strings and tells 1 from 1.0, "1" and true. The text is
-    not in ASCII, where two halves of a surrogate pair would be written like the character.
+    Different values have different JSON texts, which quote strings and distinguish 1 from 1.0, "1" and true. The text
+    is not ASCII, in which two halves of a surrogate pair would look like the character.
     """
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
     return sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]

@@ -19,7 +19,7 @@ BROUGHT_BY_SPARK = ("pyspark", "py4j")  # the cluster's own must be used; and Py
 
 
 def requirements_of(program: Callable[..., Any]) -> tuple[str, ...]:
-    """What the REQUIREMENTS of a program's module say, and those of its own modules that it imports; each line once.
+    """Return the REQUIREMENTS of a program's module and of the user's own modules that it imports; each line once.
 
     Raises InvalidValue.
     """
@@ -37,13 +37,13 @@ def requirements_of(program: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def normalized(requirements: Iterable[str]) -> list[str]:
-    """Requirements as pip takes them, each written in one way, sorted, without what Spark brings.
+    """Normalize and sort requirements, without those that Spark brings.
     Raises InvalidValue."""
     return sorted({str(requirement) for requirement in _parsed(requirements)})
 
 
 def reject_missing(program: Callable[..., Any]) -> None:
-    """Raises RequirementsMissing, with the command that installs them, where this Python lacks a requirement."""
+    """Raise RequirementsMissing, with the command that installs them, if this Python lacks a requirement."""
     lines = requirements_of(program)
     wrong = {}
     for requirement in _parsed(lines):
@@ -61,7 +61,7 @@ def reject_missing(program: Callable[..., Any]) -> None:
 
 
 def undeclared(found: Walk, requirements: Iterable[str]) -> list[str]:
-    """A sentence for each library that a program imports for certain and that no requirement brings.
+    """Return a sentence for each library that a program certainly imports and no requirement provides.
 
     found: the walk of at least Certainty.LATER, without the imports whose failure is caught.
     """
@@ -109,7 +109,7 @@ def _version(name: str) -> str | None:
 
 
 def _with_what_they_require(requirements: Iterable[Requirement]) -> set[str]:
-    """The names of projects, and of all that they require, as far as they are installed here."""
+    """Return the names of projects and of all that they require, as far as they are installed here."""
     found: dict[str, set[str]] = {}
     waiting = [(canonicalize_name(requirement.name), set(requirement.extras)) for requirement in requirements]
     while waiting:

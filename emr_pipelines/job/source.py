@@ -23,7 +23,7 @@ BY_NAME = ("import_module", "__import__")
 
 
 class Certainty(IntEnum):
-    """How certain it is that an import statement runs where its module is imported."""
+    """How certain it is that an import statement runs when its module is imported."""
 
     MAYBE = 0  # a condition decides, or an ImportError is caught
     LATER = 1  # inside a function
@@ -41,9 +41,11 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a source file says of itself. `constants` are the literal values of the names in DECLARED, or None for one
-    that is computed or depends on a condition; `lines` is where they are. `knows_its_file`: it uses `__file__`."""
+class ModuleSource:
+    """What a source file imports and declares.
+
+    constants: the literal values of the names in DECLARED; None for one that is computed or conditional. lines: where
+    they are. knows_its_file: whether it uses `__file__`."""
 
     file: str
     digest: str
@@ -53,7 +55,7 @@ class Source:
     knows_its_file: bool
 
     def named_in(self, name: str) -> tuple[str, ...]:
-        """The texts in a constant; none when there is no such constant. Raises InvalidValue for anything else."""
+        """Return the texts in a constant; empty without one. Raises InvalidValue for anything else."""
         value = self.constants.get(name, ())
         if not isinstance(value, (tuple, list)) or not all(isinstance(text, str) and text for text in value):
             allowed = "a tuple of names, written out, such as ('plugins',)"
@@ -61,8 +63,8 @@ class Source:
         return tuple(value)
 
 
-def source_of(file: str | None, module: str, is_package: bool) -> Source | None:
-    """What a module's source says, or None where there is no source that can be read."""
+def source_of(file: str | None, module: str, is_package: bool) -> ModuleSource | None:
+    """Read a module's source; None if there is none to read."""
     if not file or not file.endswith(".py"):
         return None
     try:
@@ -74,7 +76,7 @@ def source_of(file: str | None, module: str, is_package: bool) -> Source | None:
 
 
 @lru_cache(maxsize=4096)
-def _read(file: str, package: str, modified: int, size: int) -> Source:  # noqa: ARG001 (of a cache's key)
+def _read(file: str, package: str, modified: int, size: int) -> ModuleSource:  # noqa: ARG001 (of a cache's key)
     data = Path(file).read_bytes()
     tree = ast.parse(data)
     with_import = [number for number, line in enumerate(data.splitlines(), 1) if b"import" in line]
@@ -87,12 +89,13 @@ def _read(file: str, package: str, modified: int, size: int) -> Source:  # noqa:
         for name, value, line in _declared(tree.body, Certainty.ALWAYS, constants):
             constants[name] = value
             lines[name] = line
-    return Source(file, sha256(data).hexdigest(), tuple(imports), constants, lines, b"__file__" in data)
+    return ModuleSource(file, sha256(data).hexdigest(), tuple(imports), constants, lines, b"__file__" in data)
 
 
 def _declared(body: list[Any], certainty: Certainty, before: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
-    """Each assignment to a name in DECLARED: the name, its value afterwards, and the line. before: the values so far;
-    the caller keeps them up to date."""
+    """Yield each assignment to a name in DECLARED: the name, its value afterwards, and the line.
+
+    before: the values so far, which the caller updates."""
     for node in body:
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and node.value:
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -106,7 +109,7 @@ def _declared(body: list[Any], certainty: Certainty, before: Mapping[str, Any]) 
 
 
 def _value_after(node: ast.stmt, name: str, value: Any, certainty: Certainty, before: Any) -> Any:
-    """A name's value after an assignment; None where that is not known, but for `__all__`, all that may be in it."""
+    """Return a name's value after an assignment; None if unknown. `__all__` is the union of what may be in it."""
     both = None
     if isinstance(before, (tuple, list)) and isinstance(value, (tuple, list)):
         both = (*before, *value)
@@ -124,7 +127,7 @@ def _literal(node: ast.expr | None) -> Any:
 
 
 def _statements(body: list[Any], package: str, certainty: Certainty, lines: list[int]) -> Iterator[Statement]:
-    """The import statements in a block and in its inner blocks. lines: where the file has the word `import`."""
+    """Yield the import statements in a block and its inner blocks. lines: those with the word `import`."""
     for node in body:
         if bisect_left(lines, node.lineno) == bisect_right(lines, node.end_lineno):
             continue
@@ -146,7 +149,7 @@ def _statements(body: list[Any], package: str, certainty: Certainty, lines: list
 
 
 def _within(node: Any, certainty: Certainty) -> Iterator[tuple[list[Any], Certainty]]:
-    """The blocks of statements within a statement, and how certain it is that they run."""
+    """Yield the blocks within a statement, and how certain it is that they run."""
     maybe = Certainty.MAYBE
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         yield node.body, min(certainty, Certainty.LATER)
@@ -174,8 +177,8 @@ def _within(node: Any, certainty: Certainty) -> Iterator[tuple[list[Any], Certai
 
 
 def _holds(test: ast.expr) -> bool | None:
-    """Whether a condition holds where a program runs; None where that is not known. There, no type checker reads the
-    module, and it is not the main one."""
+    """Whether a condition holds where a program runs; None if unknown. TYPE_CHECKING is false there, and the module is
+    not the main one."""
     if isinstance(test, ast.Constant):
         return bool(test.value)
     if _called(test) == "TYPE_CHECKING":
@@ -193,7 +196,7 @@ def _holds(test: ast.expr) -> bool | None:
 
 
 def _is_about_main(test: ast.Compare) -> bool:
-    """Whether it compares `__name__` with "__main__"."""
+    """Whether an expression compares `__name__` with "__main__"."""
     parts = list(ast.walk(test))
     names = any(isinstance(part, ast.Name) and part.id == "__name__" for part in parts)
     return names and any(isinstance(part, ast.Constant) and part.value == "__main__" for part in parts)
@@ -208,7 +211,7 @@ def _catches(errors: ast.expr | None) -> bool:
 
 
 def _by_name(tree: ast.AST, package: str) -> Iterator[Statement]:
-    """`importlib.import_module("shop.plugins")`, under any name of that function, where the module is written out."""
+    """Return the import made by `importlib.import_module("shop.plugins")`, if its argument is a literal."""
     functions = set(BY_NAME)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "importlib":
@@ -229,5 +232,5 @@ def _by_name(tree: ast.AST, package: str) -> Iterator[Statement]:
 
 
 def _called(node: Any) -> str:
-    """The last part of `importlib.import_module`; empty when the expression is not a name."""
+    """Return the last part of a dotted name such as `importlib.import_module`; empty for another expression."""
     return str(getattr(node, "attr", getattr(node, "id", "")))

@@ -1,7 +1,7 @@
-"""Libraries for a cluster: a program's requirements as one zip of wheels made for it, built on any machine, once.
+"""Build a program's requirements for a cluster: one zip of wheels for its platform, built once, on any machine.
 
-Amazon EMR 7.x runs Amazon Linux 2023, whose glibc is 2.34, on x86_64 or on arm64 (Graviton). uv finds wheels for that
-wherever it runs itself, so neither Docker nor a machine of that kind is needed, and nothing is compiled.
+Amazon EMR 7.x runs Amazon Linux 2023, whose glibc is 2.34, on x86_64 or arm64 (Graviton). uv finds wheels for another
+platform than its own, so neither Docker nor a machine of that kind is needed, and nothing is compiled.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from emr_pipelines.job.index_errors import not_fetched
 from emr_pipelines.job.requirements import BROUGHT_BY_SPARK, normalized
 from emr_pipelines.report import Reporter, no_report
 
-FORMAT = 1  # of the archive; to be raised when the same requirements are to be packed in another way
+FORMAT = 1  # of the archive's format; raise it when the same requirements are packed in another way
 PLATFORMS = {  # by EC2's names and by the kernel's
     "x86_64": "x86_64-manylinux_2_34",
     "arm64": "aarch64-manylinux_2_34",
     "aarch64": "aarch64-manylinux_2_34",
 }
 MADE_BY_UV = (".lock", "uv_cache.json")
-LOOK_SECONDS = 1.0  # at uv, while it works
+LOOK_SECONDS = 1.0  # between two looks at uv, while it works
 YES = {"1", "true", "yes", "on", "y", "t"}  # as pip has it
 UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
 
 
 class Dependencies:
-    """Archives of libraries in a folder of a bucket, by what was required: what is there already is not built again.
+    """Archives of libraries in a folder on S3, named by their requirements; an existing archive is not built again.
 
-    A requirement that leaves the version open means the version of the day when its archive was built, until that is
-    deleted; `==` says which.
+    A requirement without a version means the newest version when the archive was built, until the archive is deleted;
+    pin it with `==`.
     """
 
     def __init__(self, objects: Objects, folder: str) -> None:
-        """folder: the s3:// URI below which deps/ is."""
+        """folder: the s3:// URI of the folder that has deps/."""
         self._objects = objects
         self._folder = folder
         self._there: set[str] = set()
@@ -61,27 +61,28 @@ class Dependencies:
         requirements: Iterable[str],
         architecture: str = "x86_64",
         python_version: str = "3.11",
-        say: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
         report: Reporter = no_report,
     ) -> str | None:
-        """The URI of `deps/<key>.zip`, which is built and sent unless it is there; None when nothing is required.
+        """Return the URI of `deps/<key>.zip`, which is built and uploaded if it does not exist; None without
+        requirements.
 
-        Unpacked to a folder on PYTHONPATH it has all that is required. Raises InvalidValue, the
-        AwsErrors, and PackagingError when there is no wheel for that platform.
+        Unpacked into a folder on PYTHONPATH, it provides the requirements. Raises InvalidValue, AwsErrors, and
+        PackagingError if there is no wheel for the platform.
         """
         lines = normalized(requirements)
         uri = self.uri(lines, architecture, python_version)
         if uri is None:
             return None
-        with self._lock:  # of one process: two that build the same at once do it twice, and the same is there
+        with self._lock:  # per process: two processes may build the same archive, with the same result
             if uri not in self._there:
                 if not self._objects.exists(uri):
-                    self._build(lines, architecture, python_version, uri, say, report)
+                    self._build(lines, architecture, python_version, uri, log, report)
                 self._there.add(uri)
         return uri
 
     def uri(self, requirements: Iterable[str], architecture: str, python_version: str) -> str | None:
-        """Return where `archive` puts it; None when nothing is required. Raises InvalidValue."""
+        """Return the URI that `archive` returns, without building. Raises InvalidValue."""
         lines = normalized(requirements)
         return join(self._folder, "deps", f"{key(lines, python_version, architecture)}.zip") if lines else None
 
@@ -91,11 +92,11 @@ class Dependencies:
         architecture: str,
         python_version: str,
         uri: str,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         report: Reporter,
     ) -> None:
         what = f"{_listed(lines)} for Python {python_version} on {architecture}"
-        say(f"Building an archive of {what}; later runs will find it at {uri}.")
+        log(f"Building an archive of {what}; later runs will find it at {uri}.")
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="emr_pipelines-deps-") as scratch:
             path = build(lines, Path(scratch), architecture, python_version, report)
@@ -103,7 +104,7 @@ class Dependencies:
             size = path.stat().st_size
             with report("Sending the packages", total=size) as work:
                 self._objects.upload(uri, path, work.advance)
-        say(f"Built {size / 1e6:,.1f} MB in {built - began:.0f} s and sent it in {time.monotonic() - built:.0f} s.")
+        log(f"Built {size / 1e6:,.1f} MB in {built - began:.0f} s and sent it in {time.monotonic() - built:.0f} s.")
 
 
 def key(requirements: Iterable[str], python_version: str = "3.11", architecture: str = "x86_64") -> str:
@@ -119,7 +120,7 @@ def build(
     python_version: str = "3.11",
     report: Reporter = no_report,
 ) -> Path:
-    """The archive of the requirements and all that they require, as a file in the empty folder `scratch`.
+    """Build the archive of the requirements and their dependencies, in the empty folder `scratch`.
     Raises InvalidValue, PackagingError."""
     import uv  # with its program, which this needs alone
 
@@ -136,7 +137,7 @@ def build(
         "--only-binary", ":all:", "--overrides", str(excluded), *options, "--requirements", str(asked),
     ]  # fmt: skip
     with report(f"Fetching {_listed(lines)} and what that requires") as work:
-        returncode, said = _run(command, environment, work.still)
+        returncode, said = _run(command, environment, work.heartbeat)
     if returncode != 0:
         raise PackagingError(not_fetched(_listed(lines), said, f"Python {python_version} on {architecture}"))
     archive = scratch / "deps.zip"
@@ -147,9 +148,9 @@ def build(
     return archive
 
 
-def _run(command: list[str], environment: dict[str, str], still: Callable[[], None]) -> tuple[int, str]:
-    """The exit code of a command, and what it wrote to stderr; meanwhile, each second, `still` is called. It ends when
-    this is interrupted."""
+def _run(command: list[str], environment: dict[str, str], heartbeat: Callable[[], None]) -> tuple[int, str]:
+    """Run a command and return its exit code and its stderr. Calls `heartbeat` each second, and ends the command when
+    this process is interrupted."""
     with subprocess.Popen(  # noqa: S603 (uv, as it is installed)
         command,
         env=environment,
@@ -164,7 +165,7 @@ def _run(command: list[str], environment: dict[str, str], still: Callable[[], No
                 try:
                     _, said = process.communicate(timeout=LOOK_SECONDS)
                 except subprocess.TimeoutExpired:  # noqa: PERF203 (a loop over seconds)
-                    still()
+                    heartbeat()
                 else:
                     return process.returncode, said
         except BaseException:
@@ -174,12 +175,10 @@ def _run(command: list[str], environment: dict[str, str], still: Callable[[], No
 
 
 def pack(folder: Path, archive: Path, advance: Callable[[int], None] = lambda _: None) -> None:
-    """Zip what was installed: the same bytes for the same wheels and zlib; who may execute what stays.
+    """Zip an installation, with file modes; the same wheels and zlib give the same bytes.
 
-    Only what belongs to the machine that built it is left out: byte code, and scripts that name its Python. Tests and
-    .pyi files may be imported or read by other parts of their packages (lazy_loader does), so they travel.
-
-    advance: is told how many bytes more of the folder were packed.
+    Leaves out what belongs to this machine: byte code, and scripts that name its Python. Tests and .pyi files are kept,
+    because packages may import or read them (lazy_loader does). advance: is called with the bytes packed since.
     """
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     dropped = {name for name, path in names.items() if _of_this_machine(name, path)}
@@ -210,8 +209,8 @@ def _of_this_machine(name: str, path: Path) -> bool:
 
 
 def uv_settings() -> tuple[dict[str, str], list[str]]:
-    """The environment and options that make uv look for packages where pip does, for it does not read pip's settings;
-    if uv's own variables name an index, those and nothing else."""
+    """Return the environment and options that make uv use pip's indexes, because uv does not read pip's settings. If
+    uv's own variables name an index, only those count."""
     environment = dict(os.environ)
     if any(environment.get(name) for name in UV_SOURCES):
         return environment, []
@@ -234,8 +233,7 @@ def uv_settings() -> tuple[dict[str, str], list[str]]:
 
 
 def pip_settings() -> dict[str, str]:
-    """What pip is configured with, by option, whether or not pip is installed here: its files, in its order, and PIP_*
-    variables. https://pip.pypa.io/en/stable/topics/configuration/"""
+    """Read pip's settings by option, whether or not pip is installed: its files, in its order, and PIP_* variables. https://pip.pypa.io/en/stable/topics/configuration/"""
     home = Path.home()
     configured = os.environ.get("PIP_CONFIG_FILE", "")
     config_home = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")

@@ -59,9 +59,9 @@ INSTEAD = {  # by the class, or a class that it inherits from
 
 
 def annotation_of(program: Program, what: Literal["params", "return"]) -> Any:
-    """What a program says it takes or returns: a dataclass whose fields travel, or NoneType. Raises PackagingError.
+    """Return the dataclass, or NoneType, that a program takes or returns. Raises PackagingError.
 
-    The other annotations are left alone: SparkSession is often imported for type checkers only.
+    Other annotations are not resolved: SparkSession is often imported for type checkers only.
     """
     reject_unfinished(program)
     called = called_by(program)
@@ -110,7 +110,7 @@ def reject_unfinished(program: Program) -> None:
 
 
 def check_annotation(annotation: Any, path: str, seen: frozenset[Any] = frozenset()) -> None:
-    """Raise PackagingError for an annotation, or a part of it, whose values do not travel.
+    """Raise PackagingError for an annotation, or a part of it, whose values cannot be sent.
 
     seen: the dataclasses that are being checked; one may contain itself.
     """
@@ -156,7 +156,7 @@ def _check_dataclass(kind: type[Any], path: str, seen: frozenset[Any]) -> None:
 
 
 def hints_of(kind: type[Any], *, with_extras: bool = False) -> dict[str, Any]:
-    """The annotations of a dataclass by field. Raises PackagingError where they name what is not there."""
+    """Return the annotations of a dataclass by field. Raises PackagingError if one cannot be resolved."""
     try:
         return get_type_hints(kind, include_extras=with_extras)
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
@@ -177,24 +177,24 @@ def refused_annotation(annotation: Any, path: str, instead: str = "") -> Packagi
 
 
 def instead_of(kind: type) -> str:
-    """What to write in place of a value of a class, as a sentence; empty where nothing is known."""
+    """Return a sentence that says what to use instead of a class; empty if unknown."""
     names = [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__]
     enums_first = sorted(names, key=lambda name: name != "enum.Enum")  # a StrEnum is a str, too
     return next((INSTEAD[name] for name in enums_first if name in INSTEAD), "")
 
 
 def called_by(program: object) -> str:
-    """What a program is called in a sentence."""
+    """Return a program's name for a message."""
     return getattr(program, "__qualname__", None) or repr(program)[:200]
 
 
 def travelling(kind: Any) -> list[dataclasses.Field[Any]]:
-    """The fields that the constructor takes; the others follow from them."""
+    """Return the fields that the constructor takes; only they are sent."""
     return [field for field in dataclasses.fields(kind) if field.init]
 
 
 def resolved(annotation: Any) -> Any:
-    """The type behind a NewType, the alias of a `type` statement, or an Annotated that one of these hides."""
+    """Return the type behind a NewType, a `type` alias, or an Annotated within one."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = annotation.__origin__

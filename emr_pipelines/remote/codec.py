@@ -1,7 +1,7 @@
-"""What travels: a program as a name, its parameters and its result as JSON and back.
+"""Encode and decode a program's name, its parameters and its result.
 
-Parameters go to the cluster and a result comes back as JSON, so that people and another version of Python can read
-them. Annotations and parameters that JSON would change are refused before anything starts, with the path of the field.
+Parameters and results are JSON, which people and other versions of Python can read. Annotations and values that JSON
+would change are refused before anything starts, with the path of the field.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from emr_pipelines.remote.annotations import (
     travelling,
 )
 
-MAX_BYTES = 64 << 20  # as JSON; who waits for it holds it several times over
-DEEPEST = 100  # levels; a structure that contains itself has no end
+MAX_BYTES = 64 << 20  # as JSON; the process that waits for it holds several copies
+DEEPEST = 100  # levels; a structure may contain itself
 
 Program = Callable[..., Any]
 
 
 def encode(value: object, name: str = "params") -> Any:
-    """A dataclass instance, or None, as what json.dumps takes. Raises PackagingError, which names the field."""
+    """Convert a dataclass instance, or None, to JSON values. Raises PackagingError, which names the field."""
     if value is not None and not _is_instance_of_dataclass(value):
         raise _refused(name, value, "a dataclass, or None")
     return _encoded(value, name, 0)
 
 
 def decode(annotation: Any, data: object, name: str = "params") -> Any:
-    """The value that was encoded, rebuilt as its annotation says: a dataclass, or None. Raises PackagingError."""
+    """Rebuild an encoded value by its annotation: a dataclass, or None. Raises PackagingError."""
     return _decoded(annotation, data, name)
 
 
@@ -64,7 +64,7 @@ def dumps(value: object, name: str = "params") -> str:
 
 
 def loads(annotation: Any, text: str | bytes, name: str = "params") -> Any:
-    """The value from its JSON text. Raises PackagingError."""
+    """Parse JSON text and decode the value. Raises PackagingError."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -73,7 +73,7 @@ def loads(annotation: Any, text: str | bytes, name: str = "params") -> Any:
 
 
 def round_trip(annotation: Any, value: object, name: str = "params") -> Any:
-    """The value as it would arrive. Raises PackagingError, which names the field, when that is not what was sent."""
+    """Return the value as it would arrive. Raises PackagingError, which names the field, if it would differ."""
     arrived = loads(annotation, dumps(value, name), name)
     changed = _first_difference(value, arrived, name)
     if changed:
@@ -85,9 +85,9 @@ def round_trip(annotation: Any, value: object, name: str = "params") -> Any:
 
 
 def name_of(program: Program) -> str:
-    """`package.module:function`, by which `load` finds the program on a cluster. Raises PackagingError.
+    """Return `package.module:function`, by which `load` finds the program on a cluster. Raises PackagingError.
 
-    A function of a script that was started as such has the script's name for its module.
+    For a function of the main script, the module is the script's name.
     """
     called = called_by(program)
     function = getattr(program, "__qualname__", "")
@@ -108,7 +108,7 @@ def name_of(program: Program) -> str:
 
 
 def load(name: str) -> Program:
-    """The program of that name. Raises PackagingError; an error within the module that is imported passes through."""
+    """Import the program with this name. Raises PackagingError; an error of the imported module passes through."""
     module_name, _, function = name.partition(":")
     if not function.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
         raise PackagingError(f"The program is {name!r}; allowed: package.module:function.")
@@ -126,8 +126,7 @@ def load(name: str) -> Program:
 
 
 def call(program: Program, spark: Any, params: Any) -> Any:
-    """Run a program and return its result. Raises ProgramExited when it calls sys.exit, with whatever code: then it
-    returns nothing."""
+    """Run a program and return its result. Raises ProgramExited if it calls sys.exit, with any code."""
     try:
         return program(spark, params)
     except SystemExit as left:
@@ -256,7 +255,8 @@ def _decoded_dataclass(kind: type, data: object, path: str) -> Any:
 
 
 def _first_difference(sent: Any, arrived: Any, path: str) -> tuple[str, object, object] | None:
-    """Where two values differ. A list is no tuple and True is not 1; a whole number may have become a float."""
+    """Return where two values differ. A list is not a tuple, True is not 1, but a whole number may have become a
+    float."""
     inner: list[tuple[str, Any, Any]] = []
     sent = plain(sent)
     if _is_instance_of_dataclass(sent) and type(sent) is type(arrived):

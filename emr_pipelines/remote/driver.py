@@ -29,7 +29,7 @@ from dagster_pipes import (
 from emr_pipelines.remote import codec, progress
 from emr_pipelines.remote.annotations import annotation_of
 from emr_pipelines.remote.entrypoint import LIBRARIES, Files, Task, importable
-from emr_pipelines.remote.message_buffer import Outbox
+from emr_pipelines.remote.message_buffer import MessageBuffer
 from emr_pipelines.remote.printing import PrintedText
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ LAST_WORDS_SECONDS = 30.0  # how long to wait, at the end, until the last messag
 
 
 class ContextFile(PipesContextLoader):
-    """Reads the context that Dagster left in a file."""
+    """Reads Dagster's context from a file."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -72,13 +72,13 @@ class Channel(PipesMessageWriterChannel):
     def __init__(self, files: Files, folder: str) -> None:
         self._files = files
         self._folder = folder
-        self._outbox = Outbox()
+        self._buffer = MessageBuffer()
         self._unsent: list[PipesMessage] = []
         self._over = threading.Event()
         self._written = 0
 
     def write_message(self, message: PipesMessage) -> None:
-        self._outbox.put(message)
+        self._buffer.put(message)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -98,7 +98,7 @@ class Channel(PipesMessageWriterChannel):
     def _write(self) -> None:
         """Write the waiting messages in files of a bounded size. After an error, they are written the next time."""
         try:
-            while messages := self._unsent or self._outbox.take():
+            while messages := self._unsent or self._buffer.take():
                 self._unsent = messages
                 lines = "\n".join(map(json.dumps, messages))
                 self._files.write(f"{self._folder}/{self._written + 1}.json", lines.encode())
@@ -151,7 +151,7 @@ def _opened_pipes(files: Files) -> PipesContext:
 
 @contextmanager
 def _printing_to(pipes: PipesContext) -> Iterator[None]:
-    """Send what is printed to Dagster too."""
+    """Send printed text to Dagster too."""
     before = sys.stdout, sys.stderr
     sys.stdout = tee(sys.stdout, "stdout", pipes)
     sys.stderr = tee(sys.stderr, "stderr", pipes)
@@ -162,7 +162,7 @@ def _printing_to(pipes: PipesContext) -> Iterator[None]:
 
 
 def _libraries(spark: SparkSession, files: Files, task: Task) -> AbstractContextManager[None]:
-    """Make the task's packages importable, where they are for this Python."""
+    """Make the task's packages importable, if they were built for this Python."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if task.archive and task.python != version:
         print(f"The packages in {task.archive} are for Python {task.python}; this is {version}, and uses its own.")
@@ -172,7 +172,7 @@ def _libraries(spark: SparkSession, files: Files, task: Task) -> AbstractContext
 
 @contextmanager
 def _reporting(spark: SparkSession, pipes: PipesContext, group: str) -> Iterator[None]:
-    """Log how far Spark is, while it runs and in the end."""
+    """Log Spark's progress while it runs and at the end."""
     over = threading.Event()
     context = spark.sparkContext
     context.setJobGroup(group, group, interruptOnCancel=True)

@@ -8,6 +8,7 @@ it needs no AWS library and treats s3:, hdfs: and file: alike.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -22,16 +23,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+DRIVER = "emr_pipelines.remote.driver"  # runs the task, once the code is unpacked; it imports this module
 CODE = "shipped_code"  # the folders where YARN unpacks the archives of these names, for the executors
 LIBRARIES = "dependencies"
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to run: `program` is `package.module:function`, `params` what `codec.encode` made of its parameters.
+    """A task for the driver: `program` is `package.module:function`, `params` its encoded parameters.
 
-    `result` is where the result goes. `code` is a zip of source, `archive` a zip of packages for Python `python` (3.11,
-    say), or empty; `files` are for the program to read.
+    `result` is the URI for the result. `code` is a zip of source, `archive` a zip of packages for Python `python`
+    (3.11, say), or empty; `files` are for the program to read.
     """
 
     program: str
@@ -98,9 +100,7 @@ def main(task_uri: str) -> None:
         files = Files(spark)
         task = Task.from_json(files.read(task_uri))
         with importable(spark, files, CODE, task.code):
-            from emr_pipelines.remote import driver
-
-            driver.run(spark, files, task)
+            importlib.import_module(DRIVER).run(spark, files, task)
     finally:
         spark.stop()
 

@@ -10,11 +10,11 @@ OF_A_HOST = "//"  # file://host/folder is another machine's
 
 
 def file_uri(path: str | Path) -> str:
-    """The URI of an absolute path."""
+    """Return the URI of an absolute path."""
     return f"file://{path}"
 
 
 def local_path(location: str) -> str | None:
-    """The absolute path that a URI such as file:/folder or file:///folder names; None for anything else."""
+    """Return the absolute path of a URI such as file:/folder or file:///folder; None for anything else."""
     found = FILE_URI.fullmatch(location)
     return f"/{found[2]}" if found and found[1] != OF_A_HOST else None

@@ -21,7 +21,7 @@ from emr_pipelines.errors import InvalidValue, SourceNotFound, SourceUnreadable
 from emr_pipelines.remote.file_uris import local_path
 
 S3_SCHEMES = ("s3", "s3a", "s3n")
-HIDDEN = (".", "_")  # as Hadoop and Spark have it
+HIDDEN = (".", "_")  # Hadoop's and Spark's rule
 STORAGE_MARK = ".emr_pipelines_storage"  # an empty file in the folder, or below the prefix, that holds the assets
 GLOB = re.compile(r"[*?\[]")
 
@@ -31,8 +31,7 @@ COMPRESSED = (".gz", ".bz2")
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file as it was listed: its path (or s3:// URI), size in bytes, and time of last change in nanoseconds, 0 where
-    that is not known."""
+    """A listed file: its path (or s3:// URI), size in bytes, and modification time in nanoseconds, 0 if unknown."""
 
     path: str
     bytes: int
@@ -82,7 +81,7 @@ def validate_sources(sources: Sequence[str]) -> None:
 
 
 def locate(path: str) -> tuple[Any, str]:
-    """The pyarrow file system of a path, a file: URI or an s3:// URI, and the path within it. Nothing in a URI is
+    """Return the pyarrow file system for a path, a file: URI or an s3:// URI, and the path within it. URIs are not
     percent-decoded. Raises InvalidValue for another scheme, SourceUnreadable for a bucket that cannot be reached."""
     from pyarrow import fs
 
@@ -98,7 +97,7 @@ def locate(path: str) -> tuple[Any, str]:
 
 @cache
 def _bucket(name: str) -> Any:
-    """The file system for a bucket: region, credentials and endpoint are found the way the AWS SDKs find them."""
+    """Return the file system for a bucket, with the region, credentials and endpoint that the AWS SDKs would use."""
     from pyarrow import fs
 
     try:
@@ -136,7 +135,7 @@ def _find(source: str) -> Iterator[TextFile]:
 
 
 def _objects_below(filesystem: Any, base: str, pattern: list[str]) -> Iterator[TextFile]:
-    """The objects below a bucket or prefix whose key from there matches and has no hidden part. Asset storages are
+    """Yield the objects below a bucket or prefix whose relative key matches and has no hidden part. Asset storages are
     skipped, so that ingested text is not ingested again."""
     from pyarrow.fs import FileSelector, FileType
 
@@ -154,7 +153,7 @@ def _objects_below(filesystem: Any, base: str, pattern: list[str]) -> Iterator[T
 
 
 def _files_below(base: str, pattern: list[str]) -> Iterator[TextFile]:
-    """The regular files below a local folder whose path from there matches and has no hidden part.
+    """Yield the regular files below a local folder whose relative path matches and has no hidden part.
 
     Only folders that can hold a match are entered, each once, because links can lead in circles. Asset storages are
     skipped, so that ingested text is not ingested again.
@@ -179,8 +178,8 @@ def _files_below(base: str, pattern: list[str]) -> Iterator[TextFile]:
 
 
 def _regular_file(path: str) -> TextFile | None:
-    """A file below a folder; None for a device, say, or a file that is gone again. Raises ValueError for a link to
-    nothing."""
+    """Return a file below a folder; None for a device, or a file that is gone. Raises ValueError for a dangling
+    link."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
@@ -190,7 +189,7 @@ def _regular_file(path: str) -> TextFile | None:
 
 
 def _refuse_dangling_link(path: str) -> None:
-    """Raise ValueError when a local path is a link to nothing."""
+    """Raise ValueError if a local path is a dangling link."""
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
         target = os.readlink(path)  # noqa: PTH115
         raise ValueError(f"{path} is a link to {target!r}, which is not there; mend the link or remove it")
@@ -210,7 +209,7 @@ def _is_utf8(path: str) -> bool:
 
 
 def _matches(names: list[str], pattern: list[str]) -> bool:
-    """Whether a path matches a glob, both as their parts; a ** at the end stands for files at any depth."""
+    """Whether a path matches a glob, both as lists of parts; a final ** matches files at any depth."""
     if not pattern:
         return not names
     if pattern[0] == "**":

@@ -1,8 +1,7 @@
-"""Messages for Dagster that wait to be written, and of what a program prints only as much as an event log can hold.
+"""Buffer messages for Dagster until they are written, and limit printed text to what an event log can hold.
 
-What is printed is many small texts, and may be gigabytes. Texts of one stream become one message, and when more comes
-than is allowed, the newest is kept and what it was that is left out is said in its place. All of it is in the step's
-logs anyway.
+A program may print gigabytes in small pieces. Text of one stream becomes one message; above the limit, the newest text
+is kept and the rest is replaced by a note. The step's logs have all of it.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from dagster_pipes import PipesMessage
 PRINTED = "log_external_stream"  # the method of messages about what was printed
 AT_ONCE_CHARACTERS = 5_000_000  # of printed text; some 600 events
 PER_SECOND_CHARACTERS = 200.0  # and more as time passes: 17 million a day
-KEPT_CHARACTERS = 8_000  # of what is over that, the newest
+KEPT_CHARACTERS = 8_000  # how much of the excess is kept: the newest
 MESSAGE_CHARACTERS = 1 << 16
 FILE_CHARACTERS = 1 << 20  # of messages that are written together
 
 
 @dataclass
 class _Printed:
-    """Text of one stream, from one message or several."""
+    """Text of one stream, from one or more messages."""
 
     stream: str
     like: PipesMessage
@@ -40,7 +39,7 @@ class _Printed:
 
 @dataclass
 class _Cut:
-    """What of one stream is over the limit: how much, and the end of it."""
+    """The excess of one stream: how much, and its end."""
 
     like: PipesMessage
     characters: int = 0
@@ -59,8 +58,8 @@ class _Cut:
         return f"\n[{left_out:,} characters were printed here and are left out; the step's logs have them.]\n{shown}"
 
 
-class Outbox:
-    """Messages in their order; its memory is bounded by what may be printed at once. Any thread may use it.
+class MessageBuffer:
+    """Messages in order. Its memory is bounded by the limit for printed text. Any thread may use it.
 
     now: a clock, in seconds.
     """
@@ -84,7 +83,7 @@ class Outbox:
             self._waiting.append(message)
 
     def take(self) -> list[PipesMessage]:
-        """The next messages, for one file; none when none waits."""
+        """Return the next messages, for one file; empty if none waits."""
         taken: list[PipesMessage] = []
         characters = 0
         with self._lock:
@@ -97,7 +96,7 @@ class Outbox:
         return taken
 
     def _left(self) -> int:
-        """How many characters may be printed now."""
+        """Return how many characters may be printed now."""
         return int(AT_ONCE_CHARACTERS + PER_SECOND_CHARACTERS * (self._now() - self._began)) - self._taken_in
 
     def _print(self, message: PipesMessage, stream: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Pass on what a program prints, while its standard streams stay the streams that they are."""
+"""Pass on what a program prints, without changing its standard streams otherwise."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any, TextIO
 
 
 class PrintedText:
-    """A text stream that gives all text written to it to a function, and is `in_place_of` in everything else: its file
-    number, encoding, buffer and so on.
+    """A text stream that passes written text to a function, and is otherwise like the stream that it replaces.
 
-    Not a TextIOBase: that class has these attributes itself, without values, and would hide the stream's.
+    It is not a TextIOBase, whose own attributes (encoding, buffer) would hide the stream's.
     """
 
     def __init__(self, in_place_of: TextIO, on_text: Callable[[str], None]) -> None:

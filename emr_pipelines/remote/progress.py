@@ -1,4 +1,4 @@
-"""How far Spark is, in a sentence, and how often to say so; used where a program runs, here or on a cluster."""
+"""Describe Spark's progress in a sentence, at growing intervals; used where a program runs, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # pyspark takes a second to import
-    from pyspark import SparkContext
-    from pyspark.status import SparkStageInfo
+    from pyspark import SparkContext, SparkStageInfo
 
-FIRST_SECONDS = 5.0  # what is over sooner needs no news
-LEAST_SECONDS = 60.0  # between two news of what takes long
-SHARE = 20  # the newest news of what takes very long are no older than this part of it
-LOOK_SECONDS = 1.0  # between two looks, when it is time to say something and there is nothing to say yet
+FIRST_SECONDS = 5.0  # shorter work needs no report
+LEAST_SECONDS = 60.0  # between two reports of long work
+SHARE = 20  # the last report of very long work is no older than this part of it
+LOOK_SECONDS = 1.0  # between two looks when a report is due and there is nothing to report
 FOLDERS = re.compile(r"(?<= at ).*/")  # in a stage's name: "collect at /long/path/word_count.py:117"
 
 
 class Backoff:
-    """When to say how far something is: first after 5 seconds, and then ever more rarely. That is 5 lines in the first
-    minute and a half, one a minute until 20 minutes have passed, and about 70 in three hours.
+    """When to report progress: after 5 seconds, and then at growing intervals. That makes 5 lines in the first minute
+    and a half, one per minute until 20 minutes, and about 70 in three hours.
 
     now: a clock, in seconds.
     """
@@ -36,30 +35,30 @@ class Backoff:
 
     @property
     def left(self) -> float:
-        """Seconds until it is time; none when it is."""
+        """Seconds until the next report is due; 0 if it is."""
         return max(0.0, self._next - self._now())
 
     def said(self) -> None:
-        """Something was said just now."""
+        """Note that a report was made now."""
         self._next = self._now() + min(max(self.elapsed, FIRST_SECONDS), max(LEAST_SECONDS, self.elapsed / SHARE))
 
 
 def follow(
     spark: SparkContext,
     ends: Callable[[float], bool],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     now: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Say how far Spark is, until `ends`, which waits for the end for so many seconds and tells whether it has come."""
+    """Report Spark's progress until `ends`, which waits for the given seconds, returns true."""
     rarely = Backoff(now)
     while not ends(rarely.left or LOOK_SECONDS):
         if not rarely.left and (news := observed(running_stages, spark)):
-            say(news)
+            log(news)
             rarely.said()
 
 
 def answers(spark: SparkContext | None) -> bool:
-    """Whether it is there and runs: a program may have stopped it, and a JVM can die."""
+    """Whether Spark answers: a program may have stopped it, and a JVM can die."""
     from py4j.protocol import Py4JError
 
     try:
@@ -69,7 +68,8 @@ def answers(spark: SparkContext | None) -> bool:
 
 
 def observed(look: Callable[[SparkContext], str], spark: SparkContext) -> str:
-    """What a look at Spark's progress gives; nothing when Spark has gone: to watch a program must not make it fail."""
+    """Call a function that looks at Spark's progress; empty if Spark is gone, because watching must not make a program
+    fail."""
     from py4j.protocol import Py4JError
 
     try:
@@ -79,9 +79,9 @@ def observed(look: Callable[[SparkContext], str], spark: SparkContext) -> str:
 
 
 def running_stages(spark: SparkContext) -> str:
-    """The stages that run, each with how much of it is done; nothing when none runs.
+    """Describe the running stages and how much of each is done; empty if none runs.
 
-    How long it will take is not told: tasks are of unequal length, and no one knows of the stages that come later.
+    It gives no remaining time, because tasks are unequal and later stages unknown.
     """
     tracker = spark.statusTracker()
     stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
@@ -98,13 +98,13 @@ def _sentence(stage: SparkStageInfo) -> str:
 
 
 def _failures(stages: Iterable[SparkStageInfo]) -> str:
-    """What a person wants to know of tasks that are tried again."""
+    """Describe the failed tasks that Spark retries."""
     failed = sum(stage.numFailedTasks for stage in stages)
     return f", {failed:,} failed and tried again" if failed else ""
 
 
 def summary(spark: SparkContext, group: str) -> str:
-    """What the jobs of a group came to."""
+    """Summarize the jobs of a group."""
     tracker = spark.statusTracker()
     jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
     numbers = {number for job in jobs if job is not None for number in job.stageIds}
@@ -115,5 +115,5 @@ def summary(spark: SparkContext, group: str) -> str:
 
 
 def pluralize(number: int, what: str) -> str:
-    """As people say it: 1 file, 2 files."""
+    """Return "1 file", "2 files"."""
     return f"{number:,} {what}{'s' * (number != 1)}"

@@ -1,4 +1,4 @@
-"""End clusters, and report what each cost in the run's log and on each asset whose steps ran on it."""
+"""End clusters, and report the cost of each in the run's log and on the assets whose steps ran on it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from emr_pipelines import charts
-from emr_pipelines.backends.emr.names import OP, StepName
-
-if TYPE_CHECKING:
-    from emr_pipelines.backends.emr.backend import EmrBackend
-    from emr_pipelines.costs.bill import Bill
-    from emr_pipelines.runners.run_steps import RunSteps
+from emr_pipelines.backends.emr.held import HeldClusters
+from emr_pipelines.backends.emr.names import StepName
+from emr_pipelines.costs.bill import INSTANCE_HOURS, Bill
+from emr_pipelines.runners.lineage import OP
+from emr_pipelines.runners.run_steps import RunSteps
 
 
 @cache
@@ -28,21 +27,21 @@ def prepare_bill() -> None:
 
 
 def end_and_bill(
-    backend: EmrBackend, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
+    clusters: HeldClusters, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
 ) -> None:
-    """End the backend's cluster and bill every cluster that the backend owes. Logs errors and raises none."""
-    backend.end_or_warn()
-    bill_owed(backend, prices, instance, log)
+    """End the held cluster and bill every owed one. Logs errors and raises none."""
+    clusters.end_or_warn()
+    bill_owed(clusters, prices, instance, log)
 
 
 def bill_owed(
-    backend: EmrBackend, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
+    clusters: HeldClusters, prices: Mapping[str, float], instance: dg.DagsterInstance | None, log: logging.Logger
 ) -> None:
     """Report what each owed cluster cost, in total and for each asset. Logs warnings and raises nothing."""
-    while backend.owed:
-        held = backend.owed.pop(0)
+    while clusters.owed:
+        held = clusters.owed.pop(0)
         try:
-            bill = backend.bill(held, prices)
+            bill = clusters.bill(held, prices)
             log.info(f"Cluster {held.id} had {bill.sentence()}")
             if instance is not None:
                 _observe(bill, instance, _timeline(bill, log))
@@ -51,33 +50,34 @@ def bill_owed(
 
 
 def end_clusters_of_run(
-    backend: EmrBackend,
+    clusters: HeldClusters,
     steps: RunSteps,
     lease_prefix: str,
     prices: Mapping[str, float],
     log: logging.Logger,
 ) -> None:
-    """End and bill the clusters of a run that no other process needs: the backend's, and those that others left.
+    """End and bill the clusters of a run that no other process needs: the held one, and those that others left.
 
     lease_prefix: the beginning of the lease keys of those clusters. Two runners of a run may have two clusters.
     """
     if steps.may_come():
-        if backend.held:
-            log.info(f"Cluster {backend.held.id} stays for other steps of this run.")
+        if clusters.held:
+            log.info(f"Cluster {clusters.held.id} stays for other steps of this run.")
         return
-    given_up, seen = steps.given_up(), set[str | None]()
+    given_up, seen = steps.given_up(), set[str]()
 
     def end() -> None:
-        seen.add(backend.cluster_id)
-        if given_up and backend.held and backend.busy():
-            log.info(f"Cluster {backend.held.id} stays for the steps that run on it; this run was given up.")
+        held = clusters.held
+        seen.update([held.id] if held else [])
+        if given_up and held and clusters.is_busy(held.id):
+            log.info(f"Cluster {held.id} stays for the steps that run on it; this run was given up.")
         else:
-            end_and_bill(backend, prices, steps.instance, log)
+            end_and_bill(clusters, prices, steps.instance, log)
 
-    if backend.in_use:
+    if clusters.in_use:
         end()
-    for key in backend.lease_keys(lease_prefix):
-        if backend.adopt(key) and backend.cluster_id not in seen:
+    for key in clusters.keys(lease_prefix):
+        if clusters.adopt(key) and clusters.held and clusters.held.id not in seen:
             end()
 
 
@@ -88,7 +88,7 @@ def _observe(bill: Bill, instance: dg.DagsterInstance, picture: Mapping[str, Any
             **picture,
             "cluster": dg.MetadataValue.json(bill.metadata()),
             "cost_share": round(share, 4),
-            "billed_instance_seconds": round(share * sum(usage.seconds for usage in bill.usages), 3),
+            "billed_instance_seconds": round(share * 3600 * bill.amount(INSTANCE_HOURS), 3),
         }
         if bill.usd is not None:
             cost["cost_usd"] = round(bill.usd * share, 4)
@@ -101,8 +101,8 @@ def _observe(bill: Bill, instance: dg.DagsterInstance, picture: Mapping[str, Any
 
 
 def _shares(bill: Bill, instance: dg.DagsterInstance) -> dict[tuple[dg.AssetKey, str | None], float]:
-    """The share of a cluster's cost that each asset, or partition of one, bears. Steps of other processes count too;
-    in a pool, so do those of other runs."""
+    """Return the share of a cluster's cost of each asset or partition. Steps of other processes count too, and in a
+    pool those of other runs."""
     partitions: dict[str, dict[dg.AssetKey, str]] = {}
     shares: dict[tuple[dg.AssetKey, str | None], float] = {}
     for step_id, name in bill.step_names.items():
@@ -119,7 +119,7 @@ def _shares(bill: Bill, instance: dg.DagsterInstance) -> dict[tuple[dg.AssetKey,
 
 
 def _partitions_of(instance: dg.DagsterInstance, run_id: str) -> dict[dg.AssetKey, str]:
-    """The partition of each asset that a run makes; none of an asset without partitions, or with several in the run."""
+    """Return the partition of each asset of a run; assets without partitions, or with several, are left out."""
     if not run_id:
         return {}
     found: dict[dg.AssetKey, list[str]] = {}
@@ -136,5 +136,5 @@ def _timeline(bill: Bill, log: logging.Logger) -> dict[str, Any]:
     try:
         return {"timeline": dg.MetadataValue.md(charts.timeline(spans, bill.sentence()))}
     except Exception as error:  # noqa: BLE001 (whatever a drawing library raises, a picture is worth no failure)
-        log.warning(f"The timeline of cluster {bill.cluster_id} could not be drawn: {error}")
+        log.warning(f"The timeline of cluster {bill.id} could not be drawn: {error}")
         return {}

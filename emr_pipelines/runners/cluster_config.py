@@ -1,4 +1,4 @@
-"""A cluster's description as Dagster's run config knows it, derived from ClusterSpec.
+"""Derive Dagster's config schema of a cluster from ClusterSpec.
 
 The Launchpad completes the names of fields and the choices, and shows their descriptions. Dagster itself checks only
 choices, lists and mappings: its answer to an unknown field would be the type of the whole description, and its types
@@ -21,17 +21,17 @@ from emr_pipelines.backends.emr.presets import DEFAULT_PRESET
 
 
 class Described(dg.PermissiveConfig):
-    """A config class that Dagster reads and nobody fills, so pydantic need not prepare to validate it."""
+    """A config class that is only read for its schema, so pydantic need not build validators."""
 
     model_config = ConfigDict(defer_build=True)
 
 
 @cache
 def config_of(part: type[BaseModel]) -> type[dg.Config]:
-    """A config class with a part's fields and their descriptions, with parts and choices within.
+    """Return a config class with a part's fields and their descriptions.
 
-    No field but `preset` has a default, because Dagster fills defaults in: what was told, which goes over the preset,
-    could then not be told from what was not. The descriptions say the defaults instead. Every field may be null.
+    Only `preset` has a default. Dagster fills defaults in, so explicit values, which override a preset, could not be
+    told from defaults. The descriptions say the defaults instead. Every field may be null.
     """
     fields: dict[str, Any] = {}
     for name, field in part.model_fields.items():
@@ -43,7 +43,7 @@ def config_of(part: type[BaseModel]) -> type[dg.Config]:
 
 
 def _type_of(hint: Any) -> Any:
-    """What stands for a type in Dagster's config schema."""
+    """Return the type for Dagster's config schema."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated and any(isinstance(found, BeforeValidator) for found in arguments[1:]):
         return Any
@@ -61,5 +61,6 @@ def _type_of(hint: Any) -> Any:
 def _said(field: FieldInfo) -> str:
     if field.is_required():
         return f"{field.description} Required."
-    default = field.default.model_dump(exclude_unset=True) if isinstance(field.default, BaseModel) else field.default
+    told = field.get_default(call_default_factory=True)
+    default = told.model_dump(exclude_unset=True) if isinstance(told, BaseModel) else told
     return f"{field.description} Default: {json.dumps(default)}." if default else str(field.description)

@@ -8,27 +8,28 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 from pydantic import PrivateAttr
 
 from emr_pipelines.aws.deployment import deployment_name
 from emr_pipelines.aws.redaction import masked, reject_known_secrets
+from emr_pipelines.backends.base import Handle
+from emr_pipelines.backends.emr.backend import EmrBackend
+from emr_pipelines.backends.emr.names import Scope, ScopeKind, step_name, step_prefix
+from emr_pipelines.backends.emr.steps import AddedStep, Step
+from emr_pipelines.backends.emr.tags import tag_value
+from emr_pipelines.clock import Wakeup
 from emr_pipelines.errors import CredentialsMissing
-from emr_pipelines.runners.billing import bill_owed, end_and_bill, end_clusters_of_run
+from emr_pipelines.job.package import Package, digest_of
+from emr_pipelines.runners.billing import bill_owed, end_and_bill, end_clusters_of_run, prepare_bill
 from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.failures import failures
-from emr_pipelines.runners.lineage import first_attempt, first_attempt_of
+from emr_pipelines.runners.lineage import asked_by, first_attempt, first_attempt_of, label_of
 from emr_pipelines.runners.locations import check_locations
-from emr_pipelines.runners.remote import asked_by, label_of
 from emr_pipelines.runners.run_steps import RunSteps
-
-if TYPE_CHECKING:  # boto3 takes half a second to import, and a code location that only looks at the graph needs none
-    from emr_pipelines.backends.emr.backend import EmrBackend
-    from emr_pipelines.backends.emr.names import ScopeKind
-    from emr_pipelines.backends.emr.steps import AddedStep, Step
-    from emr_pipelines.job.package import Package
+from emr_pipelines.spark_lines import notes_on, release
 
 CLUSTER_TAG = "emr_pipelines/cluster_id"  # of a Dagster run: the last cluster that one of its processes acquired
 # A service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances for a cluster without this tag.
@@ -48,6 +49,7 @@ class EmrSparkRunner(EmrSettings):
     _shared: EmrBackend | None = PrivateAttr(default=None)
     _run_steps: RunSteps | None = PrivateAttr(default=None)
     _sharing: Any = PrivateAttr(default_factory=threading.Lock)
+    _told_of_release: bool = PrivateAttr(default=False)
 
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
         """Run any other step to its end, and return it as EMR described it last. For example:
@@ -58,20 +60,17 @@ class EmrSparkRunner(EmrSettings):
         S3DistCp. All attempts at a step of a run count as one. Raises InvalidValue, before a launch, for a step that
         EMR would refuse, and Failure as `run` does.
         """
-        from emr_pipelines.backends.base import Handle
-        from emr_pipelines.backends.emr.names import step_name, step_prefix
-        from emr_pipelines.clock import Wakeup
-        from emr_pipelines.job.package import digest_of
 
         with failures(context, self.retries, self.retry_delay_seconds):
             reject_known_secrets(f"The step {step.name!r}", step.request())  # before there is a cluster
             check_locations(f"{step.name}: args", list(step.args))
-            label, identity = f"{label_of(context)} {step.name}", digest_of([*asked_by(context), step.request()])
+            label = f"{label_of(context)} {step.name}"
+            identity = digest_of([*asked_by(context), step.request(), release(self.spec().label).spark])
             # here, so that a name that is too long is refused before a launch
             named = replace(step, name=step_name(label, identity, uuid.uuid4().hex[:8], context.run.run_id))
             with self.backend(context, identity) as backend:
                 found = backend.find_step(step_prefix(label, identity))
-                handle = Handle(found.id if found else backend.add_step(named))
+                handle = Handle(found.id if found else backend.add_step(named), noun="step")
                 end = self._watch(context, backend, handle, Wakeup())
                 self._raise_unless_succeeded(backend, handle, end, None, "")
                 return backend.step(handle)
@@ -86,14 +85,15 @@ class EmrSparkRunner(EmrSettings):
             backend = self._shared
             if backend is not None and self.scope == "pool":
                 self._follow(backend, log)
-                if backend.held:
-                    log.info(f"Cluster {backend.held.id} stays in its pool until it has been idle for long enough.")
-                bill_owed(backend, self.prices, context.instance, log)
+                if held := backend.clusters.held:
+                    log.info(f"Cluster {held.id} stays in its pool until it has been idle for long enough.")
+                bill_owed(backend.clusters, self.prices, context.instance, log)
             self._end_clusters_of_run(context, log)
         except Exception as error:  # noqa: BLE001 (the steps' result stands; EMR's idle timeout ends the cluster)
             log.warning(f"Clusters that other processes of the run may have left end when they are idle: {error}")
         finally:
             self._shared = self._run_steps = None
+            self._told_of_release = False
             super().teardown_after_execution(context)
 
     def _end_clusters_of_run(self, context: dg.InitResourceContext, log: logging.Logger) -> None:
@@ -112,8 +112,8 @@ class EmrSparkRunner(EmrSettings):
         # Each runner ends its own cluster alone where this process is the run's only one, and where the run was given
         # up: then a retry may have the others.
         keys = self._run_key(chain) if (first and steps.all_here) or steps.given_up() else f"{chain}-"
-        end_clusters_of_run(backend, steps, keys, self.prices, log)
-        bill_owed(backend, self.prices, instance, log)
+        end_clusters_of_run(backend.clusters, steps, keys, self.prices, log)
+        bill_owed(backend.clusters, self.prices, instance, log)
 
     def _package(self, context: dg.AssetExecutionContext, program: Callable[..., Any], params: object) -> Package:
         self._run_steps = RunSteps.of(context, EmrSparkRunner)
@@ -129,27 +129,31 @@ class EmrSparkRunner(EmrSettings):
                 self._shared = backend
         self._follow(backend, context.log)
         if self.scope == "run":
-            backend.on_cluster_id = lambda cluster_id: context.instance.add_run_tags(
+            backend.run_log.on_cluster_id = lambda cluster_id: context.instance.add_run_tags(
                 context.run.run_id, {CLUSTER_TAG: cluster_id}
             )
         try:
             yield backend
         except CredentialsMissing as error:
-            if backend.cluster_id is None:
-                raise
-            raise CredentialsMissing(f"{error}\n{backend.what_stays()}", error.code) from error
+            raise CredentialsMissing(f"{error}\n{backend.clusters.what_stays()}".rstrip(), error.code) from error
         finally:
             if self.scope == "asset":
-                end_and_bill(backend, self.prices, context.instance, context.log)
+                end_and_bill(backend.clusters, self.prices, context.instance, context.log)
 
     def _follow(self, backend: EmrBackend, log: logging.Logger) -> None:
         """Have a backend log to the log of the step that uses it now."""
-        backend.say, backend.warn = (lambda text: log.info(masked(text))), (lambda text: log.warning(masked(text)))
-        backend.report = self._reporter(log)
+        told = backend.run_log
+        told.log, told.warn = (lambda text: log.info(masked(text))), (lambda text: log.warning(masked(text)))
+        told.report = self._reporter(log)
 
     def _new_backend(self, context: dg.AssetExecutionContext, identity: str) -> EmrBackend:
-        from emr_pipelines.backends.emr.request import tag_value
-
+        if not self._told_of_release:
+            self._told_of_release = True
+            warnings, remarks = notes_on(self.spec().label)
+            for text in warnings:
+                context.log.warning(text)
+            for text in remarks:
+                context.log.info(text)
         chain = first_attempt(context)
         keys = {"asset": f"{chain}-{identity}", "run": self._run_key(chain), "pool": self.spec().digest}
         tags = {
@@ -164,16 +168,13 @@ class EmrSparkRunner(EmrSettings):
         return f"{chain}-{self.spec().digest}"
 
     def _backend_for(self, kind: ScopeKind, key: str, tags: Mapping[str, str]) -> EmrBackend:
-        from emr_pipelines.backends.emr.backend import EmrBackend
-        from emr_pipelines.backends.emr.names import Scope
-
-        place, spec, deployment = self._place(), self.spec(), deployment_name()
+        staging, spec, deployment = self._staging(), self.spec(), deployment_name()
         of_spec = {"emr_pipelines:deployment": deployment, "emr_pipelines:spec": spec.digest}
         return EmrBackend(
-            place.aws,
+            staging.aws,
             spec,
             Scope(kind, key, self.pool_size),
-            place.base,
+            staging.base,
             deployment,
             {**tags, **of_spec, **FOR_SERVICE_ROLE},
             self.deadlines(),
@@ -181,6 +182,9 @@ class EmrSparkRunner(EmrSettings):
             self.deploy_mode,
             self.queue,
         )
+
+    def _meanwhile(self) -> None:
+        prepare_bill()
 
     def _is_alone(self) -> bool:
         alone = self._run_steps is not None and self._run_steps.alone

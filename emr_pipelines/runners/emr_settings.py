@@ -14,13 +14,13 @@ from emr_pipelines.backends.emr.encryption import encryption_configurations
 from emr_pipelines.backends.emr.spec import ClusterSpec, Configuration
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
+from emr_pipelines.job.package import Submission
 from emr_pipelines.runners.cluster_config import config_of
 from emr_pipelines.runners.remote import RemoteSparkRunner
 from emr_pipelines.runners.variables import is_variable, looked_up, plain, reject_whole_numbers, without_values
+from emr_pipelines.spark_lines import release
 
 if TYPE_CHECKING:
-    from emr_pipelines.job.package import Submission
-
     Cluster = Mapping[str, Any] | ClusterSpec
 else:
     Cluster = config_of(ClusterSpec)  # its schema for run config and the Launchpad
@@ -41,7 +41,7 @@ def validate_prices(told: dict[str, float]) -> dict[str, float]:
 
 
 class EmrSettings(RemoteSparkRunner):
-    """The settings of a runner on EMR, and their translation for the emr package."""
+    """The settings of a runner on EMR, translated for the backend."""
 
     cluster: Cluster = Field(
         default={},
@@ -102,7 +102,6 @@ class EmrSettings(RemoteSparkRunner):
 
     def submission(self) -> Submission:
         """Return how programs are submitted. Raises InvalidValue."""
-        from emr_pipelines.job.package import Submission
 
         spec = self.spec()
         return Submission(
@@ -112,7 +111,7 @@ class EmrSettings(RemoteSparkRunner):
             architecture=spec.architecture,
             python=spec.python,
             ship_dependencies=self.ship_dependencies,
-            details=(self.deploy_mode, self.queue),
+            details=(self.deploy_mode, self.queue, release(spec.label).spark, spec.python),
         )
 
 
@@ -122,7 +121,7 @@ def encrypted(spec: ClusterSpec, encryption: Encryption) -> ClusterSpec:
     Raises InvalidValue.
     """
     told = {found.classification: found for found in spec.configurations}
-    for name, properties in encryption_configurations(encryption, spec.release_label).items():
+    for name, properties in encryption_configurations(encryption, spec.label).items():
         before = told.get(name) or Configuration(classification=name)
         told[name] = before.model_copy(update={"properties": {**properties, **before.properties}})
     logs = {"LogEncryptionKmsKeyId": encryption.key} if encryption.key else {}

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import dagster as dg
 
 from emr_pipelines.aws.redaction import masked
+from emr_pipelines.diagnosis.cause import diagnose
+from emr_pipelines.diagnosis.evidence import Evidence, ProbableCause
+from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.errors import EmrPipelinesError, RunFailed, StepFailed
 from emr_pipelines.job.modules import Home, find, home_of, projects_of, unit_of
-
-if TYPE_CHECKING:
-    from emr_pipelines.diagnosis.evidence import ProbableCause
 
 NO_MODULE = re.compile(r"No module named '([\w.]+)'")
 LONGEST_TRACE = 50_000  # characters; Spark puts whole query plans into its errors
@@ -67,9 +67,6 @@ def raise_failure(error: EmrPipelinesError) -> NoReturn:
 
 def explained(error: Exception, program: Callable[..., Any]) -> StepFailed:
     """Explain an exception of a program in this process as on a cluster."""
-    from emr_pipelines.diagnosis.cause import diagnose  # it imports boto3, which takes half a second
-    from emr_pipelines.diagnosis.evidence import Evidence
-
     whole = error.__traceback__
     evidence = Evidence(
         exception=_as_remote(error.with_traceback(_of_program(whole, program))), package=package_of(program)
@@ -129,9 +126,7 @@ def package_of(program: Callable[..., Any]) -> str:
     return program.__module__.partition(".")[0]
 
 
-def _as_remote(error: BaseException, seen: tuple[BaseException, ...] = ()) -> Any:
-    from emr_pipelines.diagnosis.exception_parser import RemoteException
-
+def _as_remote(error: BaseException, seen: tuple[BaseException, ...] = ()) -> RemoteException:
     cause = error.__cause__ if error.__cause__ not in (error, *seen) else None  # a chain of causes can be a loop
     stack = tuple(traceback.format_tb(error.__traceback__))
     return RemoteException(

@@ -1,4 +1,4 @@
-"""Run programs here: Spark in this process, on all cores."""
+"""Run programs with Spark in this process, on all cores."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:  # pyspark takes a second to import
 
 LINE_END = re.compile(r"[\r\n]+")  # progress bars end their lines with \r
 LONGEST_LINE = 8192  # characters in one event; what is longer is cut into several
-STOP_SECONDS = 30  # a JVM that does not answer by then ends with this process anyway
+STOP_SECONDS = 30  # after this, a JVM that does not answer is left to end with this process
 ALL_CORES = "local[*]"
 PROGRAM_THREAD = "spark-program"
-# programs share this process's stdout, current session, cache and global views: two at once would take each other's
+# programs share this process's stdout, current session, cache and global views, so only one runs at a time
 RUNNING = threading.Lock()
 # https://spark.apache.org/docs/latest/submitting-applications.html#master-urls, less Spark Connect's sc://
 MASTER = re.compile(r"local|local\[(\*|\d+)(, *\d+)?\]|local-cluster\[.+\]|yarn|(spark|k8s|mesos)://.+")
@@ -143,8 +143,7 @@ class LocalSparkRunner(SparkRunner):
         return result
 
     def session(self) -> SparkSession:
-        """A session for a test or a notebook. Runs in this process share its context; their programs get sessions of
-        their own."""
+        """Return a session for a test or a notebook. Runs in this process share its context, but not its session."""
         return self._session(print)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
@@ -153,7 +152,7 @@ class LocalSparkRunner(SparkRunner):
             self._started = None
 
     def _session(self, warn: Callable[[str], None]) -> SparkSession:
-        """The session of the Spark that runs in this process, of whoever started it, or else of a new one."""
+        """Return a session of the Spark that runs in this process, and start Spark if none does."""
         if running := running_session():
             return self._started or running
         on_interrupt = signal.getsignal(signal.SIGINT)
@@ -163,13 +162,13 @@ class LocalSparkRunner(SparkRunner):
         return self._started
 
     def _told(self) -> dict[str, str]:
-        """The properties that this runner was given, as far as they differ from its defaults."""
+        """Return the properties of this runner that differ from the defaults."""
         return {**({} if self.master == ALL_CORES else {"spark.master": self.master}), **self.spark_config}
 
 
 @contextmanager
 def _alone(log: Callable[[str], None]) -> Iterator[None]:
-    """Let the programs of this process run one at a time, whichever threads and runs they belong to."""
+    """Let programs of this process run one at a time, across threads and runs."""
     if not RUNNING.acquire(blocking=False):
         log("Waiting for another program in this process to end.")
         RUNNING.acquire()
@@ -180,8 +179,8 @@ def _alone(log: Callable[[str], None]) -> Iterator[None]:
 
 
 def _in_own_thread(action: Callable[[], None]) -> None:
-    """Do something to the JVM that works even if this thread was interrupted within a call to it: py4j has a connection
-    per thread."""
+    """Call the JVM from another thread, which works even if this thread was interrupted during a call: py4j has a
+    connection per thread."""
     thread = threading.Thread(target=action, name="spark-stop", daemon=True)
     thread.start()
     thread.join(STOP_SECONDS)
@@ -220,8 +219,8 @@ class _Lines:
 
 @contextmanager
 def _printed_lines_to(log: Callable[[str], None]) -> Iterator[None]:
-    """Log each line that is printed meanwhile, when it is printed. Dagster's console shows what is logged, so the
-    line does not go to stdout as well."""
+    """Log each printed line as it is printed. Dagster's console shows the log, so the line does not go to stdout
+    too."""
     lines = _Lines(log)
     try:
         with redirect_stdout(cast("TextIO", PrintedText(sys.stdout, lines.add))):

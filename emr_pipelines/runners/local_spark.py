@@ -1,7 +1,8 @@
-"""Spark in this process: one JVM and context, and a session of its own for each program."""
+"""Spark in this process: one JVM and context, and a new session for each program."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -9,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emr_pipelines.errors import InvalidValue
+from emr_pipelines.errors import InvalidValue, SparkNotUsable
 from emr_pipelines.remote import progress
-from emr_pipelines.runners.java import use_java
+from emr_pipelines.runners.java import java_for_spark
+from emr_pipelines.spark_lines import installed_spark, line_of
 
 if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark.sql import SparkSession
@@ -22,7 +24,7 @@ CONNECT_VARIABLES = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED")
 
 
 def running_session() -> SparkSession | None:
-    """The session of the Spark that runs in this process, or None when none answers."""
+    """Return the session of the Spark in this process; None if none answers."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
@@ -32,13 +34,13 @@ def running_session() -> SparkSession | None:
 
 
 def start(settings: Mapping[str, str], warn: Callable[[str], None]) -> SparkSession:
-    """Start Spark with these properties. Raises JavaNotUsable."""
+    """Start Spark with these properties. Raises JavaNotUsable and SparkNotUsable."""
     import pyspark
     from dagster_pyspark import LazyPySparkResource
 
     _forget_dead_jvm()
-    use_java(warn)
-    # the Python that runs this, what it can import, and its Spark, whatever another installation has set
+    _reject_without_distutils()
+    # this Python, its sys.path and its Spark, regardless of another installation's settings
     os.environ |= {
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
@@ -50,7 +52,8 @@ def start(settings: Mapping[str, str], warn: Callable[[str], None]) -> SparkSess
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # a laptop's own name often cannot be looked up
     if os.environ.get("LC_ALL") in {"C", "POSIX"}:
         os.environ["LC_ALL"] = "C.UTF-8"  # else Java cannot open a path that is not ASCII
-    session: SparkSession = LazyPySparkResource(spark_config=dict(settings)).spark_session
+    with java_for_spark(warn):
+        session: SparkSession = LazyPySparkResource(spark_config=dict(settings)).spark_session
     return session
 
 
@@ -58,7 +61,7 @@ def start(settings: Mapping[str, str], warn: Callable[[str], None]) -> SparkSess
 def program_session(
     spark: SparkSession, settings: Mapping[str, str], warn: Callable[[str], None]
 ) -> Iterator[SparkSession]:
-    """A new session over Spark's shared context, current for the calling thread within the block.
+    """Make a new session of the shared context the current one of this thread, within the block.
 
     On a cluster each program has a Spark of its own. Here programs share the context, so that only the first one waits
     for it to start; SQL settings, temporary views, functions and cached tables do not outlive the program. What a
@@ -111,7 +114,7 @@ def _not_now(name: str, value: str, running: str | None) -> InvalidValue:
 
 
 def _saved_tables(session: SparkSession) -> set[str]:
-    """The tables in Spark's in-memory catalog; none where a metastore or another catalog keeps them."""
+    """List the tables of Spark's in-memory catalog; empty for another catalog, such as a metastore."""
     if session.conf.get("spark.sql.catalogImplementation") != "in-memory":
         return set()
     if session.conf.get("spark.sql.catalog.spark_catalog", "builtin") != "builtin":
@@ -137,7 +140,7 @@ def _make_current(session: SparkSession) -> None:
 
 
 def _forget_dead_jvm() -> None:
-    """Let pyspark start a JVM anew when the one of this process has died; otherwise it goes on calling it."""
+    """Let pyspark start a new JVM if the one of this process has died; otherwise pyspark keeps calling it."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
@@ -146,3 +149,14 @@ def _forget_dead_jvm() -> None:
         SparkContext._active_spark_context = None  # noqa: SLF001
         SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
         SparkSession._instantiatedSession = None  # noqa: SLF001
+
+
+def _reject_without_distutils() -> None:
+    """Raise SparkNotUsable if pyspark 3.5 would fail in the middle of a program."""
+    spark = installed_spark()
+    if line_of(spark).spark == "3.5" and importlib.util.find_spec("distutils") is None:
+        version = ".".join(map(str, sys.version_info[:2]))
+        raise SparkNotUsable(
+            f"pyspark {spark} needs distutils, which Python {version} does not have; install it with "
+            "pip install 'emr-pipelines[spark35]', or pyspark 4 with pip install 'pyspark>=4'."
+        )

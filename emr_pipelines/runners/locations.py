@@ -1,4 +1,4 @@
-"""Find local paths in what a cluster is told: refuse those in a storage, and warn of all others."""
+"""Find local paths in a cluster's settings: refuse those in a storage, and warn about all others."""
 
 from __future__ import annotations
 

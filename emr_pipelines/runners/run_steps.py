@@ -1,4 +1,4 @@
-"""The other steps of a run: whether one of them may still need the clusters that runners of the run use."""
+"""The steps of a run: whether another one may still need the run's clusters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RunSteps:
 
     @classmethod
     def of_run(cls, instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunSteps:
-        """All steps of a run, for a process that executes none of them or does not know which."""
+        """Return the steps of a run, for a process that executes none of them or does not know which."""
         if not run.execution_plan_snapshot_id:
             return cls(instance, run.run_id, {}, frozenset(), frozenset(), frozenset())
         plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
@@ -44,7 +44,7 @@ class RunSteps:
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext, runner: type[object]) -> RunSteps:
-        """All steps of the run, for the step that runs in this context and uses a runner."""
+        """Return the steps of the run that this context belongs to; its own step uses a runner."""
         step = context.get_step_execution_context()
         plan, job = step.execution_plan, step.job_def
         whole = cls.of_run(context.instance, context.run)
@@ -58,7 +58,7 @@ class RunSteps:
             for found in plan.steps
             if runners & set(job.get_op(found.node_handle).definition.required_resource_keys)
         }
-        if _plain(step.step.key) not in users:  # it has the runner through another resource, and others may as well
+        if _plain(step.step.key) not in users:  # it uses the runner through another resource, and so may others
             users = set(whole.upstream)
         return replace(
             whole,
@@ -77,8 +77,8 @@ class RunSteps:
         return self.upstream.keys() <= self.here
 
     def given_up(self) -> bool:
-        """Whether the run failed while this process still works for it, as when the run's worker was killed. Processes
-        of other steps may work on too, and so may those of a retry."""
+        """Whether the run has already failed, as when its worker was killed. Processes of its other steps, and of a
+        retry, may still be at work."""
         run = self.instance.get_run_by_id(self.run_id)
         return run is not None and run.status is dg.DagsterRunStatus.FAILURE
 
@@ -104,5 +104,5 @@ class RunSteps:
 
 
 def _plain(step_key: str) -> str:
-    """Without the part that says which of a mapped step's executions it is."""
+    """Return a step's key without the index of a mapped step."""
     return step_key.partition("[")[0]

@@ -25,8 +25,8 @@ NESTED = {"export", "docker"}  # the classifications that EMR has within others,
 
 
 def plain(told: Any) -> Any:
-    """A description in run config's types, with the same keys: parts of a ClusterSpec become mappings,
-    tuples become lists, and a variable becomes {"env": NAME}."""
+    """Convert a description to run config's types: parts of a ClusterSpec become mappings, tuples become lists, and an
+    EnvVar becomes {"env": NAME}."""
     if isinstance(told, BaseModel):
         return told.model_dump(mode="json", exclude_unset=True)
     if isinstance(told, Mapping):
@@ -47,12 +47,12 @@ def reject_whole_numbers(told: Any, root: str) -> None:
 
 
 def is_variable(told: object) -> bool:
-    """Whether a value of plain data is a variable, provided that a mapping here cannot have keys of its own."""
+    """Whether a value is a variable, at a place where a mapping has no free keys."""
     return isinstance(told, Mapping) and set(told) == {"env"} and isinstance(told["env"], str)
 
 
 def looked_up(told: Any, root: str, environ: Mapping[str, str] = os.environ) -> tuple[Any, dict[str, str]]:
-    """Plain data with the values of all variables in it, and the names of the variables by their values.
+    """Return plain data with all variables replaced by their values, and the variables' names by value.
 
     root: what the data is called in a message. Raises InvalidValue for a variable that is not set.
     """
@@ -78,7 +78,7 @@ def looked_up(told: Any, root: str, environ: Mapping[str, str] = os.environ) -> 
 
 
 def without_values(mistake: InvalidValue, names: Mapping[str, str]) -> InvalidValue:
-    """A mistake that names the variable in place of its value, which may be a secret."""
+    """Return the error with the variable's name instead of its value, which may be a secret."""
     if isinstance(mistake.value, str) and mistake.value in names:
         return InvalidValue(mistake.name, {"env": names[mistake.value]}, mistake.allowed, mistake.instead)
     if any(value and value in str(mistake.value) for value in names):

@@ -1,24 +1,25 @@
-"""Bill a cluster: how long it had which instances, what of that time its steps used, and about how much it was."""
+"""Compute the bill of a cluster: its instances, how its time was spent, and the estimated cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from emr_pipelines.aws.client import Aws
-from emr_pipelines.backends.emr.cluster_usage import Life, life_of
+from emr_pipelines.backends.emr.cluster_usage import ClusterUsage, usage_of
 from emr_pipelines.backends.emr.steps import AddedStep
-from emr_pipelines.costs.bill import Bill, Doing, Span, Usage
+from emr_pipelines.costs.bill import INSTANCE_HOURS, Bill, Doing, Span, Usage
 from emr_pipelines.costs.pricing import PRICES_WITHIN_SECONDS, PriceList
 
+HOUR_SECONDS = 3600
 ENDING_SECONDS = 300.0  # EMR takes 1 to 5 minutes to end a cluster
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Times that EMR does not report and only a process that waited for the cluster knows, in seconds since 1970: when
-    it was first seen bootstrapping, and when it was told to end."""
+    """Times in seconds since 1970 that EMR does not report, and that a process sees while it waits: when the cluster
+    was first seen bootstrapping, and when it was told to end."""
 
     bootstrapping: float | None = None
     told_to_end: float | None = None
@@ -36,24 +37,25 @@ def bill(
     look_up: bool = True,
     observed: Observed = NOTHING_OBSERVED,
 ) -> Bill:
-    """What a cluster cost; of one that has not ended, what it cost so far. Arguments as for `rates_of` and `bill_of`.
+    """Return what a cluster has cost until now, or until its end. Arguments as for `rates_of` and `bill_of`.
 
-    Raises the AwsErrors, when EMR cannot say what there was.
+    Raises AwsErrors.
     """
-    life = life_of(aws, cluster_id)
+    life = usage_of(aws, cluster_id)
     return bill_of(life, rates_of(life, prices, listed_prices(aws) if look_up else None), observed=observed)
 
 
 def listed_prices(aws: Aws) -> PriceList:
-    """AWS's price lists, which have some 10 seconds to answer, all in all; no answer is no failure."""
+    """Return AWS's price lists. All calls together may take about 10 seconds; a price that does not arrive is
+    unknown."""
     return PriceList(Aws(aws.region, aws.clock, PRICES_WITHIN_SECONDS))
 
 
-def rates_of(life: Life, prices: Mapping[str, float], listed: PriceList | None) -> Rates:
-    """What a cluster's instances cost.
+def rates_of(life: ClusterUsage, prices: Mapping[str, float], listed: PriceList | None) -> Rates:
+    """Return the hourly price of each kind of instance of a cluster.
 
-    prices: USD per instance and hour, EMR's part included, by `m5.xlarge spot`, `m5.xlarge on demand`, or `m5.xlarge`
-        for both; what names the market counts first. listed: is asked for the others.
+    prices: USD per instance and hour including EMR's fee, by "m5.xlarge spot", "m5.xlarge on demand", or "m5.xlarge"
+        for both; a key with a market wins. listed: the price list for all others; None to leave them unknown.
     """
     given = {" ".join(key.lower().replace("_", " ").split()): price for key, price in prices.items()}
     found: dict[tuple[str, str], float | None] = {}
@@ -66,16 +68,16 @@ def rates_of(life: Life, prices: Mapping[str, float], listed: PriceList | None) 
 
 
 def bill_of(
-    life: Life,
+    life: ClusterUsage,
     rates: Rates,
     start: datetime | None = None,
     until: datetime | None = None,
     observed: Observed = NOTHING_OBSERVED,
 ) -> Bill:
-    """What a cluster cost, in total or within a period.
+    """Return what a cluster cost, in total or within a period.
 
-    Where it is not known when the cluster was told to end, or it had ended by then, its last ENDING_SECONDS count as
-    its ending, and the time between its last step and them as idle.
+    If the time at which it was told to end is unknown, or later than its end, its last ENDING_SECONDS count as ending,
+    and the time between its last step and them as idle.
     """
     ending = observed.told_to_end
     if life.ended and (ending is None or ending >= life.end.timestamp()):
@@ -85,21 +87,26 @@ def bill_of(
     ready = max(life.ready, start) if life.ready and life.ready < end else None
     steps = [step for step in life.steps if _touches(step, start, until)]
     return Bill(
-        cluster_id=life.cluster_id,
+        id=life.cluster_id,
         ended=life.ended,
-        usages=tuple(
-            Usage(*kind, tuple(sorted(seconds, reverse=True)), rates.get(kind))
-            for kind, seconds in sorted(usages.items())
-        ),
-        normalized_hours=life.normalized_hours,
+        usages=tuple(_usage(*kind, seconds, rates.get(kind)) for kind, seconds in sorted(usages.items())),
         step_seconds={step.id: _seconds_of(step, start, end) for step in steps},
         step_names={step.id: step.name for step in steps},
+        facts={"cluster_id": life.cluster_id, "normalized_instance_hours": life.normalized_hours},
         spans=tuple(_spans(steps, start, ready, end, _time(observed.bootstrapping), _time(ending))),
     )
 
 
+def _usage(type_: str, market: str, seconds: Sequence[int], usd_per_hour: float | None) -> Usage:
+    """The usage of instances of one type and market; seconds: those of each instance."""
+    resource, total = f"{type_} {market}", sum(seconds)
+    billed = f"{seconds[0]:,} s" if len(set(seconds)) == 1 else f"{total:,} s in all"
+    words = f"{len(seconds)} x {resource}, billed for {billed}"
+    return Usage(resource, INSTANCE_HOURS, total / HOUR_SECONDS, usd_per_hour, words)
+
+
 def _touches(step: AddedStep, start: datetime, until: datetime | None) -> bool:
-    """Whether a step belongs to a time, `until` exclusive, in which it began, ran, or waited."""
+    """Whether a step waited, began or ran within a period; `until` is exclusive."""
     begun = step.started or step.created or start
     if until is not None and begun >= until:
         return False

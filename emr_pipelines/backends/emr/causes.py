@@ -1,4 +1,4 @@
-"""Find why a step failed in what EMR says: its codes, deadlines, cancellations. Pure.
+"""Find why a step failed from EMR's codes, deadlines and cancellations. Pure.
 
 In order of precedence: what the program raised, unless it only shows that Spark was lost; EMR's codes for the end of
 the cluster; a deadline; a step that somebody cancelled; the driver's logs. EMR's own messages are shown but not parsed
@@ -26,14 +26,15 @@ from emr_pipelines.backends.emr.states import ENDED, ClusterState, StepState
 from emr_pipelines.diagnosis import cause
 from emr_pipelines.diagnosis.evidence import Evidence, ProbableCause, Reason, caused, output, sentence
 from emr_pipelines.diagnosis.exception_parser import Log
-from emr_pipelines.diagnosis.kinds import MEANINGS, NETWORK_SAID, Kind
+from emr_pipelines.diagnosis.kinds import MEANINGS, Kind
+from emr_pipelines.diagnosis.known_errors import NETWORK_SAID
 
 SAYS_NOTHING = re.compile(r"(?i:unknown error)?\.?")  # FailureDetails.Reason when EMR found no reason
 
 
 @dataclass(frozen=True)
 class ClusterEvidence(Evidence):
-    """What is known about a step that failed, and about its cluster."""
+    """The evidence of a failed step: what EMR says about the step and its cluster."""
 
     step_state: str = ""
     failure_reason: str = ""  # Step.Status.FailureDetails
@@ -194,18 +195,15 @@ def _of_hanging_cluster(evidence: ClusterEvidence, message: str) -> ProbableCaus
 
 
 def _unknown(evidence: ClusterEvidence) -> ProbableCause:
-    log, code = output(evidence.driver), evidence.exit_code
     said = [part for part in (evidence.failure_reason, evidence.failure_message) if not SAYS_NOTHING.fullmatch(part)]
     said = said or [part for part in (evidence.step_change_message, evidence.cluster_change_message) if part][:1]
     if evidence.step_state == StepState.COMPLETED:
         message = "EMR reports the step as COMPLETED, but the program left no result."
     elif said:
         message = sentence("The step failed. EMR says:", " ".join(said))
-    elif code:
-        message = f"The program ended with exit code {code}, and its logs show no exception."
     else:
-        message = "The step failed, and neither EMR nor the logs say why."
-    return cause.of_unknown_kind(message, log, evidence.failure_log)
+        message = "" if evidence.exit_code else "The step failed, and neither EMR nor the logs say why."
+    return cause.unknown_cause(evidence, message, evidence.failure_log)
 
 
 OF_EMR = (cause_of_cluster, cause_of_deadline, _of_cancelled_step)

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta, timezone
 from operator import itemgetter
 from typing import Any
 
-from emr_pipelines.aws.client import Aws, call_once, emr_pages, look_for
+from emr_pipelines.aws.client import Aws, call_once
 from emr_pipelines.aws.redaction import reject_known_secrets, without_secrets
 from emr_pipelines.backends.emr.names import begins_with
 from emr_pipelines.backends.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
+from emr_pipelines.clock import poll
 from emr_pipelines.diagnosis.evidence import Reason
 from emr_pipelines.errors import RequestRefused, ResponseLost
 from emr_pipelines.report import Reporter, no_report
@@ -22,12 +23,12 @@ LOOKED_BACK = timedelta(days=30)  # older clusters are not listed
 SEEN_WITHIN_SECONDS = 30.0  # within which ListClusters shows a new cluster
 CONFIRMED_WITHIN_SECONDS = 900.0  # EMR takes 1 to 5 minutes to end a cluster
 LONGEST_INTERVAL_SECONDS = 15.0
-GROWTH = 1.2  # of the interval between two looks: an end is noticed at most a fifth too late
+GROWTH = 1.2  # of the polling interval: an end is noticed at most a fifth too late
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What EMR says of a cluster. Times are UTC; `normalized_hours` is EMR's approximation, not a bill."""
+    """A cluster as EMR describes it. Times are UTC; `normalized_hours` is EMR's approximation, not a bill."""
 
     id: str
     name: str
@@ -51,7 +52,7 @@ class Cluster:
 class Clusters:
     """EMR's clusters. Each call may raise the AwsErrors.
 
-    patience_seconds: how long each call, but RunJobFlow, is retried; as for `Aws.call`.
+    patience_seconds: how long each call except RunJobFlow is retried; as for `Aws.call`.
     """
 
     def __init__(self, aws: Aws, patience_seconds: float | None = None) -> None:
@@ -59,52 +60,45 @@ class Clusters:
         self._clock = aws.clock
         self._patience = patience_seconds
 
-    def launch(
-        self,
-        request: Mapping[str, Any],
-        patience_seconds: float | None = None,
-        looking: Callable[[], None] = lambda: None,
-    ) -> str:
-        """Launch a cluster and return its id. patience_seconds: as for `Aws.call`.
+    def launch(self, request: Mapping[str, Any], on_lost: Callable[[], None] = lambda: None) -> str:
+        """Launch a cluster and return its id.
 
         RunJobFlow has no client token. When its response is lost, the cluster is looked for by its name, which must be
         unique, and launched again only if it is not found, for a quarter of an hour; then ResponseLost is raised.
-        looking: called before each look. Raises PackagingError for a request with a secret in it.
+        on_lost: called when a response is lost. Raises PackagingError for a request with a secret in it.
         """
-        reject_known_secrets(
-            f"The cluster {request['Name']!r}", without_secrets(request)
-        )  # those that it must have are AWS's
         name = str(request["Name"])
+        reject_known_secrets(
+            f"The cluster {name!r}", without_secrets(request)
+        )  # AWS needs some, such as a Kerberos password
 
         def call() -> str:
-            launched: str = self._aws.call(
-                "emr", "run_job_flow",
-                once=True, patience_seconds=patience_seconds, read=itemgetter("JobFlowId"), **request,
-            )  # fmt: skip
+            launched: str = self._aws.call("emr", "run_job_flow", once=True, read=itemgetter("JobFlowId"), **request)
             return launched
 
         def look(lost: ResponseLost) -> str | None:
+            on_lost()
             LOG.warning("%s Looking for the cluster %r.", lost, name)
-            return self.look_for(name, looking=looking)
+            return self.look_for(name)
 
         return call_once(self._clock, call, look)
 
     def find(self, name: str) -> Cluster | None:
-        """The oldest cluster of this name that takes steps."""
+        """Find the oldest cluster with this name that takes steps."""
         found = [cluster for cluster in self.active(name) if cluster.state in TAKES_STEPS]
         return found[-1] if found else None
 
     def active(self, prefix: str = "") -> list[Cluster]:
-        """The clusters that can still cost money, newest first. prefix: see `begins_with`."""
+        """List the clusters that can still cost money, newest first. prefix: see `begins_with`."""
         return self._listed(prefix, ClusterStates=sorted(map(str, ACTIVE)))
 
     def recent(self, prefix: str) -> list[Cluster]:
-        """As `active`, and those that have ended in the last 30 days."""
+        """List the active clusters and those that ended in the last 30 days, newest first."""
         return self._listed(prefix)
 
     def _listed(self, prefix: str, **filters: Any) -> list[Cluster]:
         since = datetime.fromtimestamp(self._clock.now(), timezone.utc) - LOOKED_BACK
-        pages = emr_pages(self._aws, "list_clusters", patience_seconds=self._patience, CreatedAfter=since, **filters)
+        pages = self._aws.pages("emr", "list_clusters", patience_seconds=self._patience, CreatedAfter=since, **filters)
         return [
             _cluster(entry)
             for page in pages
@@ -125,9 +119,9 @@ class Clusters:
         return described
 
     def lost_spot_instances(self, cluster_id: str) -> list[str]:
-        """The EC2 ids of the Spot instances that failed, as those do that EC2 reclaims."""
-        pages = emr_pages(
-            self._aws,
+        """List the EC2 ids of failed Spot instances; an instance that EC2 reclaims fails."""
+        pages = self._aws.pages(
+            "emr",
             "list_instances",
             patience_seconds=self._patience,
             ClusterId=cluster_id,
@@ -142,7 +136,7 @@ class Clusters:
         ]
 
     def terminate(self, cluster_id: str) -> None:
-        """Tell a cluster to end; one that is ending, or has ended, stays as it is. Protection is switched off first."""
+        """Terminate a cluster. Switches its termination protection off if necessary."""
         about: dict[str, Any] = {"patience_seconds": self._patience, "JobFlowIds": [cluster_id]}
         try:
             self._aws.call("emr", "terminate_job_flows", **about)
@@ -153,32 +147,21 @@ class Clusters:
     def confirm_ended(
         self, cluster_id: str, within_seconds: float = CONFIRMED_WITHIN_SECONDS, report: Reporter = no_report
     ) -> Cluster:
-        """Wait until a cluster has ended, or the time is over, and return it as it was last seen."""
-        deadline = self._clock.now() + within_seconds
-        interval = 1.0
+        """Wait until a cluster has ended or the time is up, and return it as it was last seen."""
+
+        def look() -> Cluster:
+            cluster = self.describe(cluster_id)
+            work.heartbeat(str(cluster.state))
+            return cluster
+
         with report(f"Waiting for cluster {cluster_id} to end", at_most_seconds=within_seconds) as work:
-            while True:
-                cluster = self.describe(cluster_id)
-                if cluster.state in ENDED or self._clock.now() >= deadline:
-                    return cluster
-                work.still(str(cluster.state))
-                self._clock.pause(interval)
-                interval = min(interval * GROWTH, LONGEST_INTERVAL_SECONDS)
+            has_ended: Callable[[Cluster], bool] = lambda cluster: cluster.state in ENDED  # noqa: E731
+            return poll(self._clock, look, within_seconds, has_ended, growth=GROWTH, longest=LONGEST_INTERVAL_SECONDS)
 
-    def look_for(
-        self,
-        name: str,
-        within_seconds: float = SEEN_WITHIN_SECONDS,
-        looking: Callable[[], None] = lambda: None,
-    ) -> str | None:
-        """The id of a cluster that RunJobFlow may have launched just now; ListClusters may show it some seconds late.
-        looking: called before each look."""
-
-        def find() -> str | None:
-            looking()
-            return found.id if (found := self.find(name)) else None
-
-        return look_for(self._clock, find, within_seconds)
+    def look_for(self, name: str, within_seconds: float = SEEN_WITHIN_SECONDS) -> str | None:
+        """Find the id of a cluster that was perhaps launched just now; ListClusters may show it some seconds late."""
+        found = poll(self._clock, lambda: self.find(name), within_seconds, interval=within_seconds / 6)
+        return found.id if found else None
 
 
 def _cluster(entry: Mapping[str, Any]) -> Cluster:

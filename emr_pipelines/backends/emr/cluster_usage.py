@@ -1,4 +1,4 @@
-"""What EMR tells of a cluster's life: its times, its instances, its steps."""
+"""Collect what a bill needs to know about a cluster: its times, instances and steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from emr_pipelines.aws.client import Aws, emr_pages
+from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.steps import AddedStep, Steps
 from emr_pipelines.costs.pricing import SPOT
@@ -19,8 +19,8 @@ NEVER_THERE = "AWAITING_FULFILLMENT"
 
 
 @dataclass(frozen=True)
-class Life:
-    """What EMR tells of a cluster. Times are UTC; `end` is when it was looked at, of one that has not ended."""
+class ClusterUsage:
+    """The times, instances and steps of a cluster. Times are UTC; `end` is now for a cluster that has not ended."""
 
     cluster_id: str
     name: str
@@ -36,13 +36,12 @@ class Life:
     def instance_seconds(
         self, start: datetime | None = None, until: datetime | None = None
     ) -> dict[tuple[str, str], list[int]]:
-        """The billed seconds of each instance, in all or within a time, by type and market.
+        """Return the billed seconds of each instance, in total or within a period, by type and market.
 
-        An instance is counted from its CreationDateTime to its EndDateTime, or where it has none to the end of the
-        cluster; every second begun, and a minute at least. EC2 bills from the launch, not from when the applications
-        are installed, so ReadyDateTime would leave out minutes that are paid for. EMR's own part, about a fifth of the
-        sum, may begin some seconds later than that: this is rather too much than too little. An instance that EC2 never
-        gave costs nothing.
+        An instance is billed from its CreationDateTime to its EndDateTime (without one, to the end of the cluster), per
+        second and for at least a minute. EC2 bills from the launch, so ReadyDateTime, when the applications are
+        installed, would leave out paid minutes. EMR's fee, about a fifth of the total, may begin some seconds later, so
+        the estimate is rather too high than too low. An instance that EC2 never provided costs nothing.
         """
         found: dict[tuple[str, str], list[int]] = {}
         for instance in self.instances:
@@ -63,12 +62,12 @@ class Life:
         return max(LEAST_SECONDS if begun_then else 0, math.ceil((end - begin).total_seconds()))
 
 
-def life_of(aws: Aws, cluster_id: str) -> Life:
-    """Raises the AwsErrors, when EMR cannot say what there was."""
+def usage_of(aws: Aws, cluster_id: str) -> ClusterUsage:
+    """Ask EMR for the usage of a cluster. Raises AwsErrors."""
     found = Clusters(aws).describe(cluster_id)
     end = found.ended or datetime.fromtimestamp(aws.clock.now(), timezone.utc)
-    pages = emr_pages(aws, "list_instances", ClusterId=cluster_id)
-    return Life(
+    pages = aws.pages("emr", "list_instances", ClusterId=cluster_id)
+    return ClusterUsage(
         cluster_id=cluster_id,
         name=found.name,
         created=found.created or end,

@@ -1,10 +1,10 @@
-"""Make what Spark writes to S3 on a cluster encrypted, as EMR_PIPELINES_ENCRYPTION asks."""
+"""Encrypt Spark's writes to S3 on a cluster, as EMR_PIPELINES_ENCRYPTION says."""
 
 from __future__ import annotations
 
 from emr_pipelines.aws.encryption import AES256, DSSE, KEY_FORM, KMS, Encryption
-from emr_pipelines.backends.emr.releases import has
 from emr_pipelines.errors import InvalidValue
+from emr_pipelines.spark_lines import has
 
 OF_S3A = {AES256: "AES256", KMS: "SSE-KMS", DSSE: "DSSE-KMS"}
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from emr_pipelines.backends.emr.releases import ALLOWED_LABELS, LABEL
+from emr_pipelines.spark_lines import ALLOWED_LABELS, LABEL
 
 
 def refused(allowed: str, **found: Any) -> PydanticCustomError:

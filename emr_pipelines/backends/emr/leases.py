@@ -13,18 +13,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
-
-from emr_pipelines.aws.client import THROTTLED_FOR_SECONDS, UNREACHABLE_FOR_SECONDS, Aws
+from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Content, Objects, join
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.states import TAKES_STEPS
-from emr_pipelines.errors import AccessDenied, AwsError, PreconditionFailed, RequestRefused, Throttled, Unreachable
+from emr_pipelines.clock import KeepAlive, poll
+from emr_pipelines.errors import AccessDenied, AwsError, PreconditionFailed, RequestRefused
 
 # A lease that has no id and was not renewed for this long belongs to a dead process. A live process may be stuck in a
 # single call for 70 s: 10 to connect, 60 without a response.
 LAUNCHED_WITHIN_SECONDS = 90.0
-LONGEST_PAUSE_SECONDS = 40.0  # between two launches; with RENEWED_AFTER_SECONDS less than LAUNCHED_WITHIN_SECONDS
 RENEWED_AFTER_SECONDS = 10.0
 LOOK_INTERVAL_SECONDS = 1.0
 ENDING = ".json"
@@ -35,24 +33,24 @@ MAX_BILLED = 20  # clusters that a lease remembers as billed; a process that sti
 class Lease:
     """The content of a lease.
 
-    holder: a token of the process that launches or launched; empty when the lease is free. name: the cluster's name.
+    token: a token of the process that launches or launched; empty when the lease is free. name: the cluster's name.
     cluster_id: empty until the cluster is launched. billed: the clusters of this key that a process has to bill
     already, the newest last, each with a token of that process. The token lets a process recognize its own write when
     the response was lost.
     """
 
-    holder: str
+    token: str
     name: str
     cluster_id: str = ""
     billed: Mapping[str, str] = field(default_factory=dict)
 
     def with_billed(self, cluster_id: str, token: str) -> Lease:
-        """Note who bills a cluster; the lease is free when it was about that cluster."""
+        """Record which process bills a cluster, and free the lease if it names that cluster."""
         billed = dict([*self.billed.items(), (cluster_id, token)][-MAX_BILLED:])
         return replace(self.freed() if self.cluster_id == cluster_id else self, billed=billed)
 
     def freed(self) -> Lease:
-        return replace(self, holder="", cluster_id="")
+        return replace(self, token="", cluster_id="")
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,7 @@ class Leases:
     """The leases in one folder on S3. Each call may raise the AwsErrors."""
 
     def __init__(self, aws: Aws, objects: Objects, folder: str) -> None:
+        self._aws = aws
         self._objects = objects
         self._clusters = Clusters(aws)
         self._clock = aws.clock
@@ -76,18 +75,17 @@ class Leases:
         self,
         key: str,
         name: str,
-        launch: Callable[[Callable[[], None]], str],
-        still: Callable[[], None] = lambda: None,
+        launch: Callable[[Aws], str],
+        heartbeat: Callable[[], None] = lambda: None,
         owe: Callable[[str], None] = lambda _: None,
     ) -> AcquiredCluster:
         """Return the cluster for a key: the existing one if it takes steps, else the one whose id `launch` returns.
 
         Of several callers, one launches. A cluster whose launcher died before it wrote the id is found by its name, so
-        `launch` must give it the name `name`. `launch` gets a function that renews the lease; it calls that function
-        often when it takes longer than RENEWED_AFTER_SECONDS. It should raise Throttled and Unreachable at once: then
-        it is called again for as long as other AWS calls are. Any other error is raised and frees the lease.
+        `launch` must give it the name `name`. `launch` gets a client of AWS that renews the lease whenever it waits,
+        between the attempts at a call as well. An error of `launch` is raised and frees the lease.
 
-        still: called each second while another process launches. owe: called with the id of each cluster that this
+        heartbeat: called each second while another process launches. owe: called with the id of each cluster that this
         caller alone has to bill: the ended one that it replaces, or one that it launched in vain.
         """
         uri = self._uri(key)
@@ -102,48 +100,50 @@ class Leases:
                 with suppress(PreconditionFailed):
                     self._objects.create(uri, _text(mine))
                 continue  # and see whose it is: the response to our own write may have been lost
-            if replaced and lease is not None and lease.billed.get(replaced) == mine.holder:
+            if replaced and lease is not None and lease.billed.get(replaced) == mine.token:
                 owe(replaced)
                 replaced = ""
-            if lease is not None and lease.holder == mine.holder:
+            if lease is not None and lease.token == mine.token:
                 with suppress(PreconditionFailed):  # another process has taken the lease over
                     return self._launch(uri, lease, found, launch, owe)
                 continue
             if lease is not None and lease.cluster_id:
                 if self.takes_steps(lease.cluster_id):
                     return AcquiredCluster(lease.cluster_id, launched=False)
-            elif lease is not None and lease.holder:
-                if waited_for != lease.holder:
-                    waited_for, waited_since = lease.holder, self._clock.now()
+            elif lease is not None and lease.token:
+                if waited_for != lease.token:
+                    waited_for, waited_since = lease.token, self._clock.now()
                 if self._clock.now() - waited_since < LAUNCHED_WITHIN_SECONDS:
-                    still()
+                    heartbeat()
                     self._clock.pause(LOOK_INTERVAL_SECONDS)
                     continue
             lease = lease or Lease("", name)
             replaced = lease.cluster_id if lease.cluster_id not in lease.billed else ""
             if replaced:
-                lease = lease.with_billed(replaced, mine.holder)
+                lease = lease.with_billed(replaced, mine.token)
             mine = replace(mine, billed=lease.billed)
             with suppress(PreconditionFailed):
                 self._objects.write(uri, _text(mine), replacing=found)
 
     def look(self, key: str) -> Lease | None:
-        """The lease of a key; None when there is none."""
+        """Return the lease of a key, if any."""
         return self._lease(self._uri(key))
 
     def cluster_of(self, key: str) -> str | None:
-        """The id of the cluster in a lease, which may have ended; None when there is none."""
+        """Return the id of the cluster in a lease, if any; the cluster may have ended."""
         lease = self.look(key)
         return (lease.cluster_id or None) if lease is not None else None
 
     def keys(self, prefix: str) -> list[str]:
-        """The keys that begin with a prefix, also those whose lease is free."""
+        """List the keys with a prefix, including those of free leases."""
         names = (posixpath.basename(entry.uri) for entry in self._objects.entries(join(self._folder, prefix)))
         return [name.removesuffix(ENDING) for name in names if name.endswith(ENDING)]
 
     def release(self, key: str, cluster_id: str) -> bool:
-        """Free a lease that is about this cluster. Returns whether the caller has to bill the cluster: of all processes
-        that release it or replace it by another one, the first has to."""
+        """Free a lease that is about this cluster, and return whether the caller has to bill the cluster.
+
+        The first process that releases or replaces a cluster bills it.
+        """
         uri, token = self._uri(key), uuid.uuid4().hex
         while True:
             found = self._objects.read_tagged(uri)
@@ -171,50 +171,33 @@ class Leases:
         uri: str,
         mine: Lease,
         held: Content,
-        launch: Callable[[Callable[[], None]], str],
+        launch: Callable[[Aws], str],
         owe: Callable[[str], None],
     ) -> AcquiredCluster:
-        """Launch while this process has the lease. Raises Changed when another process has taken it over."""
-        began = renewed = self._clock.now()
+        """Launch while this process has the lease. Raises PreconditionFailed when another process has taken it over."""
 
         def renew() -> None:
-            nonlocal mine, held, renewed
-            if self._clock.now() - renewed > RENEWED_AFTER_SECONDS:
-                mine, held = self._renewed(uri, mine, held)
-                renewed = self._clock.now()
+            nonlocal mine, held
+            mine, held = self._renewed(uri, mine, held)
 
-        def attempt() -> str:
-            renew()
-            return launch(renew)
-
-        def patience_ends(state: RetryCallState) -> bool:
-            throttled = isinstance(state.outcome and state.outcome.exception(), Throttled)
-            patience = THROTTLED_FOR_SECONDS if throttled else UNREACHABLE_FOR_SECONDS
-            return self._clock.now() - began > patience
-
-        attempts = Retrying(
-            wait=wait_random_exponential(multiplier=1, max=LONGEST_PAUSE_SECONDS),
-            stop=patience_ends,
-            retry=retry_if_exception_type((Throttled, Unreachable)),
-            sleep=self._clock.pause,
-            reraise=True,
-        )
+        renewing = self._aws.with_clock(KeepAlive(self._clock, renew, RENEWED_AFTER_SECONDS))
         try:
-            before = self._clusters.find(mine.name)  # an earlier holder died after its launch
-            leased = AcquiredCluster(before.id if before else attempts(attempt), launched=before is None)
+            before = Clusters(renewing).find(mine.name)  # an earlier launcher died after its launch
+            leased = AcquiredCluster(before.id if before else launch(renewing), launched=before is None)
         except BaseException:
             with suppress(AwsError):
                 self._free(uri, mine, held)  # so that nobody waits for it
             raise
         try:
             self._objects.write(uri, _text(replace(mine, cluster_id=leased.cluster_id)), replacing=held)
-        except PreconditionFailed:  # another process has taken over, or the response to our own write was lost
+        except PreconditionFailed:  # another process has the lease, or the response to our own write was lost
             return self._settled(uri, leased, owe)
         return leased
 
     def _renewed(self, uri: str, mine: Lease, held: Content) -> tuple[Lease, Content]:
-        """Write the lease with a new token, so that others wait anew. Raises Changed when another process has it."""
-        new = replace(mine, holder=uuid.uuid4().hex)
+        """Write the lease with a new token, so that others wait anew. Raises PreconditionFailed when another
+        process has it."""
+        new = replace(mine, token=uuid.uuid4().hex)
         with suppress(PreconditionFailed):  # or the response to our own write was lost
             self._objects.write(uri, _text(new), replacing=held)
         found = self._objects.read_tagged(uri)
@@ -223,18 +206,20 @@ class Leases:
         return new, found
 
     def _settled(self, uri: str, leased: AcquiredCluster, owe: Callable[[str], None]) -> AcquiredCluster:
-        """Wait until the lease names a cluster, and return it. Ends one that this process launched beside it."""
-        until = self._clock.now() + LAUNCHED_WITHIN_SECONDS
-        while (lease := self._lease(uri)) is not None and lease.cluster_id != leased.cluster_id:
-            if lease.cluster_id:
-                if leased.launched:
-                    self._clusters.terminate(leased.cluster_id)
-                    owe(leased.cluster_id)
-                return AcquiredCluster(lease.cluster_id, launched=False)
-            if self._clock.now() >= until:
-                break
-            self._clock.pause(LOOK_INTERVAL_SECONDS)
-        return leased
+        """Wait until the lease names a cluster, and return that. Ends another one that this process launched."""
+        lease = poll(
+            self._clock,
+            lambda: self._lease(uri),
+            LAUNCHED_WITHIN_SECONDS,
+            lambda lease: lease is None or lease.cluster_id,
+            LOOK_INTERVAL_SECONDS,
+        )
+        if lease is None or lease.cluster_id in ("", leased.cluster_id):
+            return leased
+        if leased.launched:
+            self._clusters.terminate(leased.cluster_id)
+            owe(leased.cluster_id)
+        return AcquiredCluster(lease.cluster_id, launched=False)
 
     def _free(self, uri: str, lease: Lease, held: Content) -> None:
         with suppress(PreconditionFailed):  # another process has it
@@ -248,14 +233,17 @@ class Leases:
 
 
 def _parse(content: Content | None) -> Lease | None:
-    """The lease in an object; None when there is no object, or no lease in it, which is then replaced."""
+    """Parse a lease; None without an object or with invalid content, which is then replaced."""
     try:
-        lease = Lease(**json.loads(content.data)) if content else None
+        told = json.loads(content.data) if content else {}
+        if "holder" in told:  # as 0.1.0 called it
+            told["token"] = told.pop("holder")
+        lease = Lease(**told) if content else None
     except (ValueError, TypeError, RecursionError):
         return None
     if lease is None or not isinstance(lease.billed, dict):
         return None
-    words = (lease.holder, lease.name, lease.cluster_id, *lease.billed.values())
+    words = (lease.token, lease.name, lease.cluster_id, *lease.billed.values())
     return lease if all(isinstance(word, str) for word in words) else None
 
 

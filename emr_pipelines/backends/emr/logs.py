@@ -1,8 +1,8 @@
-"""The logs of a cluster's steps and bootstrap actions: found below its LogUri, waited for a while, read from their end.
+"""Find, wait for and read the logs of a cluster's steps and bootstrap actions, below its LogUri.
 
-EMR pushes them every five minutes, and once more when a step or the cluster ends. What they are called varies
-(`stderr.gz`, `stderr.txt.gz`, rotated names), so folders are listed and no key is guessed. A log that cannot be had is
-absent and no error: losing logs never hides what went wrong first.
+EMR pushes logs every five minutes, and once more when a step or the cluster ends. Their names vary (`stderr.gz`,
+`stderr.txt.gz`, rotated ones), so folders are listed and no key is guessed. A log that cannot be read is left out
+without an error, so that it never hides the original failure.
 """
 
 from __future__ import annotations
@@ -12,15 +12,11 @@ import posixpath
 import re
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from emr_pipelines.aws.objects import join, split_uri
+from emr_pipelines.aws.objects import ObjectEntry, Objects, join, split_uri
+from emr_pipelines.clock import Clock
 from emr_pipelines.diagnosis.exception_parser import Log
 from emr_pipelines.errors import AwsError
-
-if TYPE_CHECKING:
-    from emr_pipelines.aws.objects import Entry, Objects
-    from emr_pipelines.clock import Clock
 
 POLL_SECONDS = 5.0
 KEPT_BYTES = 1024 * 1024  # of a log's end
@@ -41,9 +37,8 @@ BOOTSTRAP_ACTION = re.compile(r"/node/[^/]+/bootstrap-actions/\d+(?=/)")
 
 
 class Logs:
-    """The logs of one cluster. `log_uri` is its LogUri; without one (empty) it has none, and nothing is waited for.
-
-    Raises InvalidValue when that is no S3 location.
+    """The logs of one cluster. log_uri: its LogUri; empty if it has no logs. Raises InvalidValue for another location
+    than S3.
     """
 
     def __init__(
@@ -52,28 +47,27 @@ class Logs:
         clock: Clock,
         log_uri: str,
         cluster_id: str,
-        still: Callable[[], None] = lambda: None,
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
-        """still: called each time that there is more to wait for."""
+        """heartbeat: called at each look, while waiting."""
         self.left: Callable[[], float] = lambda: math.inf  # how many seconds longer logs can come
         self._objects = objects
         self._clock = clock
-        self._still = still
+        self._heartbeat = heartbeat
         self.folder = ""  # s3://bucket/prefix/j-...; empty when there are no logs
         if log_uri:
             bucket, prefix = split_uri(log_uri)
             self.folder = join(f"s3://{bucket}", prefix.strip("/"), cluster_id)
 
     def step_folder(self, step_id: str) -> str:
-        """Where a person finds the logs of a step; empty when there are none."""
+        """Return the folder with the logs of a step; empty if the cluster has no logs."""
         return join(self.folder, "steps", step_id) + "/" if self.folder else ""
 
     def driver_logs(self, step_id: str, wait_seconds: float, ended: float = 0.0) -> tuple[Log, ...]:
-        """A step's controller, stdout and stderr, and its driver's when that ran in a container; oldest first.
+        """Return a step's controller, stdout and stderr, and its driver's if that ran in a container; oldest first.
 
-        It waits until they are listed and a listing later are the same, and gives back what there is when the time is
-        over. `ended` (seconds since 1970) is when the step did: what was pushed before that lacks the end, and a later
-        push is waited for. Raises nothing.
+        Waits until two listings in a row are equal, or the time is up. ended: when the step ended, in seconds since
+        1970; logs that were pushed before lack their end, so a later push is waited for. Raises nothing.
         """
         until = self._clock.now() + wait_seconds
         folder = self.step_folder(step_id)
@@ -90,7 +84,8 @@ class Logs:
         return logs
 
     def bootstrap_logs(self, wait_seconds: float) -> tuple[Log, ...]:
-        """What bootstrap actions wrote: the failed ones', when their controllers tell which. Raises nothing."""
+        """Return the logs of the failed bootstrap actions, or of the last ones if no controller says which failed.
+        Raises nothing."""
         if not self.folder:
             return ()
         until = self._clock.now() + wait_seconds
@@ -106,34 +101,34 @@ class Logs:
             return tuple(log for logs in failed for log in logs)
         return tuple(log for action in actions[-MAX_ACTIONS:] for log in self._read_all(action))
 
-    def _wait(self, folder: str, there: Callable[[list[Entry]], bool], until: float) -> list[Entry]:
-        """What is in a folder once it is there and two listings in a row are the same, or when the time is over."""
-        before: list[Entry] | None = None
+    def _wait(self, folder: str, there: Callable[[list[ObjectEntry]], bool], until: float) -> list[ObjectEntry]:
+        """List a folder until `there` is true and two listings in a row are equal, or the time is up."""
+        before: list[ObjectEntry] | None = None
         while True:
             found = self._list(folder)
             left = min(until - self._clock.now(), self.left())
             if left <= 0 or (there(found) and found == before):
                 return found
             before = found
-            self._still()
+            self._heartbeat()
             self._clock.pause(min(POLL_SECONDS, left))
 
-    def _list(self, folder: str) -> list[Entry]:
+    def _list(self, folder: str) -> list[ObjectEntry]:
         try:
             return list(self._objects.entries(folder))
         except AwsError:
             return []
 
-    def _read_all(self, entries: list[Entry]) -> tuple[Log, ...]:
-        """The newest of each name."""
-        newest: list[Entry] = []
+    def _read_all(self, entries: list[ObjectEntry]) -> tuple[Log, ...]:
+        """Read the newest log of each name."""
+        newest: list[ObjectEntry] = []
         for entry in sorted(entries, key=lambda entry: (entry.modified, entry.uri), reverse=True):
             same = [one for one in newest if _name(one) == _name(entry)]
             if _name(entry) in ("controller", "stdout", "stderr") and len(same) < MAX_OF_A_NAME:
                 newest.insert(0, entry)
         return tuple(log for entry in newest if (log := self._read(entry)))
 
-    def _read(self, entry: Entry) -> Log | None:
+    def _read(self, entry: ObjectEntry) -> Log | None:
         packed = entry.uri.endswith(".gz")
         if packed and entry.bytes > MAX_COMPRESSED_BYTES:
             return Log(entry.uri, (f"(This log is not shown: it has {entry.bytes:,} bytes, compressed.)",))
@@ -145,7 +140,7 @@ class Logs:
 
 
 def last_lines(data: bytes) -> tuple[str, ...]:
-    """The last lines of a log, compressed or not. Of a damaged one, those that come before the damage."""
+    """Return the last lines of a log, compressed or not; of a damaged one, the last before the damage."""
     end = _unpacked_end(data) if data.startswith(b"\x1f\x8b") else data[-KEPT_BYTES:]
     lines = end.decode("utf-8", errors="replace").removesuffix("\n").split("\n") if end else []
     # what a terminal would show of a line that was written over: the last
@@ -153,7 +148,7 @@ def last_lines(data: bytes) -> tuple[str, ...]:
 
 
 def _unpacked_end(data: bytes) -> bytes:
-    """The end of what gzip packed, one member after another, without ever having all of it."""
+    """Return the end of gzip data, member by member, without holding all of it in memory."""
     end = bytearray()
     while data.startswith(b"\x1f\x8b"):
         member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: gzip's header
@@ -169,25 +164,25 @@ def _unpacked_end(data: bytes) -> bytes:
     return bytes(end)
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: ObjectEntry) -> str:
     return re.split(r"\W", posixpath.basename(entry.uri))[0]
 
 
-def _shows_the_end(entries: list[Entry], ended: float) -> bool:
-    """Whether there is output, and something was written since the step's end."""
+def _shows_the_end(entries: list[ObjectEntry], ended: float) -> bool:
+    """Whether there is output, and a log was pushed after the step's end."""
     fresh = any(entry.modified.timestamp() >= ended for entry in entries)
     return fresh and any(_name(entry) in ("stdout", "stderr") for entry in entries)
 
 
-def _of_driver(entries: list[Entry]) -> list[Entry]:
-    """Of an application's containers those of the driver: of its last attempt the first."""
+def _of_driver(entries: list[ObjectEntry]) -> list[ObjectEntry]:
+    """Return the logs of the driver's container: the first container of the last attempt."""
     attempts = {found.group(1) for entry in entries if (found := DRIVERS_CONTAINER.search(entry.uri))}
     return [entry for entry in entries if attempts and f"/{max(attempts)}/" in entry.uri]
 
 
-def _by_action(entries: list[Entry]) -> dict[str, list[Entry]]:
+def _by_action(entries: list[ObjectEntry]) -> dict[str, list[ObjectEntry]]:
     """The logs of bootstrap actions, by the folder of each."""
-    actions: dict[str, list[Entry]] = {}
+    actions: dict[str, list[ObjectEntry]] = {}
     for entry in entries:
         if found := BOOTSTRAP_ACTION.search(entry.uri):
             actions.setdefault(found.group(0), []).append(entry)

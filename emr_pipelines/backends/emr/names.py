@@ -1,4 +1,4 @@
-"""Names of clusters and steps on EMR: written and read here alone.
+"""Write and read the names of clusters and steps on EMR; nothing else does.
 
 RunJobFlow and AddJobFlowSteps take no client token, so a cluster or step whose response was lost, or that an earlier
 process left, is found by its name. People read the names too: they say which deployment, run and asset it is.
@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 PRODUCT = "emr-pipelines"  # prefix of every cluster name
-OP = "op:"  # prefix of an op's name, in the label of a step without an asset
 RUN_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MAX_LABEL = 150  # characters of the 256 that EMR allows in the name of a step
 LONGEST_ASKED_BY = "-" * (36 + 4)  # a UUID, and the number of a retry
 
 ScopeKind = Literal["asset", "run", "pool"]
@@ -36,7 +34,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class ClusterName:
-    """What the name of a cluster says; empty where it does not."""
+    """The parts of a cluster's name; empty if they are missing."""
 
     deployment: str = ""
     kind: ScopeKind | Literal[""] = ""
@@ -47,7 +45,7 @@ class ClusterName:
 
     @classmethod
     def parse(cls, name: str) -> ClusterName:
-        """Read a name; one that this package did not give says nothing."""
+        """Parse a name; all parts of a foreign name are empty."""
         product, _, rest = name.partition("/")
         parts = rest.split("/", 2)
         if product != PRODUCT or len(parts) < len(("deployment", "kind", "key")):
@@ -65,14 +63,14 @@ class ClusterName:
         return found.group() if found else self.key
 
 
-def is_ours(name: str) -> bool:
-    """Whether this package gave a cluster its name."""
-    return name.startswith(f"{PRODUCT}/")
+def is_ours(name: str, deployment: str = "") -> bool:
+    """Whether this package gave a cluster its name; with a deployment, whether that is the deployment's."""
+    return name.startswith(f"{prefix_of(deployment) if deployment else PRODUCT}/")
 
 
-def prefix_of(deployment: str = "") -> str:
-    """Return the first parts of the names of a deployment's clusters; without one, of all clusters of this package."""
-    return f"{PRODUCT}/{deployment}" if deployment else PRODUCT
+def prefix_of(deployment: str) -> str:
+    """Return the first parts of the names of a deployment's clusters."""
+    return f"{PRODUCT}/{deployment}"
 
 
 def begins_with(name: str, prefix: str) -> bool:
@@ -92,7 +90,7 @@ def step_name(label: str, identity: str, attempt: int | str, asked_by: str) -> s
 
 @dataclass(frozen=True)
 class StepName:
-    """What the name of a step says; empty, or 0, where it does not."""
+    """The parts of a step's name; empty, or 0, if they are missing."""
 
     label: str
     attempt: int = 0

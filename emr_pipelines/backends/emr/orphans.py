@@ -1,4 +1,5 @@
-"""Clusters after the fact: whose each is, which of them nobody needs any more (orphans), and their end."""
+"""Find and terminate orphans, the clusters that nobody needs any more; list and choose clusters for the command
+line."""
 
 from __future__ import annotations
 
@@ -9,20 +10,20 @@ from enum import Enum
 from typing import Any
 
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
-from emr_pipelines.backends.emr.names import ClusterName, is_ours, prefix_of
+from emr_pipelines.backends.emr.names import PRODUCT, ClusterName, is_ours
 from emr_pipelines.backends.emr.states import ENDED, TAKES_STEPS
 from emr_pipelines.errors import AwsError
 from emr_pipelines.report import Reporter, no_report
 
 LOG = logging.getLogger(__name__)
 
-# A cluster younger than this is left alone whatever is known of its run: the record of a run may be written, or come
-# from another machine, after its cluster was launched; and no cluster is up much sooner, so little is lost.
+# A younger cluster is left alone, whatever its run's state: the record of the run may be written, or
+# arrive from another machine, after the launch; and no cluster is up much sooner, so little is lost.
 GRACE_SECONDS = 600.0
 
 
 class RunIs(Enum):
-    """What is known of a run."""
+    """The state of a run, as far as it is known."""
 
     UNFINISHED = "unfinished"
     FINISHED = "finished"
@@ -31,7 +32,7 @@ class RunIs(Enum):
 
 @dataclass(frozen=True)
 class Orphan:
-    """A cluster that nobody needs, and why that is thought of it."""
+    """A cluster that nobody needs, and the reason."""
 
     cluster: Cluster
     reason: str
@@ -39,14 +40,14 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a wish to end a cluster, as a sentence; not good when the cluster may go on."""
+    """The outcome of terminating a cluster, as a sentence; not `good` if the cluster may still run."""
 
     good: bool
     sentence: str
 
 
 def age_seconds(cluster: Cluster, now: float) -> float:
-    """now: seconds since 1970. A cluster of which EMR does not say when it was created counts as new."""
+    """Return a cluster's age; 0 if EMR does not say when it was created. now: seconds since 1970."""
     return max(0.0, now - cluster.created.timestamp()) if cluster.created else 0.0
 
 
@@ -57,11 +58,11 @@ def find_orphans(
     max_age_seconds: float,
     grace_seconds: float = GRACE_SECONDS,
 ) -> list[Orphan]:
-    """Those of the clusters that nobody needs.
+    """Return the clusters that nobody needs.
 
-    A cluster of a run (or of an asset in one) is an orphan when the run has finished or is not known, and the cluster
-    is older than the grace. Any cluster of ours is one when it is older than the greatest age, a pool's too, whatever
-    its run does. Clusters that are ending, or have ended, are none; nor are those whose names are not ours.
+    A cluster of a run, or of an asset in one, is an orphan if the run has finished or is unknown and the cluster is
+    older than the grace period. Any cluster of ours, a pool's too, is an orphan above the maximum age. Clusters that
+    are ending or have ended, and those with foreign names, are not orphans.
 
     run_is: asked once per run. now: seconds since 1970.
     """
@@ -86,8 +87,8 @@ def find_orphans(
 
 
 def end_orphans(clusters: Clusters, orphans: Iterable[Orphan], dry_run: bool = False) -> list[str]:
-    """Tell orphans to end, and say what was done, a sentence for each. One that cannot be ended stops no other. That
-    they have ended is not waited for: who looks again sees those that have not."""
+    """Terminate orphans, and yield a sentence for each. A failure does not stop the others. Does not wait for their
+    end: the next look shows those that still run."""
     return [_end(clusters, orphan, dry_run) for orphan in orphans]
 
 
@@ -105,7 +106,7 @@ def _end(clusters: Clusters, orphan: Orphan, dry_run: bool) -> str:
 
 
 def rows(clusters: Iterable[Cluster], now: float) -> list[dict[str, Any]]:
-    """What a list of clusters shows of each, as JSON values. now: seconds since 1970."""
+    """Return the rows of a list of clusters, as JSON values. now: seconds since 1970."""
     return [
         {
             "id": cluster.id,
@@ -123,9 +124,9 @@ def rows(clusters: Iterable[Cluster], now: float) -> list[dict[str, Any]]:
 
 
 def choose(clusters: Clusters, ids: Iterable[str], force: bool = False) -> tuple[dict[str, Cluster], list[Outcome]]:
-    """The clusters of these ids that can be ended, by id, and what there is to say of the others.
+    """Return the clusters with these ids that may be terminated, by id, and an outcome for each other one.
 
-    force: also those whose names are not ours.
+    force: include clusters whose names are not ours.
     """
     chosen: dict[str, Cluster] = {}
     others: list[Outcome] = []
@@ -138,7 +139,7 @@ def choose(clusters: Clusters, ids: Iterable[str], force: bool = False) -> tuple
         if cluster.state in ENDED:
             others.append(Outcome(True, f"Cluster {cluster_id} is {cluster.state} already."))
         elif not force and not is_ours(cluster.name):
-            reason = f"it is called {cluster.name!r}, and names of ours begin with {prefix_of()}/; --force ends it"
+            reason = f"it is called {cluster.name!r}, and names of ours begin with {PRODUCT}/; --force ends it"
             others.append(Outcome(False, f"Cluster {cluster_id} was left alone: {reason}."))
         else:
             chosen[cluster_id] = cluster
@@ -146,7 +147,7 @@ def choose(clusters: Clusters, ids: Iterable[str], force: bool = False) -> tuple
 
 
 def end(clusters: Clusters, ids: Iterable[str], wait: bool = True, report: Reporter = no_report) -> Iterator[Outcome]:
-    """Tell clusters to end, all of them first, and then wait for each."""
+    """Terminate all clusters, and then wait for each to end."""
     told = []
     for cluster_id in ids:
         try:

@@ -1,4 +1,4 @@
-"""The parts of a cluster's description; each refuses what EMR would refuse."""
+"""The parts of a cluster's description. Each refuses values that EMR would refuse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_TYPES, MAX_TYPES_WITH_STRATEGY = 5, 30
 
 
 class Part(BaseModel):
-    """A description, or a part of one. It cannot be changed, and a field that it does not have is a mistake."""
+    """A description, or a part of one. It is immutable and refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -27,7 +27,7 @@ class Part(BaseModel):
             return data
         for name, value in data.items():
             if name not in cls.model_fields:
-                field = str(name).encode(errors="backslashreplace").decode()  # pydantic encodes what it reports
+                field = str(name).encode(errors="backslashreplace").decode()  # pydantic encodes its reports
                 context = {"field": field, "fields": list(cls.model_fields)}
                 raise PydanticCustomError("unknown_field", "there is no field {field}; allowed: {fields}", context)
             if variable := _variable_in(value):
@@ -39,7 +39,7 @@ class Part(BaseModel):
 
 
 def _variable_in(value: Any) -> str:
-    """The name of the first `dagster.EnvVar` in a value. It is a text or a number, and would be taken as one."""
+    """Return the name of the first `dagster.EnvVar` in a value, which would otherwise pass as a text or a number."""
     if isinstance(value, (list, tuple)):
         return next(filter(None, map(_variable_in, value)), "")
     if isinstance(value, Mapping):
@@ -205,7 +205,7 @@ def _property_text(value: Any) -> Any:
 
 
 def _configuration_list(value: Any) -> Any:
-    """Both forms, in the words of Configuration. What is neither is left for pydantic to refuse."""
+    """Convert both forms to a list of Configuration's fields; pydantic refuses anything else."""
     if isinstance(value, Mapping):
         return [_short_form(name, content) for name, content in value.items()]
     if not isinstance(value, (list, tuple)):

@@ -11,12 +11,12 @@ from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.states import ENDED, STARTING_UP, STEP_ENDED, STEP_STOPPED, StepState
 from emr_pipelines.backends.emr.steps import AddedStep, Steps
 from emr_pipelines.backends.watch import FIRST_INTERVAL_SECONDS, GROWTH, QUICK_INTERVAL_SECONDS
-from emr_pipelines.clock import Clock
+from emr_pipelines.clock import Clock, poll
 from emr_pipelines.errors import AwsError
 from emr_pipelines.remote.progress import FIRST_SECONDS
-from emr_pipelines.report import Reporter, Work, no_report
+from emr_pipelines.report import Reporter, no_report
 
-CLUSTER_EVERY = 10  # polls of a running step between two of its cluster, which may be gone
+CLUSTER_EVERY = 10  # poll of a running step between two of its cluster, which may be gone
 
 
 class StepPoller:
@@ -40,7 +40,7 @@ class StepPoller:
         self._on_cluster, self._on_step = on_cluster, on_step
         self._seen: set[str] = set()
         self._state: JobState | None = None
-        self._polls = 0
+        self._poll = 0
         self._queued_at: float | None = None
         self.cluster: Cluster | None = None
         self.step: AddedStep | None = None
@@ -51,10 +51,10 @@ class StepPoller:
 
         Raises the AwsErrors.
         """
-        if self._state is not JobState.RUNNING or self._polls % CLUSTER_EVERY == CLUSTER_EVERY - 1:
+        if self._state is not JobState.RUNNING or self._poll % CLUSTER_EVERY == CLUSTER_EVERY - 1:
             self.cluster = self._clusters.describe(self._cluster_id)
             self._tell_once(self.cluster.state, partial(self._on_cluster, self.cluster))
-        self._polls += 1
+        self._poll += 1
         if self.cluster is not None and self.cluster.state in STARTING_UP:
             self._state = JobState.PROVISIONING
             return JobStatus(self._state, str(self.cluster.state), f"Waiting for cluster {self._cluster_id} to come up")
@@ -104,22 +104,20 @@ def stop(
     patience_seconds: float,
     report: Reporter = no_report,
 ) -> AddedStep:
-    """Ask a step to stop, and after a while make it; returns it as it was last seen. Raises the AwsErrors."""
-    with report(f"Waiting for step {step_id} to stop", at_most_seconds=2 * patience_seconds) as work:
-        return _stop(steps, clock, cluster_id, step_id, patience_seconds, work)
+    """Interrupt a step, kill it if it does not stop, and return it as it was last seen. Raises the AwsErrors."""
+    kill_at, within = clock.now() + patience_seconds, 2 * patience_seconds
+    killed = False
 
-
-def _stop(steps: Steps, clock: Clock, cluster_id: str, step_id: str, patience_seconds: float, work: Work) -> AddedStep:
-    steps.cancel(cluster_id, step_id)
-    asked_at, killed, interval = clock.now(), False, FIRST_INTERVAL_SECONDS
-    while True:
+    def look() -> AddedStep:
+        nonlocal killed
         step = steps.describe(cluster_id, step_id)
-        waited = clock.now() - asked_at
-        if step.state in STEP_ENDED or waited >= 2 * patience_seconds:
-            return step
-        if not killed and waited >= patience_seconds:
+        if step.state not in STEP_ENDED and clock.now() >= kill_at and not killed:
             steps.cancel(cluster_id, step_id, kill=True)
             killed = True
-        work.still(str(step.state))
-        clock.pause(interval)
-        interval = min(interval * GROWTH, QUICK_INTERVAL_SECONDS)
+        work.heartbeat(str(step.state))
+        return step
+
+    with report(f"Waiting for step {step_id} to stop", at_most_seconds=within) as work:
+        steps.cancel(cluster_id, step_id)
+        intervals = FIRST_INTERVAL_SECONDS, GROWTH, QUICK_INTERVAL_SECONDS
+        return poll(clock, look, within, lambda step: step.state in STEP_ENDED, *intervals)

@@ -50,7 +50,7 @@ class Pool:
         unfinished: dict[str, int] = {}
         for key in self._keys:
             lease = self._leases.look(key)
-            if lease is None or not lease.holder:
+            if lease is None or not lease.token:
                 continue
             if not lease.cluster_id:
                 unfinished[key] = 1

@@ -6,27 +6,22 @@ Source of every name: Amazon EMR API Reference, RunJobFlow.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emr_pipelines.aws.objects import split_uri
+from emr_pipelines.backends.emr.fields import ClusterFields
+from emr_pipelines.backends.emr.parts import Configuration, Fleet, Group, Volume
+from emr_pipelines.backends.emr.tags import MAX_TAGS, check_tags
 from emr_pipelines.errors import InvalidValue
-
-if TYPE_CHECKING:
-    from emr_pipelines.backends.emr.parts import Configuration, Fleet, Group, Volume
-    from emr_pipelines.backends.emr.spec import ClusterSpec
 
 ROLES = {"primary": "MASTER", "core": "CORE", "task": "TASK"}
 MAX_NAME_CHARACTERS = 256
 MAX_NUMBER = 2**63
-MAX_TAGS = 50
-MAX_KEY_CHARACTERS, MAX_VALUE_CHARACTERS = 128, 256
-TAG_TEXT = re.compile(r"[\w\s.:/=+@-]*")  # EMR Management Guide, "Restrictions that apply to tagging resources"
 CLOUDWATCH_AGENT = "AmazonCloudWatchAgent"  # it carries the logs, and EMR installs it only when asked
 
-# what a description's `extra` must leave alone, and why
+# the members that `extra` must not set, and why
 NOT_IN_EXTRA = {
     "Name": "the launcher finds a cluster again by its name",
     "LogUri": "the launcher says where logs go, and reads them there",
@@ -43,7 +38,7 @@ NOT_IN_EXTRA = {
 }
 
 
-def render(spec: ClusterSpec, name: str, log_uri: str, tags: Mapping[str, str]) -> dict[str, Any]:
+def render(spec: ClusterFields, name: str, log_uri: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """As ClusterSpec.request says. Raises InvalidValue."""
     if not 1 <= len(name) <= MAX_NAME_CHARACTERS:
         raise InvalidValue("The cluster's name", name, f"1 to {MAX_NAME_CHARACTERS} characters")
@@ -82,7 +77,7 @@ def render(spec: ClusterSpec, name: str, log_uri: str, tags: Mapping[str, str]) 
 
 
 def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, new from top to bottom: of what both have, mappings are merged, and of all else the second is taken."""
+    """Merge two mappings deeply into a new one; other values of the second replace those of the first."""
     result = copy.deepcopy(dict(base))
     for key, value in more.items():
         if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
@@ -92,38 +87,13 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def instance_types(spec: ClusterSpec) -> list[str]:
+def instance_types(spec: ClusterFields) -> list[str]:
     """Every instance type that the request names, once, in order."""
     return sorted(set(_values("InstanceType", merged(_instances(spec), _extra_instances(spec)))))
 
 
-def tag_value(text: str) -> str:
-    """A text as a tag can have it: cut, and with a space for what EMR does not allow, as between the keys of assets."""
-    allowed = "".join(letter if TAG_TEXT.fullmatch(letter) else " " for letter in text)
-    return allowed[:MAX_VALUE_CHARACTERS]
-
-
-def check_tags(tags: Mapping[str, str], most: int) -> None:
-    """Raises InvalidValue where EC2 would refuse."""
-    if len(tags) > most:
-        raise InvalidValue("The number of tags", len(tags), f"{most} or fewer")
-    for key, value in tags.items():
-        if not 1 <= len(key) <= MAX_KEY_CHARACTERS:
-            raise InvalidValue("A tag's key", key, f"1 to {MAX_KEY_CHARACTERS} characters")
-        if key.lower().startswith("aws:"):
-            raise InvalidValue("A tag's key", key, "those that do not begin with aws:, which is AWS's own")
-        if len(value) > MAX_VALUE_CHARACTERS:
-            raise InvalidValue(f"The value of tag {key}", value, f"{MAX_VALUE_CHARACTERS} characters or fewer")
-        if value.lower().startswith("aws:"):
-            raise InvalidValue(
-                f"The value of tag {key}", value, "those that do not begin with aws:, which is AWS's own"
-            )
-        if not (TAG_TEXT.fullmatch(key) and TAG_TEXT.fullmatch(value)):
-            raise InvalidValue(f"Tag {key}", value, "letters, digits, spaces and _ . : / = + - @, in key and value")
-
-
-def check_extra(spec: ClusterSpec) -> None:
-    """Raises InvalidValue where `extra` would cut a cluster off from who launches, finds or ends it."""
+def check_extra(spec: ClusterFields) -> None:
+    """Raise InvalidValue if `extra` would prevent launching, finding or terminating a cluster."""
     for number in _numbers(spec.extra):
         if not abs(number) < MAX_NUMBER:
             raise InvalidValue("A number in extra", number, "those that fit into 64 bits")
@@ -136,7 +106,7 @@ def check_extra(spec: ClusterSpec) -> None:
             raise InvalidValue(f"extra.{name}", value, f"nothing: {refused[name]}")
 
 
-def _extra_instances(spec: ClusterSpec) -> dict[str, Any]:
+def _extra_instances(spec: ClusterFields) -> dict[str, Any]:
     instances = spec.extra.get("Instances", {})
     if not isinstance(instances, dict):
         raise InvalidValue("extra.Instances", instances, "a mapping")
@@ -168,7 +138,7 @@ def _given(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None and value not in ([], {}, "")}
 
 
-def _instances(spec: ClusterSpec) -> dict[str, Any]:
+def _instances(spec: ClusterFields) -> dict[str, Any]:
     groups = spec.security_groups
     placed: dict[str, Any]
     if spec.fleets:
@@ -250,8 +220,8 @@ def _ebs(volumes: Sequence[Volume]) -> dict[str, Any]:
     return {"EbsBlockDeviceConfigs": devices} if devices else {}
 
 
-def _configurations(spec: ClusterSpec) -> list[dict[str, Any]]:
-    """The description's, with what makes programs run on its Python; in EMR a classification may be there once."""
+def _configurations(spec: ClusterFields) -> list[dict[str, Any]]:
+    """Return the description's configurations, with the Python of programs. EMR allows a classification only once."""
     runs_on = {
         "spark.pyspark.python": spec.python,
         "spark.yarn.appMasterEnv.PYSPARK_PYTHON": spec.python,  # the driver's, in cluster mode
@@ -272,7 +242,7 @@ def _configuration(configuration: Configuration) -> dict[str, Any]:
     }
 
 
-def _scaling(spec: ClusterSpec) -> dict[str, Any]:
+def _scaling(spec: ClusterFields) -> dict[str, Any]:
     scaling = spec.managed_scaling
     if scaling is None:
         return {}
@@ -285,7 +255,7 @@ def _scaling(spec: ClusterSpec) -> dict[str, Any]:
     return {"ComputeLimits": limits}
 
 
-def _monitoring(spec: ClusterSpec) -> dict[str, Any]:
+def _monitoring(spec: ClusterFields) -> dict[str, Any]:
     logs = spec.cloudwatch_logs
     if logs is None:
         return {}

@@ -22,8 +22,8 @@ FIRST_INTERVAL_SECONDS = 5.0
 class Room:
     """The wait of one step. Its queueing deadline starts when EMR first refuses the step."""
 
-    def __init__(self, aws: Aws, deadlines: Deadlines, report: Reporter, say: Callable[[str], None]) -> None:
-        self._clock, self._seconds, self._report, self._say = aws.clock, deadlines.of(JobState.QUEUEING), report, say
+    def __init__(self, aws: Aws, deadlines: Deadlines, report: Reporter, log: Callable[[str], None]) -> None:
+        self._clock, self._seconds, self._report, self._log = aws.clock, deadlines.of(JobState.QUEUEING), report, log
         self._waits = ExitStack()
         self._work: Work = Unseen()
         self._since: float | None = None
@@ -53,11 +53,11 @@ class Room:
         jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (so that many processes do not ask at once)
         self._clock.pause(min(POLL_BUDGET.emr_seconds(self._interval) * jitter, left))
         self._interval = min(self._interval * GROWTH, LONGEST_INTERVAL_SECONDS)
-        self._work.still(f"{MAX_ACTIVE_STEPS} steps are running or pending")
+        self._work.heartbeat(f"{MAX_ACTIVE_STEPS} steps are running or pending")
 
     def _begin(self, cluster_id: str) -> None:
         self._since = self._clock.now()
-        self._say(
+        self._log(
             f"Cluster {cluster_id} has {MAX_ACTIVE_STEPS} running and pending steps, the maximum that EMR allows. This "
             "step is added as soon as another one ends."
         )

@@ -1,8 +1,8 @@
-"""What a cluster is to be: our description of it, checked before anything is launched.
+"""The description of a cluster, checked before anything is launched.
 
-`ClusterSpec` is written in Python or as plain mappings (YAML, Dagster's run config). It knows what EMR would refuse,
-or would accept and then end badly; `request.py` says it in AWS's words. Limits are those of the Amazon EMR API
-Reference (RunJobFlow and the types it names) and of the Amazon EMR Management Guide.
+A `ClusterSpec` comes from Python or from plain mappings (YAML, Dagster's run config). It refuses what EMR would refuse,
+or would accept and then fail; `request.py` translates it. The limits are those of the Amazon EMR API Reference
+(RunJobFlow and its types) and the Amazon EMR Management Guide.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from emr_pipelines.aws.redaction import reject_secrets, without_secrets
-from emr_pipelines.backends.emr.forms import AmiId, ReleaseLabel, RoleArn, SubnetId, Text
+from emr_pipelines.backends.emr.fields import ClusterFields
 from emr_pipelines.backends.emr.parts import (
     BootstrapAction,
     CloudWatchLogs,
     Configuration,
-    Configurations,
     Fleet,
     Fleets,
     FleetType,
@@ -33,11 +32,12 @@ from emr_pipelines.backends.emr.parts import (
     Volume,
 )
 from emr_pipelines.backends.emr.presets import PRESETS
-from emr_pipelines.backends.emr.releases import has
-from emr_pipelines.backends.emr.request import MAX_TAGS, check_extra, check_tags, instance_types, merged, render
+from emr_pipelines.backends.emr.request import check_extra, instance_types, merged, render
+from emr_pipelines.backends.emr.tags import MAX_TAGS, check_tags
 from emr_pipelines.errors import InvalidValue, nearest, quoted
+from emr_pipelines.spark_lines import ALLOWED_LABELS, LABEL, RELEASES, has, release
 
-__all__ = [  # what a description is written with in Python
+__all__ = [  # for descriptions in Python
     "BootstrapAction",
     "CloudWatchLogs",
     "ClusterSpec",
@@ -51,8 +51,8 @@ __all__ = [  # what a description is written with in Python
     "Volume",
 ]
 
-PYTHON_3_11 = "/usr/bin/python3.11"  # releases from 7.0 on have it; the system's own is too old for Dagster Pipes
 MAX_TAGS_OF_OURS = 6
+IN_USR_BIN = re.compile(r"/usr/bin/python(3\.\d+)")
 # Graviton has a g after the generation, as in m7g, c7gn, is4gen and g5g, but not in g5 and g4dn
 ARM_FAMILY = re.compile(r"a1|[a-z]+\d+[a-z]*g[a-z]*(-.*)?")
 
@@ -61,7 +61,7 @@ def _is_arm(instance_type: str) -> bool:
     return bool(ARM_FAMILY.fullmatch(instance_type.partition(".")[0]))
 
 
-class ClusterSpec(Part):
+class ClusterSpec(ClusterFields):
     """The description of an EMR cluster, as `cluster` of EmrSparkRunner or in run config.
 
     By default the cluster has a primary and two core m5.xlarge (4 vCPU, 16 GiB) On-Demand: a small x86 type that most
@@ -73,82 +73,19 @@ class ClusterSpec(Part):
     pydantic's ValidationError. Sources: RunJobFlow in the Amazon EMR API Reference, and the EMR Management Guide.
     """
 
-    preset: Literal["standard", "small", "spot", "large"] | None = Field(
-        default=None,
-        description="A base description: standard, small, spot or large; other fields override it, member by member. "
-        + " ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()),
-    )
-    release_label: ReleaseLabel = Field(default="emr-7.10.0", description="The EMR release, for instance emr-7.10.0.")
-    applications: tuple[Text, ...] = Field(
-        default=("Spark",), description="The applications to install, including Spark."
-    )
-    primary: Group | None = Field(default=Group(type="m5.xlarge"), description="The primary node; one instance.")
-    core: Group | None = Field(
-        default=Group(type="m5.xlarge", count=2),
-        description="Core nodes, which run tasks and store HDFS; null for a cluster with only a primary node.",
-    )
-    task: Group | None = Field(default=None, description="Task nodes, which only run tasks.")
-    fleets: Fleets | None = Field(default=None, description="Instance fleets, instead of primary, core and task.")
-    managed_scaling: ManagedScaling | None = Field(
-        default=None, description="Bounds for EMR's scaling; by default the cluster keeps its size."
-    )
-    configurations: Configurations = Field(
-        default=(),
-        description="Properties of applications: {'spark-defaults': {'spark.executor.memory': '4g'}}, where an inner "
-        "mapping is a nested classification; or EMR's own list of Classification, Properties and Configurations.",
-    )
-    bootstrap_actions: tuple[BootstrapAction, ...] = Field(
-        default=(), max_length=16, description="Scripts that run on each instance at its start; at most 16."
-    )
-    subnets: tuple[SubnetId, ...] = Field(
-        default=(),
-        description="The subnet, or with fleets several, of which EMR chooses the best. By default EMR's choice.",
-    )
-    security_groups: SecurityGroups = Field(
-        default=SecurityGroups(), description="EC2 security groups; by default EMR creates its own."
-    )
-    service_role: Text = Field(default="EMR_DefaultRole", description="The name or ARN of EMR's service role.")
-    instance_profile: Text = Field(default="EMR_EC2_DefaultRole", description="The instance profile of the instances.")
-    runtime_role: RoleArn | None = Field(
-        default=None, description="The ARN of the steps' role; requires a security_configuration that allows it."
-    )
-    security_configuration: Text | None = Field(default=None, description="The name of an EMR security configuration.")
-    root_volume_gib: int | None = Field(
-        default=None, ge=10, description="The size of each root volume in GiB, 10 or more."
-    )
-    custom_ami_id: AmiId | None = Field(default=None, description="A custom image (AMI) for all instances.")
-    key_name: Text | None = Field(default=None, description="The EC2 key pair for SSH.")
-    tags: dict[str, str] = Field(default={}, description="Additional tags of the cluster and its instances.")
-    idle_timeout_seconds: int = Field(
-        default=900,
-        ge=60,
-        le=604_800,
-        description="How long the cluster may be idle before it terminates itself; 60 to 604800.",
-    )
-    step_concurrency: int = Field(default=1, ge=1, le=256, description="The number of concurrent steps; 1 to 256.")
-    cloudwatch_logs: CloudWatchLogs | None = Field(
-        default=None, description="Logs to CloudWatch too, from release emr-7.11.0 on; {} means EMR's defaults."
-    )
-    python: Text = Field(default=PYTHON_3_11, description="The Python on the cluster that runs programs.")
-    extra: dict[str, JsonValue] = Field(
-        default={},
-        description="Additional members of RunJobFlow's request: mappings are merged, other values replace. Pass a "
-        "secret by reference: {KerberosAttributes: {KdcAdminPassword: {env: KDC_PASSWORD}}}.",
-    )
-
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> ClusterSpec:
-        """The description that these plain values are. Raises InvalidValue, with the first that is not allowed."""
+        """Build a description from plain values. Raises InvalidValue for the first invalid one."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise _as_sentence(error.errors()[0]) from None  # pydantic's shows what was told, secrets too
+            raise _as_sentence(error.errors()[0]) from None  # pydantic's error shows all input, secrets too
 
     @classmethod
     def check(cls, data: Mapping[str, Any], is_open: Callable[[object], bool]) -> None:
-        """Raise InvalidValue for the first mistake that shows before some of the values are known.
+        """Raise InvalidValue for the first mistake in a description of which some values are not known yet.
 
-        is_open: whether a value stands for one that is known later. It cannot stand for one of a few choices.
+        is_open: whether a value stands for one that is known later, such as a variable. A choice cannot be open.
         """
         try:
             cls.model_validate(data)
@@ -160,25 +97,30 @@ class ClusterSpec(Part):
                     raise _as_sentence(found) from None
 
     def request(self, name: str, log_uri: str, tags: Mapping[str, str]) -> dict[str, Any]:
-        """What RunJobFlow is asked, new each time and without steps: `boto3.client("emr").run_job_flow(**request)`.
+        """Return a new request for RunJobFlow, without steps: `boto3.client("emr").run_job_flow(**request)`.
 
-        tags: the launcher's own; of two with one key, the launcher's is taken. Raises InvalidValue.
+        tags: the launcher's own, which override the description's. Raises InvalidValue.
         """
         return render(self, name, log_uri, tags)
 
     @property
     def digest(self) -> str:
-        """12 hexadecimal digits, the same for descriptions whose clusters can stand in for each other.
+        """12 hexadecimal digits, equal for descriptions with interchangeable clusters.
 
-        The tags are part of it, as they say who pays; the runtime role is not, as each step brings its own. Neither are
-        secrets, which nobody must be able to guess by it.
+        Tags count, because they say who pays. The runtime role does not, because each step brings its own; nor do
+        secrets, which nobody must be able to guess from the digest.
         """
         launched = without_secrets(self.request("any", "s3://any", {}))
         return hashlib.sha256(json.dumps(launched, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
+    def label(self) -> str:
+        """The release that the request asks for: `extra` can replace release_label."""
+        return str(self.extra.get("ReleaseLabel", self.release_label))
+
+    @property
     def architecture(self) -> Literal["x86_64", "aarch64"]:
-        """What native code has to be built for."""
+        """The architecture to build native code for."""
         return "aarch64" if any(map(_is_arm, instance_types(self))) else "x86_64"
 
     @model_validator(mode="before")
@@ -187,11 +129,15 @@ class ClusterSpec(Part):
         if not isinstance(data, Mapping):
             return data
         if preset := PRESETS.get(str(data.get("preset"))):
-            # it is spent here, so that what a description is dumped as says all of itself
+            # it is resolved here, so that a dumped description is complete
             told = {name: _plain(member) for name, member in data.items() if name != "preset"}
             data = merged(preset.members, told)
         if data.get("fleets") is not None:
-            return {"primary": None, "core": None, **data}  # the defaults are for who asks for nothing
+            return {
+                "primary": None,
+                "core": None,
+                **data,
+            }  # no default groups then
         return data
 
     @model_validator(mode="after")
@@ -218,18 +164,34 @@ class ClusterSpec(Part):
 
     @model_validator(mode="after")
     def _release(self) -> ClusterSpec:
-        label = self.release_label
+        told = "extra.ReleaseLabel" if "ReleaseLabel" in self.extra else "release_label"
+        label = self.extra.get("ReleaseLabel", self.release_label)
+        if isinstance(label, dict):  # a reference, which is looked up later
+            return self
+        if not (isinstance(label, str) and LABEL.fullmatch(label)):
+            raise InvalidValue(told, label, ALLOWED_LABELS)
         if not has(label, "auto-termination"):
             needed = "emr-5.30.0, emr-6.1.0 or later: those before cannot end themselves when idle"
         elif self.runtime_role and not has(label, "runtime roles"):
             needed = "emr-6.7.0 or later with runtime_role"
-        elif self.python == PYTHON_3_11 and not has(label, "python3.11"):
-            needed = f"emr-7.0.0 or later, or another python: those before have no {PYTHON_3_11}"
         elif self.cloudwatch_logs and not has(label, "CloudWatch logs"):
             needed = "emr-7.11.0 or later with cloudwatch_logs"
+        elif without := self._without_python(label):
+            needed = without
         else:
             return self
-        raise InvalidValue("release_label", self.release_label, needed)
+        raise InvalidValue(told, label, needed)
+
+    def _without_python(self, label: str) -> str:
+        """Say which releases are allowed if this one lacks the Python that runs programs, else an empty text."""
+        found = IN_USR_BIN.fullmatch(self.python)
+        pythons = release(label).pythons
+        brought = "python" in self.model_fields_set and (self.bootstrap_actions or self.custom_ami_id)
+        if not found or found[1] in pythons or brought:
+            return ""
+        having = [row.first for row in RELEASES if found[1] in row.pythons]
+        or_later = f"{having[0]} or later, or another python" if having else "no release; choose another python"
+        return f"{or_later}: {label} has {' and '.join(f'/usr/bin/python{version}' for version in pythons)}"
 
     @model_validator(mode="after")
     def _rest(self) -> ClusterSpec:
@@ -247,7 +209,7 @@ class ClusterSpec(Part):
 
 
 def _plain(member: Any) -> Any:
-    """A mapping, where it is to go over a preset's."""
+    """Convert a part to the mapping that overrides a preset's."""
     return member.model_dump(exclude_unset=True) if isinstance(member, Part) else member
 
 
@@ -265,10 +227,10 @@ EXPECTED = {
 
 
 def _as_sentence(error: ErrorDetails) -> InvalidValue:
-    """What pydantic found, as this package says it."""
+    """Convert pydantic's error to one of this package."""
     kind, where, context = error["type"], error["loc"], error.get("ctx", {})
     if where[:1] == ("extra",):
-        where = ("extra", *where[1::2])  # between the keys pydantic says whether it is in a list or in a mapping
+        where = ("extra", *where[1::2])  # pydantic adds, between the keys, whether it is in a list or a mapping
     about = ""
     if where[-1:] == ("[key]",):
         where, about = where[:-2], "A key of "

@@ -1,4 +1,4 @@
-"""The states of clusters and steps, as EMR names them, and the sets of them that decisions are made on.
+"""The states of clusters and steps, as EMR names them, and named sets of them.
 
 Source: Amazon EMR API Reference, ClusterStatus and StepStatus.
 """
@@ -9,7 +9,7 @@ from emr_pipelines.enums import TextEnum
 
 
 class State(TextEnum):
-    """A state. One that EMR did not have when this was written is UNKNOWN: of that nothing is concluded."""
+    """A state. One that EMR added later is UNKNOWN, from which nothing is concluded."""
 
     @classmethod
     def _missing_(cls, value: object) -> State | None:  # noqa: ARG003 (as Enum has it)
@@ -42,7 +42,7 @@ STARTING_UP = frozenset({ClusterState.STARTING, ClusterState.BOOTSTRAPPING})
 UP = frozenset({ClusterState.RUNNING, ClusterState.WAITING})
 TAKES_STEPS = STARTING_UP | UP
 ENDED = frozenset({ClusterState.TERMINATED, ClusterState.TERMINATED_WITH_ERRORS})
-ACTIVE = frozenset(ClusterState) - ENDED - {ClusterState.UNKNOWN}  # what can still cost money
+ACTIVE = frozenset(ClusterState) - ENDED - {ClusterState.UNKNOWN}  # can still cost money
 
 STEP_UNFINISHED = frozenset({StepState.PENDING, StepState.RUNNING, StepState.CANCEL_PENDING, StepState.UNKNOWN})
 STEP_ENDED = frozenset(StepState) - STEP_UNFINISHED

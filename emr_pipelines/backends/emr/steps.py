@@ -1,4 +1,4 @@
-"""Steps: short ways to describe what EMR runs; add, list, describe and cancel them."""
+"""Make steps of EMR's usual kinds; add, list, describe and cancel steps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from emr_pipelines.aws.client import Aws, call_once, emr_pages, look_for
+from emr_pipelines.aws.client import Aws, call_once
 from emr_pipelines.aws.redaction import reject_known_secrets, reject_secrets
 from emr_pipelines.backends.emr.states import STEP_UNFINISHED, StepState
-from emr_pipelines.errors import InvalidValue
+from emr_pipelines.clock import poll
+from emr_pipelines.errors import InvalidValue, ResponseLost
 
 COMMAND_RUNNER = "command-runner.jar"
 MAX_CHARACTERS = 10_240  # of all strings of a HadoopJarStep together
@@ -24,10 +25,10 @@ DeployMode = Literal["client", "cluster"]
 
 @dataclass(frozen=True)
 class Step:
-    """A step to be added: a jar with its arguments, most often EMR's command-runner.
+    """A step: a jar with its arguments, usually EMR's command-runner.
 
-    Raises InvalidValue when EMR would refuse it, for more than 10,240 characters in all, or control characters; and for
-    what is called like a secret, since EMR shows it to everybody who may describe the cluster.
+    Raises InvalidValue for a step that EMR would refuse (more than 10,240 characters, control characters), and for
+    values that are named like secrets, because EMR shows them to everyone who may describe the cluster.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Step:
             )
 
     def request(self) -> dict[str, Any]:
-        """The step as AddJobFlowSteps takes it. A failure ends neither the cluster nor other steps."""
+        """Return the step for AddJobFlowSteps. Its failure ends neither the cluster nor other steps."""
         jar_step: dict[str, Any] = {"Jar": self.jar, "Args": list(self.args)}
         if self.main_class:
             jar_step["MainClass"] = self.main_class
@@ -78,7 +79,7 @@ def spark_submit(
     archives: Sequence[str] = (),
     options: Sequence[str] = (),
 ) -> Step:
-    """A Spark program: a .py or .jar file on S3 with its arguments.
+    """Return a step for a Spark program: a .py or .jar file on S3 with its arguments.
 
     deploy_mode: `client` runs the driver on the primary node, with its output in the step's own logs; `cluster` in a
         YARN container. queue: YARN's. options: more of spark-submit's own, as they stand.
@@ -94,18 +95,18 @@ def spark_submit(
 
 
 def spark_jar(name: str, jar: str, main_class: str, *args: str, **options: Any) -> Step:
-    """A Spark program in Java or Scala; `options` as for `spark_submit`."""
+    """Return a step for a Spark program in Java or Scala; options: as for `spark_submit`."""
     return spark_submit(name, jar, *args, main_class=main_class, **options)
 
 
 def hive_script(name: str, script: str, variables: Mapping[str, str] | None = None, *args: str) -> Step:
-    """A Hive script on S3; `variables` are its `${name}`s."""
+    """Return a step for a Hive script on S3; variables: its `${name}`s."""
     given = [word for key, value in (variables or {}).items() for word in ("-d", f"{key}={value}")]
     return Step(name, ("hive-script", "--run-hive-script", "--args", "-f", script, *given, *args))
 
 
 def pig_script(name: str, script: str, parameters: Mapping[str, str] | None = None, *args: str) -> Step:
-    """A Pig script on S3; `parameters` are its `$name`s."""
+    """Return a step for a Pig script on S3; parameters: its `$name`s."""
     given = [word for key, value in (parameters or {}).items() for word in ("-p", f"{key}={value}")]
     return Step(name, ("pig-script", "--run-pig-script", "--args", "-f", script, *given, *args))
 
@@ -113,7 +114,8 @@ def pig_script(name: str, script: str, parameters: Mapping[str, str] | None = No
 def hadoop_streaming(
     name: str, mapper: str, reducer: str, inputs: Sequence[str], output: str, files: Sequence[str] = ()
 ) -> Step:
-    """A MapReduce of two commands that read and write lines; `files` (on S3) are placed where they run."""
+    """Return a Hadoop streaming step: two commands that read and write lines; files: on S3, copied to where they
+    run."""
     words = ["hadoop-streaming", *(("-files", ",".join(files)) if files else ())]
     words += ["-mapper", mapper, "-reducer", reducer]
     words += [word for uri in inputs for word in ("-input", uri)]
@@ -121,18 +123,18 @@ def hadoop_streaming(
 
 
 def shell_command(name: str, command: str) -> Step:
-    """A line of bash, on the primary node."""
+    """Return a step that runs a bash command on the primary node."""
     return Step(name, ("bash", "-c", command))
 
 
 def s3_dist_cp(name: str, source: str, destination: str, *options: str) -> Step:
-    """A distributed copy between S3 and HDFS; `options` such as `--groupBy=...`."""
+    """Return a distributed copy between S3 and HDFS; options: such as `--groupBy=...`."""
     return Step(name, ("s3-dist-cp", f"--src={source}", f"--dest={destination}", *options))
 
 
 @dataclass(frozen=True)
 class AddedStep:
-    """What EMR says of a step. Times are UTC."""
+    """A step as EMR describes it. Times are UTC."""
 
     id: str
     name: str
@@ -174,11 +176,13 @@ class Steps:
         def find() -> str | None:
             return next((added.id for added in self.each(cluster_id) if added.name == step.name), None)
 
-        clock = self._aws.clock
-        return call_once(clock, call, lambda _: look_for(clock, find, SEEN_WITHIN_SECONDS))
+        def look(_: ResponseLost) -> str | None:
+            return poll(self._aws.clock, find, SEEN_WITHIN_SECONDS, interval=SEEN_WITHIN_SECONDS / 6)
+
+        return call_once(self._aws.clock, call, look)
 
     def all(self, cluster_id: str) -> list[AddedStep]:
-        """All steps of a cluster, newest first."""
+        """List all steps of a cluster, newest first."""
         return list(self.each(cluster_id))
 
     def each(
@@ -187,18 +191,18 @@ class Steps:
         states: frozenset[StepState] = frozenset(),
         patience_seconds: float | None = None,
     ) -> Iterator[AddedStep]:
-        """The steps in one of these states (by default in any), newest first.
+        """Yield the steps in one of these states (by default any), newest first.
 
-        Each page of 50 is requested when it is needed: a pool's cluster has had thousands of steps. patience_seconds:
-        as for `Aws.call`.
+        Requests pages of 50 on demand, because a pool's cluster may have had thousands of steps. patience_seconds: as
+        for `Aws.call`.
         """
         filters = {"StepStates": sorted(map(str, states - {StepState.UNKNOWN}))} if states else {}
         how = {"patience_seconds": patience_seconds, "ClusterId": cluster_id, **filters}
-        for page in emr_pages(self._aws, "list_steps", **how):
+        for page in self._aws.pages("emr", "list_steps", **how):
             yield from map(_step, page.get("Steps", ()))
 
     def before(self, cluster_id: str, step_id: str) -> int:
-        """How many unfinished steps were added before this one."""
+        """Return how many unfinished steps were added before this one."""
         unfinished = [step.id for step in self.each(cluster_id, STEP_UNFINISHED)]
         return len(unfinished) - 1 - unfinished.index(step_id) if step_id in unfinished else 0
 
@@ -215,7 +219,7 @@ class Steps:
     def cancel(
         self, cluster_id: str, step_id: str, *, kill: bool = False, patience_seconds: float | None = None
     ) -> None:
-        """Ask a step to stop (SIGTERM), or make it (SIGKILL). One that has ended stays as it is."""
+        """Interrupt a step (SIGTERM), or kill it (SIGKILL). Does nothing to a step that has ended."""
         option = "TERMINATE_PROCESS" if kill else "SEND_INTERRUPT"
         self._aws.call(
             "emr",
@@ -228,7 +232,7 @@ class Steps:
 
 
 def step_of(steps: Iterable[AddedStep], prefix: str) -> AddedStep | None:
-    """The first of the steps whose name begins so."""
+    """Return the first step whose name begins with a prefix."""
     return next((step for step in steps if step.name.startswith(prefix)), None)
 
 
