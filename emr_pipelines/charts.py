@@ -1,4 +1,4 @@
-"""Pictures for metadata: PNGs in Markdown, of some 20 kB, legible on a dark and on a light page."""
+"""Charts for metadata: PNGs of about 20 kB in Markdown, legible on dark and light pages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.axes import Axes
-
-    from emr_pipelines.costs.bill import Span
+from emr_pipelines.costs.bill import Span
 
 WIDTH_INCHES = 7.2
 DOTS_PER_INCH = 110
@@ -37,7 +36,7 @@ STYLE: dict[Any, Any] = {
 
 
 def top_words(counts: Mapping[str, int]) -> str:
-    """The most frequent words as bars; `counts` by falling count."""
+    """Draw the most frequent words as bars. counts: in falling order."""
     shown = list(counts.items())[:MAX_BARS]
     with _figure(0.6 + 0.2 * max(len(shown), 1)) as (axes, save):
         labels = [_shortened(word) for word, _ in shown]
@@ -77,7 +76,7 @@ def convergence(sizes: Sequence[int], errors: Sequence[float], bounds: Sequence[
     """How far estimates of pi are from it, by sample size, below the bound of five standard errors; and how far the
     `series` are."""
     with _figure(2.8) as (axes, save):
-        least = 1e-17  # what is exact has a place in the picture
+        least = 1e-17  # exact values are drawn too
         axes.set_xscale("log")
         axes.set_yscale("log")
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
@@ -99,8 +98,7 @@ def convergence(sizes: Sequence[int], errors: Sequence[float], bounds: Sequence[
 
 
 def timeline(spans: Sequence[Span], title: str) -> str:
-    """A cluster's life: what it did when, and what of it idled. A row for each step, the first MAX_BARS, and for each
-    other thing that it did."""
+    """Draw a cluster's timeline: a row for each of the first MAX_BARS steps, and for each other activity."""
     steps = list(dict.fromkeys(span.name for span in spans if str(span.doing) == "step"))[:MAX_BARS]
     shown = [span for span in spans if str(span.doing) != "step" or span.name in steps]
     names = list(dict.fromkeys(span.name for span in shown))
@@ -121,7 +119,7 @@ def timeline(spans: Sequence[Span], title: str) -> str:
 
 
 def daily_costs(days: Sequence[date], worked: Sequence[float], idle: Sequence[float], unit: str) -> str:
-    """What each day cost, in a unit, and what of that paid for clusters that were up and idled."""
+    """Draw the cost of each day, in a unit, and how much of it was for idle clusters."""
     with _figure(2.8) as (axes, save):
         labels = [f"{day:%b} {day.day}" for day in days]
         places = range(len(days))
@@ -141,7 +139,7 @@ def _shortened(name: str) -> str:
 
 @contextmanager
 def _figure(height_inches: float) -> Iterator[tuple[Axes, Callable[[str], str]]]:
-    """Axes to draw on, and what makes Markdown of them."""
+    """Return axes to draw on, and a function that turns them into Markdown."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -164,5 +162,5 @@ def _thousands() -> Any:
 
 
 def markdown(png: bytes, alt: str) -> str:
-    """A picture as it can stand in metadata."""
+    """Return a PNG as a Markdown image."""
     return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})"

@@ -8,17 +8,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 
+from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT
+from emr_pipelines.aws.findings import DoctorContext
+from emr_pipelines.backends.emr.cluster import Clusters
+from emr_pipelines.backends.emr.names import is_ours, prefix_of
+from emr_pipelines.backends.emr.orphans import Outcome, RunIs, choose, end, find_orphans, rows
+from emr_pipelines.doctor import BAD, PATIENCE_SECONDS, run_checks
 from emr_pipelines.errors import EmrPipelinesError, JavaNotUsable
-from emr_pipelines.runners.java import use_java
-
-if TYPE_CHECKING:
-    from emr_pipelines.backends.emr.orphans import Outcome
-    from emr_pipelines.report import Reporter
+from emr_pipelines.report import Lines, Reporter
+from emr_pipelines.runners.java import find_java
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,7 +42,7 @@ def emulator(arguments: tuple[str, ...]) -> None:
             f"The emulator needs the package {error.name!r}; install it with pip install 'emr-pipelines[emulator]'."
         ) from error
     try:
-        use_java(lambda warning: click.echo(warning, err=True))
+        os.environ["JAVA_HOME"] = find_java(lambda warning: click.echo(warning, err=True))
     except JavaNotUsable as error:
         raise click.ClickException(str(error)) from error
     emulate.main(list(arguments), prog_name="emr-pipelines emulator", standalone_mode=False)
@@ -58,7 +60,7 @@ REGION = click.option("--region", help="The AWS region; by default the one of th
 
 @main.group()
 def clusters() -> None:
-    """The EMR clusters that this package launched: see which there are, and end them."""
+    """List and terminate the EMR clusters that this package launched."""
 
 
 @clusters.command("list")
@@ -69,15 +71,9 @@ def clusters() -> None:
 def list_clusters(deployment: str, of_all: bool, region: str | None, as_json: bool) -> None:
     """List the clusters that can still cost money, newest first."""
     with _said_shortly():
-        from emr_pipelines.aws.client import Aws
-        from emr_pipelines.backends.emr.cluster import Clusters
-        from emr_pipelines.backends.emr.names import begins_with, prefix_of
-        from emr_pipelines.backends.emr.orphans import rows
-
         aws = Aws(region)
         active = Clusters(aws).active()
-        prefix = prefix_of("" if of_all else deployment)
-        ours = [cluster for cluster in active if begins_with(cluster.name, prefix)]
+        ours = [cluster for cluster in active if is_ours(cluster.name, "" if of_all else deployment)]
         found = rows(ours, aws.clock.now())
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -118,17 +114,12 @@ def terminate(
     force: bool,
     no_wait: bool,
 ) -> None:
-    """End clusters, by their ids. Exit code 1 when one of them could not be ended."""
+    """Terminate clusters by id. Exits with 1 if one of them could not be terminated."""
     if not ids and older_than is None:
         raise click.UsageError(
             "Give the IDS of clusters, as `emr-pipelines clusters list` shows them, or --older-than."
         )
     with _said_shortly():
-        from emr_pipelines.aws.client import Aws
-        from emr_pipelines.backends.emr.cluster import Clusters
-        from emr_pipelines.backends.emr.names import prefix_of
-        from emr_pipelines.backends.emr.orphans import RunIs, choose, end, find_orphans, rows
-
         api = Clusters(aws := Aws(region))
         chosen, refusals = choose(api, ids, force)
         all_went_well = _told(refusals)
@@ -148,7 +139,7 @@ def terminate(
 
 
 def _told(outcomes: Iterable[Outcome]) -> bool:
-    """Whether all are good, after each has been told."""
+    """Print all outcomes, and return whether all are good."""
     bad = 0
     for outcome in outcomes:
         click.echo(outcome.sentence, err=not outcome.good)
@@ -167,14 +158,12 @@ def _duration(seconds: int) -> str:
 @main.command()
 @REGION
 def doctor(region: str | None) -> None:
-    """See whether programs can run on EMR from here, and say what to do where not. Launches nothing."""
+    """Check whether programs can run on EMR from here, and say what to do if not. Launches nothing."""
     with _said_shortly():
-        from emr_pipelines.aws.client import Aws
-        from emr_pipelines.doctor import BAD, PATIENCE_SECONDS, DoctorContext, run_checks
-        from emr_pipelines.storage.address import resolve
+        from emr_pipelines.storage.address import resolve  # with Dagster, which takes more than a second
 
-        patient = DoctorContext(Aws(region, within_seconds=PATIENCE_SECONDS), os.environ, lambda: resolve(""))
-        findings = run_checks(patient, report=_reporter())
+        setup = DoctorContext(Aws(region, within_seconds=PATIENCE_SECONDS), os.environ, lambda: resolve(""))
+        findings = run_checks(setup, report=_reporter())
     for finding in findings:
         click.echo(str(finding))
     if any(finding.verdict in BAD for finding in findings):
@@ -182,8 +171,7 @@ def doctor(region: str | None) -> None:
 
 
 def _reporter(now: Callable[[], float] = time.monotonic) -> Reporter:
-    """Who shows a person what is waited for: a bar in a terminal, elsewhere lines, both on stderr."""
-    from emr_pipelines.report import Lines
+    """Return a reporter for stderr: a bar in a terminal, lines elsewhere."""
     from emr_pipelines.terminal import Bars, is_able
 
     if is_able(sys.stderr):
@@ -193,10 +181,8 @@ def _reporter(now: Callable[[], float] = time.monotonic) -> Reporter:
 
 @contextmanager
 def _said_shortly() -> Iterator[None]:
-    """What goes wrong with AWS as a sentence, without a stack trace."""
+    """Turn this package's errors into one sentence without a stack trace."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"Amazon EMR needs the package {error.name!r}; install it with pip.") from error
     except EmrPipelinesError as error:
         raise click.ClickException(str(error)) from error

@@ -11,91 +11,54 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from emr_pipelines import environment
 from emr_pipelines.aws import preflight
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import base_uri
 from emr_pipelines.aws.encryption import Encryption
+from emr_pipelines.aws.findings import (
+    NO_REGION,
+    NOT_OFFERED,
+    Check,
+    DoctorContext,
+    Finding,
+    Verdict,
+    missing,
+    ok,
+    unchecked,
+    wrong,
+)
 from emr_pipelines.aws.objects import join, split_uri
 from emr_pipelines.aws.partitions import known_regions
-from emr_pipelines.aws.redaction import masked
-from emr_pipelines.backends.emr.spec import ClusterSpec
-from emr_pipelines.backends.emr.states import ACTIVE
-from emr_pipelines.enums import TextEnum
+from emr_pipelines.backends.emr import checks
 from emr_pipelines.errors import (
     AccessDenied,
     AwsError,
     CredentialsMissing,
     EmrPipelinesError,
     InvalidValue,
+    JavaNotUsable,
     NotFound,
     RequestRefused,
     Throttled,
     Unreachable,
 )
 from emr_pipelines.report import Reporter, no_report
+from emr_pipelines.runners import vector_module
+from emr_pipelines.runners.java import find_java, java_version
+from emr_pipelines.spark_lines import installed_spark, line_of
 
 PATIENCE_SECONDS = 5.0  # `within_seconds` of the Aws to pass: a service that does not answer
 LONGEST_SECONDS = 15.0  # for all checks together; a connection may take 10 of them
 CLUSTER_PYTHON = "3.11"
-NOT_OFFERED = frozenset({"NotEmulated", "UnknownOperationException", "UnknownOperation"})
-NO_REGION = "NoRegion"
-DEFAULT_ROLES = frozenset({"EMR_DefaultRole", "EMR_EC2_DefaultRole"})
-
-
-class Verdict(TextEnum):
-    OK = "OK"
-    MISSING = "MISSING"
-    WRONG = "WRONG"
-    UNCHECKED = "UNCHECKED"  # the check was not possible, which is no failure
-
-
 BAD = frozenset({Verdict.MISSING, Verdict.WRONG})
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of a check, with what to do if it is bad."""
-
-    check: str
-    verdict: Verdict
-    found: str
-    to_do: str = ""
-
-    def __str__(self) -> str:
-        sentences = self.found if self.found.endswith(".") else f"{self.found}."
-        return f"{self.verdict:<9}  {self.check}: {sentences}" + (f" {self.to_do}" if self.to_do else "")
-
-
-@dataclass(frozen=True)
-class DoctorContext:
-    """What the checks look at: AWS and the environment.
-
-    storage: returns the address where assets are stored; raises what `Storage` raises for an invalid one.
-    """
-
-    aws: Aws
-    environ: Mapping[str, str]
-    storage: Callable[[], str]
-
-    @property
-    def settings(self) -> preflight.Settings:
-        return preflight.Settings(self.aws, self.environ)
-
-    def setting(self, name: str) -> str:
-        return environment.setting(name, self.environ)
-
-
-Check = Callable[[DoctorContext], Finding]
-
-
 def run_checks(
-    patient: DoctorContext, within_seconds: float = LONGEST_SECONDS, report: Reporter = no_report
+    setup: DoctorContext, within_seconds: float = LONGEST_SECONDS, report: Reporter = no_report
 ) -> list[Finding]:
     """Run all checks, and return their findings in a fixed order. Raises nothing.
 
@@ -106,7 +69,7 @@ def run_checks(
 
     def make(name: str, check: Check) -> None:
         try:
-            found[name] = replace(_of_setting(name, patient) or check(patient), check=name)
+            found[name] = replace(_of_setting(name, setup) or check(setup), check=name)
         except EmrPipelinesError as error:
             found[name] = _of_error(name, error)
         except Exception as error:  # noqa: BLE001 (an unexpected error is a finding too)
@@ -127,154 +90,114 @@ def run_checks(
     ]
 
 
-def settings(patient: DoctorContext) -> Finding:
+def settings(setup: DoctorContext) -> Finding:
     """Check the variables that need no other check; bucket and storage have their own."""
-    if unknown := environment.unknown(patient.environ):
-        return _wrong(" ".join(unknown).removesuffix("."), "Correct the name, or unset it.")
-    told = [name for name in environment.VARIABLES if patient.setting(name)]
-    return _ok(", ".join(told) or f"no variable {environment.PREFIX}... is set")
+    if unknown := environment.unknown(setup.environ):
+        return wrong(" ".join(unknown).removesuffix("."), "Correct the name, or unset it.")
+    told = [name for name in environment.VARIABLES if setup.setting(name)]
+    return ok(", ".join(told) or f"no variable {environment.PREFIX}... is set")
 
 
-def python(patient: DoctorContext) -> Finding:  # noqa: ARG001 (as all checks are)
+def python(setup: DoctorContext) -> Finding:  # noqa: ARG001 (as all checks are)
     here = platform.python_version()
-    return _ok(f"{here} here; programs on a cluster run on {CLUSTER_PYTHON}, so write them for that version")
+    return ok(f"{here} here; programs on a cluster run on {CLUSTER_PYTHON}, so write them for that version")
 
 
-def uv(patient: DoctorContext) -> Finding:  # noqa: ARG001
+def spark(setup: DoctorContext) -> Finding:  # noqa: ARG001
+    """Say which Spark and Java run programs here, and what a cluster runs by default."""
+    version, notes = installed_spark(), list[str]()
+    line = line_of(version)
+    try:
+        home = find_java(notes.append, line)
+    except JavaNotUsable as error:
+        return wrong(str(error))
+    java = f"Java {java_version(Path(home) / 'bin' / 'java')} in {home}"
+    if line.needs_vector_module and not vector_module.has_module(home):
+        java += f", without its missing module {vector_module.MODULE}"
+    if not version.startswith(f"{line.spark}."):
+        return wrong(
+            f"pyspark {version} is of no line that EMR runs", f"Install one with pip install '{line.pyspark}'."
+        )
+    return ok(" ".join([f"pyspark {version} on {java}; clusters run {line.newest} by default.", *notes]).rstrip("."))
+
+
+def uv(setup: DoctorContext) -> Finding:  # noqa: ARG001
     if importlib.util.find_spec("uv") is None:
-        return _missing(
+        return missing(
             "not installed, and required to send the packages in a program's REQUIREMENTS to a cluster",
             "Install it with pip install uv.",
         )
-    return _ok("installed")
+    return ok("installed")
 
 
-def credentials(patient: DoctorContext) -> Finding:
+def credentials(setup: DoctorContext) -> Finding:
     try:
-        identity = patient.aws.call("sts", "get_caller_identity")
+        identity = setup.aws.call("sts", "get_caller_identity")
     except CredentialsMissing as error:
         if not error.code:
-            return _missing(str(error))
-        return _wrong(str(error), "Or use another profile: set AWS_PROFILE, and unset AWS_ACCESS_KEY_ID.")
-    return _ok(f"account {identity['Account']}, {identity['Arn']}")
+            return missing(str(error))
+        return wrong(str(error), "Or use another profile: set AWS_PROFILE, and unset AWS_ACCESS_KEY_ID.")
+    return ok(f"account {identity['Account']}, {identity['Arn']}")
 
 
-def region(patient: DoctorContext) -> Finding:
-    name = patient.aws.region
+def region(setup: DoctorContext) -> Finding:
+    name = setup.aws.region
     if name in known_regions():
-        return _ok(name)
-    return _unchecked(f"the installed botocore does not know the region {name}; it may be a newer one")
+        return ok(name)
+    return unchecked(f"the installed botocore does not know the region {name}; it may be a newer one")
 
 
-def emr(patient: DoctorContext) -> Finding:
-    where = patient.setting("AWS_ENDPOINT_URL_EMR") or patient.setting("AWS_ENDPOINT_URL")
-    at = f" at {masked(where)} (AWS_ENDPOINT_URL)" if where else ""
-    try:
-        page = patient.aws.call("emr", "list_clusters", ClusterStates=sorted(map(str, ACTIVE)))
-    except AccessDenied as error:
-        return _wrong(str(error), "Allow elasticmapreduce:* to these credentials.")
-    except Unreachable as error:
-        where = f"the endpoint{at}" if at else "the name of the region"
-        return _wrong(str(error), f"Check the network, and {where}.")
-    count = f"{len(page.get('Clusters', ()))}{' or more' if 'Marker' in page else ''}"
-    return _ok(f"it answers{at}; active clusters in this account and region: {count}")
-
-
-def release(patient: DoctorContext) -> Finding:
-    label = ClusterSpec().release_label
-    try:
-        answer = patient.aws.call("emr", "describe_release_label", ReleaseLabel=label)
-    except RequestRefused as error:
-        if error.code in NOT_OFFERED | {NO_REGION}:
-            raise
-        return _wrong(f"EMR does not know {label}: {error}", "Choose another release_label for the cluster.")
-    except (AccessDenied, Unreachable) as error:
-        return _unchecked(f"could not check whether EMR has {label}: {error}")
-    spark = [entry.get("Version", "?") for entry in answer.get("Applications", []) if entry.get("Name") == "Spark"]
-    return _ok(f"{label}, with Spark {spark[0]}" if spark else label)
-
-
-def bucket(patient: DoctorContext) -> Finding:
+def bucket(setup: DoctorContext) -> Finding:
     """Check that the bucket exists, is in EMR's region, and can be written below the deployment's folder."""
-    return _on_s3(patient, base_uri(environ=patient.environ))
+    return _on_s3(setup, base_uri(environ=setup.environ))
 
 
-def encryption(patient: DoctorContext) -> Finding:
+def encryption(setup: DoctorContext) -> Finding:
     """Check that the setting is valid; `bucket` and `storage` try it out."""
-    found = Encryption.configured(patient.environ)
+    found = Encryption.configured(setup.environ)
     if not found.algorithm:
-        return _ok("the bucket's default; set EMR_PIPELINES_ENCRYPTION to request another")
-    here = _region(patient.aws)
+        return ok("the bucket's default; set EMR_PIPELINES_ENCRYPTION to request another")
+    here = _region(setup.aws)
     if found.key_region and here and found.key_region != here:
-        return _wrong(f"the key is in {found.key_region}, but EMR runs in {here}", "Use a key in the same region.")
-    return _ok(f"{found.algorithm}, with {found.key or 'no key of your own'}")
+        return wrong(f"the key is in {found.key_region}, but EMR runs in {here}", "Use a key in the same region.")
+    return ok(f"{found.algorithm}, with {found.key or 'no key of your own'}")
 
 
-def service_role(patient: DoctorContext) -> Finding:
-    name = patient.setting("EMR_PIPELINES_SERVICE_ROLE") or ClusterSpec().service_role
-    return _in_iam(patient, name, "EMR_PIPELINES_SERVICE_ROLE", "get_role", "RoleName")[0]
-
-
-def instance_profile(patient: DoctorContext) -> Finding:
-    name = patient.setting("EMR_PIPELINES_INSTANCE_PROFILE") or ClusterSpec().instance_profile
-    finding, answer = _in_iam(
-        patient, name, "EMR_PIPELINES_INSTANCE_PROFILE", "get_instance_profile", "InstanceProfileName"
-    )
-    if answer and not answer["InstanceProfile"].get("Roles"):
-        return _wrong(f"{name} exists but contains no role", f"Add one: {_add_role(name)}.")
-    return finding
-
-
-def storage(patient: DoctorContext) -> Finding:
-    address = patient.storage()
+def storage(setup: DoctorContext) -> Finding:
+    address = setup.storage()
     if address.startswith("s3://"):
-        return _on_s3(patient, address)
-    if environment.target(patient.environ) == "emr":
+        return _on_s3(setup, address)
+    if environment.target(setup.environ) == "emr":
         preflight.check_storage(address)
     there = next(folder for folder in (Path(address), *Path(address).parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return _wrong(f"{address} is not writable", "Set EMR_PIPELINES_STORAGE to a writable folder.")
-    return _ok(f"{address}, on this machine; with EMR_PIPELINES_TARGET=emr it must be on S3")
+        return wrong(f"{address} is not writable", "Set EMR_PIPELINES_STORAGE to a writable folder.")
+    return ok(f"{address}, on this machine; with EMR_PIPELINES_TARGET=emr it must be on S3")
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("settings", settings),
     ("Python", python),
+    ("Spark", spark),
     ("uv", uv),
     ("credentials", credentials),
     ("region", region),
-    ("EMR", emr),
-    ("release", release),
+    ("EMR", checks.CHECKS["EMR"]),
+    ("release", checks.CHECKS["release"]),
     ("bucket", bucket),
     ("encryption", encryption),
-    ("service role", service_role),
-    ("instance profile", instance_profile),
+    ("service role", checks.CHECKS["service role"]),
+    ("instance profile", checks.CHECKS["instance profile"]),
     ("storage", storage),
 )
 
 
-def _ok(found: str) -> Finding:
-    return Finding("", Verdict.OK, found)
-
-
-def _missing(found: str, to_do: str = "") -> Finding:
-    return Finding("", Verdict.MISSING, found, to_do)
-
-
-def _wrong(found: str, to_do: str = "") -> Finding:
-    return Finding("", Verdict.WRONG, found, to_do)
-
-
-def _unchecked(found: str) -> Finding:
-    return Finding("", Verdict.UNCHECKED, found)
-
-
-def _of_setting(name: str, patient: DoctorContext) -> Finding | None:
+def _of_setting(name: str, setup: DoctorContext) -> Finding | None:
     """Return the mistake in the setting of that name, in the words of a run."""
     if name not in preflight.CHECKS:
         return None
     try:
-        preflight.CHECKS[name](patient.settings)
+        preflight.CHECKS[name](setup.settings)
     except InvalidValue as error:
         return Finding("", Verdict.WRONG if error.value else Verdict.MISSING, str(error))
     except RequestRefused as error:
@@ -297,7 +220,7 @@ def _of_error(name: str, error: EmrPipelinesError) -> Finding:
     return Finding(name, Verdict.WRONG, str(error))
 
 
-def _on_s3(patient: DoctorContext, folder: str) -> Finding:
+def _on_s3(setup: DoctorContext, folder: str) -> Finding:
     """Check a folder on S3: its bucket exists and is in EMR's region, and objects can be listed, written and deleted.
 
     It makes no call about the bucket as a whole: permissions on this folder are enough.
@@ -305,19 +228,19 @@ def _on_s3(patient: DoctorContext, folder: str) -> Finding:
     try:
         name, prefix = split_uri(folder)
     except InvalidValue as error:
-        return _wrong(str(error))
-    aws, key = patient.aws, join(prefix, f"doctor-{uuid.uuid4().hex}").lstrip("/")
+        return wrong(str(error))
+    aws, key = setup.aws, join(prefix, f"doctor-{uuid.uuid4().hex}").lstrip("/")
     try:
         answer = aws.call("s3", "list_objects_v2", Bucket=name, Prefix=key, MaxKeys=1)
     except NotFound:
-        return _missing(f"there is no bucket {name!r}", f"Create it with aws s3 mb s3://{name}, or set another one.")
+        return missing(f"there is no bucket {name!r}", f"Create it with aws s3 mb s3://{name}, or set another one.")
     except AccessDenied as error:
-        return _wrong(
+        return wrong(
             f"{error}", f"Allow s3:ListBucket on {name} for these credentials, or choose a bucket of this account."
         )
     in_region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
     try:
-        asked = Encryption.configured(patient.environ)
+        asked = Encryption.configured(setup.environ)
     except InvalidValue:  # another check reports it
         asked = Encryption()
     try:
@@ -325,13 +248,13 @@ def _on_s3(patient: DoctorContext, folder: str) -> Finding:
         aws.call("s3", "delete_object", Bucket=name, Key=key)
     except AccessDenied as error:
         to_do = f"Allow s3:PutObject, s3:GetObject and s3:DeleteObject on {name}. {asked.when_denied()}"
-        return _wrong(f"{error}", to_do)
+        return wrong(f"{error}", to_do)
     if in_region and in_region != _region(aws):
-        return _wrong(
+        return wrong(
             f"{name} is in {in_region}, but EMR runs in {_region(aws) or 'no region'}",
             "Use a bucket in the same region: traffic between regions is slow and is billed.",
         )
-    return _ok(f"{folder} is writable{f', in {in_region}' if in_region else ''}")
+    return ok(f"{folder} is writable{f', in {in_region}' if in_region else ''}")
 
 
 def _region(aws: Aws) -> str:
@@ -339,26 +262,3 @@ def _region(aws: Aws) -> str:
         return aws.region
     except AwsError:
         return ""
-
-
-def _in_iam(
-    patient: DoctorContext, name: str, variable: str, operation: str, parameter: str
-) -> tuple[Finding, dict[str, Any] | None]:
-    """Look up a role or an instance profile by name or ARN; return the finding and IAM's response.
-
-    It is UNCHECKED for credentials that may not read IAM: they may still be allowed to pass the role.
-    """
-    asked: dict[str, Any] = {parameter: name.rpartition("/")[2]}
-    try:
-        answer = patient.aws.call("iam", operation, **asked)
-    except NotFound:
-        to_do = f"Set {variable} to an existing one, or create it"
-        default = " with aws emr create-default-roles" if name in DEFAULT_ROLES else ""
-        return _missing(f"there is no {name}", f"{to_do}{default}."), None
-    except (AccessDenied, Unreachable) as error:
-        return _unchecked(f"{name} was not checked: {error}"), None
-    return _ok(name), answer
-
-
-def _add_role(profile: str) -> str:
-    return f"aws iam add-role-to-instance-profile --instance-profile-name {profile} --role-name <role>"

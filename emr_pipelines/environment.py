@@ -1,4 +1,4 @@
-"""The environment variables of this package: their names, what they are for, and how each is read."""
+"""The environment variables of this package: names, descriptions, and how each is read."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ VARIABLES = {
 
 
 def setting(name: str, environ: Mapping[str, str] = os.environ) -> str:
-    """A variable without the spaces around it; empty if it is not set."""
+    """Return a variable without surrounding spaces; empty if it is not set."""
     return environ.get(name, "").strip()
 
 
 def target(environ: Mapping[str, str] = os.environ) -> Target:
-    """Where programs run, in any case of letters. Raises InvalidValue."""
+    """Return where programs run; case does not matter. Raises InvalidValue."""
     told = setting("EMR_PIPELINES_TARGET", environ)
     for known in TARGETS:
         if (told or "local").lower() == known:
@@ -57,25 +57,25 @@ def target(environ: Mapping[str, str] = os.environ) -> Target:
 
 
 def daily_budget_usd(environ: Mapping[str, str] = os.environ) -> float | None:
-    """USD a day; None without a budget. Raises InvalidValue."""
+    """Return the budget in USD per day, if any. Raises InvalidValue."""
     return _number("EMR_PIPELINES_DAILY_BUDGET_USD", environ, "a number, 0 or more")
 
 
 def most_idle_share(environ: Mapping[str, str] = os.environ) -> float:
-    """A share of a day's instance time, 0 to 1. Raises InvalidValue."""
+    """Return the allowed idle share of a day's instance time, 0 to 1. Raises InvalidValue."""
     share = _number("EMR_PIPELINES_MOST_IDLE_SHARE", environ, "a number, 0 to 1", most=1)
     return DEFAULT_IDLE_SHARE if share is None else share
 
 
 def orphan_max_age_hours(environ: Mapping[str, str] = os.environ) -> float:
-    """The age at which a cluster is an orphan whatever its run does. Raises InvalidValue."""
+    """Return the age in hours at which a cluster is an orphan whatever its run does. Raises InvalidValue."""
     allowed = "a number of hours above 0, such as 24"
     hours = _number("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS", environ, allowed, least=math.ulp(0.0))
     return DEFAULT_MAX_AGE_HOURS if hours is None else hours
 
 
 def orphan_dry_run(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the orphan sensor only says what it would end. Raises InvalidValue."""
+    """Whether the orphan sensor only reports what it would terminate. Raises InvalidValue."""
     told = setting("EMR_PIPELINES_ORPHAN_DRY_RUN", environ).lower()
     if told not in ("", "0", "1", "true", "false"):
         allowed = "1, true, 0, false, or nothing, which is false"
@@ -84,13 +84,13 @@ def orphan_dry_run(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:
-    """Raise InvalidValue for the first variable that can be judged by itself and is invalid."""
+    """Raise InvalidValue for the first invalid variable that can be checked by itself."""
     for read in (target, daily_budget_usd, most_idle_share, orphan_max_age_hours, orphan_dry_run):
         read(environ)
 
 
 def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for each variable that has our prefix and that nothing reads."""
+    """Return a sentence for each variable with our prefix that nothing reads."""
     sentences = []
     for name in sorted(environ):
         if name.upper().startswith(PREFIX) and name not in VARIABLES:

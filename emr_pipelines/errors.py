@@ -26,7 +26,7 @@
     │   ├── QuotaFull          a quota of the account or cluster is full for now (a retry may help)
     │   ├── Throttled          AWS kept throttling calls for too long            (a retry may help)
     │   ├── Unreachable        AWS did not answer, or had an internal error      (a retry may help)
-    │   ├── Changed            the condition of a conditional write was not met
+    │   ├── PreconditionFailed the condition of a conditional write was not met
     │   └── ResponseLost       a call that must not be repeated blindly may have taken effect
     └── RunFailed              a program on a cluster failed; `retryable` says whether a retry may help
         ├── ClusterFailed      the cluster ended, or never started
@@ -87,6 +87,10 @@ class InvalidValue(EmrPipelinesError, ValueError):
 
 class JavaNotUsable(EmrPipelinesError):
     """No Java that Spark can run on."""
+
+
+class SparkNotUsable(EmrPipelinesError):
+    """The installed pyspark cannot run with this Python."""
 
 
 class RequirementsMissing(EmrPipelinesError):

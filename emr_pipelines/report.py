@@ -1,6 +1,6 @@
-"""How far what takes long is: told to a reporter, which says it in lines, or shows it, or, unless told, does nothing.
+"""Report how far a long piece of work is. Callers choose the reporter: lines in a log, a bar, or nothing.
 
-with report("Sending deps.zip", total=size) as work:
+with report("Uploading deps.zip", total=size) as work:
     objects.upload(uri, path, work.advance)
 """
 
@@ -9,101 +9,66 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 from emr_pipelines.remote.progress import Backoff
 
-BYTES = "bytes"  # the unit that is told in megabytes
+BYTES = "bytes"  # the unit that is shown in megabytes
 
 
 class Work(Protocol):
-    """Something that is under way. Each call takes no time to speak of, and may come from any thread."""
+    """A piece of work in progress. Its methods return at once and may be called from any thread."""
 
     def advance(self, amount: int) -> None:
-        """So much more of it is done; less, when negative."""
+        """Count an amount as done; a negative one as undone."""
         ...
 
-    def still(self, state: str = "") -> None:
-        """It goes on, and this, in a few words, is how it looks; as before when nothing is said."""
+    def heartbeat(self, state: str = "") -> None:
+        """Tell that the work goes on, and its state in a few words; without one, the last state stands."""
         ...
 
 
 class Reporter(Protocol):
-    """Who is told of work that may take longer than a few seconds."""
+    """Reports on a piece of work while its context is open.
+
+    what: such as "Uploading deps.zip". total: how much there is to do, in `unit`; 0 if unknown. at_most_seconds: the
+    deadline of a wait; 0 without one.
+    """
 
     def __call__(
         self, what: str, *, total: int = 0, unit: str = BYTES, at_most_seconds: float = 0
-    ) -> AbstractContextManager[Work]:
-        """Work that lasts as long as the context.
-
-        what: such as "Sending deps.zip". total: how much there is to do, of a unit; at_most_seconds: how long it is
-        waited for; 0 where that is not known.
-        """
-        ...
+    ) -> AbstractContextManager[Work]: ...
 
 
 class Unseen:
-    """Work that nobody is told of."""
+    """Work that nobody follows."""
 
     def advance(self, amount: int) -> None: ...
 
-    def still(self, state: str = "") -> None: ...
+    def heartbeat(self, state: str = "") -> None: ...
 
 
-def no_report(
-    what: str,  # noqa: ARG001 (as all reporters are called)
-    *,
-    total: int = 0,  # noqa: ARG001
-    unit: str = BYTES,  # noqa: ARG001
-    at_most_seconds: float = 0,  # noqa: ARG001
-) -> AbstractContextManager[Work]:
-    """The reporter of who wants to hear nothing."""
+def no_report(what: str, *, total: int = 0, unit: str = BYTES, at_most_seconds: float = 0) -> nullcontext[Work]:  # noqa: ARG001 (a Reporter's)
+    """Report nothing."""
     return nullcontext(Unseen())
 
 
 class Lines:
-    """Says how far work is: a line after 5 seconds, and then ever more rarely, as `Backoff` has it."""
+    """Writes a line after 5 seconds, and then at the growing intervals of `Backoff`. now: a clock, in seconds."""
 
-    def __init__(self, say: Callable[[str], None], now: Callable[[], float]) -> None:
-        """now: a clock, in seconds."""
-        self._say, self._now = say, now
-
-    @contextmanager
-    def __call__(self, what: str, *, total: int = 0, unit: str = BYTES, at_most_seconds: float = 0) -> Iterator[Work]:
-        yield _Line(self._say, Backoff(self._now), what, total, unit, at_most_seconds)
-
-
-class Both:
-    """Tells two reporters."""
-
-    def __init__(self, one: Reporter, other: Reporter) -> None:
-        self._one, self._other = one, other
+    def __init__(self, log: Callable[[str], None], now: Callable[[], float]) -> None:
+        self._log, self._now = log, now
 
     @contextmanager
     def __call__(self, what: str, *, total: int = 0, unit: str = BYTES, at_most_seconds: float = 0) -> Iterator[Work]:
-        facts: dict[str, Any] = {"total": total, "unit": unit, "at_most_seconds": at_most_seconds}
-        with self._one(what, **facts) as one, self._other(what, **facts) as other:
-            yield _Works(one, other)
-
-
-class _Works:
-    def __init__(self, *works: Work) -> None:
-        self._works = works
-
-    def advance(self, amount: int) -> None:
-        for work in self._works:
-            work.advance(amount)
-
-    def still(self, state: str = "") -> None:
-        for work in self._works:
-            work.still(state)
+        yield _Line(self._log, Backoff(self._now), what, total, unit, at_most_seconds)
 
 
 class _Line:
     def __init__(
-        self, say: Callable[[str], None], rarely: Backoff, what: str, total: int, unit: str, at_most_seconds: float
+        self, log: Callable[[str], None], backoff: Backoff, what: str, total: int, unit: str, at_most_seconds: float
     ) -> None:
-        self._say, self._rarely = say, rarely
+        self._log, self._backoff = log, backoff
         self._what, self._total, self._unit, self._at_most_seconds = what, total, unit, at_most_seconds
         self._lock = threading.Lock()
         self._done = 0
@@ -112,36 +77,35 @@ class _Line:
     def advance(self, amount: int) -> None:
         with self._lock:
             self._done += amount
-        self.still()
+        self.heartbeat()
 
-    def still(self, state: str = "") -> None:
+    def heartbeat(self, state: str = "") -> None:
         with self._lock:
             self._state = state or self._state
-            if self._rarely.left:
+            if self._backoff.left:
                 return
-            self._rarely.said()
+            self._backoff.said()
             sentence = self._sentence()
-        self._say(sentence)
+        self._log(sentence)
 
     def _sentence(self) -> str:
         parts = [self._state] if self._state else []
         if self._total:
-            done = min(self._done, self._total)
-            parts.append(amount(done, self._total, self._unit))
-        parts.append(f"{spell(self._rarely.elapsed)} so far")
+            parts.append(amount(min(self._done, self._total), self._total, self._unit))
+        parts.append(f"{spell(self._backoff.elapsed)} so far")
         if self._at_most_seconds:
             parts.append(f"at most {spell(self._at_most_seconds)}")
         return f"{self._what}: {', '.join(parts)}."
 
 
 def amount(done: int, total: int, unit: str) -> str:
-    """How much of something is done, as people say it."""
+    """Return "25 % of 200.0 MB", or "25 % of 8 checks"."""
     share = f"{100 * done // total} % of "
     return share + (f"{total / 1e6:,.1f} MB" if unit == BYTES else f"{total:,} {unit}")
 
 
 def spell(seconds: float) -> str:
-    """A stretch of time as people say it, to two or three digits."""
+    """Return a duration with two or three digits: 119 s, 60 min, 2.5 h."""
     if seconds < 120:  # noqa: PLR2004 (two minutes)
         return f"{seconds:.0f} s"
     if seconds < 7200:  # noqa: PLR2004 (two hours)

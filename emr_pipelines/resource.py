@@ -53,9 +53,9 @@ class StrictResource(dg.ConfigurableResource[None]):
         self._state__internal__ = state._replace(config_schema=DefinitionConfigSchema(schema))
 
     def _with_updated_values(self, values: Mapping[str, Any] | None) -> Any:
-        """What Dagster gives to assets: a resource with this run's config, or the mistake that is in that config.
+        """Return the resource for assets, with this run's config; a Refused if the config is invalid.
 
-        An error here would reach the user as a stack trace of Dagster's own code, without its cause.
+        An error raised here would reach the user as a stack trace of Dagster's code, without its cause.
         """
         try:
             return super()._with_updated_values(values)
@@ -71,7 +71,7 @@ class StrictResource(dg.ConfigurableResource[None]):
     @field_validator("*", mode="wrap")
     @classmethod
     def _looked_up(cls, told: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        """Leave environment variables alone, for Dagster to look up when a run begins; refuse those that it cannot."""
+        """Leave environment variables for Dagster to look up when a run begins; refuse those that it cannot."""
         name = str(info.field_name)
         hint = cls.model_fields[name].annotation
         within = get_args(hint)[-1] if get_origin(hint) in (list, dict) else Any

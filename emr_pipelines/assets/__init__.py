@@ -1,1 +1,1 @@
-"""What exists: the assets of the two pipelines, each with the checks that stand between it and its readers."""
+"""Assets: from users' programs, and of clusters' costs, each with checks that run before publication."""

@@ -9,7 +9,7 @@ import dagster as dg
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.remote import codec
 
-Verdict = bool | tuple[bool, str] | dg.AssetCheckResult
+CheckResult = bool | tuple[bool, str] | dg.AssetCheckResult
 
 ALLOWED = "a bool, (bool, description), or an AssetCheckResult"
 SHOWN_CHARACTERS = 300

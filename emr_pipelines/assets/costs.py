@@ -1,4 +1,4 @@
-"""What the clusters cost: a ledger by day, run and asset, kept from day to day, with a budget."""
+"""The asset cluster_costs: a ledger of clusters by day, run and asset, with a budget."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,18 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
+from emr_pipelines.costs.ledger import LedgerEntry
 from emr_pipelines.runners.ledger import ClusterLedger
 from emr_pipelines.storage import Storage
 
-if TYPE_CHECKING:  # boto3 and pyarrow take half a second each to import
+if TYPE_CHECKING:  # it takes half a second to import
     import pyarrow as pa
-
-    from emr_pipelines.costs.ledger import Entry
 
 TABLE = "costs.parquet"
 SHOWN_ROWS = 50
 SHOWN_DAYS = 30
 HOUR_SECONDS = 3600
-CHECKED_DAYS = 2  # today and yesterday: what is older has been checked
+CHECKED_DAYS = 2  # today and yesterday; older days have been checked
 ASSET = dg.TableColumn("asset", "string", description="The asset whose steps ran; op:name for an op without one.")
 USD = dg.TableColumn("usd", "double", description="About what it cost; null where a price is not known.")
 SECONDS = dg.TableColumn("instance_seconds", "double", description="Billed, the cluster's idle time included.")
@@ -52,7 +51,7 @@ Row = dict[str, Any]
 
 
 class ClusterCostsConfig(AssetConfig):
-    """What is too much."""
+    """The limits of the checks."""
 
     daily_budget_usd: float | None = Field(
         default=None,
@@ -117,14 +116,14 @@ def cluster_costs(
 def check_cluster_costs(
     rows: Sequence[Row], today: date, budget: float | None, most_idle: float
 ) -> list[dg.AssetCheckResult]:
-    """Did today's and yesterday's clusters work, and within the budget?"""
+    """Check that today's and yesterday's clusters were busy and within the budget."""
     days = [today - timedelta(days=back) for back in range(CHECKED_DAYS)]
     of_day = {day: [row for row in rows if row["day"] == day] for day in days}
     return [_idle_share_check(of_day, most_idle), _daily_budget_check(of_day, budget)]
 
 
 def _idle_share_check(of_day: Mapping[date, Sequence[Row]], most: float) -> dg.AssetCheckResult:
-    """Fails for a day whose clusters were billed and never came up, too: such a day cannot be called a good one."""
+    """Check the idle share of each day. Also fails for a day on which clusters were billed and never came up."""
     said, good = [], True
     for day, rows in of_day.items():
         share = idle_share(rows)
@@ -138,7 +137,7 @@ def _idle_share_check(of_day: Mapping[date, Sequence[Row]], most: float) -> dg.A
 
 
 def _daily_budget_check(of_day: Mapping[date, Sequence[Row]], budget: float | None) -> dg.AssetCheckResult:
-    """Fails for a day with a price that is not known, too, since nobody can say that it kept the budget."""
+    """Check the cost of each day. With a budget, also fails for a day with an unknown price."""
     said, good = [], True
     for day, rows in of_day.items():
         unknown = sum(row["usd"] is None for row in rows)
@@ -162,7 +161,7 @@ def _hours(rows: Sequence[Row]) -> float:
 
 
 def idle_share(rows: Sequence[Row]) -> float | None:
-    """Of the rows' instance time, how much was in clusters that idled; None when no cluster was up."""
+    """Return the idle share of the rows' instance time; None if no cluster was up."""
     seconds: float = sum(row["instance_seconds"] for row in rows)
     if not seconds or all(row["idle_share"] is None for row in rows):
         return None
@@ -171,13 +170,13 @@ def idle_share(rows: Sequence[Row]) -> float | None:
 
 
 def total_usd(rows: Sequence[Row]) -> float | None:
-    """None when one of the prices is not known."""
+    """Return the total; None if one of the prices is unknown."""
     costs = [row["usd"] for row in rows]
     return None if None in costs else sum(costs)
 
 
-def with_jobs(instance: dg.DagsterInstance, entries: "Sequence[Entry]", known: Sequence[Row]) -> list[Row]:
-    """Rows of the table. What job a run was of is kept, for runs are forgotten before their costs."""
+def with_jobs(instance: dg.DagsterInstance, entries: "Sequence[LedgerEntry]", known: Sequence[Row]) -> list[Row]:
+    """Return the rows of the table. The job of a known run is kept, because runs are deleted before their costs."""
     jobs = {row["run_id"]: row["job"] for row in known if row["job"]}
     for run_id in {entry.run_id for entry in entries if entry.run_id} - jobs.keys():
         run = instance.get_run_by_id(run_id)
@@ -185,16 +184,14 @@ def with_jobs(instance: dg.DagsterInstance, entries: "Sequence[Entry]", known: S
     return [{column.name: _cell(entry, column.name, jobs) for column in COLUMNS.columns} for entry in entries]
 
 
-def entries_of(rows: Sequence[Row]) -> "list[Entry]":
+def entries_of(rows: Sequence[Row]) -> list[LedgerEntry]:
     if not rows:
         return []
-    from emr_pipelines.costs.ledger import Entry
-
-    return [Entry(**{name: value for name, value in row.items() if name != "job"}) for row in rows]
+    return [LedgerEntry(**{name: value for name, value in row.items() if name != "job"}) for row in rows]
 
 
 def by_asset(rows: Sequence[Row]) -> list[Row]:
-    """What each asset cost, the dearest first."""
+    """Return what each asset cost, the most expensive first."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row["asset"], []).append(row)
@@ -232,7 +229,7 @@ def _metadata(context: dg.AssetExecutionContext, rows: Sequence[Row], today: dat
 
 
 def _by_day(rows: Sequence[Row]) -> tuple[list[date], list[float], list[float], str]:
-    """The days, what worked and what idled on each, and the unit."""
+    """Return the days, the busy and the idle part of each, and the unit."""
     days = sorted({row["day"] for row in rows})
     priced = total_usd(rows) is not None
     worked, idle = [], []
@@ -254,7 +251,7 @@ def _rounded(number: float | None, digits: int) -> float | None:
     return None if number is None else round(number, digits)
 
 
-def _cell(entry: "Entry", column: str, jobs: Mapping[str, str]) -> Any:
+def _cell(entry: "LedgerEntry", column: str, jobs: Mapping[str, str]) -> Any:
     return jobs.get(entry.run_id, "") if column == "job" else getattr(entry, column)
 
 

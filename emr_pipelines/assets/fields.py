@@ -16,10 +16,10 @@ from emr_pipelines.remote.files import is_visible, locate
 SETTINGS: dict[Any, Any] = {
     bool: dg.Bool, int: dg.Int, float: dg.Float, str: dg.String, Any: dg.Any, object: dg.Any, type(None): dg.Any,
 }  # fmt: skip
-COLUMNS = {bool: "bool", int: "int", float: "float", str: "string"}  # what else a cell holds is shown as JSON
+COLUMNS = {bool: "bool", int: "int", float: "float", str: "string"}  # other values are shown as JSON
 SCALARS = (bool, int, float, str, type(None))
 MAX_ROWS = 500  # of a table, and
-MAX_CHARACTERS = 10_000  # of a text, that metadata show: they are read by people, and stay in the event log for ever
+MAX_CHARACTERS = 10_000  # of a text in metadata, which people read and the event log keeps for ever
 SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"  # in a parquet file's footer; has the columns' comments
 
 
@@ -140,21 +140,21 @@ def parquet_schema(uri: str) -> dg.TableSchema | None:
 
 
 def _text_of(annotated: Any) -> str | None:
-    """The first text in an Annotated, or in one that a NewType or an alias stands for."""
+    """Return the first text in an Annotated, also behind a NewType or an alias."""
     texts = [text for text in getattr(annotated, "__metadata__", ()) if isinstance(text, str)]
     inner = getattr(annotated, "__supertype__", None) or getattr(annotated, "__value__", None)
     return texts[0] if texts else _text_of(inner) if inner else None
 
 
 def _setting(hint: Any, path: str, within: tuple[type[Any], ...]) -> Any:
-    """Dagster's type for an annotation that travels (`annotations.check_annotation`)."""
+    """Return Dagster's type for an annotation that `annotations.check_annotation` accepts."""
     hint = resolved(hint)
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if hint in SETTINGS:
         return SETTINGS[hint]
     if origin is Literal:
         words = all(isinstance(choice, str) for choice in arguments)
-        # named by its choices, for Dagster takes two of one name for the same
+        # named by its choices, because Dagster treats enums with one name as the same
         return dg.Enum(" or ".join(map(repr, arguments)), list(map(dg.EnumValue, arguments))) if words else dg.Any
     if origin in (Union, types.UnionType):
         choices = [_setting(choice, path, within) for choice in arguments if choice is not type(None)]

@@ -2,34 +2,21 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import cache
-from typing import Any, TypeVar, cast, get_args, get_origin
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import dagster as dg
 
-from emr_pipelines.assets.checks import Verdict, check_specs, outcome_of
-from emr_pipelines.assets.fields import members_of, metadata_of, parquet_schema, settings_of
-from emr_pipelines.assets.publication import (
-    OF_PUBLICATION,
-    AssetEvents,
-    audited,
-    check_storage,
-    code_version,
-    mistakes_as_failures,
-    new_version,
-    publish,
-    resource_of,
-)
-from emr_pipelines.assets.reads import Data, Upstream, find, source_of
-from emr_pipelines.errors import InvalidValue, NothingWritten
+from emr_pipelines.assets.checks import CheckResult, check_specs
+from emr_pipelines.assets.fields import members_of, settings_of
+from emr_pipelines.assets.program_work import ProgramWork, is_tuple
+from emr_pipelines.assets.publication import OF_PUBLICATION, AssetEvents, code_version
+from emr_pipelines.assets.reads import Upstream, source_of
+from emr_pipelines.errors import InvalidValue
 from emr_pipelines.job.imports import needs_dagster
 from emr_pipelines.job.modules import module_name
 from emr_pipelines.remote import codec
 from emr_pipelines.remote.annotations import annotation_of
-from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.storage import Storage
 from emr_pipelines.storage.address import validate_ways_out
 
 ParamsT = TypeVar("ParamsT")
@@ -48,7 +35,7 @@ def program_asset(
     partition: str = "",
     spark: str = "spark",
     storage: str = "storage",
-    checks: Sequence[Callable[[ResultT], Verdict]] = (),
+    checks: Sequence[Callable[[ResultT], CheckResult]] = (),
     **options: Any,
 ) -> dg.AssetsDefinition:
     """Return the asset that a program materializes.
@@ -91,7 +78,6 @@ def program_asset(
     _refuse_results(result_type, bool(writes))
     _refuse_options(options, partition, given)
     options = {name: option for name, option in options.items() if option is not None or name in MAY_BE_NONE}
-    stored = bool(writes) or any(not source.uri for source in sources.values())
     settings = settings_of(params_type, frozenset(given))
     if sentence := needs_dagster(program):
         warnings.warn(sentence, stacklevel=2)
@@ -101,6 +87,7 @@ def program_asset(
         validate_ways_out(key)
     elif may_be_empty:
         raise InvalidValue("may_be_empty", may_be_empty, "False, unless `writes` names a parameter")
+    work = ProgramWork(program, sources, given, writes, may_be_empty, partition, spark, storage, tuple(checks))
     asset: Callable[[Callable[..., AssetEvents]], dg.AssetsDefinition] = dg.asset(
         **{
             "kinds": {"pyspark"},
@@ -109,11 +96,7 @@ def program_asset(
             **({} if "key" in options else {"name": program.__name__}),
             **options,
             "deps": [*(source.dep for source in sources.values()), *options.get("deps", [])],
-            "required_resource_keys": {
-                spark,
-                *([storage] if stored else []),
-                *options.get("required_resource_keys", []),
-            },
+            "required_resource_keys": {*work.resource_keys, *options.get("required_resource_keys", [])},
             "config_schema": settings,
             "check_specs": check_specs(checks, key),
         }
@@ -121,60 +104,7 @@ def program_asset(
 
     @asset
     def materialize(context: dg.AssetExecutionContext) -> AssetEvents:
-        with mistakes_as_failures():
-            runner: SparkRunner = resource_of(context, "spark", spark, SparkRunner)
-            kept: Storage | None = resource_of(context, "storage", storage, Storage) if stored else None
-            if kept:
-                check_storage(runner, kept)
-            # a plain str: the key of several dimensions is a subclass
-            own_partition = str.__str__(context.partition_key) if _partitioned(context) else None
-
-            @cache
-            def read() -> dict[str, Data]:
-                return {
-                    name: find(context, runner, kept, source, many=_is_tuple(given[name]))
-                    for name, source in sources.items()
-                }
-
-            @cache
-            def members() -> dict[str, Any]:
-                found: dict[str, Any] = dict(context.op_execution_context.op_config or {})
-                for name, data in read().items():
-                    found[name] = list(data.uris) if _is_tuple(given[name]) else data.uris[0]
-                if partition:
-                    found[partition] = _window(context) if _is_tuple(given[partition]) else own_partition
-                return found
-
-            def params_at(output: str) -> ParamsT:
-                told = {**members(), **({writes: output} if writes else {})}
-                return cast("ParamsT", codec.decode(params_type, None if params_type is type(None) else told, "config"))
-
-            written = (
-                new_version(context, runner, kept, program, params_at, own_partition)
-                if writes and kept
-                else nullcontext(None)
-            )
-            with written as version:
-                params = params_at(version.uri if version else "")
-                # encoded and decoded as from a cluster, so that results which cannot be sent fail here too
-                result = codec.round_trip(result_type, runner.run(context, program, params), "result")
-                outcomes = [outcome_of(context, check, result) for check in checks]
-                counted = [len(data.absent) for name, data in read().items() if _is_tuple(given[name])]
-                metadata = {**({"absent_partitions": sum(counted)} if counted else {}), **metadata_of(result)}
-                digest = getattr(result, "digest", None)
-                if version and kept:
-                    metadata |= _columns(context, version.uri)
-                    rows = getattr(result, "row_count", None) or 0
-                    with _named(writes, rows):
-                        yield from publish(
-                            context, kept, version, digest or None, outcomes, metadata, own_partition,
-                            may_be_empty=may_be_empty and not rows,
-                        )  # fmt: skip
-                else:
-                    yield from audited(context, outcomes)
-                    yield dg.MaterializeResult(
-                        metadata=metadata, data_version=dg.DataVersion(digest) if digest else None
-                    )
+        yield from work.materialize(context)
 
     return materialize
 
@@ -229,53 +159,10 @@ def _refuse_options(options: Mapping[str, Any], partition: str, given: Mapping[s
     if partitions is not None and not partition:
         allowed = "the parameter that becomes the partition's key, or all partitions would be made of the same data"
         raise InvalidValue("partition", partition, allowed)
-    if _is_tuple(given.get(partition)) and not isinstance(partitions, dg.TimeWindowPartitionsDefinition):
+    if is_tuple(given.get(partition)) and not isinstance(partitions, dg.TimeWindowPartitionsDefinition):
         raise InvalidValue(
             f"The type of {partition}", "tuple[str, str]", "str, for these partitions are no time windows"
         )
     if policy is not None and policy.max_partitions_per_run != 1:
         allowed = "BackfillPolicy.multi_run(1), for a run publishes one partition"
         raise InvalidValue("backfill_policy", policy, allowed)
-
-
-def _partitioned(context: dg.AssetExecutionContext) -> bool:
-    """Whether the asset has partitions; other assets of the run may have none. Raises InvalidValue for a run that does
-    not have exactly one partition."""
-    if context.assets_def.partitions_def is None:
-        return False
-    if not context.has_partition_key:
-        allowed = "exactly one, as in --partition; several are runs of their own, as a backfill starts them"
-        raise InvalidValue(f"The partition of {context.asset_key.to_user_string()}", None, allowed)
-    return True
-
-
-@contextmanager
-def _named(writes: str, rows: object) -> Iterator[None]:
-    """Add to NothingWritten the parameter that tells the program where to write."""
-    try:
-        yield
-    except NothingWritten as error:
-        though = f", though its result says row_count={rows}" if rows else ""
-        raise NothingWritten(
-            f"The program ended well and wrote nothing to `{writes}`{though}. {error} Write into the folder at that "
-            "URI; a lazy DataFrame is written by an action, such as .write.parquet(...). For a program that may write "
-            "nothing there is program_asset(..., may_be_empty=True)."
-        ) from error
-
-
-def _window(context: dg.AssetExecutionContext) -> list[str]:
-    window = context.partition_time_window
-    return [window.start.isoformat(), window.end.isoformat()]
-
-
-def _is_tuple(hint: Any) -> bool:
-    return get_origin(hint) is tuple and bool(get_args(hint))
-
-
-def _columns(context: dg.AssetExecutionContext, uri: str) -> dict[str, dg.TableSchema]:
-    try:
-        schema = parquet_schema(uri)
-    except Exception as error:  # noqa: BLE001 (whatever pyarrow raises, the data is good)
-        context.log.warning(f"The columns of {uri} could not be read: {error}")
-        return {}
-    return {"dagster/column_schema": schema} if schema else {}

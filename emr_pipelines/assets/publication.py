@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import dagster as dg
 from pydantic import ValidationError, model_validator
 
+from emr_pipelines.aws import preflight
 from emr_pipelines.errors import AuditFailed, EmrPipelinesError, InvalidValue, StorageUnusable
 from emr_pipelines.job.imports import walk
 from emr_pipelines.remote.file_uris import local_path
@@ -86,8 +87,8 @@ def pictures(context: dg.AssetExecutionContext, **drawn: Callable[[], str]) -> d
 
 
 def code_version(module: str) -> str:
-    """Digest the source of a module and of the user's own modules that it imports. Libraries do not count, and nothing
-    is imported.
+    """Return a digest of the source of a module and of the user's own modules that it imports, without importing them.
+    Libraries do not count.
     """
     sources = {name: found.source.digest for name, found in walk(module).own.items() if found.source}
     return blake2b(json.dumps(sources, sort_keys=True).encode(), digest_size=6).hexdigest()
@@ -130,7 +131,7 @@ def new_version(
 def check_storage(spark: SparkRunner, storage: Storage) -> None:
     """Raise StorageUnusable, before any work is done, when programs of the runner cannot reach the storage."""
     if isinstance(spark, RemoteSparkRunner):
-        spark.check_storage(storage.root)
+        preflight.check_storage(storage.root)
 
 
 def audited(context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckResult]) -> Iterator[dg.AssetCheckResult]:
@@ -172,7 +173,7 @@ def publish(
     asset = context.asset_key
     before = storage.latest(asset, partition)
     published = storage.publish(asset, version, shown.value, partition, may_be_empty)
-    # a retry that resumes what is published finds itself there
+    # a retry that resumes a published version finds its own
     other = before if before is not None and before.version != version.name else None
     same_as = other.version if other is not None and other.data_version == data_version else None
     if same_as:

@@ -23,7 +23,7 @@ READ_AT_ONCE = 8  # partitions; each takes two requests to S3, and boto3 keeps t
 
 
 @dataclass(frozen=True)
-class Source:
+class ReadSource:
     """An asset that is read. `uri` is the location of its data, or empty if the data is in the storage."""
 
     dep: dg.AssetDep
@@ -43,10 +43,10 @@ class Data:
     absent: tuple[str, ...] = ()
 
 
-def source_of(asset: Upstream) -> Source:
+def source_of(asset: Upstream) -> ReadSource:
     """Normalize an asset that is read. Raises InvalidValue."""
     if isinstance(asset, dg.AssetDep):
-        return Source(asset)
+        return ReadSource(asset)
     if isinstance(asset, dg.AssetsDefinition):
         asset = asset.get_asset_spec()
     if callable(asset):
@@ -54,12 +54,12 @@ def source_of(asset: Upstream) -> Source:
         raise InvalidValue("An asset that is read", f"the function {name}", f"its asset, program_asset({name}, ...)")
     if isinstance(asset, dg.AssetSpec):
         uri = asset.metadata.get(URI, "")
-        return Source(dg.AssetDep(asset.key), str(getattr(uri, "value", uri)))
-    return Source(dg.AssetDep(dg.AssetKey.from_coercible(asset)))
+        return ReadSource(dg.AssetDep(asset.key), str(getattr(uri, "value", uri)))
+    return ReadSource(dg.AssetDep(dg.AssetKey.from_coercible(asset)))
 
 
 def find(
-    context: dg.AssetExecutionContext, spark: SparkRunner, storage: Storage | None, source: Source, many: bool
+    context: dg.AssetExecutionContext, spark: SparkRunner, storage: Storage | None, source: ReadSource, many: bool
 ) -> Data:
     """Find the data of a source for this run.
 

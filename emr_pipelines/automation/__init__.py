@@ -1,1 +1,1 @@
-"""When it runs: jobs, schedules and sensors, all of them stopped until somebody starts them."""
+"""Jobs, schedules and sensors; all are stopped until somebody starts them."""

@@ -1,4 +1,4 @@
-"""How the steps of a run are executed: one after the other in the run's process, unless run config says otherwise."""
+"""The executor: runs steps one after another in the run's process, unless run config says otherwise."""
 
 import dagster as dg
 

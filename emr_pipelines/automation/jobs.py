@@ -1,4 +1,4 @@
-"""The jobs: what is materialized together."""
+"""The jobs: assets that are materialized together."""
 
 import dagster as dg
 
@@ -6,7 +6,7 @@ from emr_pipelines.assets.costs import cluster_costs
 from emr_pipelines.pipelines.pi.assets import pi_estimates
 from emr_pipelines.pipelines.word_count.assets import input_text, word_counts
 
-REASON_TAG = "emr_pipelines/reason"  # of each run that a schedule or sensor asked for: why, in words
+REASON_TAG = "emr_pipelines/reason"  # why a schedule or sensor requested a run
 
 word_count_job = dg.define_asset_job(
     "word_count_job", selection=[input_text, word_counts], description="Ingest the source text and count its words."

@@ -1,38 +1,38 @@
-"""The sensor that ends clusters nobody needs: a belt behind runs that end theirs and clusters that end when idle."""
+"""The sensor that terminates orphaned clusters: the last safety net, after runs that end theirs and idle timeouts."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from emr_pipelines import environment
+from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT, deployment_name
+from emr_pipelines.backends.emr.cluster import Clusters
+from emr_pipelines.backends.emr.names import prefix_of
+from emr_pipelines.backends.emr.orphans import RunIs, end_orphans, find_orphans
 from emr_pipelines.errors import AwsError, InvalidValue
 
-if TYPE_CHECKING:  # they bring boto3, which takes half a second to import
-    from emr_pipelines.backends.emr.orphans import RunIs
-
 ROOT_RUN_ID_TAG = "dagster/root_run_id"
-# For so long after its end a run still counts as unfinished: its own teardown may be ending the cluster just now, or
-# an automatic retry, which finds the cluster by the same name, may be about to start.
+# For this long after its end a run counts as unfinished: its own teardown may still be ending the cluster, or
+# an automatic retry, which finds the cluster by its name, may be about to start.
 SETTLED_SECONDS = 300.0
 PATIENCE_SECONDS = 30.0  # Dagster gives a tick 60
-MAX_AT_ONCE = 50  # orphans that a tick ends, so that it is over in time even when AWS throttles
+MAX_AT_ONCE = 50  # orphans per tick, so that a tick is over in time even if AWS throttles
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the environment says of this sensor."""
+class OrphanSettings:
+    """The settings of the sensor, from the environment."""
 
     deployment: str
     max_age_seconds: float
     dry_run: bool
 
     @classmethod
-    def read(cls) -> "Settings":
-        """Raises InvalidValue."""
+    def read(cls) -> "OrphanSettings":
+        """Read the environment. Raises InvalidValue."""
         return cls(deployment_name(), environment.orphan_max_age_hours() * 3600, environment.orphan_dry_run())
 
 
@@ -50,20 +50,13 @@ def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReas
     try:
         if (target := environment.target()) != "emr":
             return dg.SkipReason(f"EMR_PIPELINES_TARGET is {target!r}; there are clusters to end only with 'emr'.")
-        settings = Settings.read()
+        settings = OrphanSettings.read()
         return dg.SkipReason(_end_orphans(context, settings))
     except (AwsError, InvalidValue) as reason:
         return dg.SkipReason(str(reason))
-    except ModuleNotFoundError as missing:
-        return dg.SkipReason(f"Amazon EMR needs the package {missing.name!r}; install it with pip.")
 
 
-def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str:
-    from emr_pipelines.aws.client import Aws
-    from emr_pipelines.backends.emr.cluster import Clusters
-    from emr_pipelines.backends.emr.names import prefix_of
-    from emr_pipelines.backends.emr.orphans import RunIs, end_orphans, find_orphans
-
+def _end_orphans(context: dg.SensorEvaluationContext, settings: OrphanSettings) -> str:
     aws = Aws(within_seconds=PATIENCE_SECONDS)
     clusters = Clusters(aws)
     active = clusters.active(prefix_of(settings.deployment))
@@ -73,7 +66,8 @@ def _end_orphans(context: dg.SensorEvaluationContext, settings: Settings) -> str
         known = run_is
 
         def run_is(run_id: str) -> RunIs:
-            """A run that is not known here may be another Dagster's, which has not given itself a name either."""
+            """Tell the state of a run. An unknown run may belong to another Dagster instance with the same deployment
+            name."""
             found = known(run_id)
             if found is RunIs.UNKNOWN:
                 spared.add(run_id)
@@ -99,9 +93,8 @@ def _nothing_to_end(active: int, deployment: str, spared: list[str]) -> str:
 
 
 def runs_of(instance: dg.DagsterInstance, now: float) -> Callable[[str], "RunIs"]:
-    """What is known of the run whose id is in a cluster's name. It is the first of a chain of attempts at the same
-    work, so the cluster is needed as long as any run of that group is unfinished. now: seconds since 1970."""
-    from emr_pipelines.backends.emr.orphans import RunIs
+    """Tell the state of the run in a cluster's name and of all runs of its group: the cluster is needed while any of
+    them is unfinished. now: seconds since 1970."""
 
     def run_is(run_id: str) -> RunIs:
         record = instance.get_run_record_by_id(run_id)

@@ -1,4 +1,4 @@
-"""The schedules: jobs by the clock, in UTC."""
+"""The schedules, in UTC."""
 
 import dagster as dg
 

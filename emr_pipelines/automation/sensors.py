@@ -1,4 +1,4 @@
-"""The sensors: jobs when something happened."""
+"""The sensor that starts a run when the source text changes."""
 
 import json
 import time
@@ -20,8 +20,8 @@ NAMED_FILES = 3
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the sensor remembers: a fingerprint of each file it saw last, and how many runs it asked for since it began
-    with an empty cursor, at `began` (nanoseconds since 1970)."""
+    """The sensor's memory: a fingerprint of each file that it saw last, and how many runs it has requested since it
+    started with an empty cursor, at `began` (nanoseconds since 1970)."""
 
     began: int
     runs: int = 0
@@ -29,7 +29,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Raises ValueError, KeyError or TypeError for a text that `str(cursor)` did not write."""
+        """Parse a cursor. Raises ValueError, KeyError or TypeError for a text that `str(cursor)` did not write."""
         fields = json.loads(text)
         packed = b85decode(fields["seen"])
         steps = range(0, len(packed), FINGERPRINT_BYTES)
@@ -42,7 +42,7 @@ class Cursor:
 
 
 def fingerprint(file: TextFile) -> bytes:
-    """Changes when the file's path, size or time of last change does."""
+    """Return a fingerprint that changes with the file's path, size or modification time."""
     identity = f"{file.path}\0{file.bytes}\0{file.modified_ns}"
     return blake2b(identity.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
@@ -85,7 +85,7 @@ def new_text_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     context.log.info(f"Asked for a run: {reason}")
     state = blake2b(b"".join(sorted(now)), digest_size=8).hexdigest()
     request = dg.RunRequest(
-        # the same when a tick is tried again; another when files return to a state they were in, or the cursor is reset
+        # a retried tick has the same key; files that return to an earlier state, or a reset cursor, give another one
         run_key=f"{after.began}-{after.runs}-{state}",
         run_config={"ops": {input_text.op.name: {"config": {"sources": sources}}}},
         tags={"new_files": str(len(new)), REASON_TAG: reason},

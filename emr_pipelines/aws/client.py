@@ -1,4 +1,4 @@
-"""Calls AWS's API: the only module that uses boto3. Retries throttled and unanswered calls."""
+"""Calls AWS's API. Retries throttled and unanswered calls. Imports boto3, by sdk.py, with the first call."""
 
 from __future__ import annotations
 
@@ -7,22 +7,15 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime, timezone
+from copy import copy
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.loaders import JSONFileLoader
-from botocore.session import Session as CoreSession
-from botocore.utils import parse_timestamp
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from emr_pipelines.aws.credentials import NOT_RENEWED_CODE, may_be_renewed
-from emr_pipelines.aws.error_map import NOT_SENT, about, mapped_error, shown
 from emr_pipelines.aws.partitions import partition_of
-from emr_pipelines.aws.redaction import masked
+from emr_pipelines.aws.redaction import about, masked, shown
 from emr_pipelines.clock import Clock, SystemClock
 from emr_pipelines.errors import CredentialsMissing, ResponseLost, Throttled, Unreachable
 
@@ -31,6 +24,9 @@ THROTTLED_FOR_SECONDS = 4 * 3600.0  # throttling is not a failure: it ends
 UNREACHABLE_FOR_SECONDS = 900.0
 FIRST_CONTACT_SECONDS = 20.0  # before AWS has answered at all: the endpoint may be wrong, or the network missing
 LONGEST_PAUSE_SECONDS = 60.0
+
+# the member of a page that says where the next begins, and that of the request for it; by default NextToken
+TOKENS = {"emr": ("Marker", "Marker"), "s3": ("NextContinuationToken", "ContinuationToken")}
 
 NOT_FOUND_IN_ANSWER = (LookupError, TypeError, ValueError, AttributeError)
 
@@ -62,6 +58,12 @@ class Aws:
         Compare AWS's timestamps with this: the clocks of hosts can be minutes off.
         """
         return self.clock.now() + self._ahead_seconds
+
+    def with_clock(self, clock: Clock) -> Aws:
+        """Return a client that waits on another clock and shares this one's connections."""
+        other = copy(self)
+        other.clock = clock
+        return other
 
     @property
     def region(self) -> str:
@@ -119,6 +121,25 @@ class Aws:
 
         return attempts(attempt)
 
+    def pages(self, service: str, operation: str, /, **request: Any) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a list, such as EMR's `list_steps`, on demand; arguments as for `call`.
+
+        Raises AwsErrors.
+        """
+        given, asked = TOKENS.get(service, ("NextToken", "NextToken"))
+        token: dict[str, Any] = {}
+        while True:
+            page = self.call(service, operation, **request, **token)
+            yield page
+            following, what = page.get(given), f"{service}.{operation}{about(request)}"
+            if not following and page.get("IsTruncated"):
+                raise Unreachable(f"{what} returned part of a list, and no {given} for the rest.")
+            if not following:
+                return
+            if following == token.get(asked):
+                raise Unreachable(f"{what} has a pagination loop: the marker {following!r} repeats.")
+            token = {asked: following}
+
     def _left(self) -> float:
         return math.inf if self._deadline is None else self._deadline - self.clock.now()
 
@@ -150,15 +171,17 @@ class Aws:
     def _sent(
         self, service: str, operation: str, positional: tuple[Any, ...], once: bool, request: dict[str, Any]
     ) -> Any:
+        from emr_pipelines.aws import sdk  # here and in _client: boto3 takes half a second to import
+
         try:
             transfer = operation == "upload_file"
             answer = getattr(self._client(service, transfer), operation)(*positional, **request)
             if isinstance(answer, dict) and "Body" in answer:
                 answer["Body"] = answer["Body"].read()
-        except NOT_SENT as error:
+        except sdk.NOT_SENT as error:
             raise Unreachable(masked(f"{service}.{operation} did not reach AWS: {error}")) from shown(error)
         except Exception as error:
-            mapped = mapped_error(error, f"{service}.{operation}", request)
+            mapped = sdk.mapped_error(error, f"{service}.{operation}", request)
             if mapped is None:
                 raise
             self._answered = self._answered or not isinstance(mapped, Unreachable)
@@ -177,52 +200,23 @@ class Aws:
                 self._ahead_seconds = parsedate_to_datetime(told).timestamp() - self.clock.now()
 
     def _client(self, service: str, transfer: bool = False) -> Any:
+        from emr_pipelines.aws import sdk
+
         key = (service, transfer)
         with self._lock:  # making a client is not thread-safe; using one is
             if key not in self._clients:
-                # one attempt: boto3 itself would repeat RunJobFlow when its response is lost, and so launch a second
-                # cluster. A transfer has many parts, and each is retried on its own.
-                config = Config(
-                    retries={"total_max_attempts": 6 if transfer else 1, "mode": "standard"},
-                    connect_timeout=10,
-                    read_timeout=60,
-                    user_agent_extra="emr_pipelines",
-                )
                 try:
-                    self._session = self._session or _session(self._region)
+                    self._session = self._session or sdk.session(self._region)
                     region = self._session.region_name
                     if service == "pricing":  # few regions have its endpoint
                         region = partition_of(region or "").prices_in or region
-                    self._clients[key] = self._session.client(service, config=config, region_name=region)
+                    self._clients[key] = sdk.client(self._session, service, region, transfer)
                 except Exception as error:
-                    mapped = mapped_error(error, f"A client of {service}", {})
+                    mapped = sdk.mapped_error(error, f"A client of {service}", {})
                     if mapped is None:
                         raise
                     raise mapped from shown(error)
             return self._clients[key]
-
-
-class _Descriptions(JSONFileLoader):  # type: ignore[misc]
-    """Loads the models of AWS's services and endpoints once per process, not once per session."""
-
-    def __init__(self) -> None:
-        self.load_file = cache(super().load_file)
-
-
-_DESCRIPTIONS = _Descriptions()
-
-
-def _session(region: str | None) -> Any:
-    """Return a session whose responses have times in UTC; boto3's are in this machine's zone, with another date."""
-    core = CoreSession()
-    core.get_component("data_loader").file_loader = _DESCRIPTIONS
-    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_in_utc)
-    return boto3.session.Session(region_name=region, botocore_session=core)
-
-
-def _in_utc(told: Any) -> datetime:
-    time: datetime = parse_timestamp(told)
-    return time.astimezone(timezone.utc)
 
 
 def call_once(clock: Clock, call: Callable[[], str], look: Callable[[ResponseLost], str | None]) -> str:
@@ -241,27 +235,3 @@ def call_once(clock: Clock, call: Callable[[], str], look: Callable[[ResponseLos
                 return found
             if clock.now() - lost_since >= UNREACHABLE_FOR_SECONDS:
                 raise
-
-
-def look_for(clock: Clock, find: Callable[[], str | None], within_seconds: float) -> str | None:
-    """Return the id of what may have been created just now, once lists show it; None when they do not in time."""
-    deadline = clock.now() + within_seconds
-    while True:
-        if (found := find()) or clock.now() >= deadline:
-            return found
-        clock.pause(within_seconds / 6)
-
-
-def emr_pages(aws: Aws, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
-    """Yield the pages of one of EMR's lists, such as `list_steps`, on demand. Raises AwsErrors."""
-    marker: dict[str, Any] = {}
-    while True:
-        page = aws.call("emr", operation, **request, **marker)
-        yield page
-        if "Marker" not in page:
-            return
-        if page["Marker"] == marker.get("Marker"):
-            raise Unreachable(
-                f"emr.{operation}{about(request)} has a pagination loop: the marker {page['Marker']!r} repeats."
-            )
-        marker = {"Marker": page["Marker"]}

@@ -1,4 +1,4 @@
-"""Where a deployment has its place on S3, and what it is called: EMR_PIPELINES_BUCKET and EMR_PIPELINES_DEPLOYMENT."""
+"""A deployment's name and its folder on S3: EMR_PIPELINES_DEPLOYMENT and EMR_PIPELINES_BUCKET."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ DEFAULT_DEPLOYMENT = "default"
 LONGEST_DEPLOYMENT = 64
 LONGEST_BUCKET, SHORTEST_BUCKET = 63, 3
 HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
-# both are parts of URIs that Spark reads, which has its own ideas of commas, spaces and #
+# both are parts of URIs, in which commas, spaces and # mean something to Spark
 BUCKET = re.compile(r"(?:s3://)?(([a-z0-9._-]+)(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._=@+-]+)*)/*")
 DEPLOYMENT = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._-]{{1,{LONGEST_DEPLOYMENT}}}")
-# what is in a deployment's folder, and so what its roles may read and write there: another deployment must not be below
+# the folders in a deployment's folder, which its roles may read and write; no other deployment may be below them
 FOLDERS = ("clusters", "code", "data", "deps", "files", "inputs", "jars", "logs", "steps")
 RESERVED = re.compile(rf"{'|'.join(FOLDERS)}|doctor-.*")
 NOT_RESERVED = f"none of a deployment's own folders: {', '.join(FOLDERS)}, doctor-..."
 
 
 def deployment_name(configured: str = "", environ: Mapping[str, str] = os.environ) -> str:
-    """What keeps one deployment's clusters and data apart from another's in the same account. Raises InvalidValue."""
+    """Return the name that separates this deployment from others in the account. Raises InvalidValue."""
     name = configured.strip() or setting("EMR_PIPELINES_DEPLOYMENT", environ) or DEFAULT_DEPLOYMENT
     if not DEPLOYMENT.fullmatch(name):
         allowed = f"1 to {LONGEST_DEPLOYMENT} letters, digits, dots, hyphens and underscores"
@@ -34,7 +34,7 @@ def deployment_name(configured: str = "", environ: Mapping[str, str] = os.enviro
 
 
 def bucket_fault(name: str) -> str | None:
-    """Why Spark cannot use a bucket of this name, as the end of a sentence about it; None if it can.
+    """Return why Spark cannot use a bucket with this name, as the end of a sentence; None if it can.
 
     S3 itself would allow some of these. But Hadoop's S3A, through which Spark reads and writes from emr-7.10 on, takes
     a bucket for the host of a URI and fails where java.net.URI finds none (HADOOP-17241). Aliases of access points
@@ -68,14 +68,14 @@ def bucket_and_prefix(address: str, name: str = "EMR_PIPELINES_BUCKET") -> str:
         raise InvalidValue(name, address, "a bucket: my-bucket, or s3://my-bucket/prefix")
     if fault := bucket_fault(found.group(2)):
         raise InvalidValue(name, address, f"a bucket that Spark can use; {fault}")
-    # its first part can be called so, since in another deployment's folder that deployment's name would stand before it
+    # only its first part may have such a name: below another deployment's folder, that deployment's name comes first
     if any(RESERVED.fullmatch(part) for part in found.group(1).split("/")[2:]):
         raise InvalidValue(name, address, f"a prefix whose parts after the first are {NOT_RESERVED}")
     return found.group(1)
 
 
 def base_uri(bucket: str = "", deployment: str = "", environ: Mapping[str, str] = os.environ) -> str:
-    """The folder of a deployment, `s3://bucket/prefix/<deployment>`, without a slash at its end.
+    """Return the folder of a deployment, `s3://bucket/prefix/<deployment>`, without a final slash.
 
     bucket: my-bucket, my-bucket/prefix or s3://my-bucket/prefix; empty for EMR_PIPELINES_BUCKET. Raises InvalidValue.
     """

@@ -12,7 +12,7 @@ from typing import Any
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 
-AES256, KMS, DSSE = "AES256", "aws:kms", "aws:kms:dsse"  # as the header x-amz-server-side-encryption says
+AES256, KMS, DSSE = "AES256", "aws:kms", "aws:kms:dsse"  # the values of the header x-amz-server-side-encryption
 ALGORITHMS = (AES256, KMS, DSSE)
 KEY = re.compile(r"arn:aws[\w-]*:kms:([a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+")
 KEY_FORM = "the ARN of a KMS key, arn:aws:kms:<region>:<account>:key/<id>"
@@ -28,7 +28,7 @@ class Encryption:
 
     @classmethod
     def configured(cls, environ: Mapping[str, str] = os.environ) -> Encryption:
-        """What the environment says. A key alone means aws:kms. Raises InvalidValue."""
+        """Read the environment. A key alone means aws:kms. Raises InvalidValue."""
         algorithm = setting("EMR_PIPELINES_ENCRYPTION", environ)
         key = setting("EMR_PIPELINES_KMS_KEY", environ)
         if algorithm and algorithm not in ALGORITHMS:
@@ -45,12 +45,12 @@ class Encryption:
         return found.group(1) if found else ""
 
     def of_put(self) -> dict[str, Any]:
-        """Parameters of PutObject and CreateMultipartUpload."""
+        """Return the parameters for PutObject and CreateMultipartUpload."""
         algorithm = {"ServerSideEncryption": self.algorithm} if self.algorithm else {}
         return {**algorithm, **({"SSEKMSKeyId": self.key} if self.key else {})}
 
     def when_denied(self) -> str:
-        """What else may be the reason when S3 denies a write that the credentials seem to allow."""
+        """Return a hint for a write that S3 denies although the credentials seem to allow it."""
         if not self.algorithm:
             return (
                 "If the bucket's policy demands encryption headers, set EMR_PIPELINES_ENCRYPTION "

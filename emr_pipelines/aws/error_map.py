@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import boto3
@@ -11,7 +10,7 @@ from botocore.parsers import ResponseParserError
 
 from emr_pipelines.aws.credentials import NOT_RENEWED_CODE, REFUSED, hint_of
 from emr_pipelines.aws.quotas import FULL, RATE, quota_of
-from emr_pipelines.aws.redaction import masked
+from emr_pipelines.aws.redaction import about, masked
 from emr_pipelines.errors import (
     AccessDenied,
     AwsError,
@@ -61,11 +60,6 @@ NO_ANSWER = (
 )
 
 
-def shown(error: Exception) -> Exception | None:
-    """Return the exception to chain, which Dagster prints as the cause; None when its text contains a secret."""
-    return error if masked(str(error)) == str(error) else None
-
-
 def mapped_error(error: Exception, what: str, request: dict[str, Any]) -> AwsError | None:
     """Return the error for a boto3 exception, without secrets; None for an exception that is not boto3's."""
     mapped = _mapped_error(error, what, request)
@@ -111,9 +105,3 @@ def _answered(code: str, said: str, status: int, sentence: str) -> AwsError:
     if kind is CredentialsMissing:
         return CredentialsMissing(f"{sentence} {hint_of(code, said)}", code)
     return kind(sentence, code)
-
-
-def about(request: Mapping[str, Any]) -> str:
-    """Return the text parameters of a request in parentheses, for a message."""
-    said = [f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"]
-    return f" ({', '.join(said)})" if said else ""

@@ -1,4 +1,4 @@
-"""Where a person looks: pages of the AWS console, or of an emulator on this machine."""
+"""Links for people: pages of the AWS console, or of an emulator on this machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ ON_THIS_MACHINE = re.compile(r"http://(127\.0\.0\.1|localhost)(:\d+)?")
 
 
 def cluster_page(region: str, cluster_id: str) -> str:
-    """The cluster in the EMR console: its steps, its instances, and the Spark history server under Applications. In
-    words where the region's console is not known."""
+    """Return the cluster's page in the EMR console, which has its steps, instances and the Spark history server; a
+    description in words if the region's console is unknown."""
     if emulator := _emulator():
         return f"{emulator}/_emulator/clusters/{cluster_id}"
     console = _console(region)
@@ -25,13 +25,12 @@ def cluster_page(region: str, cluster_id: str) -> str:
 
 
 def cluster_page_has() -> str:
-    """What is on the cluster's page, in a few words."""
+    """Say in a few words what is on the cluster's page."""
     return "Cluster" if _emulator() else "Cluster, and Spark's history under Applications"
 
 
 def objects_page(region: str, uri: str) -> str:
-    """A folder in the S3 console. It is the folder's URI where there is no such page: in an emulator, and where the
-    region's console is not known."""
+    """Return a folder's page in the S3 console; its URI if there is no such page (an emulator, an unknown region)."""
     console = _console(region)
     if _emulator() or not console:
         return uri
@@ -40,14 +39,14 @@ def objects_page(region: str, uri: str) -> str:
 
 
 def quota_page(region: str, service: str, code: str = "") -> str:
-    """A quota in the Service Quotas console, or those of a service; empty where the region's console is not known."""
+    """Return the page of a quota, or of a service's quotas; empty if the region's console is unknown."""
     path = f"servicequotas/home/services/{service}/quotas" + (f"/{code}" if code else "")
     console = _console(region)
     return console and f"{console}/{path}?region={region}"
 
 
 def pages_of_failure(region: str, cluster_id: str, log_uri: str, service: str = "", quota: str = "") -> dict[str, str]:
-    """The pages that help with a failure, by title: the cluster, its logs, and the quota of a service, where known."""
+    """Return the pages that help with a failure, by title: the cluster, its logs, and a quota."""
     pages = {cluster_page_has(): cluster_page(region, cluster_id)}
     folder = posixpath.dirname(log_uri)
     if folder.startswith("s3") and (page := objects_page(region, folder)) != folder:
@@ -63,6 +62,6 @@ def _console(region: str) -> str:
 
 
 def _emulator() -> str:
-    """The endpoint that the AWS SDKs are told, when it is on this machine."""
+    """Return the endpoint of the AWS SDKs if it is on this machine."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_EMR") or os.environ.get("AWS_ENDPOINT_URL") or ""
     return endpoint.rstrip("/") if ON_THIS_MACHINE.fullmatch(endpoint.rstrip("/")) else ""

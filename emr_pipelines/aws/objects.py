@@ -1,4 +1,4 @@
-"""S3 objects by their URI: read, written on a condition, listed, deleted."""
+"""Read, write (conditionally), list and delete S3 objects by URI."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.encryption import Encryption
-from emr_pipelines.errors import AccessDenied, InvalidValue, NotFound, PreconditionFailed, RequestRefused, Unreachable
-
-if TYPE_CHECKING:
-    from emr_pipelines.aws.client import Aws
+from emr_pipelines.errors import AccessDenied, InvalidValue, NotFound, PreconditionFailed, RequestRefused
 
 S3_URI = re.compile(r"s3[an]?://([^/]+)(?:/(.*))?", re.DOTALL)
-DELETED_AT_ONCE = 1000  # as many keys as DeleteObjects takes
+DELETED_AT_ONCE = 1000  # the maximum of DeleteObjects
 
 
 @dataclass(frozen=True)
-class Entry:
+class ObjectEntry:
     """An object in a listing: its URI, its size in bytes, and when it was written."""
 
     uri: str
@@ -31,14 +29,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Content:
-    """What an object holds, and the tag by which a later write can say that it replaces just this."""
+    """The content of an object, and its ETag, with which a later write can demand that the object is unchanged."""
 
     data: bytes
     etag: str
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """The bucket and the key of an s3://, s3a:// or s3n:// URI. Raises InvalidValue."""
+    """Split an s3://, s3a:// or s3n:// URI into bucket and key. Raises InvalidValue."""
     found = S3_URI.fullmatch(uri)
     if not found:
         raise InvalidValue("The S3 location", uri, "s3://bucket/key")
@@ -50,32 +48,32 @@ def join(uri: str, *names: str) -> str:
 
 
 class Objects:
-    """S3, as what this package needs of it.
+    """Objects on S3.
 
     Each call may raise what `Aws.call` raises: CredentialsMissing, AccessDenied, NotFound (of a bucket), Throttled,
     Unreachable, RequestRefused.
     """
 
     def __init__(self, aws: Aws, patience_seconds: float | None = None, encryption: Encryption | None = None) -> None:
-        """patience_seconds: how long a call is tried again; as long as `Aws.call` has it unless told. encryption: what
-        each write asks for; what the environment says unless told. Raises InvalidValue."""
+        """patience_seconds: how long a call is retried; by default as in `Aws.call`. encryption: what each write asks
+        for; by default the environment's. Raises InvalidValue for an invalid environment."""
         self._aws = aws
         self._patience = patience_seconds
         self._encryption = Encryption.configured() if encryption is None else encryption
 
     def read(self, uri: str, last_bytes: int | None = None) -> bytes | None:
-        """The bytes of an object, or its last ones; None when there is none."""
+        """Return the bytes of an object, or its last ones; None if it does not exist."""
         bucket, key = split_uri(uri)
         span: dict[str, Any] = {} if last_bytes is None else {"Range": f"bytes=-{last_bytes}"}
         content = self._get(bucket, key, **span)
         return content.data if content else None
 
     def read_tagged(self, uri: str) -> Content | None:
-        """An object with its tag; None when there is none."""
+        """Return an object with its ETag; None if it does not exist."""
         return self._get(*split_uri(uri))
 
     def write(self, uri: str, data: bytes, *, replacing: Content | None = None) -> None:
-        """Write an object, whole and at once. With `replacing`, raises Changed when it is not that any more."""
+        """Write an object atomically. Raises PreconditionFailed if it is no longer `replacing`."""
         bucket, key = split_uri(uri)
         condition: dict[str, Any] = {} if replacing is None else {"IfMatch": replacing.etag}
         try:
@@ -83,16 +81,15 @@ class Objects:
         except NotFound as error:
             if replacing is None or error.code == "NoSuchBucket":
                 raise
-            raise PreconditionFailed(str(error), error.code) from error  # it was to be replaced, and has gone
+            raise PreconditionFailed(str(error), error.code) from error  # the object to replace is gone
 
     def create(self, uri: str, data: bytes) -> None:
-        """Write an object that is not there yet. Raises Changed when it is."""
+        """Write a new object. Raises PreconditionFailed if it exists."""
         bucket, key = split_uri(uri)
         self._put(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
 
     def upload(self, uri: str, path: Path, advance: Callable[[int], None] | None = None) -> None:
-        """Write an object from a file of any size. `advance` is told, from several threads, how many bytes more were
-        sent."""
+        """Write an object from a file of any size. Calls `advance`, from several threads, with the bytes sent since."""
         bucket, key = split_uri(uri)
         self._write("upload_file", str(path), bucket, key, Callback=advance, ExtraArgs=self._encryption.of_put())
 
@@ -104,14 +101,14 @@ class Objects:
             return False
         return True
 
-    def entries(self, uri: str) -> Iterator[Entry]:
-        """The objects whose URI begins so, in the order of their keys."""
+    def entries(self, uri: str) -> Iterator[ObjectEntry]:
+        """Yield the objects whose URI starts with `uri`, in the order of their keys."""
         for page in self._pages(uri):
             for found in page.get("Contents", []):
-                yield Entry(f"s3://{split_uri(uri)[0]}/{found['Key']}", found["Size"], found["LastModified"])
+                yield ObjectEntry(f"s3://{split_uri(uri)[0]}/{found['Key']}", found["Size"], found["LastModified"])
 
     def names(self, uri: str) -> list[str]:
-        """The names directly below a folder: objects, and folders that have any, without a slash."""
+        """Return the names directly below a folder: of objects and of folders, without a slash."""
         folder = uri.rstrip("/") + "/"
         start = len(split_uri(folder)[1])
         names = set()
@@ -121,7 +118,7 @@ class Objects:
         return sorted(name for name in names if name)
 
     def delete(self, uris: Iterable[str]) -> None:
-        """Delete objects; those that are not there count as deleted."""
+        """Delete objects; missing ones count as deleted."""
         by_bucket: dict[str, list[str]] = {}
         for bucket, key in map(split_uri, uris):
             by_bucket.setdefault(bucket, []).append(key)
@@ -131,7 +128,7 @@ class Objects:
                 answer = self._aws.call(
                     "s3", "delete_objects", Bucket=bucket, Delete={"Objects": wanted, "Quiet": True}
                 )
-                for refused in answer.get("Errors", ()):  # of single keys, in an answer that is otherwise good
+                for refused in answer.get("Errors", ()):  # a successful response may contain errors of single keys
                     kind = AccessDenied if refused.get("Code") == "AccessDenied" else RequestRefused
                     said = f"{refused.get('Code')}: {refused.get('Message')}"
                     raise kind(f"s3://{bucket}/{refused.get('Key')} was not deleted: {said}.", refused.get("Code", ""))
@@ -145,16 +142,8 @@ class Objects:
 
     def _pages(self, uri: str, **options: Any) -> Iterator[dict[str, Any]]:
         bucket, prefix = split_uri(uri)
-        token: dict[str, Any] = {}
-        while True:
-            page = self._call("list_objects_v2", Bucket=bucket, Prefix=prefix, **options, **token)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            following = page.get("NextContinuationToken")
-            if not following or following == token.get("ContinuationToken"):
-                raise Unreachable(f"The list of {uri} goes on, and S3 does not say where.")
-            token = {"ContinuationToken": following}
+        options |= {"Bucket": bucket, "Prefix": prefix}
+        return self._aws.pages("s3", "list_objects_v2", patience_seconds=self._patience, **options)
 
     def _get(self, bucket: str, key: str, **options: Any) -> Content | None:
         try:

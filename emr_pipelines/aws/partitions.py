@@ -1,6 +1,6 @@
-"""AWS's partitions: which one a region is in, where its console is, and where its prices in USD are listed.
+"""AWS's partitions: their regions, consoles and price lists.
 
-Global services, such as IAM, need no place here: botocore asks them in the partition of the client's region.
+Global services such as IAM are not mentioned here: botocore finds them by the partition of the client's region.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-# a region that the installed botocore does not know yet; a misspelt one (us-est-1) does not look so
+# the form of a region that is newer than the installed botocore; a misspelt one (us-est-1) does not match
 REGION_FORM = re.compile(r"[a-z]{2,4}(-[a-z]+)?-(north|south|central)?(east|west)?(?<!-)-\d")
 
 
@@ -34,8 +34,7 @@ NO_PARTITION = Partition("")
 
 
 def partition_of(region: str) -> Partition:
-    """The partition of a region, also of one that is newer than the installed botocore; NO_PARTITION of a region whose
-    name fits none."""
+    """Return the partition of a region, even if it is newer than the installed botocore; else NO_PARTITION."""
     for described in _described():
         if region in described["regions"] or re.match(described["regionRegex"], region):
             return PARTITIONS.get(described["id"]) or Partition(described["id"])
@@ -43,7 +42,7 @@ def partition_of(region: str) -> Partition:
 
 
 def known_regions() -> list[str]:
-    """Every region that the installed botocore knows, in all partitions."""
+    """Return all regions that the installed botocore knows, in all partitions."""
     return sorted(name for found in _described() for name in found["regions"] if not name.endswith("-global"))
 
 

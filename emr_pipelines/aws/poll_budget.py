@@ -1,7 +1,7 @@
-"""How often this process looks at AWS: for a few steps as often as is of use, for hundreds each of them less often.
+"""Limit how often this process polls AWS: the more it watches, the less often it polls for each watch.
 
-A look takes one or two milliseconds of a core, and AWS lets an account describe one step in two seconds. So what all
-watches of this process do together has a bound, and each has a share in it.
+A poll takes one or two milliseconds of a core, and AWS lets an account describe one step in two seconds. So all watches
+of a process share one budget.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EMR_INTERVAL_SECONDS = 2.5  # between two calls to EMR, of all watches together;
 
 
 class PollBudget:
-    """The pace of all watches that take part in it."""
+    """The polling rate that the watches of a process share."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,7 +23,7 @@ class PollBudget:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Take part, for as long as something is watched."""
+        """Take a share of the budget within the block."""
         with self._lock:
             self._watches += 1
         try:
@@ -33,11 +33,11 @@ class PollBudget:
                 self._watches -= 1
 
     def look_seconds(self, least: float) -> float:
-        """How long to pause between two looks of a live feed."""
+        """Return how long to pause between two looks at a live feed."""
         return max(least, self._watches / LOOKS_PER_SECOND)
 
     def emr_seconds(self, least: float) -> float:
-        """How long to pause between two calls to EMR."""
+        """Return how long to pause between two calls to EMR."""
         return max(least, (self._watches - 1) * EMR_INTERVAL_SECONDS)
 
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 from emr_pipelines import environment
+from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import base_uri
 from emr_pipelines.aws.encryption import Encryption
 from emr_pipelines.aws.partitions import REGION_FORM, known_regions, partition_of
 from emr_pipelines.errors import RequestRefused, StorageUnusable
-
-if TYPE_CHECKING:
-    from emr_pipelines.aws.client import Aws
 
 UNKNOWN_REGION = "UnknownRegion"
 

@@ -144,6 +144,17 @@ def masked(text: str, environ: Mapping[str, str] = os.environ) -> str:
     return SIGNATURE.sub(rf"\1{HIDDEN}", IN_URL.sub(f"://{HIDDEN}@", known))
 
 
+def shown(error: Exception) -> Exception | None:
+    """Return the exception to chain, which Dagster prints as the cause; None when its text contains a secret."""
+    return error if masked(str(error)) == str(error) else None
+
+
+def about(request: Mapping[str, Any]) -> str:
+    """Return the text parameters of a request in parentheses, for a message."""
+    said = [f"{name} {value!r}" for name, value in request.items() if isinstance(value, str) and name != "IfNoneMatch"]
+    return f" ({', '.join(said)})" if said else ""
+
+
 def _stretches(text: str, forms: Iterable[str]) -> list[tuple[int, int]]:
     """Find where any of the forms occur; overlapping and adjacent ones are one stretch, so that no rest is shown."""
     stretches: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""What something cost: billed usage, how the time was spent, and each step's share. Pure."""
+"""What a cluster cost: billed usage, how its time was spent, and each step's share. Pure."""
 
 from __future__ import annotations
 
@@ -9,34 +9,32 @@ from typing import Any
 
 from emr_pipelines.enums import TextEnum
 
-HOUR_SECONDS = 3600
+INSTANCE_HOURS = "instance-hours"
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Instances of one type and market: the billed seconds of each, and USD per instance and hour where it is known."""
+    """A billed quantity of a resource, such as 0.25 instance-hours of "m5.xlarge spot".
 
-    type: str
-    market: str
-    seconds_each: tuple[int, ...]
-    usd_per_hour: float | None = None
+    usd_per_unit: None if the price is unknown. words: the quantity as people say it.
+    """
 
-    @property
-    def seconds(self) -> int:
-        return sum(self.seconds_each)
+    resource: str
+    unit: str
+    amount: float
+    usd_per_unit: float | None = None
+    words: str = ""
 
     @property
     def usd(self) -> float | None:
-        return None if self.usd_per_hour is None else self.usd_per_hour * self.seconds / HOUR_SECONDS
+        return None if self.usd_per_unit is None else self.usd_per_unit * self.amount
 
     def __str__(self) -> str:
-        alike = len(set(self.seconds_each)) == 1
-        seconds = f"{self.seconds_each[0]:,} s" if alike else f"{self.seconds:,} s in all"
-        return f"{len(self.seconds_each)} x {self.type} {self.market}, billed for {seconds}"
+        return self.words or f"{self.amount:,.2f} {self.unit} of {self.resource}"
 
 
 class Doing(TextEnum):
-    """What a cluster does."""
+    """What a cluster is doing."""
 
     STARTING = "starting"
     BOOTSTRAPPING = "bootstrapping"
@@ -47,7 +45,7 @@ class Doing(TextEnum):
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a cluster's life, in seconds from its creation. `name` is a step's, or says what it does."""
+    """A period of a cluster's life, in seconds since its creation. `name` is a step's, or that of what it is doing."""
 
     doing: Doing
     name: str
@@ -61,25 +59,28 @@ class Span:
 
 @dataclass(frozen=True)
 class Bill:
-    """What a cluster cost, as far as it can be told from here. It is an estimate: EBS volumes, S3, traffic, and what a
-    savings plan takes off are not in it.
+    """What a cluster cost. It is an estimate: EBS volumes, S3, traffic and savings plans are not included.
 
-    step_seconds, step_names: how long each step ran, and its name, by its id. spans: what it did when; steps may
-        overlap.
+    id: the cluster's. step_seconds, step_names: how long each step ran, and its name, by its id. spans: what the
+    cluster did when; steps may overlap. facts: what else the service says, as JSON values.
     """
 
-    cluster_id: str
+    id: str
     ended: bool
     usages: tuple[Usage, ...]
-    normalized_hours: int
     step_seconds: Mapping[str, float]
     step_names: Mapping[str, str] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def amount(self, unit: str) -> float:
+        """Return the billed amount of all resources with this unit."""
+        return math.fsum(usage.amount for usage in self.usages if usage.unit == unit)
 
     @property
     def idle_share(self) -> float | None:
-        """The share of the cluster's life, and so of the bill, in which it was ready, ran no step, and was not told to
-        end. None when it never was ready."""
+        """The share of the cluster's life, and so of the bill, in which it was ready, ran no step, and was not ending.
+        None if it was never ready."""
         if all(span.doing in (Doing.STARTING, Doing.BOOTSTRAPPING) for span in self.spans):
             return None
         idle = math.fsum(span.seconds for span in self.spans if span.doing is Doing.IDLE)
@@ -87,13 +88,13 @@ class Bill:
 
     @property
     def usd(self) -> float | None:
-        """None when the price of one of its instances is not known."""
+        """None if one of the prices is unknown."""
         parts = [usage.usd for usage in self.usages]
         return None if None in parts else math.fsum(part for part in parts if part is not None)
 
     def share_of(self, step_ids: Iterable[str]) -> float:
-        """The share of the bill that these steps bear, by the seconds that they ran; idle time is spread the same way.
-        The shares of all steps add up to 1. If no step ran, all bear the same."""
+        """Return the share of the bill of these steps, in proportion to the seconds that they ran; idle time is shared
+        the same way. The shares of all steps add up to 1. If no step ran, all have the same."""
         wanted = set(step_ids) & self.step_seconds.keys()
         if not wanted:
             return 0.0
@@ -103,27 +104,25 @@ class Bill:
         return math.fsum(self.step_seconds[step_id] for step_id in wanted) / total
 
     def sentence(self) -> str:
-        """For example: 3 x m5.xlarge on demand, billed for 312 s, 41 % idle, about 0.06 USD."""
+        """Return, for example: 3 x m5.xlarge on demand, billed for 312 s, 41 % idle, about 0.06 USD."""
         parts = [str(usage) for usage in self.usages] or ["No instance"]
         parts.append("never ready" if self.idle_share is None else f"{self.idle_share:.0%} idle".replace("%", " %"))
         return ", ".join([*parts, self._price()]) + ("." if self.ended else ", so far.")
 
     def metadata(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the bill as JSON values."""
         return {
-            "cluster_id": self.cluster_id,
+            **self.facts,
             "ended": self.ended,
-            "instances": [
+            "usage": [
                 {
-                    "type": usage.type,
-                    "market": usage.market,
-                    "count": len(usage.seconds_each),
-                    "instance_seconds": usage.seconds,
-                    "usd_per_hour": usage.usd_per_hour,
+                    "resource": usage.resource,
+                    "unit": usage.unit,
+                    "amount": _rounded(usage.amount),
+                    "usd_per_unit": usage.usd_per_unit,
                 }
                 for usage in self.usages
             ],
-            "normalized_instance_hours": self.normalized_hours,
             "idle_share": _rounded(self.idle_share),
             "step_seconds": {step_id: round(seconds, 3) for step_id, seconds in self.step_seconds.items()},
             "usd": _rounded(self.usd),

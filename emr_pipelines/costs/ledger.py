@@ -1,4 +1,4 @@
-"""Entries of the ledger: what each day's clusters cost, and for whose steps."""
+"""An entry of the ledger: what a cluster cost, by day, run and asset."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import date
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A day (UTC) of a cluster, as far as it was one run's and one asset's.
+class LedgerEntry:
+    """What one asset of one run cost on a cluster on one day (UTC).
 
-    run_id, asset: empty where no step ran, or it is not known. instance_seconds: billed, idle time included.
-        idle_share: of what was billed that day; None when the cluster was not up. usd: None where a price is not known.
-        final: the cluster had ended when this was written, so it will not change.
+    run_id, asset: empty if no step ran, or unknown. instance_seconds: billed, including idle time. idle_share: of what
+    was billed that day; None if the cluster was not up. usd: None if a price is unknown. final: the cluster had ended
+    when this was written, so it will not change.
     """
 
     day: date

@@ -1,10 +1,11 @@
-"""What an hour of an instance costs, as AWS's price lists say; asked in a hurry, for nobody should wait for a price."""
+"""Look up hourly prices of instances in AWS's price lists, without making anyone wait."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from emr_pipelines.aws.client import Aws
@@ -26,10 +27,10 @@ EMR_PRODUCT = {"productFamily": "Elastic Map Reduce Instance", "softwareType": "
 
 
 class PriceList:
-    """USD per instance and hour in a region: EC2's price, on demand or spot, and EMR's on top of it, which is the same
-    for both. None where AWS has no price, does not give it, or lists none in USD, as in China and GovCloud.
+    """USD per instance and hour in a region: EC2's On-Demand or Spot price plus EMR's fee, which is the same for both.
 
-    Once a service has refused, or not answered, it is not asked again.
+    None if AWS has no price, does not answer, or lists none in USD (China, GovCloud). A service that refused or did not
+    answer is not asked again.
     """
 
     def __init__(self, aws: Aws) -> None:
@@ -37,8 +38,8 @@ class PriceList:
         self._silent: set[str] = set()
 
     def usd_per_hour(self, instance_type: str, market: str, zone: str, at: datetime) -> float | None:
-        """market: `spot`, or anything else for on demand. zone, at: the availability zone (empty when it is not known)
-        and the time whose spot price counts."""
+        """Return the price. market: `spot`, or anything else for On-Demand. zone, at: the availability zone (empty if
+        unknown) and the time of the Spot price."""
         try:
             fee = self._listed("ElasticMapReduce", instance_type, EMR_PRODUCT)
             if fee is None:
@@ -47,12 +48,12 @@ class PriceList:
                 ec2 = self._spot(instance_type, zone, at)
             else:
                 ec2 = self._listed("AmazonEC2", instance_type, EC2_PRODUCT)
-        except (ValueError, TypeError, AttributeError, KeyError):  # a list that is written in another way than today
+        except (ValueError, TypeError, AttributeError, KeyError):  # the list has another format than today
             return None
         return None if ec2 is None else ec2 + fee
 
     def _listed(self, service: str, instance_type: str, product: Mapping[str, str]) -> float | None:
-        """The list price. Of several, which there should not be, the highest: an estimate had better not be too low."""
+        """Return the list price; if there are several, which is unexpected, the highest."""
         filters = {"instanceType": instance_type, "regionCode": self._region(), **product}
         pages = self._pages(
             "pricing",
@@ -65,7 +66,7 @@ class PriceList:
         return max(found, default=None)
 
     def _spot(self, instance_type: str, zone: str, at: datetime) -> float | None:
-        """The spot price that held at a time; where the zone is not known, the highest of all zones."""
+        """Return the Spot price at a time; without a zone, the highest of all zones."""
         where = {"AvailabilityZone": zone} if zone else {}
         pages = self._pages(
             "ec2",
@@ -82,14 +83,8 @@ class PriceList:
     def _pages(self, service: str, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
         if service in self._silent or not partition_of(self._region()).prices_in:
             return
-        token: dict[str, Any] = {}
         try:
-            for _ in range(MAX_PAGES):
-                page = self._aws.call(service, operation, **request, **token)
-                yield page
-                if not page.get("NextToken"):
-                    return
-                token = {"NextToken": page["NextToken"]}
+            yield from islice(self._aws.pages(service, operation, **request), MAX_PAGES)
         except AwsError:
             self._silent.add(service)
 
@@ -102,7 +97,7 @@ class PriceList:
 
 
 def _hourly_prices(text: str) -> Iterator[float]:
-    """The prices per hour in USD, above 0, of a product as the price list writes it. In China there are none in USD."""
+    """Yield a product's prices per hour in USD above 0. Products in China have none."""
     for term in json.loads(text).get("terms", {}).get("OnDemand", {}).values():
         for dimension in term.get("priceDimensions", {}).values():
             price = float(dimension.get("pricePerUnit", {}).get("USD", 0))

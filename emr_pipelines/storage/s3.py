@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from emr_pipelines.aws.objects import Content, join
+from emr_pipelines.aws.objects import Content, Objects, join
 from emr_pipelines.errors import AccessDenied, AwsError, NotFound, PreconditionFailed, StorageUnusable
 from emr_pipelines.remote.files import STORAGE_MARK, is_visible
 from emr_pipelines.storage.folder import PUBLISHED, Found
-
-if TYPE_CHECKING:  # it comes with boto3, which takes time to import
-    from emr_pipelines.aws.objects import Objects
 
 HADOOP_FOLDER = "_$folder$"  # EMR's file system writes an empty object of this name beside each folder it makes
 

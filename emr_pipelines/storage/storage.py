@@ -21,17 +21,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
 
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.aws.objects import Objects
 from emr_pipelines.errors import AwsError, InvalidValue, NothingWritten, NotMaterialized, StorageUnusable, Superseded
 from emr_pipelines.resource import StrictResource
 from emr_pipelines.storage.address import named, partition_folder, resolve, validate_ways_out, validate_ways_out_by
 from emr_pipelines.storage.attempts import abandoned, begin, discard, latest, owns, published_first, resume
 from emr_pipelines.storage.folder import PUBLISHED, Folder
 from emr_pipelines.storage.local import LocalFolder
+from emr_pipelines.storage.s3 import S3Folder
 from emr_pipelines.storage.versions import (
     ABANDONED_AFTER,
     BEGUN,
@@ -43,9 +45,6 @@ from emr_pipelines.storage.versions import (
     reject_superseded,
     written,
 )
-
-if TYPE_CHECKING:
-    from emr_pipelines.aws.objects import Objects
 
 
 def _now() -> datetime:
@@ -244,9 +243,6 @@ class Storage(StrictResource):
         parts = [*asset.path, *([] if partition is None else [partition_folder(partition)])]
         if not root.startswith("s3://"):
             return LocalFolder(root, parts)
-        from emr_pipelines.aws.client import Aws  # boto3 takes time to import
-        from emr_pipelines.aws.objects import Objects
-        from emr_pipelines.storage.s3 import S3Folder
 
         if self._objects is None:
             self._objects = Objects(Aws())

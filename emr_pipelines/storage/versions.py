@@ -8,15 +8,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
 from emr_pipelines.errors import StorageUnusable, Superseded
 from emr_pipelines.remote.file_uris import local_path
-
-if TYPE_CHECKING:
-    from emr_pipelines.storage.folder import Found
+from emr_pipelines.storage.folder import Found
 
 POINTER = "latest.json"
 BEGUN = ".begun.json"  # behind the name of a version

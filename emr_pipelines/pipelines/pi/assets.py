@@ -46,7 +46,7 @@ COLUMNS = dg.TableSchema(
 
 
 class PiEstimatesConfig(AssetConfig):
-    """How hard to try."""
+    """The sample sizes and the number of decimals."""
 
     samples: list[int] = Field(
         default=[10_000, 1_000_000, 100_000_000],
@@ -122,10 +122,10 @@ def pi_estimates(
 
 
 def check_pi_estimates(result: PiResult) -> list[dg.AssetCheckResult]:
-    """Is every estimate as close to pi as it says?"""
+    """Check that every estimate is within its error bound of pi."""
     monte_carlo = [row for row in result.estimates if row.std_error is not None]
     series = [row for row in result.estimates if row.std_error is None]
-    # not "farther than its bound": an estimate or a bound that is no number must not pass
+    # not "farther than its bound": a NaN must not pass
     far = [row for row in monte_carlo if not abs(row.estimate - math.pi) <= row.error_bound]
     wrong = [row for row in series if not abs(row.estimate - math.pi) <= row.error_bound]
     decimals = len(result.digits) - 2

@@ -1,4 +1,4 @@
-"""Pi, twice: by Monte Carlo at growing sizes, and by a series that is right to as many decimals as asked."""
+"""Estimate pi by Monte Carlo at growing sizes, and by a series to any number of decimals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emr_pipelines.errors import InvalidValue
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
     from pyspark.sql import SparkSession
 
-REQUIREMENTS = ("numpy>=2,<3",)  # what a cluster must have
+REQUIREMENTS = ("numpy>=2,<3",)  # on the cluster
 
 CHUNK_SAMPLES = 1 << 22  # one random stream; the streams, and so the estimate, do not depend on how they are dealt out
 BLOCK_SAMPLES = 1 << 15  # 24 bytes a point fit a core's second-level cache; which coordinates meet depends on it
@@ -25,7 +25,7 @@ GUARD_BITS = 64
 LEAST_DECIMALS = 10
 MAX_SAMPLES = 10**15  # a day on a thousand cores; whole numbers up to 2^53 are exact as float64
 MAX_PARTITIONS = 100_000
-MAX_DECIMALS = 4000  # above 4,300 digits Python does not turn a number into text without being told to
+MAX_DECIMALS = 4000  # by default, Python converts no number of more than 4,300 digits to text
 COLUMNS = (
     "method string, samples bigint, estimate double, abs_error double, std_error double, error_bound double, "
     "seconds double"
@@ -132,7 +132,7 @@ def monte_carlo(spark: SparkSession, samples: int, seed: int, partitions: int) -
 
 
 def _points_in_disc(chunk: int, seed: int, samples: int) -> int:
-    """How many points of the chunk's share of `samples` have x² + y² <= 1."""
+    """Count the points of a chunk with x² + y² <= 1."""
     import numpy as np
 
     stream = np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(chunk,)))
@@ -191,13 +191,12 @@ def _series_term(k: int, bits: int) -> int:
 
 
 def machin(bits: int) -> Fraction:
-    """Pi to within 2^-(bits - 32), by Machin's formula 16 arctan(1/5) - 4 arctan(1/239): what the series is held
-    against."""
+    """Return pi to within 2^-(bits - 32), by Machin's formula 16 arctan(1/5) - 4 arctan(1/239), to check the series."""
     return Fraction(16 * sum(_arctan_terms(5, bits)) - 4 * sum(_arctan_terms(239, bits)), 1 << bits)
 
 
 def _arctan_terms(inverse: int, bits: int) -> Iterator[int]:
-    """The terms of arctan(1 / inverse) = 1/x - 1/(3 x^3) + 1/(5 x^5) - ..., scaled by 2^bits."""
+    """Yield the terms of arctan(1 / inverse) = 1/x - 1/(3 x^3) + 1/(5 x^5) - ..., scaled by 2^bits."""
     power = (1 << bits) // inverse
     divisor = 1
     while power:

@@ -52,7 +52,7 @@ def configured_sources() -> list[str]:
 
 
 class InputTextConfig(AssetConfig):
-    """What to ingest."""
+    """The text to ingest."""
 
     sources: list[str] = Field(
         default=[],

@@ -60,7 +60,7 @@ class WordCountParams:
 
 @dataclass(frozen=True)
 class WordCountResult:
-    """What was counted.
+    """The counts of a text.
 
     `total_words` and `distinct_words` are those of the text. `total_words` is counted where the text is cut into words;
     `counted_words` is the sum of the table as it was read back, `left_out_words` what min_count and the stop words took
@@ -143,8 +143,8 @@ def count_words(spark: SparkSession, params: WordCountParams) -> WordCountResult
 
 @dataclass
 class _Totals:
-    """What tasks return beside their rows. `words` and `lines` are those of the text, counted where it is read;
-    `distinct` and `left_out` words are known where a share is added up."""
+    """The totals that tasks return beside their rows. `words` and `lines` are those of the text, counted where it is
+    read; `distinct` and `left_out` words are known where a share is added up."""
 
     words: int = 0
     lines: int = 0
@@ -186,7 +186,7 @@ def _count_task(task: tuple[Split, ...], shares: int, case_sensitive: bool) -> I
 def _write_share(
     share: int, counted: Iterable[tuple[int, pa.Table | _Totals]], params: WordCountParams
 ) -> Iterator[_Totals]:
-    """Write the rows of a share as one file. Yields totals."""
+    """Write the rows of a share as one file, and yield its totals."""
     from pyarrow import parquet
 
     totals, wanted = _add_up_share(counted, params)
@@ -221,7 +221,7 @@ def _written_by_spark(
 def _add_up_share(
     counted: Iterable[tuple[int, pa.Table | _Totals]], params: WordCountParams
 ) -> tuple[_Totals, pa.Table]:
-    """The totals of a share, and its rows, sorted and without what is not wanted; all of them after a problem."""
+    """Return the totals of a share, and its wanted rows, sorted; all rows after a problem."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -18,7 +18,7 @@ from emr_pipelines.pipelines.word_count.output import collector, delete_from, op
 from emr_pipelines.pipelines.word_count.reading import read_split, reject_changed_empty
 from emr_pipelines.pipelines.word_count.splits import REQUIREMENTS as TEXT_REQUIREMENTS
 from emr_pipelines.pipelines.word_count.splits import Split, plan_tasks, reject_sources_in
-from emr_pipelines.remote.files import ALLOWED_SOURCES, find_text_files, validate_sources
+from emr_pipelines.remote.files import ALLOWED_SOURCES, TextFile, find_text_files, validate_sources
 from emr_pipelines.remote.progress import pluralize
 
 if TYPE_CHECKING:  # pyspark takes a second to import, and a code location that only looks at the graph needs none of it
@@ -59,10 +59,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What was ingested. `bytes` are those of the files as stored; `replaced_bytes` were not UTF-8 and became U+FFFD,
-    by file in `replaced_by_file` (the first 100 of `replaced_files`; the manifest has all). `largest_files` are the
-    first 20 by bytes. `digest` is one of the cleaned text as it lies in its files: equal for equal files, another for
-    the same text in other files."""
+    """The result of an ingest. `bytes` are those of the files as stored; `replaced_bytes` were not UTF-8 and became
+    U+FFFD, by file in `replaced_by_file` (the first 100 of `replaced_files`; the manifest has all). `largest_files`
+    are the first 20 by bytes. `digest` is one of the cleaned text as it lies in its files: equal for equal files,
+    another for the same text in other files."""
 
     files: int
     empty_files: int
@@ -79,7 +79,7 @@ class IngestResult:
 
 @dataclass(frozen=True)
 class _Copied:
-    """What became of one split. `problem` says why it could not be copied; the other fields are then meaningless."""
+    """The result of copying one split. `problem`: why it could not be copied; then the other fields mean nothing."""
 
     path: str
     lines: int = 0
@@ -163,34 +163,38 @@ def ingest_text(spark: SparkSession, params: IngestParams) -> IngestResult:
             raise split.problem
     reject_changed_empty(files)
 
-    manifest = {file.path: FileEntry(file.path, file.bytes) for file in files}
-    digest = blake2b(digest_size=16)
-    for split in copied:
-        so_far = manifest[split.path]
-        manifest[split.path] = replace(
-            so_far,
-            lines=so_far.lines + split.lines,
-            replaced_bytes=so_far.replaced_bytes + split.replaced_bytes,
-        )
-        digest.update(bytes.fromhex(split.digest))
-    damaged = {entry.path: entry.replaced_bytes for entry in manifest.values() if entry.replaced_bytes}
+    manifest, digest = _manifest(files, copied)
+    damaged = {entry.path: entry.replaced_bytes for entry in manifest if entry.replaced_bytes}
     result = IngestResult(
         files=len(files),
-        empty_files=sum(entry.lines == 0 for entry in manifest.values()),
+        empty_files=sum(entry.lines == 0 for entry in manifest),
         bytes=sum(file.bytes for file in files),
-        lines=sum(entry.lines for entry in manifest.values()),
+        lines=sum(entry.lines for entry in manifest),
         replaced_bytes=sum(damaged.values()),
         replaced_files=len(damaged),
         replaced_by_file=dict(list(damaged.items())[:LISTED_FILES]),
-        largest_files=tuple(nlargest(LARGEST_FILES, manifest.values(), key=lambda entry: entry.bytes)),
+        largest_files=tuple(nlargest(LARGEST_FILES, manifest, key=lambda entry: entry.bytes)),
         manifest=f"{output}/{MANIFEST}",
-        digest=digest.hexdigest(),
+        digest=digest,
         seconds=time.monotonic() - began,
     )
-    rows = [asdict(entry) for entry in manifest.values()]
-    text = json.dumps({**asdict(result), "by_file": rows}, ensure_ascii=False, indent=1)
+    text = json.dumps(
+        {**asdict(result), "by_file": [asdict(entry) for entry in manifest]}, ensure_ascii=False, indent=1
+    )
     write_file(spark, result.manifest, text.encode())
     return result
+
+
+def _manifest(files: Sequence[TextFile], copied: Iterable[_Copied]) -> tuple[list[FileEntry], str]:
+    """Return an entry for each file, in the order of the files, and the digest of all text."""
+    entries = {file.path: FileEntry(file.path, file.bytes) for file in files}
+    digest = blake2b(digest_size=16)
+    for split in copied:
+        entry = entries[split.path]
+        lines, replaced_bytes = entry.lines + split.lines, entry.replaced_bytes + split.replaced_bytes
+        entries[split.path] = replace(entry, lines=lines, replaced_bytes=replaced_bytes)
+        digest.update(bytes.fromhex(split.digest))
+    return list(entries.values()), digest.hexdigest()
 
 
 def _copy_task(task: tuple[Split, ...], part: str) -> list[_Copied]:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:  # pyspark takes a second to import
 # S3A's property and its older name, then EMRFS's; see Hadoop's "Working with Encrypted S3 Data"
 ENCRYPTION = ("fs.s3a.encryption.algorithm", "fs.s3a.server-side-encryption-algorithm")
 ENCRYPTION_OF_EMRFS = "fs.s3.enableServerSideEncryption"
-UNCOMMITTED = "_temporary"  # where Spark's tasks write; the next job in the folder would commit what a killed one left
+UNCOMMITTED = "_temporary"  # Spark's tasks write here; the next job in the folder would commit a killed job's leftovers
 
 
 def spark_must_write(spark: SparkSession, output: str) -> bool:
-    """Whether files in this folder must be written by Spark: it is on S3, and Hadoop encrypts its writes there."""
+    """Tell whether Spark must write files in this folder: it is on S3, and Hadoop encrypts its writes there."""
     if not output.startswith("s3://"):
         return False
     bucket = output.split("/")[2]
@@ -36,7 +36,7 @@ def spark_must_write(spark: SparkSession, output: str) -> bool:
 
 
 def collector(spark: SparkSession) -> Accumulator[list[Any]]:
-    """A list to which the tasks of a job that writes files can add what a task would otherwise return."""
+    """Return a list to which tasks that write files can add their results."""
     from pyspark.accumulators import AccumulatorParam
 
     class Appending(AccumulatorParam[list[Any]]):

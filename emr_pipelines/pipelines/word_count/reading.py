@@ -89,7 +89,7 @@ def reject_changed(file: TextFile) -> None:
 def reject_changed_empty(files: Iterable[TextFile]) -> None:
     """Raise SourceChanged when a file is no longer empty, as it was listed: such files are never read."""
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        list(pool.map(reject_changed, [file for file in files if not file.bytes]))  # raises what a look has raised
+        list(pool.map(reject_changed, [file for file in files if not file.bytes]))  # raises the error of a check
 
 
 def _open(path: str) -> AbstractContextManager[Any]:
@@ -185,7 +185,7 @@ def _members(raw: Any, file: TextFile, block_bytes: int) -> Iterator[bytes]:
                 block = member.decompress(data, block_bytes)
             except (zlib.error, OSError, ValueError) as error:
                 raise _damaged(file, str(error)) from error
-            data = getattr(member, "unconsumed_tail", b"")  # zlib hands back what it did not take; bz2 keeps it
+            data = getattr(member, "unconsumed_tail", b"")  # zlib returns unused input; bz2 keeps it
             if block:
                 yield block
             elif not member.eof and not data:

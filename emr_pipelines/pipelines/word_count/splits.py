@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.remote.files import S3_SCHEMES, TextFile, locate
 
-REQUIREMENTS = ("pyarrow>=17,<27", "numpy>=2,<3")  # what a cluster must have
+REQUIREMENTS = ("pyarrow>=17,<27", "numpy>=2,<3")  # libraries that a cluster needs
 
 SPLIT_BYTES = 8 << 20  # fixed, so that the splits, and digests over them, do not depend on the number of cores
-TASK_BYTES = 256 << 20  # a few seconds of work, which is what a lost executor loses
-OPEN_COST_BYTES = 256 << 10  # what opening one more file costs, in bytes read meanwhile (cf. Spark's openCostInBytes)
+TASK_BYTES = 256 << 20  # a few seconds of work, the most that a lost executor loses
+OPEN_COST_BYTES = 256 << 10  # the cost of opening a file, in bytes (cf. Spark's openCostInBytes)
 COMPRESSED_COST = 4  # text shrinks about four times under gzip and bzip2
 
 

@@ -13,8 +13,8 @@ RANKS = 100  # in a result
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one file of the table holds."""
+class PartFile:
+    """The content of one file of the table."""
 
     rows: int
     words: int
@@ -24,7 +24,7 @@ class Part:
     words_by_count: Counter[int]  # how many words occur so often
 
 
-def read_part(path: str, top: int) -> Part:
+def read_part(path: str, top: int) -> PartFile:
     """Read one file of the table, with its `top` most frequent words."""
     import numpy as np
     import pyarrow.compute as pc
@@ -34,7 +34,7 @@ def read_part(path: str, top: int) -> Part:
     table = parquet.read_table(inner, filesystem=filesystem)
     counts = table["count"].to_numpy()
     first = table.sort_by([("count", "descending"), ("word", "ascending")]).slice(0, top)
-    return Part(
+    return PartFile(
         rows=len(table),
         words=int(counts.sum()),
         empty=pc.sum(pc.equal(pc.fill_null(pc.binary_length(table["word"]), 0), 0), min_count=0).as_py(),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-# what bounds the memory: how much text is counted at once, and how many bytes of rows are added up at once
+# bounds of memory: text that is counted at once, and bytes of rows that are added up at once
 TOGETHER_BYTES = 32 << 20
 ROWS_BYTES = 128 << 20
 ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
@@ -265,7 +265,7 @@ def _patterns() -> _Patterns:
     return _Patterns(
         word=re.compile(f"{run}(?:['\u2019]{run})*"),
         unseen=re.compile(f"[{INVISIBLE}{enclosing}]+"),
-        # a joiner first, so that a search skips what is none; each run is looked at from its first joiner alone
+        # a joiner first, so that the search skips other text; each run is matched from its first joiner only
         stray_joiners=re.compile(
             rf"[{JOINERS}](?:(?<![{inner}].)[{JOINERS}]*|(?<![{JOINERS}].)[{JOINERS}]*(?![{inner}]))", re.DOTALL
         ),
