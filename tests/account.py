@@ -1,4 +1,4 @@
-"""An emulator whose clock stands still until somebody pauses, and AWS as the package sees it there."""
+"""An emulated AWS account whose clock advances only with pauses, and the package's client for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rehearsal import DURATIONS, EmulatedClock
 
 from emr_emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.aws.client import Aws
@@ -19,7 +20,6 @@ from emr_pipelines.backends.emr.states import ENDED
 from emr_pipelines.backends.emr.steps import Steps
 from emr_pipelines.errors import AccessDenied
 from emr_pipelines.report import BYTES, Work
-from tests.emulator.conftest import DURATIONS, EmulatedClock
 
 SCRIPTED = {
     "spark-submit": Scripted(seconds=600),
@@ -31,23 +31,28 @@ SCRIPTED = {
 BUCKET = "emr-tests"
 
 
+class CountedAws(Aws):
+    """A client that records its calls."""
+
+    def __init__(self, clock: EmulatedClock) -> None:
+        super().__init__(clock=clock)
+        self.calls: list[str] = []
+
+    def call(self, service: str, operation: str, /, *args: Any, **request: Any) -> Any:
+        self.calls.append(f"{service}.{operation}")
+        return super().call(service, operation, *args, **request)
+
+
 class Account:
     """An emulated AWS account with one bucket."""
 
     def __init__(self, emulator: Emulator, clock: EmulatedClock) -> None:
         self.emulator, self.clock = emulator, clock
-        self.aws = Aws(clock=clock)
+        self.aws = CountedAws(clock)
+        self.calls = self.aws.calls
         self.objects = Objects(self.aws)
         self.clusters, self.steps = Clusters(self.aws), Steps(self.aws)
         self.base = f"s3://{BUCKET}/tests"
-        self.calls: list[str] = []
-        call = self.aws.call
-
-        def counted(service: str, operation: str, /, *args: Any, **request: Any) -> Any:
-            self.calls.append(f"{service}.{operation}")
-            return call(service, operation, *args, **request)
-
-        self.aws.call = counted  # type: ignore[method-assign]
 
     def emr_calls(self, operation: str = "") -> int:
         return sum(call.startswith(f"emr.{operation}") for call in self.calls)
@@ -66,8 +71,7 @@ class Account:
 
 
 class Ledger:
-    """A reporter that remembers what work there was, how much of it was to do, how much was done, and how often it was
-    told that it goes on."""
+    """A reporter that records each piece of work: its size, its progress and its heartbeats."""
 
     def __init__(self) -> None:
         self.works: dict[str, Entered] = {}
@@ -91,13 +95,13 @@ class Entered:
     def advance(self, amount: int) -> None:
         self.done += amount
 
-    def still(self, state: str = "") -> None:  # noqa: ARG002 (as all have it)
+    def heartbeat(self, state: str = "") -> None:  # noqa: ARG002 (as all have it)
         self.looks += 1
 
 
 @pytest.fixture
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    """Steps are scripted, and time passes by pauses alone."""
+    """An account with scripted steps, whose time advances only with pauses."""
     with Emulator(tmp_path / "emulator", clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED) as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)
@@ -106,12 +110,12 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account
 
 
 def ended(account: Account) -> bool:
-    """Whether no cluster is left that could cost anything."""
+    """Tell whether all clusters have ended."""
     return all(state in set(map(str, ENDED)) for state in account.states())
 
 
 def deny(monkeypatch: pytest.MonkeyPatch, cluster_id: str) -> None:
-    """As IAM does, of which the emulator knows nothing: no more calls about this cluster."""
+    """Deny calls about this cluster, as IAM would; the emulator has no IAM."""
     attempt = Aws._attempt
 
     def denied(

@@ -1,10 +1,9 @@
-"""What all tests share: one Spark session, one S3 endpoint, and an environment without surprises."""
+"""Shared fixtures: one Spark session and one S3 endpoint."""
 
 from __future__ import annotations
 
 import os
-import signal
-import socket
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 import pytest
-from hypothesis import HealthCheck, settings
 
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
@@ -22,60 +20,16 @@ if TYPE_CHECKING:
 
     from emr_emulator import Emulator
 
-# before any test and any Spark worker: no test may see the developer's own settings, or reach AWS
-for name in [
-    name
-    for name in os.environ
-    if name.startswith(("EMR_PIPELINES_", "AWS_", "DAGSTER_", "SPARK_", "PYSPARK_", "HADOOP_"))
-]:
-    del os.environ[name]
-os.environ |= {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "DAGSTER_DISABLE_TELEMETRY": "yes",
-}
 
-# Background jobs of a script ignore SIGINT, and Dagster would then ignore SIGTERM too, as would all that it starts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# No example of a property test is too slow: the machine may be.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="run the whole suite, the tests marked `extended` included")
-    browser = parser.getgroup("browser")
-    browser.addoption("--browser-required", action="store_true", help="fail instead of skipping without a browser")
-    browser.addoption("--screenshots", type=Path, metavar="DIR", help="folder for the documentation's pictures")
-
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes for the suite. Files that are named run in this one, where their output and a debugger work."""
-    return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
-
-
-def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Names of tests that are the same in each process: gzip data has the time in it."""
-    return argname if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the extended tests, unless --all or a test's own name (`file.py::test`) asks for them."""
-    if config.getoption("--all") or any("::" in argument for argument in config.args):
-        return
-    left_out = [item for item in items if item.get_closest_marker("extended")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("extended")]
+@pytest.fixture(autouse=True)
+def repeatable_jitter() -> None:
+    """Seed the jitter of polls, so that a test with a simulated clock sees the same times in each run."""
+    random.seed(0)
 
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[Emulator]:
-    """The emulator where AWS_ENDPOINT_URL points."""
+    """The emulator that AWS_ENDPOINT_URL points to."""
     from emr_emulator import Emulator
 
     with Emulator() as emulator:
@@ -96,7 +50,7 @@ def s3(endpoint: Emulator) -> Any:  # noqa: ARG001 (the client looks where it po
 
 @pytest.fixture(scope="session")
 def spark(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:  # noqa: ARG001 (workers inherit its endpoint)
-    """The session that programs, assets and runners share."""
+    """The session shared by programs, assets and runners."""
     home = tmp_path_factory.mktemp("spark")
     runner = LocalSparkRunner(
         master="local[2]", spark_config={"spark.local.dir": str(home), "spark.sql.shuffle.partitions": "4"}
@@ -122,11 +76,3 @@ def tree(tmp_path: Path) -> Path:
     folder = tmp_path / "text"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def unused_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,4 +1,4 @@
-"""An emulated account without Spark, and runs of one asset in it."""
+"""An emulated account without Spark, in which a test runs one asset."""
 
 import json
 import threading
@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from rehearsal import DURATIONS, EmulatedClock
 
 from emr_emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.aws import client
@@ -18,7 +19,6 @@ from emr_pipelines.backends.emr.steps import AddedStep, Step
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from tests.account import BUCKET, Account
-from tests.emulator.conftest import DURATIONS, EmulatedClock
 from tests.runners.programs import Numbers, Total, add_up
 
 SCRIPTED = {"spark-submit": Scripted(seconds=600), "bash": Scripted(seconds=10), "hour": Scripted(seconds=3600)}
@@ -26,12 +26,11 @@ PARAMS = Numbers((1, 2, 3))
 
 
 class Clock(EmulatedClock):
-    """Time passes when the thread that runs a step pauses; its helpers wait for that. While a program runs, it may
-    write its result."""
+    """Time advances when the main thread pauses; other threads wait. `result` is what running programs write."""
 
     result: dict[str, Any] | None = None
-    result_of_cluster = 0  # and of the later ones
-    result_when = frozenset({"RUNNING", "COMPLETED"})  # the step is
+    result_of_cluster = 0  # and later ones
+    result_when = frozenset({"RUNNING", "COMPLETED"})  # states of the step
 
     def pause(self, seconds: float, until: threading.Event | None = None) -> None:
         if threading.current_thread() is not threading.main_thread() and until is not None:
@@ -50,7 +49,7 @@ class Clock(EmulatedClock):
                     self._leave(task["result"], json.dumps({"result": self.result}))
 
     def _leave(self, uri: str, text: str) -> None:
-        """Write an object that is not there yet, as Spark does here: past S3."""
+        """Write an object that does not exist yet as a file, as Spark does."""
         if not self._path(uri).exists():
             self._path(uri).write_text(text)
 
@@ -69,7 +68,7 @@ class EmrEnv:
     log: list[str] = field(default_factory=list)
 
     def materialize(self, work: Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any], **settings: Any) -> Any:
-        """Run one asset that does this, and return what it returned; its failure is raised."""
+        """Run `work` in an asset and return its result. Raises Failed if the run fails."""
         found: list[Any] = []
 
         @dg.asset
@@ -101,7 +100,7 @@ class EmrEnv:
 
     @contextmanager
     def ends_are_refused(self) -> Iterator[None]:
-        """EMR ends no cluster meanwhile; the first is ended afterwards."""
+        """Refuse terminations during the block, and terminate the first cluster afterwards."""
         self.account.fault("server_error", operation="TerminateJobFlows", times=300)
         yield
         self.account.emulator.faults.clear()
@@ -109,12 +108,12 @@ class EmrEnv:
         self.account.emulator.advance(1000)
 
     def events(self, *beginnings: str) -> list[str]:
-        """The lines of the log that begin so, in order, each as the beginning."""
+        """Return the beginnings of the log's lines that match, in order."""
         return [beginning for line in self.log for beginning in beginnings if line.startswith(beginning)]
 
 
 class Failed(Exception):
-    """A run failed, with what the step's failure says."""
+    """A run failed; `data` is the failure of its step."""
 
     def __init__(self, text: str | None, data: Any) -> None:
         super().__init__(text)
@@ -123,7 +122,7 @@ class Failed(Exception):
 
 @contextmanager
 def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmrEnv]:
-    """A emr_env, and afterwards no cluster that is left, but a pool's."""
+    """Yield an emulated account; check afterwards that only clusters of pools are left."""
     with Emulator(folder, clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED) as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)

@@ -1,3 +1,3 @@
-"""How long tests wait for threads, processes and servers. No result depends on it: only what hangs takes as long."""
+"""How long tests wait for threads, processes and servers. Only a hanging test takes this long."""
 
 HUNG_SECONDS = 900.0

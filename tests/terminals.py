@@ -1,4 +1,4 @@
-"""A terminal for tests: what is written to it is kept."""
+"""A terminal for tests, which keeps what is written to it."""
 
 from __future__ import annotations
 
@@ -33,21 +33,10 @@ class Screen:
         os.close(self._read_end)
 
     def _read(self) -> None:
-        """Until the last who writes has closed it, which Linux tells by an error."""
+        """Read until all writers have closed it, which Linux reports as an error."""
         data = b""
         try:
             while chunk := os.read(self._read_end, 4096):
                 data += chunk
         except OSError:
             self.text = data.decode()
-
-    def lines(self) -> list[str]:
-        """The lines that a person sees in the end."""
-        shown: list[str] = []
-        for line in self.text.split("\n"):
-            cells = ""
-            for part in line.removesuffix("\r").split("\r"):
-                erased = part.startswith("\x1b[2K")
-                cells = part.removeprefix("\x1b[2K") + ("" if erased else cells[len(part) :])
-            shown.append(cells)
-        return shown

@@ -1,4 +1,4 @@
-"""Who may import whom, as pyproject.toml says."""
+"""The import contracts of pyproject.toml, and what ARCHITECTURE.md says."""
 
 from __future__ import annotations
 

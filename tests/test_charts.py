@@ -1,4 +1,4 @@
-"""Pictures for metadata: that they are drawn, small and see-through, whatever is drawn."""
+"""Charts in metadata are small and transparent, whatever they show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from emr_pipelines import charts
 from emr_pipelines.costs.bill import Doing, Span
 
-MAX_BYTES = 40_000  # of an event; Dagster keeps them all
+MAX_BYTES = 40_000  # in an event, which Dagster stores
 SPANS = [
     Span(Doing.STARTING, "starting", 0, 300),
     Span(Doing.STEP, "word_counts", 300, 900),

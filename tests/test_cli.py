@@ -1,4 +1,4 @@
-"""`emr-pipelines emulator | clusters | doctor`, as they are typed."""
+"""The commands `emr-pipelines emulator | clusters | doctor`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pathlib import Path
 import boto3
 import pytest
 from click.testing import CliRunner, Result
+from rehearsal import UP, EmulatedClock, Rehearsal, rehearsing, until
 
 import emr_pipelines
 from emr_pipelines import cli
-from tests.emulator.conftest import UP, EmulatedClock, Rehearsal, rehearsing, until
 from tests.patience import HUNG_SECONDS
 from tests.terminals import Screen
 
@@ -29,7 +29,7 @@ COMMAND = [sys.executable, "-c", "from emr_pipelines.cli import main; main()", "
 
 @contextmanager
 def emulator(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process of its own, when it has said where it is."""
+    """Start the command in its own process, and wait until it has printed its address."""
     command = [*COMMAND, "--port", "0", "--spark-master", "local[1]", "--env-file", str(folder / "env"), *options]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -77,7 +77,7 @@ def test_from_start_to_end(tmp_path: Path, number: signal.Signals) -> None:
         assert "Ending what runs." in said
         assert process.wait(HUNG_SECONDS) == 0
     assert sleepers(process.pid) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["env"]  # its temporary folder is gone
+    assert [path.name for path in tmp_path.iterdir()] == ["env"]  # its temporary folder was deleted
 
 
 def sleepers(pid: int) -> int:
@@ -229,7 +229,6 @@ def test_in_a_terminal_there_is_a_bar(
     rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = rehearsal.up(Name="emr-pipelines/default/run/a")
-    monkeypatch.setattr("emr_pipelines.terminal.SHOWN_AFTER_SECONDS", 0)
     with Screen(monkeypatch) as screen:
         monkeypatch.setattr(sys, "stderr", screen.stream)
         cli.main(["clusters", "terminate", one, "--yes"], standalone_mode=False)
@@ -286,16 +285,6 @@ def test_aws_that_refuses_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
     answer = run("clusters", "list", "--region", "us-east-1")
     assert answer.exit_code == 1
     assert answer.output.startswith("Error: emr.list_clusters needs AWS credentials: ")
-
-
-def test_without_boto3_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "emr_pipelines.aws.client", raising=False)
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    answer = run("clusters", "list")
-    assert (answer.exit_code, answer.output) == (
-        1,
-        "Error: Amazon EMR needs the package 'boto3'; install it with pip.\n",
-    )
 
 
 def test_the_doctor(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The commands that people type, in processes of their own."""
+"""The README's commands, in separate processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAGSTER = [sys.executable, "-m", "dagster"]
 
 @pytest.fixture
 def environ(tmp_path: Path, tree: Path) -> dict[str, str]:
-    """What a shell has, with the storage and the source in folders of this test."""
+    """A shell's environment, with storage and source in this test's folder."""
     (tree / "a.txt").write_text("one two two\n")
     (tmp_path / "dagster_home").mkdir()
     return {
@@ -38,7 +38,7 @@ def environ(tmp_path: Path, tree: Path) -> dict[str, str]:
         "EMR_PIPELINES_SOURCE": str(tree),
         "DAGSTER_HOME": str(tmp_path / "dagster_home"),
         "PYTHONUNBUFFERED": "1",
-        "TMPDIR": str(tmp_path),  # what a killed process leaves goes with this test's folder
+        "TMPDIR": str(tmp_path),  # leftovers of killed processes are deleted with this test's folder
         "SPARK_LOCAL_DIRS": str(tmp_path / "spark"),
         "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={tmp_path}",
     }
@@ -67,7 +67,7 @@ def word_counts(environ: dict[str, str]) -> dict[str, int]:
 
 
 def materialize_here(environ: dict[str, str]) -> None:
-    """The same in this process, with the session that is up: for what has to be there before a command, or after."""
+    """Materialize in this process, with the shared session, to prepare or inspect what a command uses."""
     result = dg.materialize(
         [input_text, word_counts_asset],
         resources={"spark": LocalSparkRunner(), "storage": Storage(uri=environ["EMR_PIPELINES_STORAGE"])},
@@ -123,14 +123,14 @@ def test_an_unknown_setting_and_a_missing_source_are_said_in_a_sentence(
 
 
 class Waiting(Protocol):
-    """Reads what a process says until a line has a text in it, or, without a text, to the end; gives all it read."""
+    """Reads a process's output up to a line that contains a text, or to the end; returns what it read."""
 
     def __call__(self, text: str | None) -> str: ...
 
 
 @contextmanager
 def output_of(command: list[str], environ: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], Waiting]]:
-    """A process and its output while it runs; in the end it and all it started are gone."""
+    """Yield a running process and its output; kill it and all its children afterwards."""
     run = subprocess.Popen(
         command,
         env=environ,
@@ -198,8 +198,8 @@ def test_a_run_that_is_killed_in_the_middle_of_a_write_leaves_the_previous_versi
     os.mkfifo(gate)
 
     with output_of([sys.executable, "-c", KILLED, str(gate)], environ) as (run, wait_for):
-        with gate.open():  # returns when a task has written all its rows and not yet closed its file
-            os.killpg(run.pid, signal.SIGKILL)  # the JVM as well, which else tidies up
+        with gate.open():  # returns once a task has written all rows but not closed its file
+            os.killpg(run.pid, signal.SIGKILL)  # the JVM too, which would otherwise clean up
         wait_for(None)
     assert run.returncode == -signal.SIGKILL
 
@@ -229,7 +229,7 @@ def test_an_interrupted_run_says_so_and_leaves_no_process(
     with output_of(command, environ) as (run, wait_for):
         wait_for("of 2 tasks")
         os.kill(run.pid, sent)
-        said = wait_for(None)  # the end of the output, which comes when the last process that could write it is gone
+        said = wait_for(None)  # end of the output: the last process that could write has ended
     assert run.returncode != 0
     assert not Path(environ["EMR_PIPELINES_STORAGE"], "pi_estimates", "latest.json").exists()
     if sent != signal.SIGKILL:

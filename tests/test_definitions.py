@@ -1,4 +1,4 @@
-"""What the code location offers, pinned: a change here is a change for everybody who uses it."""
+"""A snapshot of the code location: a change here affects every user."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_what_a_schedule_asks_for_says_why() -> None:
 
 
 def settings_of(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every member of a config type that has a name, however deep."""
+    """Return the names of all fields of a config type, at any depth."""
     for name, setting in getattr(config, "fields", {}).items():
         yield f"{path}{name}", setting
         yield from settings_of(setting.config_type, f"{path}{name}.")

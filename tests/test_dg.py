@@ -1,4 +1,4 @@
-"""`dg`, Dagster's own command line, in the root of the repository."""
+"""Dagster's command line `dg`, in the root of the repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dg(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "EMR_PIPELINES_STORAGE": str(tmp_path / "storage"),
         "TMPDIR": str(tmp_path),
         "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={tmp_path}",
-        "DG_CLI_CONFIG": str(tmp_path / "no-dg.toml"),  # a person's own settings are not this test's
+        "DG_CLI_CONFIG": str(tmp_path / "no-dg.toml"),  # without the developer's own settings
     }
     environ.pop("DAGSTER_HOME", None)
     command = [str(Path(sys.executable).with_name("dg")), *arguments]
@@ -61,7 +61,7 @@ def test_launch(tmp_path: Path) -> None:
 
 
 def test_nothing_stands_in_the_way_of_workspace_yaml() -> None:
-    """`dagster` reads [tool.dg] and [tool.dagster] of pyproject.toml in the place of workspace.yaml."""
+    """With [tool.dg] or [tool.dagster] in pyproject.toml, `dagster` ignores workspace.yaml."""
     text = (ROOT / "pyproject.toml").read_text()
     assert [table for table in ("[tool.dg", "[tool.dagster") if table in text] == []
     workspace, project = (ROOT / "workspace.yaml").read_text(), (ROOT / "dg.toml").read_text()

@@ -1,4 +1,4 @@
-"""What the doctor finds: against the emulator, against AWS that refuses, and against nothing at all."""
+"""The doctor's findings with the emulator, with an AWS that refuses, and without an endpoint."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from rehearsal import Rehearsal, rehearsing
 
 from emr_pipelines.aws.client import Aws
-from emr_pipelines.doctor import BAD, CHECKS, PATIENCE_SECONDS, DoctorContext, Finding, Verdict, run_checks
+from emr_pipelines.aws.findings import DoctorContext, Finding, Verdict
+from emr_pipelines.doctor import BAD, CHECKS, PATIENCE_SECONDS, run_checks
 from emr_pipelines.errors import (
     AccessDenied,
     CredentialsMissing,
@@ -23,7 +25,7 @@ from emr_pipelines.errors import (
     Unreachable,
 )
 from emr_pipelines.report import Lines
-from tests.emulator.conftest import Rehearsal, rehearsing
+from emr_pipelines.spark_lines import default_label, installed_spark
 
 ON_S3 = "s3://mine/data"
 ENVIRONMENT = {"EMR_PIPELINES_BUCKET": "mine", "EMR_PIPELINES_TARGET": "emr"}
@@ -40,7 +42,7 @@ GOOD: dict[str, Any] = {
 
 
 class Answers:
-    """An Aws of which each operation answers what it is told to, or raises it."""
+    """An Aws whose operations return or raise what the test sets."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = {**GOOD, **answers}
@@ -74,7 +76,7 @@ def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehea
 
 
 def test_it_tells_how_far_it_is() -> None:
-    hours = count(step=3600.0)  # each look at the clock is an hour later than the one before
+    hours = count(step=3600.0)  # each reading of the clock is an hour later
     said: list[str] = []
     report = Lines(said.append, lambda: next(hours))
     run_checks(DoctorContext(cast("Aws", Answers()), ENVIRONMENT, lambda: ON_S3), report=report)
@@ -88,7 +90,9 @@ def test_all_is_well() -> None:
     assert {finding.verdict for finding in found.values()} == {Verdict.OK}
     assert found["credentials"].found == "account 111122223333, arn:aws:iam::111122223333:user/me"
     assert found["EMR"].found == "it answers; active clusters in this account and region: 2"
-    assert found["release"].found == "emr-7.10.0, with Spark 3.5.5"
+    assert found["release"].found == f"{default_label()}, with Spark 3.5.5"
+    assert found["Spark"].found.startswith(f"pyspark {installed_spark()} on Java 17 in ")
+    assert found["Spark"].found.endswith(f"clusters run {default_label()} by default")
     assert found["bucket"].found == "s3://mine/default is writable, in eu-west-1"
     assert "programs on a cluster run on 3.11" in found["Python"].found
     assert answers.asked["get_role"] == {"RoleName": "EMR_DefaultRole"}
@@ -106,7 +110,9 @@ def test_against_the_emulator(rehearsal: Rehearsal) -> None:
     ]
     assert "The emulator answers for EMR, S3 and STS, not for 'iam'" in found["service role"].found
     assert f"it answers at {rehearsal.emulator.url} (AWS_ENDPOINT_URL)" in found["EMR"].found
-    assert found["release"].found == "emr-7.10.0, with Spark 3.5.5"
+    assert found["release"].found.startswith(
+        f"{default_label()}, with Spark {'.'.join(installed_spark().split('.')[:2])}"
+    )
     assert rehearsal.keys("mine") == []  # nothing is left behind
 
 
@@ -148,7 +154,7 @@ def test_the_folder_is_that_of_the_deployment() -> None:
         ("list_clusters", Unreachable("gone."), "EMR", "WRONG", "gone. Check the network, and the name of the"),
         ("list_clusters", Throttled("wait."), "EMR", "UNCHECKED", "not checked: wait."),
         ("describe_release_label", RequestRefused("?", "InvalidRequestException"), "release", "WRONG",
-         "EMR does not know emr-7.10.0: ?. Choose another release_label"),
+         f"EMR does not know {default_label()}: ?. Choose another release_label"),
         ("describe_release_label", RequestRefused("?", "UnknownOperationException"), "release", "UNCHECKED", "?"),
         ("describe_release_label", AccessDenied("not you."), "release", "UNCHECKED", "not you."),
         ("list_objects_v2", AccessDenied("not you."), "bucket", "WRONG", "not you. Allow s3:ListBucket on mine"),
@@ -276,8 +282,8 @@ def test_who_never_answers_holds_up_nobody() -> None:
                 never.wait()
             return super().call(_service, operation, **request)
 
-    patient = DoctorContext(cast("Aws", Silent()), ENVIRONMENT, lambda: ON_S3)
-    found = {finding.check: finding for finding in run_checks(patient, within_seconds=0.5)}
+    setup = DoctorContext(cast("Aws", Silent()), ENVIRONMENT, lambda: ON_S3)
+    found = {finding.check: finding for finding in run_checks(setup, within_seconds=0.5)}
     never.set()
     assert bad(found) == ["EMR"]
     assert found["EMR"].found == "no answer within 0.5 s"

@@ -1,4 +1,4 @@
-"""The variables of the package: one reader for each, and a word about those that nobody reads."""
+"""Environment variables: each has one reader, and unknown ones are reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from docs import settings
 from emr_pipelines import environment
-from emr_pipelines.automation.orphans import Settings
+from emr_pipelines.automation.orphans import OrphanSettings
 from emr_pipelines.environment import target, unknown
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.emr import EmrSparkRunner
@@ -30,11 +30,11 @@ def test_a_target_in_capitals_is_the_same_wherever_it_is_read(monkeypatch: pytes
     monkeypatch.setenv("EMR_PIPELINES_BUCKET", "mine")
     assert isinstance(configured_runner(), EmrSparkRunner)
     assert resolve("") == "s3://mine/default/data"
-    assert Settings.read().deployment == "default"
+    assert OrphanSettings.read().deployment == "default"
 
 
 def test_nothing_else_reads_the_target() -> None:
-    """Each place that did so by itself could take another case of letters for another target."""
+    """Separate readers could differ about capital letters."""
     package = Path(environment.__file__).parent
     texts = {path.name: path.read_text() for path in package.rglob("*.py") if "emulator" not in path.parts}
     readers = [name for name, text in texts.items() if '"EMR_PIPELINES_TARGET"' in text]

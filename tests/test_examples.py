@@ -1,4 +1,4 @@
-"""The example packages, as a user has them: a wheel, installed in an environment of its own, beside nothing of ours.
+"""The example packages as a user has them: a wheel in a separate environment, outside this repository.
 
 The environment sees the packages of the one that runs the tests, so that Spark is not downloaded again. The steps of
 the emulated cluster run in the latter, where the example is not.
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emr_emulator import Durations, Emulator, find_spark
-from emr_pipelines.runners.java import use_java
+from emr_pipelines.runners.java import find_java
 from emr_pipelines.storage import Storage
 from tests.patience import HUNG_SECONDS
 
@@ -67,9 +67,9 @@ class User:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment where the example's wheel is installed."""
+    """The Python of an environment with the example's wheel."""
     folder = tmp_path_factory.mktemp("sales")
-    # pip, unlike uv, looks for hatchling where the machine's pip.conf says
+    # pip, unlike uv, finds hatchling by the machine's pip.conf
     subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, SALES], check=True)
     subprocess.run([sys.executable, "-m", "uv", "venv", "-q", "--python", sys.executable, folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
@@ -101,13 +101,13 @@ def user(python: Path, tmp_path: Path) -> User:
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     root = tmp_path_factory.mktemp("emulator")
-    with Emulator(root, durations=MOMENT, spark=find_spark("local[2]", use_java(print))) as emulator:
+    with Emulator(root, durations=MOMENT, spark=find_spark("local[2]", find_java(print))) as emulator:
         yield emulator
         assert {str(cluster.state) for cluster in emulator.clusters()} == {"TERMINATED"}
 
 
 def expected() -> dict[tuple[str, str], tuple[int, Decimal]]:
-    """Orders and revenue of the sample by day and country, without Spark and without the program."""
+    """Compute the sample's orders and revenue by day and country without Spark or the program."""
     last: dict[str, dict[str, str]] = {}
     for path in sorted(SAMPLE.glob("*.csv")):
         with path.open(newline="") as file:
@@ -203,7 +203,7 @@ def test_when_it_fails_the_user_s_own_line_is_shown(user: User, emulator: Emulat
     source = (SALES / "sales" / "revenue.py").read_text().splitlines()
     (line,) = (number for number, text in enumerate(source, 1) if "raise ValueError" in text)
     cause = "Failure: The program raised ValueError: There is no order in "
-    cause += str(empty.parent)  # as it is called here, not on S3
+    cause += str(empty.parent)  # its name here, not on S3
     own_line = rf'File "sales/revenue\.py", line {line}, in daily_revenue'
     assert re.search(rf"{re.escape(cause)}.*?{own_line}", answer.stderr, re.DOTALL), answer.stderr
     assert [str(step.state) for step in emulator.clusters()[-1].steps.values()] == ["FAILED"]

@@ -1,4 +1,4 @@
-"""The whole way, for real: the commands of a user against the emulator, which runs the steps with Spark."""
+"""End to end: a user's commands with the emulator, which runs the steps with Spark."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from rehearsal import until
 
 from emr_emulator import Durations, Emulator, find_spark
-from emr_pipelines.runners.java import use_java
-from tests.emulator.conftest import until
+from emr_pipelines.runners.java import find_java
 from tests.patience import HUNG_SECONDS
 from tests.test_readme import project_files
 
 BIN = Path(sys.executable).parent
 TEXT = "It was the best of times, it was the worst of times.\nRock'n'roll, naïve Ünïcode — 12 monkeys.\n" * 40
 MOMENT = Durations(provisioning=1, bootstrapping=0, termination=0, log_push_interval=0.5)
-# the emulator's own Python runs the steps, and has what they require
+# the emulator's Python runs the steps, and has their requirements
 HERE: dict[str, Any] = {"ship_dependencies": False, "cluster": {"python": "python3"}, "log_wait_seconds": 30}
 RUNS_HERE = {"spark": {"config": HERE}}
 
 
 class OnEmr:
-    """An emulated account, and commands that have it for AWS."""
+    """An emulated account, and commands whose environment points to it."""
 
     def __init__(self, emulator: Emulator, folder: Path, bucket: str) -> None:
         self.emulator, self.folder, self.bucket = emulator, folder, bucket
@@ -101,7 +101,7 @@ class OnEmr:
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     root = tmp_path_factory.mktemp("emulator")
-    with Emulator(root, durations=MOMENT, spark=find_spark("local[2]", use_java(print))) as emulator:
+    with Emulator(root, durations=MOMENT, spark=find_spark("local[2]", find_java(print))) as emulator:
         yield emulator
 
 
@@ -116,7 +116,7 @@ def on_emr(emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest) -
 def test_word_count_job_counts_the_same_words_as_here(on_emr: OnEmr) -> None:
     process = on_emr.start(*on_emr.job("word_count_job"), config={"resources": RUNS_HERE})
     seen = until(lambda: "Counting the words of" in on_emr.log() and [str(step.state) for step in on_emr.steps])
-    assert seen[-1] == "RUNNING"  # the program's own words came before its step had ended
+    assert seen[-1] == "RUNNING"  # the program's output arrived before its step ended
     assert process.wait(HUNG_SECONDS) == 0, on_emr.log()
     assert [str(cluster.state) for cluster in on_emr.clusters] == ["TERMINATED"]
     assert [str(step.state) for step in on_emr.steps] == ["COMPLETED", "COMPLETED"]
@@ -142,14 +142,14 @@ def test_all_assets_of_a_run_share_one_cluster_under_the_multiprocess_executor(o
     assert on_emr.launches() == 1
     assert [str(step.state) for step in on_emr.steps] == ["COMPLETED"] * 3
     first, second = sorted(on_emr.steps, key=lambda step: step.started)[:2]
-    assert second.started < first.ended  # two at the same time
+    assert second.started < first.ended  # two concurrent programs
     assert on_emr.words(on_emr.objects / "default" / "data")["times"] == 80
     assert (on_emr.objects / "default" / "data" / "pi_estimates" / "latest.json").exists()
 
 
 @pytest.mark.extended
 def test_a_worker_that_is_killed_is_followed_by_one_that_takes_over_its_step(on_emr: OnEmr) -> None:
-    """SIGKILL in the middle of a step, then the retry that Dagster's run monitoring or a person starts."""
+    """SIGKILL during a step, then a retry as started by Dagster's run monitoring or a person."""
     killed = on_emr.start(*on_emr.job("pi_job"), config={"resources": RUNS_HERE, "ops": PI})
     until(lambda: on_emr.steps and str(on_emr.steps[0].state) == "RUNNING")
     os.killpg(killed.pid, signal.SIGKILL)
@@ -158,7 +158,7 @@ def test_a_worker_that_is_killed_is_followed_by_one_that_takes_over_its_step(on_
     assert retry.wait(HUNG_SECONDS) == 0, on_emr.log()
     assert on_emr.launches() == 1
     assert [str(step.state) for step in on_emr.steps] == ["COMPLETED"]
-    assert "watching that one" in on_emr.log() or "An earlier attempt has done this" in on_emr.log()
+    assert "of an earlier attempt, which is" in on_emr.log() or "An earlier attempt has done this" in on_emr.log()
     assert (on_emr.objects / "default" / "data" / "pi_estimates" / "latest.json").exists()
 
 
@@ -250,7 +250,7 @@ def test_the_program_of_the_readme_runs_here_and_there(on_emr: OnEmr, target: st
 @pytest.mark.extended
 @pytest.mark.parametrize("target", ["emr", "local"])
 def test_programs_fit_in_a_project_that_is_there(on_emr: OnEmr, target: str) -> None:
-    """One with a resource `spark` of its own, other assets, a job, and Dagster's executor of a process a step."""
+    """A project with its own resource `spark`, other assets, a job, and the multiprocess executor."""
     squares, theirs = project_files(), project_files("warehouse")
     if not theirs:
         pytest.skip("the built package is tested without the README")
@@ -268,7 +268,7 @@ def test_programs_fit_in_a_project_that_is_there(on_emr: OnEmr, target: str) -> 
         "dagster", "job", "execute", "-m", "warehouse.definitions", "-j", "nightly", config=config, target=target
     )
     assert on_emr.launches() == (1 if target == "emr" else 0)
-    assert len(re.findall("LOGS_CAPTURED", on_emr.log())) == 3  # a process for each step
+    assert len(re.findall("LOGS_CAPTURED", on_emr.log())) == 3  # the multiprocess executor
     with dg.DagsterInstance.from_config(str(on_emr.folder / "home")) as instance:
         found = {
             name: dict(event.asset_materialization.metadata)
@@ -311,7 +311,7 @@ def test_native_packages_travel_to_driver_and_executors(on_emr: OnEmr, deploy_mo
     (on_emr.folder / "mine" / "defs.py").write_text(DEFS.replace("DEPLOY_MODE", deploy_mode))
     on_emr.run("dagster", "asset", "materialize", "-m", "mine.defs", "--select", "numpy_found")
     found = dict(re.findall(r"(driver|executor|python)=(\S+)", on_emr.log()))
-    if found["python"] == "3.11":  # what a cluster has
+    if found["python"] == "3.11":  # modules of a cluster's Python
         assert "/dependencies/numpy/" in found["driver"]
         assert "dependencies/numpy/" in found["executor"]
     else:
@@ -370,7 +370,7 @@ def test_own_code_and_the_files_beside_it_travel_to_driver_and_executors(on_emr:
     assert not list(Path(tempfile.gettempdir()).glob("shipped_code-*"))
 
 
-SHARED = {  # a second top-level package, a file beside its code, and one that the setting `files` sends
+SHARED = {  # a second top-level package, a file beside the code, and one sent by the setting `files`
     "my.conf": "7",
     "shared/__init__.py": "",
     "shared/conf.json": '{"a": 1}',

@@ -1,4 +1,4 @@
-"""What can be imported from the package itself, and what that costs."""
+"""What can be imported from the package itself, and what an import loads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import emr_pipelines
 
-# a Python without Dagster, as a cluster's is
+# a Python without Dagster, like a cluster's
 NO_DAGSTER = "import sys; sys.modules['dagster'] = None; "
 
 

@@ -1,4 +1,4 @@
-"""What the README tells a user, held against the code."""
+"""The README agrees with the code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not README.exists(), reason="the built package i
 
 
 def project_files(package: str = "my_project") -> dict[str, str]:
-    """The files of "Your own program", or of another package in docs/programs.md, by their paths."""
+    """Return the files of "Your own program", or of another package in docs/programs.md, by path."""
     found = {}
     pages = [README, README.parent / "docs" / "programs.md"]
     text = "\n".join(page.read_text() for page in pages if page.exists())
@@ -28,7 +28,7 @@ def project_files(package: str = "my_project") -> dict[str, str]:
 
 def test_your_own_program_is_20_lines() -> None:
     files = project_files()
-    lines = [line for text in files.values() for line in text.splitlines()[1:] if line.strip()]  # but for the path
+    lines = [line for text in files.values() for line in text.splitlines()[1:] if line.strip()]  # without the path
     assert set(files) == {"my_project/squares.py", "my_project/definitions.py"}
     assert len(lines) < 20
     assert "checks=" in files["my_project/definitions.py"]
@@ -42,7 +42,7 @@ def test_it_can_be_read_in_six_minutes() -> None:
     assert len(text.splitlines()) <= 200
 
 
-RATIOS = {  # what the README says a ratio is more than, and where its last table has it
+RATIOS = {  # the README's lower bound of a ratio, and where docs/benchmarks.md has the ratio
     6: r"\| Spark's wordcount\.py \|[^|]*\|[^|]*\| +([\d.]+)",
     1.3: r"\| (?:Polars|DuckDB) +\|[^|]*\|[^|]*\| +([\d.]+)",
     500: r"\| this program on Spark / Spark's pi\.py +\| +([\d.]+)",

@@ -1,4 +1,4 @@
-"""How far work is, in lines: what they say, and how many there are."""
+"""Lines about the progress of work: their text and their number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from emr_pipelines.report import Both, Lines, no_report, spell
+from emr_pipelines.report import Lines, no_report, spell
 
 
 class Clock:
@@ -55,18 +55,18 @@ def test_what_was_sent_twice_does_not_count_twice(clock: Clock) -> None:
         work.advance(60)
         work.advance(60)
         clock.seconds += 5
-        work.still()
+        work.heartbeat()
     assert said == ["Sending: 60 % of 0.0 MB, 5 s so far.", "Sending: 100 % of 0.0 MB, 10 s so far."]
 
 
 def test_a_wait_is_told_with_what_was_seen_last_and_how_long_it_may_take(clock: Clock) -> None:
     said: list[str] = []
     with Lines(said.append, clock.now)("Waiting for j-1", at_most_seconds=3 * 3600) as work:
-        work.still("STARTING")
+        work.heartbeat("STARTING")
         clock.seconds += 200
-        work.still()
+        work.heartbeat()
         clock.seconds += 200
-        work.still("BOOTSTRAPPING")
+        work.heartbeat("BOOTSTRAPPING")
     assert said == [
         "Waiting for j-1: STARTING, 3 min so far, at most 3 h.",
         "Waiting for j-1: BOOTSTRAPPING, 7 min so far, at most 3 h.",
@@ -95,30 +95,14 @@ def test_many_threads_may_advance_it(clock: Clock) -> None:
             for future in [pool.submit(send) for _ in range(8)]:
                 future.result()
         clock.seconds += 5
-        work.still()
+        work.heartbeat()
     assert said == ["Sending: 100 % of 8,000 pieces, 5 s so far."]
-
-
-def test_both_are_told(clock: Clock) -> None:
-    one: list[str] = []
-    other: list[str] = []
-    report = Both(Lines(one.append, clock.now), Lines(other.append, clock.now))
-    with report("Sending", total=10, unit="pieces", at_most_seconds=60) as work:
-        clock.seconds += 5
-        work.advance(5)
-        clock.seconds += 5
-        work.still("slowly")
-    assert one == other
-    assert one == [
-        "Sending: 50 % of 10 pieces, 5 s so far, at most 60 s.",
-        "Sending: slowly, 50 % of 10 pieces, 10 s so far, at most 60 s.",
-    ]
 
 
 def test_nobody_need_be_told(capfd: pytest.CaptureFixture[str]) -> None:
     with no_report("Sending", total=10) as work:
         work.advance(5)
-        work.still("slowly")
+        work.heartbeat("slowly")
     assert capfd.readouterr() == ("", "")
 
 

@@ -1,4 +1,4 @@
-"""What all resources of the package have in common: run config changes what it names, and nothing else."""
+"""All resources: run config changes the settings that it names, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of a parametrized test that only the whole suite tries."""
+"""Mark parameters of a test that only the whole suite runs."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ import pytest
 
 
 def extended(*values: object) -> Any:
-    """Leave these out of what `pytest` runs by itself; `pytest --all` has them."""
+    """Mark parameters as extended: only `pytest --all` runs them."""
     return pytest.param(*values, marks=pytest.mark.extended)

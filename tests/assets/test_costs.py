@@ -1,4 +1,4 @@
-"""The table of what clusters cost."""
+"""The asset cluster_costs and its checks."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from emr_pipelines.assets.costs import TABLE, check_cluster_costs, cluster_costs
-from emr_pipelines.costs.ledger import Entry
+from emr_pipelines.costs.ledger import LedgerEntry
+from emr_pipelines.errors import RequestRefused
 from emr_pipelines.runners.ledger import ClusterLedger
 from emr_pipelines.storage import Storage
 
 TODAY = datetime.now(timezone.utc).date()
 YESTERDAY = TODAY - timedelta(days=1)
 RUN = "0123abcd-0000-4000-8000-000000000001"
-ENTRY = Entry(YESTERDAY, "j-1", RUN, "word_counts", 7200.0, 2.5, 0.25, True)
-LEDGERS: dict[str, Callable[[Sequence[Entry]], list[Entry]]] = {}
+ENTRY = LedgerEntry(YESTERDAY, "j-1", RUN, "word_counts", 7200.0, 2.5, 0.25, True)
+LEDGERS: dict[str, Callable[[Sequence[LedgerEntry]], list[LedgerEntry]]] = {}
 
 
 class Told(ClusterLedger):
-    """Clusters as a test has them."""
+    """Clusters that a test defines."""
 
-    def entries(self, known: Sequence[Entry]) -> list[Entry]:
+    def entries(self, known: Sequence[LedgerEntry]) -> list[LedgerEntry]:
         return LEDGERS["now"](known)
 
 
@@ -99,9 +100,9 @@ def test_every_table_begins_with_what_people_look_for_and_ends_with_ids(
 
 
 def test_what_was_known_is_handed_on_and_kept(storage: Storage, instance: dg.DagsterInstance) -> None:
-    seen: list[Sequence[Entry]] = []
+    seen: list[Sequence[LedgerEntry]] = []
 
-    def now(known: Sequence[Entry]) -> list[Entry]:
+    def now(known: Sequence[LedgerEntry]) -> list[LedgerEntry]:
         seen.append(known)
         return [ENTRY] if not known else [*known, replace(ENTRY, day=TODAY, cluster_id="j-2")]
 
@@ -139,7 +140,17 @@ def test_programs_that_run_here_cost_nothing(storage: Storage, instance: dg.Dags
     assert all(check.passed for check in result.get_asset_check_evaluations())
 
 
-def checked(*entries: Entry, budget: float | None = None, most_idle: float = 0.5) -> dict[str, tuple[bool, str]]:
+def test_the_ledger_refuses_a_region_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-est-1")
+    monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
+    with pytest.raises(RequestRefused, match="There is no region 'us-est-1'"):
+        ClusterLedger().entries([])
+    with pytest.raises(RequestRefused, match="There is no region 'us-est-1'"):
+        ClusterLedger(target="emr").entries([])
+    assert ClusterLedger(target="local").entries([ENTRY]) == [ENTRY]
+
+
+def checked(*entries: LedgerEntry, budget: float | None = None, most_idle: float = 0.5) -> dict[str, tuple[bool, str]]:
     rows = [{**vars(entry), "job": ""} for entry in entries]
     found = check_cluster_costs(rows, TODAY, budget, most_idle)
     return {str(check.check_name): (check.passed, str(check.description)) for check in found}
@@ -159,7 +170,7 @@ def test_the_budget_is_a_day_s() -> None:
     ("usd", "budget", "passes"),
     [
         ((None,), 10, False),
-        ((None, 4.0), 10, False),  # within the budget as far as it is known, which nobody knows
+        ((None, 4.0), 10, False),  # within the budget so far, but not all costs are known
         ((None, 11.0), 10, False),
         ((4.0,), 10, True),
         ((None, 4.0), None, True),  # there is nothing to keep

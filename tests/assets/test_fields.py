@@ -1,4 +1,4 @@
-"""Columns: of the files that a program wrote, and of annotations that a NewType or an alias hides."""
+"""Column metadata, from written files and from annotations behind a NewType or an alias."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assets made of programs."""
+"""program_asset: assets made from programs."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def run(
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
-    """What a person reads of the step that failed."""
+    """Return the failed step's message."""
     (event,) = (event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_FAILURE)
     assert event.step_failure_data.error is not None
     assert event.step_failure_data.user_failure_data is not None, event.step_failure_data.error
@@ -495,7 +495,7 @@ def test_a_result_that_fails_its_check_is_not_materialized(dagster: dg.DagsterIn
 
 
 def test_data_of_others_is_read_where_they_say(dagster: dg.DagsterInstance, tmp_path: Path) -> None:
-    """Of this machine, they are brought to where the program runs."""
+    """Local files are copied to where the program runs."""
     spec = dg.AssetSpec(["lake", "table"], metadata={"dagster/uri": dg.MetadataValue.path("file:///in/*.csv")})
     asset = program_asset(read_uri, reads={"table": spec})
     assert "storage" not in asset.required_resource_keys
@@ -525,7 +525,7 @@ def test_a_partition_is_published_on_its_own(dagster: dg.DagsterInstance, tmp_pa
     (event,) = partly.asset_materializations_for_node("read_days")
     assert event.metadata["absent_partitions"].value == 1
     both = run(assets, dagster, tmp_path, partition="2026-02-28", only=["write_day", "plain"], plain={"day": "x"})
-    assert both.success  # what has no partitions may be materialized with what has
+    assert both.success  # an unpartitioned asset may be materialized with a partitioned one
     (whole,) = run(
         assets, dagster, tmp_path, partition="2026-02-01", only=["read_days"]
     ).asset_materializations_for_node("read_days")
@@ -627,7 +627,7 @@ def test_a_retry_policy_is_dagster_s(dagster: dg.DagsterInstance) -> None:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], None]]:
-    """Write modules into a folder of the path, and forget them afterwards."""
+    """Write modules into a folder on sys.path; unload them afterwards."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(tmp_path))
 

@@ -1,4 +1,4 @@
-"""What keeps a version from being published, and which resources may have a hand in it."""
+"""What prevents a publication, and which resources are accepted."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ WAYS: dict[str, Callable[[Path], None]] = {
 
 
 def write(spark: Any, params: Out) -> Rows:  # noqa: ARG001
-    """Write, or not, in one of the ways."""
+    """Write, or do not write, in one of several ways."""
     WAYS[params.how](folder_of(params))
     return Rows(3)
 
@@ -236,7 +236,7 @@ def test_on_emr_a_program_may_find_nothing(emr_env: EmrEnv) -> None:
 
 
 class OldSpark(dg.ConfigurableResource[None]):
-    """What a project may have under the key."""
+    """A project's own resource with the same key."""
 
     master: str = "local"
 
@@ -280,7 +280,7 @@ def test_assets_of_this_package_name_it_too(dagster: dg.DagsterInstance, tmp_pat
 
 
 def test_a_runner_may_be_anybody_s(dagster: dg.DagsterInstance, tmp_path: Path) -> None:
-    """A subclass, or one that a function makes."""
+    """A subclass, or a resource that a function creates."""
 
     @dg.resource
     def made(_: object) -> SparkRunner:

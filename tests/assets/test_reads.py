@@ -1,4 +1,4 @@
-"""Which data of other assets a program is given."""
+"""Which data of other assets a program gets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_one(spark: Any, params: One) -> Given:  # noqa: ARG001
 
 
 def written(folder: Path, *days: str) -> list[str]:
-    """Publish partitions, without a program; the URIs."""
+    """Publish partitions without a program; return their URIs."""
     storage = Storage(uri=str(folder))
     for day in days:
         with storage.new_version(WRITTEN, "run", partition=day) as version:

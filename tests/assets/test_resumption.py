@@ -1,4 +1,4 @@
-"""Which version a retry writes whose program was lost sight of on a cluster: the same one only for the same work."""
+"""A retry whose program may still run on a cluster writes the same version, if it is the same work."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ URI = f"s3://{BUCKET}/data"
 
 @pytest.fixture(autouse=True)
 def buckets_of_this_emulator() -> Iterator[None]:
-    """pyarrow's file system of a bucket, which the package keeps, is of the emulator of the test that made it."""
+    """Clear the cache of pyarrow's file systems, which point to an earlier test's emulator."""
     _bucket.cache_clear()
     yield
     _bucket.cache_clear()
 
 
 class Killed(BaseException):
-    """In place of SIGKILL."""
+    """Stands for SIGKILL."""
 
 
 def add_up(spark: Any, params: Out) -> Total: ...  # type: ignore[empty-body]
@@ -68,7 +68,7 @@ def attempt(
 
 
 def kill_while_the_step_runs(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run until the step is there, and go without a trace; returns the run's id."""
+    """Run until the step exists, then die like a killed process; return the run's id."""
 
     def killed(*_: Any) -> Any:
         raise Killed
@@ -83,7 +83,7 @@ def kill_while_the_step_runs(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -
 
 
 def written_by(emr_env: EmrEnv) -> list[str]:
-    """The version that each step writes, in the order in which the steps were added."""
+    """Return the version that each step writes, oldest step first."""
     steps = [step for cluster in emr_env.account.emulator.clusters() for step in cluster.steps.values()]
     tasks = [next(word for word in step.args if word.endswith("/task.json")) for step in steps]
     texts = [(emr_env.account.objects.read(task) or b"").decode() for task in tasks]
@@ -113,7 +113,7 @@ def test_a_retry_of_the_same_work_takes_the_step_and_its_version_up(
     [
         {"how": "otherwise"},
         {"spark_config": {"spark.sql.ansi.enabled": "true"}},
-        {"cluster": {"core": {"type": "r5.4xlarge", "count": 8}}},  # on which nobody looks for the step
+        {"cluster": {"core": {"type": "r5.4xlarge", "count": 8}}},  # where the step is not searched
         {"scope": "pool"},
     ],
     ids=lambda changed: next(iter(changed)),
@@ -140,7 +140,7 @@ def test_a_retry_with_other_code_writes_another_version(emr_env: EmrEnv, monkeyp
 def test_a_step_that_was_lost_sight_of_keeps_its_version(
     emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, error: EmrPipelinesError
 ) -> None:
-    """The step cannot be cancelled then, and the retry finds it."""
+    """The step could not be cancelled, and the retry finds it."""
     poll, errors = EmrBackend.poll, [error]
 
     def silent(*_: Any, **__: Any) -> Any:

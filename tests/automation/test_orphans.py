@@ -1,4 +1,4 @@
-"""orphaned_clusters_sensor: it ends what nobody needs, leaves what somebody may need, and always says why."""
+"""orphaned_clusters_sensor terminates orphans, leaves clusters that may be needed, and always logs why."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from rehearsal import Rehearsal, rehearsing
 
 from emr_pipelines.automation.orphans import SETTLED_SECONDS, orphaned_clusters_sensor, runs_of
-from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.orphans import RunIs
-from tests.emulator.conftest import Rehearsal, rehearsing
 
 LATER = SETTLED_SECONDS + 1
 
@@ -41,7 +40,7 @@ def tick(instance: dg.DagsterInstance) -> str:
 def add_run(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus, root: str | None = None, ended_ago: float = LATER
 ) -> str:
-    """A run with a record, as if it had ended some seconds ago."""
+    """Add a run that ended some seconds ago."""
     tags = {"dagster/root_run_id": root, "dagster/parent_run_id": root} if root else {}
     run = instance.create_run_for_job(
         nothing_to_do, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, tags=tags, root_run_id=root,
@@ -228,16 +227,6 @@ def test_throttling_does_not_hold_up_the_daemon(
     rehearsal.emulator.faults.add([{"fault": "throttle", "times": None}])
     monkeypatch.setattr("emr_pipelines.automation.orphans.PATIENCE_SECONDS", 0)
     assert "ThrottlingException" in tick(instance)
-
-
-def test_without_boto3_it_says_so(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
-
-    def no_boto3(*_: object, **__: object) -> Aws:
-        raise ModuleNotFoundError("No module named 'boto3'", name="boto3")
-
-    monkeypatch.setattr("emr_pipelines.aws.client.Aws", no_boto3)
-    assert tick(instance) == "Amazon EMR needs the package 'boto3'; install it with pip."
 
 
 def test_it_is_stopped_until_somebody_starts_it() -> None:

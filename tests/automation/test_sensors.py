@@ -1,4 +1,4 @@
-"""new_text_sensor: one run for all that is new, and a reason for every tick that starts none."""
+"""new_text_sensor starts one run for all new files, and gives a reason for each tick without a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emr_pipelines.storage import Storage
 
 
 class Sensor:
-    """The sensor with its cursor kept from tick to tick, as the daemon keeps it."""
+    """The sensor, with its cursor kept between ticks."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
@@ -28,7 +28,7 @@ class Sensor:
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor or self.cursor
         for request in result.run_requests or []:
-            assert request.run_key not in self.run_keys  # Dagster would pass over it without a word
+            assert request.run_key not in self.run_keys  # Dagster would skip it silently
             self.run_keys.append(str(request.run_key))
         return result
 

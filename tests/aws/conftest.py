@@ -1,4 +1,4 @@
-"""The emulated AWS account that the tests of this room share."""
+"""Shared fixture: an emulated AWS account."""
 
 from tests.account import account
 

@@ -1,4 +1,4 @@
-"""AWS's API: every error of boto3 is mapped, what is worth it is tried again, and what must not be is not."""
+"""The AWS client: every error of boto3 is mapped, and only retryable ones are retried."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from botocore.loaders import JSONFileLoader
 from botocore.response import StreamingBody
 
 from emr_pipelines import errors
-from emr_pipelines.aws import client
+from emr_pipelines.aws import sdk
 from emr_pipelines.aws.client import FIRST_CONTACT_SECONDS, UNREACHABLE_FOR_SECONDS, Aws
 from emr_pipelines.aws.error_map import mapped_error
 from emr_pipelines.clock import SystemClock
@@ -163,7 +163,7 @@ def test_not_every_limit_is_a_quota(code: str, message: str, kind: type[AwsError
 
 
 class Profile:
-    """A file of credentials that the SDKs read, in place of those in the environment."""
+    """A credentials file for the SDKs, which replaces those in the environment."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file = folder / "credentials"
@@ -226,13 +226,13 @@ def test_threads_that_meet_an_expiry_together_make_one_new_session(
     account.fault("expired_token", access_key="OLD", times=None)
     profile.rotate("NEW")
     made: list[str | None] = []
-    real = client._session
+    real = sdk.session
 
     def counted(region: str | None) -> Any:
         made.append(region)
         return real(region)
 
-    monkeypatch.setattr(client, "_session", counted)
+    monkeypatch.setattr(sdk, "session", counted)
     together = threading.Barrier(4)
     sent = Aws._sent
 
@@ -302,7 +302,7 @@ def test_none_at_all_is_not_worth_a_retry_and_a_login_that_ran_out_is() -> None:
 
 
 def test_every_exception_of_boto3_is_mapped() -> None:
-    """Those that can be made without knowing what they want to be told."""
+    """All that can be constructed generically."""
     kinds = [
         kind
         for module in (botocore.exceptions, boto3.exceptions)

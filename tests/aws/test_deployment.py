@@ -1,4 +1,4 @@
-"""Which buckets Spark can use, as settings name them."""
+"""Which buckets in settings Spark can use."""
 
 from __future__ import annotations
 

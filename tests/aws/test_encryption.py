@@ -1,4 +1,4 @@
-"""Buckets whose policy demands encryption headers: what each write carries, on the wire and on a cluster."""
+"""Encryption headers of every write, from this process and from a cluster."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADER, KEY_HEADER = "x-amz-server-side-encryption", "x-amz-server-side-encrypti
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, str]]]:
-    """Method, URL and headers of all that boto3 sends."""
+    """Record the method, URL and headers of boto3's requests."""
     requests: list[tuple[str, str, dict[str, str]]] = []
     send = URLLib3Session.send
 

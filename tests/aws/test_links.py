@@ -1,4 +1,4 @@
-"""Where a person is sent."""
+"""Links to AWS's console."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What depends on the partition that a region is in: endpoints of global services, prices, regions that there are."""
+"""What depends on a region's partition: endpoints of global services, prices, valid regions."""
 
 from __future__ import annotations
 
@@ -63,6 +63,8 @@ class Unpriced:
 
     def __init__(self, region: str) -> None:
         self.region = region
+
+    pages = Aws.pages
 
     def call(self, service: str, operation: str, **_: Any) -> Any:
         raise AssertionError(f"{service}.{operation} was called")

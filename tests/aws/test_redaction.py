@@ -1,4 +1,4 @@
-"""Secrets are refused where others would read them, and are left out of what people are told."""
+"""Secrets are refused where others could read them, and masked in messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from emr_pipelines.errors import InvalidValue, PackagingError, Unreachable
 from emr_pipelines.runners.emr import EmrSparkRunner
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 (nobody's)
-# No stars, of which what hides a secret is made.
+# No stars, because masks consist of stars.
 SECRETS = st.text(string.ascii_letters + string.digits + "+/\"'\\ \n%é漢😀", min_size=SHORTEST_SECRET, max_size=60)
 WRITTEN: dict[str, Callable[[str], str]] = {
     "as it is": str,
@@ -193,12 +193,12 @@ def test_a_runner_with_one_is_not_made(settings: dict[str, Any], name: str) -> N
     with pytest.raises(InvalidValue) as refused:
         EmrSparkRunner(**settings)
     assert str(refused.value).startswith(f"{name} is '{HIDDEN}'; allowed: no secrets, because EMR shows")
-    assert refused.value.__cause__ is None  # pydantic's error, which has what was told
+    assert refused.value.__cause__ is None  # pydantic's error contains the input
     assert refused.value.__suppress_context__
 
 
 def assert_only_hidden(shown: str, write: Callable[[str], str]) -> None:
-    """Nothing is left but what was around the secret; of that, a quote may have gone with one that ends in a quote."""
+    """Check that only the surroundings of the secret are left; an adjacent quote may be masked too."""
     assert HIDDEN in shown
     assert len(shown) <= len(f"<{write('x')}>".replace("x", HIDDEN))
 

@@ -1,4 +1,4 @@
-"""What bad input is tried on: the beds of other rooms, one storage with something published, and what a sentence is."""
+"""Fixtures for bad input: environments, a storage with published data, and a check of messages."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NOT_A_SENTENCE = re.compile(
 
 
 def validate_sentence(said: str, about: str) -> None:
-    """That a person reads one sentence or two, about this, and nothing of Python's."""
+    """Check that a message is one or two sentences about the value, without Python internals."""
     assert about in said
     assert not NOT_A_SENTENCE.search(said), said
     assert len(said.splitlines()) == 1, said
 
 
 class Shelf:
-    """A storage in which each asset has a published version, and all that lies in it."""
+    """A storage with a published version of each asset, and its content."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -48,7 +48,7 @@ class Shelf:
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    """What is published is as before, and nothing else is left."""
+    """Check afterwards that published data is unchanged and nothing else is left."""
     shelf = Shelf(tmp_path / "storage")
     before = shelf.files()
     assert len(before) == 3 * len(ASSETS) + 1

@@ -1,5 +1,4 @@
-"""Answers of AWS that miss members, have values that nobody knew, or go in circles; and objects on S3 that are not what
-we left there."""
+"""Malformed responses of AWS: missing members, unknown values, pagination loops; and altered objects on S3."""
 
 from __future__ import annotations
 
@@ -9,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from rehearsal import UP
 
 from emr_pipelines.aws.client import UNREACHABLE_FOR_SECONDS, Aws
 from emr_pipelines.aws.objects import Objects
 from emr_pipelines.backends.emr.cluster import Cluster
-from emr_pipelines.backends.emr.cluster_usage import life_of
+from emr_pipelines.backends.emr.cluster_usage import usage_of
 from emr_pipelines.backends.emr.leases import Leases
 from emr_pipelines.backends.emr.states import ClusterState, StepState
 from emr_pipelines.backends.emr.steps import AddedStep, Step
@@ -23,7 +23,6 @@ from emr_pipelines.storage import ABANDONED_AFTER
 from tests.account import Account
 from tests.bad_input.conftest import validate_sentence
 from tests.emr_env import EmrEnv, Failed
-from tests.emulator.conftest import UP
 from tests.runners.programs import Total
 from tests.storage.conftest import KEY, NOON, Place, noon
 
@@ -31,7 +30,7 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def alter(monkeypatch: pytest.MonkeyPatch, operation: str, change: Change, times: int = 10**6) -> list[str]:
-    """Change what boto3 has read of the answers to an operation, so many times. Returns what it was told."""
+    """Alter boto3's parsed responses to an operation, so many times; return a list of the calls."""
     changed: list[str] = []
     client_of = Aws._client
 
@@ -73,7 +72,7 @@ def empty(parsed: dict[str, Any]) -> None:
         del parsed[name]
 
 
-# what is left out is taken as not known, and nothing is concluded from it
+# a missing member is unknown, and nothing is concluded from it
 TOLERATED: list[tuple[str, Change, str, Any]] = [
     ("DescribeCluster", set_in("Cluster", "Status", "State", to="HIBERNATING"), "state", ClusterState.UNKNOWN),
     ("DescribeCluster", without("Cluster", "Status", "State"), "state", ClusterState.UNKNOWN),
@@ -113,7 +112,7 @@ def test_what_is_not_told_is_not_known(
     assert len(account.clock.pauses) == before
 
 
-# an answer that is about something else, or nothing, is none: it is asked for again, and given up like silence
+# a response about something else counts as none: the call is repeated and finally given up
 REFUSED: list[tuple[str, Change, str]] = [
     ("DescribeCluster", empty, "returned a malformed response: KeyError"),
     ("DescribeCluster", without("Cluster", "Id"), "returned a malformed response"),
@@ -169,7 +168,7 @@ def test_an_empty_page_is_empty(
     asks: dict[str, Callable[[], Any]] = {
         "ListClusters": lambda: account.clusters.active("emr-pipelines"),
         "ListSteps": lambda: [step for step in account.steps.all(cluster_id) if change is empty],
-        "ListInstances": lambda: life_of(account.aws, cluster_id).instances,
+        "ListInstances": lambda: usage_of(account.aws, cluster_id).instances,
     }
     assert list(asks[operation]()) == []
 
@@ -206,7 +205,7 @@ def test_a_list_that_goes_in_circles_ends(account: Account, monkeypatch: pytest.
 
 
 def _ignoring_markers(attempt: Callable[..., Any]) -> Callable[..., Any]:
-    """The emulator would refuse a marker that it did not give."""
+    """Drop markers, because the emulator refuses unknown ones."""
 
     def without_marker(service: str, operation: str, positional: Any, once: bool, request: dict[str, Any]) -> Any:
         asked = {name: value for name, value in request.items() if name not in ("Marker", "ContinuationToken")}
@@ -230,10 +229,15 @@ def test_a_list_of_objects_that_goes_in_circles_ends(
     monkeypatch.setattr(account.aws, "_attempt", _ignoring_markers(account.aws._attempt))
     with pytest.raises(Unreachable) as caught:
         account.objects.names(account.base)
-    validate_sentence(str(caught.value), "goes on, and S3 does not say where.")
+    says = (
+        "the marker 'again' repeats."
+        if token
+        else "returned part of a list, and no NextContinuationToken for the rest."
+    )
+    validate_sentence(str(caught.value), says)
 
 
-# a whole run, with answers that EMR may give one day
+# a whole run, with responses that a future EMR may send
 
 
 @pytest.mark.parametrize(
@@ -260,7 +264,7 @@ def test_a_state_that_stays_unknown_ends_with_the_deadline(emr_env: EmrEnv, monk
     assert emr_env.account.states() == ["TERMINATED"]
 
 
-# objects that are not what we left there
+# altered objects
 
 JUNK = {
     "nothing": b"",
@@ -316,7 +320,7 @@ def test_a_run_whose_result_is_none_leaves_no_cluster(emr_env: EmrEnv, monkeypat
 
 @each_junk
 def test_a_pointer_that_is_none_stays_and_is_named(place: Place, junk: bytes) -> None:
-    """Nobody else is to decide which version counts; what was published is still there."""
+    """The pointer stays, because only a person can decide which version counts."""
     version = place.publish(1)
     place.put("words/latest.json", junk)
     for use in (place.storage.latest, place.storage.require, place.storage.prune):

@@ -1,4 +1,4 @@
-"""What is another piece of work has another digest, and what is the same has the same."""
+"""Different work has different digests, and equal work has equal digests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from emr_pipelines.errors import PackagingError
-from emr_pipelines.job.package import Place, Submission, digest_of, package
+from emr_pipelines.job.package import StagingArea, Submission, digest_of, package
 from emr_pipelines.remote import codec
 from tests.account import Account
 from tests.runners.programs import Anything, Numbers, add_up, fails
@@ -25,7 +25,7 @@ values = st.recursive(
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same: 1, 1.0 and true are not, and the order of members says nothing."""
+    """Tell whether two JSON values are equal: 1, 1.0 and true differ, the order of members does not count."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
@@ -50,7 +50,7 @@ def same(one: Any, other: Any) -> bool:
 @example([None], [])
 @example([{"a": None}], [{}])
 @example([{}], [[]])
-@example(["é"], ["e\u0301"])  # the file system and S3 tell them apart, so they are two
+@example(["é"], ["e\u0301"])  # the file system and S3 distinguish them
 @example(["\U00010000"], ["\ud800\udc00"])
 @example(["\\u00e9"], ["é"])
 @example([1e16], [10**16])
@@ -70,17 +70,17 @@ def test_equal_values_have_equal_digests(value: Any) -> None:
 
 @given(st.lists(texts, max_size=3), st.lists(texts, max_size=3), values)
 def test_who_asks_is_never_taken_for_what_is_asked_for(asked_by: list[str], other: list[str], params: Any) -> None:
-    """Who asks may be of any length, and what follows is always of one length."""
+    """The caller's name may have any length, and the digest after it has a fixed length."""
     assume(asked_by != other)
     assert digest_of([*asked_by, "m:f", params, "code"]) != digest_of([*other, "m:f", params, "code"])
 
 
 def test_each_part_of_a_job_tells_it_from_others(account: Account) -> None:
-    place = Place.at(account.aws, account.base)
+    place = StagingArea.at(account.aws, account.base)
 
     def digest(program: Any = add_up, params: Any = ONE, by: Any = ("run", "step"), **changes: Any) -> str:
         how = Submission(ship_dependencies=False, **changes)
-        return package(program, params, asked_by=by, label="words", place=place, how=how).job.identity
+        return package(program, params, asked_by=by, label="words", staging=place, how=how).job.identity
 
     others = [
         digest(by=("run partition", "step")),
@@ -107,18 +107,18 @@ def test_each_part_of_a_job_tells_it_from_others(account: Account) -> None:
 
 
 def test_a_requirement_and_its_archive_are_part_of_it(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Place.at(account.aws, account.base)
+    place = StagingArea.at(account.aws, account.base)
     monkeypatch.setattr("emr_pipelines.job.package.requirements_of", lambda _: ("x==1",))
     found = set()
     for archive in ("s3://b/deps/1.zip", "s3://b/deps/2.zip"):
         monkeypatch.setattr(type(place.dependencies), "uri", lambda *_, archive=archive: archive)
-        job = package(add_up, Numbers((1,)), asked_by=("run",), label="x", place=place, how=Submission()).job
+        job = package(add_up, Numbers((1,)), asked_by=("run",), label="x", staging=place, how=Submission()).job
         found.add(job.identity)
     assert len(found) == 2
 
 
 def test_what_would_arrive_as_another_is_not_sent() -> None:
-    """Two halves of a surrogate pair are written like the character in JSON of ASCII."""
+    """In ASCII JSON, two halves of a surrogate pair look like the character."""
     with pytest.raises(PackagingError, match="would arrive as"):
         codec.round_trip(Anything, Anything("\ud800\udc00"))
     assert codec.round_trip(Anything, Anything("\ud800")).value == "\ud800"

@@ -1,4 +1,4 @@
-"""What killed steps and writers leave half done: the next attempt replaces it, and nothing stays for ever."""
+"""Leftovers of killed steps and writers are replaced by the next attempt, and finally deleted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MINUTES = int(ABANDONED_AFTER.total_seconds()) // 60
 
 
 def begun_and_killed(place: Place, minute: int = 0) -> str:
-    """A version that an attempt at `work` has written half, with what Spark and Hadoop leave in a folder meanwhile."""
+    """Begin a version, write half of it with Spark's and Hadoop's temporary files, and die."""
     with attempts_at(place) as attempts:
         version = attempts.begin(minute)
         for name in ("part-00000.txt", "part-00007.txt", "_temporary/0/task_1/part-1", "_manifest.json"):
@@ -46,7 +46,7 @@ def test_what_nobody_goes_on_with_goes_with_all_that_is_in_it(place: Place) -> N
 
 
 def test_of_many_kills_nothing_stays(place: Place) -> None:
-    """As of a machine that crashes again and again: no attempt ever closed what it began."""
+    """A machine that crashes repeatedly: no attempt ends properly."""
     for minute in range(20):
         begun_and_killed(place, minute)
     place.publish(30)
@@ -125,7 +125,7 @@ def test_what_killed_attempts_of_a_step_have_told_goes_when_one_ends_well(emr_en
 
 
 def test_a_clock_that_is_ahead_keeps_nothing_for_ever(place: Place) -> None:
-    """A version that was begun by a host whose clock was a month ahead goes a week after that month."""
+    """A version begun by a host whose clock is a month ahead is deleted a week after that month."""
     month = 30 * 24 * 60
     ahead = begun_and_killed(place, month)
     place.publish(1)

@@ -1,4 +1,4 @@
-"""Addresses of sources and of the storage that mean nothing, or something else than they seem to."""
+"""Invalid and misleading addresses of sources and of the storage."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_sources(s3: Any, source: str, kind: type[EmrPipelinesError], says: str)
     with pytest.raises(kind) as caught:
         find_text_files([source])
     validate_sentence(str(caught.value), says)
-    if kind is InvalidValue:  # it is known without a look at what is there, and so before a cluster is launched
+    if kind is InvalidValue:  # known without reading anything, so before a cluster is launched
         with pytest.raises(InvalidValue, match="A source is"):
             IngestParams((source,), "out")
 
 
-# what lies in a folder: what makes it, and what becomes of a run that takes it in
+# the content of a folder: how to create it, and the outcome of a run that ingests it
 def _dangling(folder: Path) -> None:
     (folder / "a.txt").symlink_to(folder / "nowhere")
 
@@ -121,7 +121,7 @@ def test_storages(uri: str) -> None:
 
 
 def test_what_looks_like_an_escape_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A percent sign is a percent sign, and a place with one, or with spaces and accents, is a place like another."""
+    """Percent signs, spaces and accents in addresses are literal."""
     monkeypatch.chdir(tmp_path)
     for uri in ("100%", "%2e%2e/x", "a b", "größe", "data ../x", "‥", "x\u200dy"):
         storage = Storage(uri=uri)

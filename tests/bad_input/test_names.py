@@ -1,4 +1,4 @@
-"""Names and words of any kind: none leads out of its place, breaks a limit of EMR's, or is read by a shell."""
+"""Arbitrary names and arguments stay in their folder, within EMR's limits, and reach no shell."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ import dagster as dg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from rehearsal import Rehearsal, until, with_spark
 
 from emr_pipelines.aws.deployment import DEPLOYMENT, base_uri, bucket_fault, deployment_name
-from emr_pipelines.backends.emr.names import MAX_LABEL, OP, ClusterName, Scope
+from emr_pipelines.backends.emr.names import ClusterName, Scope
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.backends.emr.steps import MAX_CHARACTERS, Step, spark_submit
 from emr_pipelines.errors import InvalidValue, SourceError, StorageUnusable
 from emr_pipelines.remote.files import find_text_files
+from emr_pipelines.runners.lineage import MAX_LABEL, OP
 from emr_pipelines.storage import Storage
 from emr_pipelines.storage.address import resolve
 from emr_pipelines.storage.versions import VERSION_NAME
 from emr_pipelines.storage.versions import name_of as version_name_of
-from tests.emulator.conftest import Rehearsal, until, with_spark
 
 __all__ = ["with_spark"]
 
@@ -92,7 +93,7 @@ def test_an_asset_s_data_lies_below_the_storage_and_beside_no_other(
         inner = uri.removeprefix(home)
         assert uri.startswith(home)
         assert os.path.normpath(inner) == inner
-        # as many folders as the key has parts, so that no two keys share one
+        # one folder per part of the key, so that no two keys share one
         assert len(inner.split("/")) == len(path) + (partition is not None) + 1
         assert not re.search("[*?{}\\[\\]\\\\\x00-\x1f\x7f\ud800-\udfff]", inner.rpartition("/")[0])
         assert run_id == "" or VERSION_NAME.fullmatch(name)
@@ -232,7 +233,7 @@ def _parse(data: Any) -> None:
     assert len(spec.digest) == 12
 
 
-# no shell reads the words of a step
+# no shell interprets the arguments of a step
 
 NASTY = [
     "$(touch pwned)", "`touch pwned`", "; touch pwned", "| cat", "&& true", "> out", "a b", " ", "", "'", '"', "\\",
@@ -255,7 +256,7 @@ def test_the_words_of_a_step_arrive_as_they_are(
     tmp_path_factory: pytest.TempPathFactory,
     args: list[str],
 ) -> None:
-    """By command-runner, whose words are a process's, not a line for a shell."""
+    """command-runner passes arguments to a process, not to a shell."""
     found = tmp_path_factory.mktemp("words") / "argv"
     run(with_spark, Step("words", ("bash", "-c", 'printf "%s\\0" "$@" > "$0"', str(found), *args)))
     assert found.read_bytes() == b"".join(os.fsencode(word) + b"\0" for word in args or [""])
@@ -263,8 +264,8 @@ def test_the_words_of_a_step_arrive_as_they_are(
 
 @pytest.mark.extended
 def test_the_words_of_a_spark_program_arrive_as_they_are(with_spark: Rehearsal, tmp_path: Path) -> None:
-    """By command-runner, spark-submit, its scripts of bash, and the JVM that starts Python."""
-    args = [word for word in NASTY if word != "\r"]  # Spark's own scripts drop it, for the sake of Windows
+    """Through command-runner, spark-submit, its bash scripts, and the JVM that starts Python."""
+    args = [word for word in NASTY if word != "\r"]  # Spark's scripts drop it, because of Windows
     bucket, found = "words", tmp_path / "argv"
     with_spark.emulator.create_bucket(bucket)
     with_spark.s3.put_object(Bucket=bucket, Key="main.py", Body=TELLS.encode())

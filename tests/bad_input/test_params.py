@@ -1,5 +1,5 @@
-"""Parameters of the programs as a step reads them from JSON: numbers that are none, wrong types deep within, members
-that are missing or unknown. What may travel at all is in tests/remote/test_codec.py."""
+"""A step's parameters in JSON: NaN, nested wrong types, missing and unknown members. The allowed
+types are in tests/remote/test_codec.py."""
 
 from __future__ import annotations
 

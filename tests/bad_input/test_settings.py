@@ -35,7 +35,7 @@ def _never(*_: Any, **__: Any) -> None:
 
 
 def refusal(shelf: Shelf, instance: dg.DagsterInstance, config: dict[str, Any]) -> str:
-    """What a person reads of a run with this config: Dagster's word before it starts, or the failure of its step."""
+    """Return the message for a run with this config: Dagster's refusal, or the failure of its step."""
     ops = {op: {"config": settings} for op, settings in config.items() if op != "resources"}
     name = next(iter(ops), "input_text")
     try:
@@ -55,7 +55,7 @@ def refusal(shelf: Shelf, instance: dg.DagsterInstance, config: dict[str, Any]) 
     return str(failure.user_failure_data.description)
 
 
-# where a type is wrong, Dagster says so by itself, with the path; bounds are this package's
+# Dagster reports a wrong type, with its path; bounds are this package's
 OF_ASSETS: list[tuple[dict[str, Any], str]] = [
     ({"input_text": {"sources": "books/*.txt"}}, "at path root:ops:input_text:config:sources must be list"),
     ({"input_text": {"sources": [3]}}, 'Invalid scalar at path root:ops:input_text:config:sources[0]'),
@@ -219,7 +219,7 @@ def test_environment_of_roles(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(Failed) as failed:
         emr_env.run()
     assert "emr.run_job_flow" in str(failed.value)
-    assert "pattern" in str(failed.value)  # EMR's own word for it
+    assert "pattern" in str(failed.value)  # EMR's name for it
     assert emr_env.account.emulator.clusters() == []
 
 
@@ -245,7 +245,7 @@ def test_environment_is_judged_when_definitions_load(
     with pytest.raises(InvalidEnvironment) as caught:
         configured_runner()
     validate_sentence(str(caught.value), says)
-    assert caught.value.format_message() == str(caught.value)  # what Dagster's commands print
+    assert caught.value.format_message() == str(caught.value)  # the output of Dagster's commands
 
 
 def test_a_command_of_dagster_prints_a_sentence_and_no_stack_trace(tmp_path: Path) -> None:

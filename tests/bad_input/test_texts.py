@@ -1,4 +1,4 @@
-"""Texts that are none, or unlike most: what is counted is what an independent rule says, and the rest is refused."""
+"""Unusual and invalid texts: counts agree with an independent rule, or the text is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_MEMORY_BYTES = 8 << 20
 BOM = "\ufeff"
 
-# good, but unlike most; a name is part of the case
+# valid but unusual; the file's name is part of the case
 UNUSUAL: dict[str, bytes] = {
     "right_to_left.txt": "שלום עולם! \u202eשלום\u202c — مرحبا بالعالم، مَرْحَبًا".encode(),
     "emoji.txt": "👩‍👩‍👧‍👦 family 👍🏽ok 🇪🇺 1️⃣ e👍e ☕️".encode(),
@@ -56,7 +56,7 @@ UNUSUAL: dict[str, bytes] = {
     "a name of \u202etxt.gpj": b"named from right to left",
     "upper.TXT.GZ": gzip.compress("größe\r\n".encode()),
     "wrong_extension.log": b"plain",
-    "trailing_bytes.gz": gzip.compress(b"text before zeros\n") + b"\0" * 512,  # as tapes pad
+    "trailing_bytes.gz": gzip.compress(b"text before zeros\n") + b"\0" * 512,  # padding, as on tapes
 }
 
 
@@ -105,7 +105,7 @@ BAD: list[tuple[str, bytes, type[SourceError], str]] = [
 
 
 def refusal_of(path: Path, tmp_path: Path, size: int | None = None) -> SourceError:
-    """What a task says of a file that it is to copy."""
+    """Return a task's message about a file that it copies."""
     (file,) = find_text_files([str(path)])
     split = Split(file, 0, file.bytes if size is None else size)
     (copied,) = ingest._copy_task((split,), str(tmp_path / "out" / "part-00000.txt"))
@@ -125,7 +125,7 @@ def test_bad_texts_are_refused_by_name(
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    problem = refusal_of(Path("/proc/self/mem"), tmp_path, size=10)  # its first page is nobody's
+    problem = refusal_of(Path("/proc/self/mem"), tmp_path, size=10)  # its first page must not be read
     assert type(problem) is SourceUnreadable
     validate_sentence(str(problem), "/proc/self/mem cannot be read")
 

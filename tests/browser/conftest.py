@@ -1,4 +1,4 @@
-"""An emulated account, `dagster dev` as a user starts it, and a browser before it; all gone when the tests are over."""
+"""An emulated account, `dagster dev` as a user starts it, and a browser; all end with the tests."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from rehearsal import SESSION, until
 
 from emr_emulator.processes import Supervised
 from tests.browser.visitor import Visitor
-from tests.emulator.conftest import SESSION, until
 from tests.patience import HUNG_SECONDS
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 BUCKET = "my-bucket"
-ENDING_SECONDS = 5.0  # then it is killed; `dagster dev` would take longer
+ENDING_SECONDS = 5.0  # then it is killed, because `dagster dev` takes longer
 WINDOW: ViewportSize = {"width": 1440, "height": 900}
 FLAGS = (
-    "--no-sandbox", "--disable-gpu",  # in containers there is neither
-    # it is to talk to nobody but Dagster
+    "--no-sandbox", "--disable-gpu",  # containers have neither
+    # it may connect to Dagster only
     "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
 )  # fmt: skip
@@ -40,20 +40,20 @@ FLAGS = (
 
 @dataclass(frozen=True)
 class House:
-    """What runs: the URL of Dagster, a client of the emulator's EMR, and the folder with the source text."""
+    """What is running: Dagster's URL, a client of the emulated EMR, and the folder with the source text."""
 
     url: str
     emr: Any
     text: Path
 
     def plan(self, **fault: str) -> None:
-        """What is to go wrong once in the emulated account."""
+        """Inject a fault once."""
         url = f"{self.emr.meta.endpoint_url}/_emulator/faults"
         with urllib.request.urlopen(url, json.dumps(fault).encode(), timeout=HUNG_SECONDS):  # noqa: S310 (its own address)
             pass
 
     def clusters(self) -> dict[str, str]:
-        """The states of all clusters there have been, by id."""
+        """Return the states of all clusters, ended ones included, by id."""
         pages = self.emr.get_paginator("list_clusters").paginate()
         return {found["Id"]: found["Status"]["State"] for page in pages for found in page["Clusters"]}
 
@@ -65,8 +65,8 @@ class House:
 
 @contextmanager
 def _running(folder: Path, environment: Mapping[str, str], *command: str) -> Iterator[Path]:
-    """A command, from the repository's root. It ends with all that it started, also when this process is killed.
-    Gives the file of its output."""
+    """Run a command in the repository's root; it ends with all its children, even if this process is killed.
+    Yield the file with its output."""
     folder.mkdir()
     process = Supervised([str(BIN / command[0]), *command[1:]], {**os.environ, **environment}, ROOT, folder)
     end = threading.Thread(target=process.wait)
@@ -84,7 +84,7 @@ def _running(folder: Path, environment: Mapping[str, str], *command: str) -> Ite
 def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     root = tmp_path_factory.mktemp("house")
     (root / "text").mkdir()
-    for name in ("README.md", "ARCHITECTURE.md"):  # English, with words enough for the pictures
+    for name in ("README.md", "ARCHITECTURE.md"):  # English, and long enough for the pictures
         shutil.copy(ROOT / name, root / "text")
     (root / "home").mkdir()
     (root / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
@@ -112,7 +112,7 @@ def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    """Debian's, or another that is called so; Playwright brings none."""
+    """Find the machine's chromium; Playwright's own is not downloaded."""
 
     def missing(what: str) -> NoReturn:
         if request.config.getoption("--browser-required"):
@@ -133,7 +133,7 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
 
 @pytest.fixture
 def visitor(house: House, chromium: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Visitor]:
-    """Leaves a picture of what was seen last in the test's temporary folder."""
+    """A visitor that saves its last page as a picture in the test's temporary folder."""
     page = chromium.new_page(viewport=WINDOW, locale="en-GB", timezone_id="UTC")
     page.set_default_timeout(1000 * HUNG_SECONDS)
     pictures = request.config.getoption("--screenshots") or tmp_path
@@ -144,7 +144,7 @@ def visitor(house: House, chromium: Browser, request: pytest.FixtureRequest, tmp
 
 
 def _welcome(chromium: Browser, url: str) -> None:
-    """Dagster greets once, and asks for an address."""
+    """Dismiss Dagster's welcome dialog, which asks for an e-mail address."""
     page = chromium.new_page(viewport=WINDOW)
     page.goto(url)
     page.get_by_text("Skip", exact=True).click(timeout=1000 * HUNG_SECONDS)

@@ -1,14 +1,15 @@
-"""What a person sees of it all, in a browser, before `dagster dev` and an emulated EMR. The tests build on one another:
-they are one journey, in this order."""
+"""What a person sees in a browser, with `dagster dev` and an emulated EMR. The tests are one journey, in
+this order."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
+from rehearsal import until
 
 from tests.browser.conftest import BUCKET, House
 from tests.browser.visitor import Visitor
@@ -28,8 +29,13 @@ def test_the_launchpad_says_what_can_be_set(visitor: Visitor) -> None:
     visitor.opens_the_launchpad("word_count_job")
     editor = visitor.page.locator(".CodeMirror")
     for setting, description in (("sources", "Files, folders, globs"), ("scope", "Who shares a cluster")):
-        editor.get_by_text(setting, exact=True).click()
-        visitor.sees(re.compile(description))
+        help_text = visitor.page.get_by_text(re.compile(description)).first
+
+        def helps(setting: str = setting, help_text: Any = help_text) -> bool:
+            editor.get_by_text(setting, exact=True).click()  # before the schema has come it shows no help
+            return bool(help_text.is_visible())
+
+        until(helps)
 
 
 def test_two_assets_are_materialized_on_one_cluster_and_their_programs_are_heard(
@@ -134,7 +140,7 @@ def test_a_run_that_is_terminated_takes_its_cluster_along(visitor: Visitor, hous
 def test_sensors_tell_what_they_saw_and_start_a_run(visitor: Visitor, house: House) -> None:
     before = set(house.clusters())
     house.plan(fault="provisioning_hangs")  # so that the run is still there when it is looked at
-    for sensor in ("orphaned_clusters_sensor", "new_text_sensor"):  # first both, for ticks come together
+    for sensor in ("orphaned_clusters_sensor", "new_text_sensor"):  # both first, because ticks come together
         visitor.opens_the_sensor(sensor)
         visitor.page.locator("label", has=visitor.page.get_by_role("checkbox")).click()
         visitor.sees("Reset sensor status")  # it is on now

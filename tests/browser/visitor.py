@@ -1,4 +1,4 @@
-"""A person before Dagster's UI: what they do there, and what they then see."""
+"""A person at Dagster's UI: actions, and what the page then shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST_PICTURE_BYTES = 150_000
 
 
 class Visitor:
-    """Everything waits until it can be seen. Where a text stands more than once on a page, one has to be visible."""
+    """Each method waits until its target is visible; if a text occurs more than once, one must be visible."""
 
     def __init__(self, page: Page, url: str, pictures: Path) -> None:
         self.page, self._url, self._pictures = page, url, pictures
@@ -26,11 +26,11 @@ class Visitor:
         self.page.goto(f"{self._url}{path}")
 
     def follows(self, link: Locator) -> None:
-        """Without a click: messages would stay over part of the page, and a table that is renewed can swallow it."""
+        """Open a link without a click, which a message could cover and a reloading table could lose."""
         self.goes_to(str(self.sees(link).get_attribute("href")))
 
     def finds(self, text: str | re.Pattern[str]) -> Locator:
-        """What has this text, the whole of it where it is no pattern."""
+        """Find the elements with this text; a string must match completely."""
         return self.page.get_by_text(text, exact=isinstance(text, str)).filter(visible=True)
 
     def sees(self, what: str | re.Pattern[str] | Locator) -> Locator:
@@ -41,13 +41,13 @@ class Visitor:
         return found
 
     def picture(self, name: str, folder: Path | None = None) -> None:
-        """For the documentation, unless it is to be in another folder."""
+        """Save a picture for the documentation, or in the folder of --screenshots."""
         from PIL import Image
 
         path = (folder or self._pictures) / f"{name}.png"
-        self.page.mouse.move(0, 0)  # what the mouse is over looks different
+        self.page.mouse.move(0, 0)  # hovering changes how an element looks
         with Image.open(BytesIO(self.page.screenshot(animations="disabled"))) as image:
-            # a palette makes it a third as large; this one has the colours of small things, too
+            # a palette reduces the size to a third; this method keeps the colours of small elements
             palette = image.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
             palette.save(path, optimize=True)
         assert path.stat().st_size <= LARGEST_PICTURE_BYTES, path
@@ -55,13 +55,13 @@ class Visitor:
     # the graph
 
     def opens_the_graph(self) -> None:
-        """With the assets of all groups."""
+        """Open the graph of all groups."""
         self.goes_to(
             "/asset-groups/?expanded=global%40global%3Aword_count%2Cglobal%40global%3Api%2Cglobal%40global%3Aoperations"
         )
 
     def materializes(self, *assets: str) -> None:
-        """On the graph; then looks at the run."""
+        """Materialize from the graph, and open the run."""
         self.finds(assets[0]).last.click()
         for asset in assets[1:]:
             self.finds(asset).last.click(modifiers=["Shift"])
@@ -71,7 +71,7 @@ class Visitor:
     # a run
 
     def launches(self, job: str, config: str) -> None:
-        """In the launchpad; then looks at the run."""
+        """Launch from the launchpad, and open the run."""
         self.opens_the_launchpad(job)
         self.page.locator(".CodeMirror").click()
         self.page.keyboard.press("Control+A")
@@ -96,8 +96,8 @@ class Visitor:
         self.sees_the_run("Canceled")
 
     def sees_event(self, event: str, text: str) -> str:
-        """An event of the run with this text, once it is there; gives all that it says. `event` is what the filter of
-        the run's page takes: the page shows only the last events, and goes on to newer ones."""
+        """Wait for an event of the run with this text, and return its text. `event` is for the page's filter, because
+        the page shows only the latest events."""
         box = self.page.get_by_placeholder("Filter…")
         box.fill(event)
         said: str = self.sees(re.compile(re.escape(text))).inner_text()
@@ -106,21 +106,21 @@ class Visitor:
         return said
 
     def is_dark(self) -> bool:
-        """Whether the page's ground is."""
+        """Tell whether the page's background is dark."""
         ground: str = self.page.evaluate("getComputedStyle(document.body).backgroundColor")
         return max(map(int, re.findall(r"\d+", ground)[:3])) < 128
 
     # an asset
 
     def plots(self, name: str) -> None:
-        """Sees a number of an asset's metadata over time, and goes back to the table."""
+        """See the plot of an asset's number over time, and return to the table."""
         self.page.get_by_role("button", name="Plots").click()
         self.sees(name)
         self.sees(self.page.locator("canvas"))
         self.page.get_by_role("button", name="Table").click()
 
     def opens_picture(self, name: str) -> tuple[int, int]:
-        """Of an asset's metadata; gives width and height, of a picture that could be decoded."""
+        """Open a picture in an asset's metadata; return the width and height of the decoded picture."""
         row = self.page.get_by_role("row").filter(has=self.page.get_by_text(name, exact=True)).last
         row.get_by_text("[Show Markdown]").click()
         image = self.sees(self.page.get_by_role("dialog").locator("img"))
@@ -140,6 +140,6 @@ class Visitor:
         self.goes_to(f"/locations/{LOCATION}/sensors/{sensor}")
 
     def sees_tick(self, what_came: str) -> Locator:
-        """The row of a tick of the sensor before which we are."""
+        """See a tick of the sensor that is open; return its row."""
         ticks = self.page.get_by_role("table").filter(has_text="Duration")
         return self.sees(ticks.get_by_role("row").filter(has_text=what_came))

@@ -1,4 +1,4 @@
-"""A cluster's bill, against sums done by hand; and prices, where AWS gives them and where it does not."""
+"""A cluster's bill against sums done by hand, and prices with and without AWS's price list."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from rehearsal import DURATIONS, UP, Rehearsal, rehearsing, step
 
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.bills import Observed, bill
@@ -16,7 +17,6 @@ from emr_pipelines.clock import SystemClock
 from emr_pipelines.costs.bill import Bill, Doing, Span, Usage
 from emr_pipelines.costs.pricing import PriceList
 from emr_pipelines.errors import AccessDenied, RequestRefused, Throttled, Unreachable
-from tests.emulator.conftest import DURATIONS, UP, Rehearsal, rehearsing, step
 
 PRICES = {"m5.xlarge": 0.24, "m5.xlarge spot": 0.12}
 AT = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -30,7 +30,7 @@ def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehea
 
 
 class Answers:
-    """An Aws of which each operation answers what it is told to, or raises it; it remembers what it was asked."""
+    """An Aws whose operations return or raise what the test sets; it records the calls."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
@@ -38,6 +38,8 @@ class Answers:
         self.region = "eu-west-1"
         self.clock = SystemClock()
         self.now = self.clock.now
+
+    pages = Aws.pages
 
     def call(
         self,
@@ -78,11 +80,11 @@ def test_a_cluster_that_ran_two_steps(rehearsal: Rehearsal) -> None:
     found = bill(Aws(), cluster_id, PRICES)
     assert found.ended
     assert found.usages == (
-        Usage("m5.xlarge", "on demand", (550,), 0.24),
-        Usage("m5.xlarge", "spot", (550, 550), 0.12),
+        Usage("m5.xlarge on demand", "instance-hours", 550 / 3600, 0.24, "1 x m5.xlarge on demand, billed for 550 s"),
+        Usage("m5.xlarge spot", "instance-hours", 1100 / 3600, 0.12, "2 x m5.xlarge spot, billed for 550 s"),
     )
     assert found.idle_share == pytest.approx(90 / 550)
-    assert found.normalized_hours == 3 * 8  # an hour begun, of three instances that count 8 each
+    assert found.facts["normalized_instance_hours"] == 3 * 8  # one started hour of three instances that count 8 each
     assert found.usd == pytest.approx((550 * 0.24 + 2 * 550 * 0.12) / 3600)
     assert found.sentence() == (
         "1 x m5.xlarge on demand, billed for 550 s, 2 x m5.xlarge spot, billed for 550 s, 16 % idle, about 0.07 USD."
@@ -107,8 +109,8 @@ def test_what_a_cluster_did_when(rehearsal: Rehearsal, told: bool) -> None:
 def test_metadata_is_json(rehearsal: Rehearsal) -> None:
     found = bill(Aws(), run_twice(rehearsal), PRICES).metadata()
     assert json.loads(json.dumps(found)) == found
-    assert found["instances"][1] == {
-        "type": "m5.xlarge", "market": "spot", "count": 2, "instance_seconds": 1100, "usd_per_hour": 0.12
+    assert found["usage"][1] == {
+        "resource": "m5.xlarge spot", "unit": "instance-hours", "amount": 0.3056, "usd_per_unit": 0.12
     }  # fmt: skip
     assert found["usd"] == pytest.approx(0.0733, abs=0.0001)
 
@@ -182,8 +184,8 @@ def test_a_lost_instance_is_counted_to_its_own_end_and_the_one_that_came_for_it_
     rehearsal.advance(20 + 30)
     rehearsal.emr.terminate_job_flows(JobFlowIds=[cluster_id])
     rehearsal.advance(90)
-    usage = next(usage for usage in bill(Aws(), cluster_id, PRICES).usages if usage.market == "spot")
-    assert usage.seconds_each == (UP + 140, UP + 20, 120)
+    usage = next(usage for usage in bill(Aws(), cluster_id, PRICES).usages if usage.resource == "m5.xlarge spot")
+    assert usage.amount == pytest.approx((UP + 140 + UP + 20 + 120) / 3600)
     assert str(usage) == "3 x m5.xlarge spot, billed for 880 s in all"
 
 
@@ -213,7 +215,9 @@ def test_each_instance_pays_for_a_minute_and_seconds_begun_and_pages_are_read_on
         list_steps={"Steps": []},
     )
     found = bill(aws_of(answers), "j-1", {"m5.xlarge on_demand": 3.6})
-    assert found.usages == (Usage("m5.xlarge", "on demand", (300, 63, 61, 60), 3.6),)
+    (usage,) = found.usages
+    assert usage.amount == pytest.approx((300 + 63 + 61 + 60) / 3600)
+    assert str(usage) == "4 x m5.xlarge on demand, billed for 484 s in all"
     assert found.usd == pytest.approx(0.484)
 
 
@@ -237,8 +241,8 @@ def test_no_instance_costs_nothing() -> None:
 )
 def test_the_sentence_says_a_price_as_people_do(usd_per_hour: float | None, says: str) -> None:
     spans = Span(Doing.STARTING, "", 0, 59), Span(Doing.IDLE, "", 59, 100)
-    found = Bill("j-1", True, (Usage("m5.xlarge", "spot", (60,), usd_per_hour),), 8, {}, spans=spans)
-    assert found.sentence() == f"1 x m5.xlarge spot, billed for 60 s, 41 % idle, {says}"
+    found = Bill("j-1", True, (Usage("vCPU", "hours", 1 / 60, usd_per_hour),), {}, spans=spans)
+    assert found.sentence() == f"0.02 hours of vCPU, 41 % idle, {says}"
 
 
 def test_emr_that_cannot_say_is_an_error() -> None:
@@ -250,7 +254,7 @@ def test_emr_that_cannot_say_is_an_error() -> None:
 
 
 def test_no_price_is_no_failure(rehearsal: Rehearsal) -> None:
-    """The emulator has no price list and says so."""
+    """The emulator has no price list."""
     found = bill(Aws(), run_twice(rehearsal), {"m5.xlarge on demand": 0.24})
     assert found.usd is None
     assert found.usages[0].usd == pytest.approx(550 * 0.24 / 3600)
@@ -275,7 +279,7 @@ def hourly(usd: str) -> dict[str, Any]:
 
 
 def listed(request: dict[str, Any]) -> dict[str, Any]:
-    """0.192 of EC2 on the second page, and 0.048 of EMR; with what is to be passed over."""
+    """Return a price list: EC2's 0.192 on the second page, EMR's 0.048, and entries to ignore."""
     if request["ServiceCode"] == "ElasticMapReduce":
         return {"PriceList": [product(hourly("0.0480000000"))]}
     if "NextToken" not in request:
@@ -353,7 +357,7 @@ def test_who_does_not_answer_is_not_asked_again() -> None:
 
 
 class Counted(SystemClock):
-    """A clock on which pauses take no time but are counted."""
+    """A clock that counts pauses instead of waiting."""
 
     def __init__(self) -> None:
         self.time = 1000.0

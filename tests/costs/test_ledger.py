@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rehearsal import Rehearsal, rehearsing, step
 
 from emr_pipelines.aws.client import Aws
-from emr_pipelines.backends.emr.cluster_usage import Life
+from emr_pipelines.backends.emr.cluster_usage import ClusterUsage
 from emr_pipelines.backends.emr.ledger import entries_of, ledger
 from emr_pipelines.backends.emr.states import StepState
 from emr_pipelines.backends.emr.steps import AddedStep
-from emr_pipelines.costs.ledger import Entry
+from emr_pipelines.costs.ledger import LedgerEntry
 from emr_pipelines.costs.pricing import PriceList
 from emr_pipelines.errors import AccessDenied
 from tests.account import deny
 from tests.costs.test_bill import Standing
-from tests.emulator.conftest import Rehearsal, rehearsing, step
 
 RUN, OTHER = "0123abcd-0000-4000-8000-000000000001", "0123abcd-0000-4000-8000-000000000002"
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -46,14 +46,14 @@ def life(
     ready: float | None = 10,
     ended: bool = True,
     name: str = f"emr-pipelines/default/run/{RUN}-0a1b",
-) -> Life:
+) -> ClusterUsage:
     end = start + minutes * MINUTE
     machine = instance(start, end if ended else None)
     ready_at = None if ready is None else start + ready * MINUTE
-    return Life("j-1", name, start, ready_at, end, ended, "", 0, (machine,), steps)
+    return ClusterUsage("j-1", name, start, ready_at, end, ended, "", 0, (machine,), steps)
 
 
-def entries(of: Life) -> list[tuple[Any, ...]]:
+def entries(of: ClusterUsage) -> list[tuple[Any, ...]]:
     return [
         (
             entry.day.day,
@@ -76,7 +76,7 @@ def test_a_run_s_cluster_is_shared_by_its_assets_by_the_seconds_of_their_steps()
 
 
 def test_provisioning_and_a_slow_end_are_no_idleness() -> None:
-    """Eight minutes to come up, three of work, one of nothing, then four to end: a well-run cluster."""
+    """A well-run cluster: 8 minutes to come up, 3 of work, 1 idle, 4 to end."""
     found = entries(life(ran(f"a 1.1 {RUN}", NOON + 8 * MINUTE, 3), minutes=16, ready=8))
     assert found == [(1, RUN, "a", 960, 0.96, pytest.approx(0))]
 
@@ -174,7 +174,9 @@ def test_the_price_lists_are_asked_in_one_hurry_for_all_clusters(
 
 @pytest.fixture
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
-    with rehearsing(tmp_path / "emulator", monkeypatch) as rehearsal:
+    noon = datetime.now(timezone.utc).replace(hour=12, minute=0) - timedelta(days=1)  # no test runs over midnight
+    ago = datetime.now(timezone.utc) - noon
+    with rehearsing(tmp_path / "emulator", monkeypatch, started_ago=ago.total_seconds()) as rehearsal:
         yield rehearsal
 
 
@@ -208,7 +210,7 @@ def test_what_emr_has_forgotten_stays(
 ) -> None:
     if denied:
         deny(monkeypatch, "j-GONE")
-    old = [Entry(date(2026, 1, 1), "j-GONE", RUN, "a", 60.0, 0.1, 0.5, final)]
+    old = [LedgerEntry(date(2026, 1, 1), "j-GONE", RUN, "a", 60.0, 0.1, 0.5, final)]
     assert ledger(Aws(clock=Standing(rehearsal)), "default", old, PRICES) == old
 
 

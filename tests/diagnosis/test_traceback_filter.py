@@ -1,4 +1,4 @@
-"""Which frames of a traceback a person is shown."""
+"""Which frames of a traceback are shown."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What stands in the blocks of a page."""
+"""The code blocks of a page."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def page(name: str) -> str:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The contents of a page's blocks in a language."""
+    """Return a page's blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def file_blocks(text: str, language: str) -> dict[str, str]:
-    """Those whose first line, `# path` or `# name, remark`, says which file they are, by that line."""
+    """Return the blocks whose first line names a file (`# path` or `# name, remark`), by that line."""
     found = (block.partition("\n") for block in blocks(text, language) if block.startswith("# "))
     return {first.removeprefix("# "): rest for first, _, rest in found}
 
 
 def commands(text: str) -> list[list[str]]:
-    """The simple commands of a page's sh and console blocks, as words. Substitutions stay as they are."""
+    """Return the simple commands of a page's sh and console blocks, split into words, without substitutions."""
     lines = [line for block in blocks(text, "sh") for line in block.splitlines()]
     lines += [line[2:] for block in blocks(text, "console") for line in block.splitlines() if line.startswith("$ ")]
     found = []
@@ -35,6 +35,6 @@ def commands(text: str) -> list[list[str]]:
             if word in ("&&", "|", ";"):
                 found.append(words)
                 words = []
-            elif words or not re.match(r"[A-Z_]+=", word):  # an assignment before a command is none of its words
+            elif words or not re.match(r"[A-Z_]+=", word):  # an assignment before a command is not part of it
                 words.append(word)
     return [words for words in found if words]

@@ -1,4 +1,4 @@
-"""The manual's pages are tested where they are; the built package is tested without them."""
+"""Skip the tests of the manual's pages if the pages are missing, as beside the built package."""
 
 from __future__ import annotations
 

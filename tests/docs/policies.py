@@ -1,4 +1,4 @@
-"""A small part of IAM: whether statements allow a call, as far as the template's statements go."""
+"""The subset of IAM that the template uses: whether statements allow a call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab
 
 @dataclass(frozen=True)
 class Wish:
-    """What a caller wants: an action on a resource, and the condition keys that come with the request."""
+    """A request: an action on a resource, with its condition keys."""
 
     action: str
     resource: str = "*"
@@ -22,7 +22,7 @@ class Wish:
 
 
 def names(deployment: str, prefix: str = "", bucket: str = "my-bucket") -> dict[str, str]:
-    """What the template's references are, for a stack of a deployment."""
+    """Return the values of the template's references for a deployment's stack."""
     roles = {name: f"arn:aws:iam::{ACCOUNT}:role/{deployment}-{name}" for name in ("ServiceRole", "InstanceRole")}
     profile = {"InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/{deployment}-InstanceRole"}
     return {
@@ -33,8 +33,8 @@ def names(deployment: str, prefix: str = "", bucket: str = "my-bucket") -> dict[
 
 
 def allowed(statements: Sequence[Mapping[str, Any]], wish: Wish) -> bool:
-    """IAM's decision: something allows it, and nothing denies it. Raises ValueError for what is not known here, so that
-    nothing is taken for allowed that only looks so."""
+    """Decide like IAM: something allows it, and nothing denies it. Raises ValueError for elements that are not
+    implemented here."""
     matching = [statement for statement in statements if _matches(statement, wish)]
     for statement in statements:
         if statement["Effect"] != "Allow" or set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}:

@@ -1,4 +1,4 @@
-"""All calls to AWS that the Dagster process makes, once each, and what each of them needs to be allowed."""
+"""Record every kind of AWS call of the Dagster process, and the permissions that each needs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REQUESTED, TAGGED = f"elasticmapreduce:RequestTag/{TAG}", f"elasticmapreduce:Res
 
 @dataclass(frozen=True)
 class Call:
-    """A call to AWS, and the deployment whose tag the cluster had that it was about."""
+    """A call to AWS, and the deployment in the tag of its cluster."""
 
     service: str
     operation: str
@@ -48,7 +48,7 @@ class Call:
     tag: str
 
     def wishes(self) -> list[Wish]:
-        """What it needs to be allowed. Raises KeyError for a call that nobody has thought about."""
+        """Return the permissions that it needs. Raises KeyError for a call without an entry here."""
         if self.service == "s3":
             return self._of_s3()
         if self.operation == "run_job_flow":
@@ -112,7 +112,7 @@ def _cluster(request: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Recorded:
-    """All that was called of AWS, and what a cluster was given: the arguments of a step and its task."""
+    """All calls to AWS, and what a cluster received: the arguments of a step and its task."""
 
     calls: list[Call]
     arguments: tuple[str, ...]
@@ -123,7 +123,7 @@ class Recorded:
 
 
 def record(folder: Path) -> Recorded:
-    """Everything that the Dagster process and the command line do with AWS, done in the emulator."""
+    """Do everything that the Dagster process and the command line do with AWS, in the emulator."""
     calls: list[Call] = []
     with pytest.MonkeyPatch.context() as monkeypatch, made(folder / "emulator", monkeypatch) as emr_env:
         emulator, attempt = emr_env.account.emulator, client.Aws._attempt
@@ -200,7 +200,7 @@ def _store() -> None:
 
 
 def _look_after(emr_env: EmrEnv) -> None:
-    """The ledger, prices, the sensor, the command line and the doctor."""
+    """Use the ledger, prices, the sensor, the command line and the doctor."""
     ClusterLedger().entries([])
     prices, now = PriceList(Aws()), datetime.fromtimestamp(emr_env.clock.now(), timezone.utc)
     prices.usd_per_hour("m5.xlarge", "on demand", "", now)
@@ -215,7 +215,7 @@ def _look_after(emr_env: EmrEnv) -> None:
     assert "Ended cluster" in ticked.skip_message
     cluster_id = emr_env.account.clusters.launch(request)
     assert cluster_id in CliRunner().invoke(main, ["clusters", "list"]).output
-    # as a person may; what is to end it has to switch that off
+    # as a person may do; the protection must be removed before the termination
     emr_env.account.aws.call("emr", "set_termination_protection", JobFlowIds=[cluster_id], TerminationProtected=True)
     ended = CliRunner().invoke(main, ["clusters", "terminate", "--yes", cluster_id])
     assert ended.exit_code == 0, ended.output

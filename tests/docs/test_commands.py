@@ -1,4 +1,4 @@
-"""Every command of the manual runs, or is at least one that its program takes."""
+"""Every command in the manual runs, or at least parses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OTHERS = {
 
 
 def parsed(command: click.Command, words: list[str], parent: click.Context | None = None) -> click.Context:
-    """The context of the last subcommand. Raises click's UsageError for what the program does not take."""
+    """Parse a command; return the last subcommand's context. Raises click's UsageError for invalid ones."""
     context = command.make_context(words[0], words[1:], parent=parent)
     if not isinstance(command, click.Group):
         return context
@@ -50,7 +50,7 @@ def parsed(command: click.Command, words: list[str], parent: click.Context | Non
 
 
 def known(words: list[str]) -> bool:
-    """Whether a command is one of a program that there is, with options that it has."""
+    """Tell whether a command's program and options exist."""
     program = Path(words[0]).name
     if program in PROGRAMS:
         parsed(PROGRAMS[program], words)
@@ -89,7 +89,7 @@ def test_what_no_program_takes_is_noticed() -> None:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Any:
-    """Runs a block as a reader does who has the project, and the emulator for AWS."""
+    """Runs a block in the project's folder, with the emulator as AWS."""
     for name in ("docs", "README.md", "pyproject.toml"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     for name in ("emr_pipelines", "benchmarks"):
@@ -187,7 +187,7 @@ def test_python_of_the_pages() -> None:
         if path.stem not in ("README", "programs", "reading")  # for the latter see test_reading.py
         for block in blocks(path.read_text(), "python")
     ]
-    assert len(examples) == 2
+    assert len(examples) == 3
     for path, example in examples:
         exec(compile(example, path.name, "exec"), {})  # noqa: S102 (they assert)
 

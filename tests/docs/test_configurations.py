@@ -1,4 +1,4 @@
-"""The configurations of the manual are ones that Dagster, EMR's description and AWS take."""
+"""Dagster, ClusterSpec and AWS accept the manual's configurations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RUN_CONFIGS: list[dict[str, Any]] = [
 
 
 def refused(config: Mapping[str, Any]) -> list[str]:
-    """What Dagster has against a run config."""
+    """Return Dagster's errors about a run config."""
     spark = config.get("resources", {}).get("spark", {}).get("config", {})
     runner = EmrSparkRunner() if "cluster" in spark else LocalSparkRunner()
     project = dg.Definitions(
@@ -96,7 +96,7 @@ def written(folder: Path, text: str) -> str:
 
 
 def checked(part: ConfigurableClassData) -> Mapping[str, Any]:
-    """What a class is told, with the environment's values, when it is what it takes."""
+    """Check a class's config against its schema, and return it with the environment's values."""
     told: Any = class_from_code_pointer(part.module_name, part.class_name)
     result = process_config(resolve_to_config_type(told.config_type()), yaml.safe_load(part.config_yaml) or {})
     assert result.success, (part.class_name, result.errors)
@@ -114,7 +114,7 @@ def test_dagster_takes_each_dagster_yaml(tmp_path: Path, name: str) -> None:
 
 
 def test_postgres_is_reached_by_the_driver_that_is_there(tmp_path: Path, environment: dict[str, str]) -> None:
-    """As far as that goes without a server: SQLAlchemy imports the driver that the URL means."""
+    """Without a server, check that SQLAlchemy can import the URL's driver."""
     ref = InstanceRef.from_dir(written(tmp_path, INSTANCES["dagster.yaml"]))
     assert ref.run_storage_data is not None
     url = pg_url_from_config(checked(ref.run_storage_data))
@@ -124,7 +124,7 @@ def test_postgres_is_reached_by_the_driver_that_is_there(tmp_path: Path, environ
 
 @pytest.mark.usefixtures("environment")
 def test_logs_of_runs_come_to_the_bucket(tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of the file but Postgres, as Dagster loads it."""
+    """Load the whole file except Postgres with Dagster."""
     bucket = f"logs-{uuid.uuid4().hex[:8]}"
     s3.create_bucket(Bucket=bucket)
     monkeypatch.setenv("DAGSTER_LOGS_BUCKET", bucket)

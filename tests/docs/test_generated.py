@@ -1,4 +1,4 @@
-"""The pages are what the code gives, and no setting, kind or link is forgotten."""
+"""Generated tables are up to date, and no setting, kind or link is missing."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_the_evidence_shows_the_kind_and_says_where_to_look(kind: Kind) -> None:
 
 
 def slug(title: str) -> str:
-    """The anchor that GitHub gives a title."""
+    """Return GitHub's anchor of a title."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def dead_links(path: Path, text: str) -> list[str]:
-    """The links of a page to other pages, their titles, and pictures, that lead nowhere."""
+    """Return a page's broken links to pages, titles and pictures."""
     dead = []
     for target, anchor in re.findall(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)", text):
         there = (path.parent / target).resolve() if target else path

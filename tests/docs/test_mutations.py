@@ -1,4 +1,4 @@
-"""A template that allows more is noticed: the tests of what it allows are tried on templates with one line changed."""
+"""The template's tests detect excess permissions: they fail on templates with one changed line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code of the page about reading is run, on data that programs of a test wrote."""
+"""Run the code of docs/reading.md on data that test programs wrote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emr_pipelines.storage import Storage
 from tests.docs.blocks import blocks, page
 
 SQUARES, DAILY = dg.AssetKey("squares"), dg.AssetKey("daily")
-OTHERS = ("pandas", "polars", "duckdb")  # which a reader has, and this project does not
+OTHERS = ("pandas", "polars", "duckdb")  # readers have it, this project does not
 
 
 def publish(storage: Storage, asset: dg.AssetKey, rows: dict[str, list[int]], partition: str | None = None) -> None:
@@ -29,7 +29,7 @@ def publish(storage: Storage, asset: dg.AssetKey, rows: dict[str, list[int]], pa
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which a person reads: a space in its name, and two of three days published."""
+    """A reader's folder, with a space in its name and two of three days published."""
     folder = tmp_path / "my data"
     monkeypatch.setenv("EMR_PIPELINES_STORAGE", str(folder))
     publish(Storage(), SQUARES, {"square": [0, 1, 4, 9]})

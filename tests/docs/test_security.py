@@ -1,4 +1,4 @@
-"""What the template allows, and the security page says, is what the code does, and no more."""
+"""The template and the security page allow what the code does, and no more."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from tests.docs.recording import (
 )
 
 PACKAGE = Path(emr_pipelines.__file__).parent
-CALL = re.compile(r'\.(?:call|_pages)\(\s*"(\w+)",\s*"(\w+)"')
-EMR_PAGES = re.compile(r'emr_pages\(\w+(?:\._aws)?, "(\w+)"')
+CALL = re.compile(r'\.(?:call|pages|_pages)\(\s*"(\w+)",\s*"(\w+)"')
 WITH_RUN_JOB_FLOW = {
     "elasticmapreduce:AddTags", "elasticmapreduce:PutAutoTerminationPolicy",
     "elasticmapreduce:PutManagedScalingPolicy", "iam:PassRole",
@@ -110,7 +109,7 @@ def test_every_write_asks_for_the_encryption_that_is_set_and_the_roles_may_use_t
 
 
 def of_a_step(recorded: Recorded) -> list[Wish]:
-    """What a step needs on S3: for what its arguments and its task name, and for an asset that it reads and writes."""
+    """Return what a step needs on S3: for its arguments, its task, and the assets that it reads and writes."""
     words = [part for word in recorded.arguments for part in word.split(",") if part.startswith("s3://")]
     (task,) = {word for word in words if word.endswith("/task.json")}
     sent = [_arn(word) for word in words if word != task]
@@ -169,8 +168,7 @@ def test_every_call_in_the_code_is_allowed_by_name() -> None:
     called = set()
     for path in PACKAGE.rglob("*.py"):
         if "emulator" not in path.parts:
-            found = [("emr", operation) for operation in EMR_PAGES.findall(path.read_text())]
-            for service, operation in found + CALL.findall(path.read_text()):
+            for service, operation in CALL.findall(path.read_text()):
                 if service != "s3":
                     called.add(f"{'elasticmapreduce' if service == 'emr' else service}:{action_of(operation)}")
     actions = {action for statement in statements(DAGSTER, NAMES) for action in statement["Action"]}

@@ -1,4 +1,4 @@
-"""The CloudFormation template: cfn-lint has nothing to say of it, and what the page says of it is so."""
+"""The CloudFormation template passes cfn-lint, and the page describes it correctly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.patience import HUNG_SECONDS
 
 @pytest.mark.extended
 def test_cfn_lint_has_nothing_to_say() -> None:
-    """Not even a warning, or a remark."""
+    """Not even a warning or an informational message."""
     linted = subprocess.run(
         [f"{sys.prefix}/bin/cfn-lint", "--include-checks", "I", "--format", "parseable", "--", str(TEMPLATE)],
         capture_output=True, text=True, check=False, timeout=HUNG_SECONDS,
@@ -88,14 +88,14 @@ def test_only_those_who_are_to_can_take_a_role() -> None:
     assert trusted("InstanceRole") == (ec2, None)
     principal, condition = trusted("ServiceRole")
     assert principal == {"Service": {"Fn::Sub": "elasticmapreduce.${AWS::URLSuffix}"}}
-    assert condition == {  # no confused deputy
+    assert condition == {  # against the confused deputy problem
         "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
         "ArnLike": {"aws:SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:elasticmapreduce:*:${AWS::AccountId}:*"}},
     }
 
 
 def test_a_role_has_its_policies_and_no_others() -> None:
-    """What DAGSTER and INSTANCES allow is held against calls; all else that could allow something is here."""
+    """DAGSTER and INSTANCES are compared with recorded calls; this test finds all other permissions."""
     of_type: dict[str, set[str]] = {}
     for name, resource in template()["Resources"].items():
         of_type.setdefault(resource["Type"], set()).add(name)

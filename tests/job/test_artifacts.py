@@ -1,6 +1,6 @@
-"""Artifacts: the same source is the same archive, a cluster's Python can import it, and nothing is sent twice.
+"""Artifacts: equal sources give equal archives, a cluster's Python can import them, and nothing is sent twice.
 
-Which modules a program reaches is in test_imports.py."""
+test_imports.py tests which modules a program reaches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from emr_pipelines.job import artifacts
 from emr_pipelines.job.artifacts import Archive, Artifacts, code_archive
 from emr_pipelines.pipelines.pi.estimate import estimate_pi
 from emr_pipelines.pipelines.word_count.count import count_words
-from emr_pipelines.runners.java import use_java
+from emr_pipelines.runners.java import find_java
 from tests.account import Ledger
 from tests.patience import HUNG_SECONDS
 
@@ -33,7 +33,7 @@ PROGRAM = "def run(spark, params):\n    return params\n"
 
 
 class CountingObjects(Objects):
-    """Objects that remember what was asked of them."""
+    """Objects that record the calls."""
 
     def __init__(self) -> None:
         super().__init__(Aws())
@@ -52,7 +52,7 @@ class CountingObjects(Objects):
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Write modules into a folder of the path, as one would, and forget them afterwards."""
+    """Write modules into a folder on sys.path; unload them afterwards."""
     before = set(sys.modules)
 
     def write(files: dict[str, str], root: str = "src") -> Path:
@@ -87,7 +87,7 @@ def own_names_in(archive: Archive) -> list[str]:
 
 
 def loaded_from(archive: Archive, program: str, tmp_path: Path) -> str:
-    """What a Python that has nothing but the archive says of where it found the program."""
+    """Return where a Python with only the archive finds the program."""
     path = tmp_path / "unpacked"
     with zipfile.ZipFile(io.BytesIO(archive.data)) as packed:
         packed.extractall(path)
@@ -143,7 +143,7 @@ def test_the_same_source_is_the_same_archive(write: Any, monkeypatch: pytest.Mon
 
 
 def test_the_same_source_is_the_same_archive_for_another_python() -> None:
-    """Modes, times, the system and the order of names are as written here, whatever this Python's defaults are."""
+    """Modes, times, system and order of entries do not depend on this Python's defaults."""
     with zipfile.ZipFile(io.BytesIO(code_archive(count_words).data)) as opened:
         entries = opened.infolist()
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
@@ -245,7 +245,7 @@ def test_compiled_parts_are_refused(write: Any) -> None:
 def test_a_package_full_of_data_is_refused(write: Any) -> None:
     root = write({"heavy/__init__.py": "", "heavy/jobs.py": PROGRAM})
     with (root / "heavy" / "model.bin").open("wb") as stream:
-        stream.truncate(artifacts.MAX_BYTES + 50_000_000)  # takes no room on the disk
+        stream.truncate(artifacts.MAX_BYTES + 50_000_000)  # a sparse file, which takes no space
     program = import_module("heavy.jobs").run
     with pytest.raises(PackagingError, match=r"heavy has 150 MB of files, the largest .*model\.bin; allowed: 100 MB"):
         code_archive(program)
@@ -260,15 +260,15 @@ def test_what_is_no_source_file_of_a_folder_is_refused(tmp_path: Path, monkeypat
     ):
         code_archive(import_module("zipped_job").run)
     with pytest.raises(
-        PackagingError, match=r"use_java is in a part .*; allowed: emr_pipelines\.pipelines, or a package"
+        PackagingError, match=r"find_java is in a part .*; allowed: emr_pipelines\.pipelines, or a package"
     ):
-        code_archive(use_java)
+        code_archive(find_java)
     with pytest.raises(PackagingError, match="is a lambda"):
         code_archive(lambda _spark, _params: None)
 
 
 def test_own_modules_that_a_program_imports_travel_too(write: Any, tmp_path: Path) -> None:
-    """Whole packages, so that files beside the code are there, with what they import in turn."""
+    """Whole packages, with files beside the code, and with the modules that they import."""
     write({"sibling_helper.py": "import shared_by_jobs.io\n", "unrelated_helper.py": ""}, "one")
     write({"shared_by_jobs/__init__.py": "", "shared_by_jobs/io.py": "", "shared_by_jobs/conf.json": "{}"}, "two")
     write({"sibling_job.py": f"import sibling_helper\ndef f():\n    import numpy\n{PROGRAM}"}, "three")

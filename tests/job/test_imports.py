@@ -1,4 +1,4 @@
-"""What a program reaches by its imports: a table of small projects, none of which is imported to find out."""
+"""Which modules a program reaches: a table of small projects, which are not imported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Project = Callable[..., Path]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """Write files into a folder of the path, and forget their modules afterwards."""
+    """Write files into a folder on sys.path; unload their modules afterwards."""
     before = set(sys.modules)
 
     def write(files: dict[str, str], root: str = "src") -> Path:
@@ -317,7 +317,7 @@ def test_a_module_that_has_no_source_file_is_reached_and_has_none(project: Proje
 
 
 def test_what_is_installed_is_a_library_and_its_own_distribution_is_not(project: Project) -> None:
-    """As in an image, where a project and its libraries are all in site-packages."""
+    """In an image, a project and its libraries are all in site-packages."""
     record = "i_site/__init__.py,,\ni_site/count.py,,\ni_site_common.py,,\ni_site-1.dist-info/RECORD,,\n"
     project(
         {
@@ -424,7 +424,7 @@ def test_files_beside_a_module_of_a_namespace_package_do_not_travel(project: Pro
 
 
 def test_installed_parts_of_a_namespace_package_are_libraries(project: Project) -> None:
-    """As with a company's packages, of which one is being written and others are installed."""
+    """A company's packages may share a namespace: one is being developed, others are installed."""
     project(
         {
             "i_firm/common/__init__.py": "",
@@ -452,7 +452,7 @@ def test_installed_parts_of_a_namespace_package_are_libraries(project: Project) 
 @pytest.mark.parametrize(
     ("module", "file", "installed"),
     [
-        ("i_six", "i_six/i_six.py", True),  # in a folder of its own name
+        ("i_six", "i_six/i_six.py", True),  # in a folder with its own name
         ("i_six", "i_six/i_six/__init__.py", True),
         ("i_seven", "i_six/i_seven.py", False),
     ],
@@ -508,7 +508,7 @@ def test_a_script_that_is_the_main_module(tmp_path: Path, arguments: list[str], 
 def test_a_console_script_is_not_the_module_of_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str, found: str
 ) -> None:
-    """As when a program that imports pytest is tested by the command `pytest`."""
+    """For example, the command `pytest` tests a program that imports pytest."""
     main = ModuleType("__main__")
     main.__file__ = f"{tmp_path}/{started}"
     monkeypatch.setitem(sys.modules, "__main__", main)

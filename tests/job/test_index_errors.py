@@ -1,4 +1,4 @@
-"""An index that is not reached, one that refuses, and one that has no such package are three sentences."""
+"""An unreachable index, a refusing one, and one without the package get different messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emr_pipelines.errors import PackagingError
 from emr_pipelines.job.index_errors import not_fetched
 from emr_pipelines.job.wheels import build
 
-# what uv 0.9 says
+# messages of uv 0.9
 NO_HOST = """error: Request failed after 3 retries in 5.0s
   cause: Failed to fetch: https://no-such-host.invalid/simple/polars/
   cause: error sending request for url (https://no-such-host.invalid/simple/polars/)

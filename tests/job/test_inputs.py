@@ -1,4 +1,4 @@
-"""Files of this machine that change while they are copied to S3."""
+"""Local files that change while they are copied to S3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emr_pipelines.report import no_report
 
 
 class Objects:
-    """S3 as far as copies need it; `meanwhile` happens during the first upload."""
+    """A stub of S3 for copies; `meanwhile` is called during the first upload."""
 
     def __init__(self, meanwhile: Callable[[], object]) -> None:
         self.held: dict[str, bytes] = {}
@@ -56,7 +56,7 @@ def test_a_file_that_changes_while_it_is_copied_is_not_left_under_the_name_of_an
 
 
 def test_a_copy_of_another_size_is_replaced(tmp_path: Path) -> None:
-    """Left by some other tool: a copy of ours is whole or not there."""
+    """Another tool left it, because our copies are written atomically."""
     (tmp_path / "a.txt").write_text("one\n")
     objects = Objects(meanwhile=lambda: None)
     copied = copy(objects, tmp_path)

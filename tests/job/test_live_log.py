@@ -1,4 +1,4 @@
-"""The live feed: messages in their order, whatever becomes of them on the way; and nothing of it can fail a step."""
+"""The live log: messages arrive in order even if files are late or lost, and no error in it fails a step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = "s3://b/attempt-1"
 
 
 class Clock:
-    """Passes when the feed pauses, and tells when it does."""
+    """A clock that advances when the live log pauses, and calls back."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -35,7 +35,7 @@ class Clock:
 
 
 class Bucket:
-    """Objects, some of which are not there yet."""
+    """A bucket, some of whose objects do not exist yet."""
 
     def __init__(self) -> None:
         self.there: dict[str, bytes] = {}
@@ -53,7 +53,7 @@ class Bucket:
 
 
 class Handler:
-    """What Dagster does with messages."""
+    """Stands for Dagster's message handler."""
 
     def __init__(self) -> None:
         self.got: list[str] = []
@@ -76,14 +76,14 @@ def said(text: str, stream: str = "stdout") -> dict[str, Any]:
     return message("log_external_stream", stream=stream, text=text, extras={})
 
 
-class EmrEnv:
+class FeedEnv:
     def __init__(self) -> None:
         self.clock, self.bucket, self.handler, self.wakeup = Clock(), Bucket(), Handler(), Wakeup()
         self.lines: list[str] = []
         self.feed = LiveFeed(cast("Objects", self.bucket), FOLDER, self.clock, self.wakeup, self.lines.append)
 
     def follow(self, over_at: float = 0.0) -> None:
-        """Follow until the step is over at that time, and what is said after that."""
+        """Follow a step that ends at that time, including messages after it."""
         over = threading.Event()
         before = self.clock.on_pause
 
@@ -97,95 +97,95 @@ class EmrEnv:
 
 
 @pytest.fixture
-def emr_env() -> EmrEnv:
-    return EmrEnv()
+def feed_env() -> FeedEnv:
+    return FeedEnv()
 
 
-def test_messages_are_handed_on_in_their_order_and_lines_are_logged(emr_env: EmrEnv) -> None:
-    emr_env.bucket.put("1.json", message("opened"), said("one\ntw"))
-    emr_env.bucket.put("2.json", said("o\n\n"), said("an error\n", "stderr"), said("three"))
-    emr_env.bucket.put("3.json", message("closed"))
-    emr_env.follow(over_at=100)
-    assert emr_env.handler.got == ["opened", *["log_external_stream"] * 4, "closed"]
-    assert emr_env.lines == ["one", "two\nan error", "three"]
-    assert emr_env.clock.time == 0  # it ended with the last message
+def test_messages_are_handed_on_in_their_order_and_lines_are_logged(feed_env: FeedEnv) -> None:
+    feed_env.bucket.put("1.json", message("opened"), said("one\ntw"))
+    feed_env.bucket.put("2.json", said("o\n\n"), said("an error\n", "stderr"), said("three"))
+    feed_env.bucket.put("3.json", message("closed"))
+    feed_env.follow(over_at=100)
+    assert feed_env.handler.got == ["opened", *["log_external_stream"] * 4, "closed"]
+    assert feed_env.lines == ["one", "two\nan error", "three"]
+    assert feed_env.clock.time == 0  # the last message ended it
 
 
-def test_many_lines_are_few_events(emr_env: EmrEnv) -> None:
+def test_many_lines_are_few_events(feed_env: FeedEnv) -> None:
     text = "".join(f"line {number}\n" for number in range(10_000)) + "x" * 20_000 + "\n"
-    emr_env.bucket.put("1.json", said(text), message("closed"))
-    emr_env.follow()
-    assert len(emr_env.lines) < 25
-    assert max(map(len, emr_env.lines)) < 10_000
-    assert "\n".join(emr_env.lines).replace("\n", "") == text.replace("\n", "")
+    feed_env.bucket.put("1.json", said(text), message("closed"))
+    feed_env.follow()
+    assert len(feed_env.lines) < 25
+    assert max(map(len, feed_env.lines)) < 10_000
+    assert "\n".join(feed_env.lines).replace("\n", "") == text.replace("\n", "")
 
 
-def test_messages_out_of_order_wait_for_each_other(emr_env: EmrEnv) -> None:
-    emr_env.bucket.put("2.json", said("two\n"), message("closed"))
-    emr_env.clock.on_pause = lambda now: emr_env.bucket.put("1.json", said("one\n")) if now >= 10 else None
-    emr_env.follow(over_at=100)
-    assert emr_env.lines == ["one", "two"]
+def test_messages_out_of_order_wait_for_each_other(feed_env: FeedEnv) -> None:
+    feed_env.bucket.put("2.json", said("two\n"), message("closed"))
+    feed_env.clock.on_pause = lambda now: feed_env.bucket.put("1.json", said("one\n")) if now >= 10 else None
+    feed_env.follow(over_at=100)
+    assert feed_env.lines == ["one", "two"]
 
 
 @pytest.mark.parametrize("seen", [0, 1])
-def test_messages_that_come_after_the_end_are_waited_for_a_little(emr_env: EmrEnv, seen: int) -> None:
+def test_messages_that_come_after_the_end_are_waited_for_a_little(feed_env: FeedEnv, seen: int) -> None:
     if seen:
-        emr_env.bucket.put("1.json", message("opened"))
+        feed_env.bucket.put("1.json", message("opened"))
     late = f"{seen + 1}.json"
-    emr_env.clock.on_pause = lambda now: (
-        emr_env.bucket.put(late, said("late\n"), message("closed")) if now >= 13 else None
+    feed_env.clock.on_pause = lambda now: (
+        feed_env.bucket.put(late, said("late\n"), message("closed")) if now >= 13 else None
     )
-    emr_env.follow(over_at=10)
-    assert emr_env.lines == ["late"]
+    feed_env.follow(over_at=10)
+    assert feed_env.lines == ["late"]
 
 
-def test_messages_that_never_come_are_not_waited_for_long(emr_env: EmrEnv) -> None:
-    emr_env.bucket.put("1.json", message("opened"), said("the last words"))
-    emr_env.follow(over_at=10)
-    assert emr_env.clock.time <= 10 + LATE_SECONDS + 2
-    assert emr_env.lines == ["the last words"]
+def test_messages_that_never_come_are_not_waited_for_long(feed_env: FeedEnv) -> None:
+    feed_env.bucket.put("1.json", message("opened"), said("the last words"))
+    feed_env.follow(over_at=10)
+    assert feed_env.clock.time <= 10 + LATE_SECONDS + 2
+    assert feed_env.lines == ["the last words"]
 
 
-def test_a_message_that_cannot_be_read_stops_no_other(emr_env: EmrEnv) -> None:
-    emr_env.bucket.put("1.json", "no json", message("nonsense"), said("after\n"), message("closed"))
-    emr_env.follow()
-    assert emr_env.lines[-1] == "after"
-    assert sum("could not be taken in" in line for line in emr_env.lines) == 2
+def test_a_message_that_cannot_be_read_stops_no_other(feed_env: FeedEnv) -> None:
+    feed_env.bucket.put("1.json", "no json", message("nonsense"), said("after\n"), message("closed"))
+    feed_env.follow()
+    assert feed_env.lines[-1] == "after"
+    assert sum("could not be taken in" in line for line in feed_env.lines) == 2
 
 
-def test_s3_that_is_ill_delays_and_loses_nothing(emr_env: EmrEnv) -> None:
-    emr_env.bucket.put("1.json", said("one\n"), message("closed"))
-    emr_env.bucket.ill = True
+def test_s3_that_is_ill_delays_and_loses_nothing(feed_env: FeedEnv) -> None:
+    feed_env.bucket.put("1.json", said("one\n"), message("closed"))
+    feed_env.bucket.ill = True
 
     def recovers(now: float) -> None:
-        emr_env.bucket.ill = now < 30
+        feed_env.bucket.ill = now < 30
 
-    emr_env.clock.on_pause = recovers
-    emr_env.follow(over_at=100)
-    assert emr_env.lines == ["one"]
+    feed_env.clock.on_pause = recovers
+    feed_env.follow(over_at=100)
+    assert feed_env.lines == ["one"]
 
 
-def test_what_the_program_raised_is_kept(emr_env: EmrEnv) -> None:
+def test_what_the_program_raised_is_kept(feed_env: FeedEnv) -> None:
     raised = {"message": "ValueError: no\n", "stack": ["  File ..."], "name": "ValueError", "cause": None}
-    emr_env.bucket.put("1.json", message("opened"))
-    emr_env.bucket.put("2.json", message("closed", exception={**raised, "cause": {**raised, "name": "KeyError"}}))
-    emr_env.follow()
+    feed_env.bucket.put("1.json", message("opened"))
+    feed_env.bucket.put("2.json", message("closed", exception={**raised, "cause": {**raised, "name": "KeyError"}}))
+    feed_env.follow()
     cause = RemoteException("KeyError", "ValueError: no\n", ("  File ...",), None)
-    assert emr_env.handler.params[-1] == {}  # the step's failure explains it; Dagster need not tell it as well
-    assert emr_env.feed.exception == RemoteException("ValueError", "ValueError: no\n", ("  File ...",), cause)
+    assert feed_env.handler.params[-1] == {}  # the step's failure explains it, so Dagster need not
+    assert feed_env.feed.exception == RemoteException("ValueError", "ValueError: no\n", ("  File ...",), cause)
 
 
-def test_beginning_and_end_are_wakeups(emr_env: EmrEnv) -> None:
-    emr_env.bucket.put("1.json", message("opened"))
-    emr_env.follow(over_at=1)
-    assert (emr_env.wakeup.given.is_set(), emr_env.wakeup.ending) == (True, False)
-    emr_env.bucket.put("1.json", message("closed"))
-    emr_env.follow()
-    assert emr_env.wakeup.ending
+def test_beginning_and_end_are_wakeups(feed_env: FeedEnv) -> None:
+    feed_env.bucket.put("1.json", message("opened"))
+    feed_env.follow(over_at=1)
+    assert (feed_env.wakeup.given.is_set(), feed_env.wakeup.ending) == (True, False)
+    feed_env.bucket.put("1.json", message("closed"))
+    feed_env.follow()
+    assert feed_env.wakeup.ending
 
 
-def test_the_thread_ends_with_the_session(emr_env: EmrEnv) -> None:
-    with emr_env.feed.read_messages(cast("dg.PipesMessageHandler", emr_env.handler)) as told:
+def test_the_thread_ends_with_the_session(feed_env: FeedEnv) -> None:
+    with feed_env.feed.read_messages(cast("dg.PipesMessageHandler", feed_env.handler)) as told:
         assert told == {"folder": FOLDER}
         assert any(thread.name == "feed" for thread in threading.enumerate())
     assert not any(thread.name == "feed" for thread in threading.enumerate())

@@ -1,4 +1,4 @@
-"""What a program's modules require: collected, compared with what is here, and missed where it is not declared."""
+"""Requirements of a program's modules: collected, compared with installed packages, and reported if undeclared."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_requirements_are_those_of_all_modules_that_the_program_imports(write: A
         "req_none.py": PROGRAM,
         "req_computed.py": f"REQUIREMENTS = tuple(name for name in ['click'])\n{PROGRAM}",
     })  # fmt: skip
-    import_module("req_shop.other")  # it is loaded, and no concern of this program
+    import_module("req_shop.other")  # loaded, but not imported by this program
     found = requirements_of(import_module("req_shop.jobs").run)
     assert found == ("numpy>=2", "polars", "torch==2.1", "lightgbm")
     assert requirements_of(import_module("req_none").run) == ()

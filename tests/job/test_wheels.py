@@ -1,4 +1,4 @@
-"""Libraries for a cluster: built for it from wheels, found again, and what executors really import."""
+"""Libraries for a cluster: built from wheels for its platform, reused, and imported by executors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from emr_pipelines.errors import InvalidValue, PackagingError
 from emr_pipelines.job import wheels as dependencies
 from emr_pipelines.job.requirements import normalized
 from emr_pipelines.job.wheels import Dependencies, build, key, pip_settings, uv_settings
-from emr_pipelines.runners.java import use_java
+from emr_pipelines.runners.java import java_environment
 from tests.account import Ledger
 from tests.patience import HUNG_SECONDS
 
@@ -42,7 +42,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def wheels(no_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: ARG001
-    """A folder of wheels where pip looks, and nowhere else."""
+    """A folder of wheels as pip's only source."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     make_wheel(folder, "plain", {"plain/__init__.py": "", "plain/__init__.pyi": "", "plain/tests/__init__.py": ""})
@@ -65,7 +65,7 @@ def wheels(no_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary folders are made."""
+    """The folder of temporary folders."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -81,7 +81,7 @@ def folder(s3: Any, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def numpy_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """NumPy for the Python that runs the tests."""
+    """An archive of NumPy for this Python."""
     return build(["numpy"], tmp_path_factory.mktemp("numpy"), THIS_ARCHITECTURE, THIS_PYTHON)
 
 
@@ -186,7 +186,7 @@ def test_what_has_no_wheel_is_refused_and_leaves_nothing(
     said: list[str] = []
     objects = Objects(Aws())
     with pytest.raises(PackagingError) as refused:
-        Dependencies(objects, folder).archive([requirement, "tool"], say=said.append)
+        Dependencies(objects, folder).archive([requirement, "tool"], log=said.append)
     sentence = str(refused.value)
     assert requirement in sentence
     assert "tool are not available as wheels for Python 3.11 on x86_64: No solution found" in sentence
@@ -256,7 +256,7 @@ def test_what_is_there_is_not_built_again(scratch: Path, folder: str, monkeypatc
     objects = Objects(Aws())
     shelf = Dependencies(objects, folder)
     ledger = Ledger()
-    uri = shelf.archive(["tool"], "arm64", say=said.append, report=ledger)
+    uri = shelf.archive(["tool"], "arm64", log=said.append, report=ledger)
     assert uri == f"{folder}/deps/{key(['tool'], '3.11', 'arm64')}.zip"
     assert (objects.read(uri) or b"")[:2] == b"PK"
     assert list(scratch.iterdir()) == []
@@ -268,13 +268,13 @@ def test_what_is_there_is_not_built_again(scratch: Path, folder: str, monkeypatc
         "Sending the packages",
     ]
     packing, sending = list(ledger.done().values())[1:]
-    assert 0 < packing[0] <= packing[1]  # what belongs to this machine is left out
+    assert 0 < packing[0] <= packing[1]  # files of this machine are left out
     assert sending == (len(objects.read(uri) or b""),) * 2
     assert len(said) == 2
 
     monkeypatch.setattr(dependencies, "build", None)
     for later in (shelf, Dependencies(objects, folder)):
-        assert later.archive(["Tool"], "aarch64", say=said.append) == uri
+        assert later.archive(["Tool"], "aarch64", log=said.append) == uri
     assert len(said) == 2
     assert shelf.archive(()) is None
     assert shelf.archive(["pyspark==3.5.1"]) is None
@@ -379,7 +379,7 @@ spark.stop()
 
 @pytest.mark.extended
 def test_executors_import_from_an_archive(numpy_archive: Path, tmp_path: Path) -> None:
-    """A Python without NumPy, in executors that are processes of their own."""
+    """A Python without NumPy, in executors that are separate processes."""
     import pyspark
 
     bare = tmp_path / "bare"
@@ -401,7 +401,7 @@ def test_executors_import_from_an_archive(numpy_archive: Path, tmp_path: Path) -
     command = [str(home / "bin" / "spark-submit"), "--master", "local-cluster[1,2,1024]"]
     command += [option for name, value in settings.items() for option in ("--conf", f"{name}={value}")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PY")}
-    environment |= {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "JAVA_HOME": use_java(print)}
+    environment |= {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", **java_environment(print)}
     ended = subprocess.run(
         [*command, "--archives", f"{numpy_archive}#deps", str(program)],
         env=environment,

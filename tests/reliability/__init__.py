@@ -1,1 +1,1 @@
-"""The promises, and what tries to break them: no cluster outlives its work, and no published data is lost."""
+"""Tests of the two guarantees: no cluster outlives its work, and no published data is lost."""

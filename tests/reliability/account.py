@@ -1,4 +1,4 @@
-"""An emulated account whose every request and every computation is known, and in which something may strike."""
+"""An emulated account that records every request and computation, and where a kill can strike."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emr_emulator import Durations, Emulator, ManualClock, Scripted
-from emr_emulator.lifecycle import Exit
-from emr_emulator.records import Cluster, Running, Step
+from emr_emulator.records import Cluster, Exit, Running, Step
 from tests.reliability.line import Line
 from tests.reliability.pipeline import CLOCK, SPEED
 
@@ -31,7 +30,7 @@ ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: the number it has among those of its case, and what it asks, as in `PutObject left/latest.json`."""
+    """A request: its number within the case, and its operation, such as `PutObject left/latest.json`."""
 
     number: int
     what: str
@@ -39,20 +38,20 @@ class Asked:
 
 @dataclass
 class Case:
-    """What is known of what one kill and the retry behind it did."""
+    """The record of one kill and its retry."""
 
     place: str
     clusters_before: int = 0
     strike: Callable[[Asked | None, str], None] = lambda *_: None
     requests: list[Asked] = field(default_factory=list)
     computed: dict[str, list[str]] = field(default_factory=dict)  # by asset, the ids of its computations
-    committed: dict[str, list[str]] = field(default_factory=dict)  # those that left their result
-    committed_at: dict[str, float] = field(default_factory=dict)  # by asset, when the first did
+    committed: dict[str, list[str]] = field(default_factory=dict)  # computations that wrote their result
+    committed_at: dict[str, float] = field(default_factory=dict)  # by asset, when the first one did
     violations: list[str] = field(default_factory=list)
 
 
 class Account:
-    """The emulator behind a line that can be cut; its time is driven by ours, and can be moved on."""
+    """The emulator behind a connection that can be cut; its time follows ours, and can be moved forward."""
 
     def __init__(self, root: Path) -> None:
         self.clock = ManualClock(time.time())
@@ -83,7 +82,7 @@ class Account:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of processes that begin now: they have the account's time, until it is moved on."""
+        """The environment of processes that start now; they share the account's time until `move_on`."""
         return {
             **self.emulator.environment,
             "AWS_ENDPOINT_URL": self.line.url,
@@ -103,7 +102,7 @@ class Account:
             self._catch_up()
 
     def move_on(self, seconds: float) -> None:
-        """Let time pass for clusters at once, while nothing else runs."""
+        """Advance the clusters' time at once, while nothing else runs."""
         self._at += seconds
         self._catch_up()
 
@@ -128,7 +127,7 @@ class Account:
         return answer
 
     def _refuse_two_of_a_name(self, case: Case, listed: int | None) -> None:
-        """A cluster has been launched beside one of its name, which its launcher saw, or could have seen, when it last
+        """Report a cluster that was launched although its launcher could have seen one with its name when it last
         `listed` them. (Two that launch at the very same time, for one of them was held up too long, settle it.)"""
         clusters = self.emulator.clusters()
         names = [cluster.name for cluster in clusters if str(cluster.state) in TAKES_STEPS]
@@ -136,7 +135,7 @@ class Account:
             if str(cluster.state) in TAKES_STEPS and names.count(cluster.name) > 1:
                 case.violations.append(f"{names.count(cluster.name)} clusters are called {cluster.name}")
 
-    # what programs do; with the agenda's lock held, as the emulator's own steps
+    # the programs' work, with the agenda's lock held
 
     def start(self, cluster: Cluster, step: Step, ended: Callable[[Exit], None]) -> Running:
         (task_uri,) = (word for word in step.args if word.endswith("/task.json"))
@@ -173,10 +172,10 @@ class Account:
     def _file(self, uri: str) -> Path:
         return self.objects / uri.removeprefix(f"s3://{BUCKET}/")
 
-    # what is seen from outside
+    # the account as seen from outside
 
     def left(self) -> list[Cluster]:
-        """The clusters that still cost money."""
+        """Return the clusters that still cost money."""
         return [cluster for cluster in self.emulator.clusters() if str(cluster.state) not in ENDED]
 
     def pointer(self, place: str, asset: str) -> dict[str, Any] | None:
@@ -184,7 +183,7 @@ class Account:
         return json.loads(file.read_text()) if file.exists() else None
 
     def fault_of_pointer(self, place: str, asset: str) -> str:
-        """What is wrong with what readers get; nothing, if that is well."""
+        """Return what is wrong with the published data, or an empty string."""
         try:
             pointer = self.pointer(place, asset)
             if pointer is None:
@@ -201,7 +200,7 @@ class Account:
         return ""
 
     def phase(self, case: Case, assets: Iterable[str]) -> str:
-        """What a run is at, the most telling first."""
+        """Return the phase of a run, the most specific first."""
         steps = [
             step for cluster in self.emulator.clusters()[case.clusters_before :] for step in cluster.steps.values()
         ]
@@ -223,7 +222,7 @@ class Account:
 
 
 def _put(file: Path, data: Any) -> None:
-    """Whole and at once, as objects are written."""
+    """Write an object atomically."""
     new = file.with_name(file.name + ".new")
     new.write_text(json.dumps(data))
     new.replace(file)

@@ -1,4 +1,4 @@
-"""A campaign of kills: for each a run that is struck, the sensor, a retry, and what must be true after that."""
+"""A campaign of kills. For each: a run that is struck, the sensor, a retry, and checks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RETRY_TAGS = {"dagster/is_resume_retry": "true"}
 
 @dataclass
 class Verdict:
-    """What became of one kill; `phase` is empty when the run had ended before its moment came."""
+    """The outcome of one kill; `phase` is empty if the run ended before the kill."""
 
     plan: Plan
     phase: str = ""
@@ -45,7 +45,7 @@ class Verdict:
 
 
 class Strike:
-    """Waits for the moment of a plan, and strikes once."""
+    """Waits for a plan's moment, and strikes once."""
 
     def __init__(self, plan: Plan, hit: Callable[[], bool]) -> None:
         self._plan, self._hit = plan, hit
@@ -55,7 +55,7 @@ class Strike:
         self._over = self._stopped = False
 
     def __call__(self, asked: Asked | None, side: str) -> None:
-        """asked: the request that came; or None, and `side` is what a program does."""
+        """asked: the current request; or None, and `side` is what a program does."""
         with self._lock:
             self._due = self._due or self._is_now(asked, side)
         self._strike_if_due()
@@ -75,10 +75,10 @@ class Strike:
             if self._over or not self._due:
                 return
             self._over = True
-        # without the lock: it looks at the account, whose lock is held when a program strikes
+        # without the lock, because the account's lock is held when a program strikes
         if not self._hit():
             with self._lock:
-                self._over = self._stopped  # a process that is not there yet is struck when it is
+                self._over = self._stopped  # a process that does not exist yet is struck once it does
 
     def _is_now(self, asked: Asked | None, side: str) -> bool:
         plan = self._plan
@@ -189,7 +189,7 @@ class Campaign:
 
     def _judge(self, plan: Plan, case: Case, run_id: str, verdict: Verdict) -> None:
         run = self._ended(run_id)
-        if not plan.hasty:  # else what was left still runs while the sensor looks, or the retry
+        if not plan.hasty:  # otherwise leftover processes still run during the sensor's tick or the retry
             self._await_processes()
         self._look_at_pointers(plan, case, "before the retry")
         verdict.outcome = str(run.status.value).lower()
@@ -227,7 +227,7 @@ class Campaign:
         return worker
 
     def _ended(self, run_id: str) -> dg.DagsterRun:
-        """The run, which has failed if nobody could say so, as Dagster's run monitoring finds out."""
+        """Return the run; mark it as failed if its worker is dead, as Dagster's run monitoring does."""
         run = self.instance.get_run_by_id(run_id)
         assert run is not None
         if not run.is_finished:
@@ -237,7 +237,7 @@ class Campaign:
         return run
 
     def _retry(self, parent: dg.DagsterRun) -> dg.DagsterRun | None:
-        """From failure, as a person or the daemon retries it; None when all its steps have succeeded."""
+        """Retry the run from failure, as a person or the daemon does; None if all its steps have succeeded."""
         job = getattr(pipeline, parent.job_name)()
         steps, known = KnownExecutionState.build_resume_retry_reexecution(self.instance, parent)
         if not steps:
@@ -252,7 +252,7 @@ class Campaign:
         return self._ended(run.run_id)
 
     def _children(self) -> list[int]:
-        """The processes that the fork server has made and that still run: workers, and processes of steps."""
+        """Return the living children of the fork server: run workers, and processes of steps."""
         pid = self._server._forkserver_pid
         try:
             told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -299,7 +299,7 @@ class Campaign:
 
 @contextmanager
 def _time_is(now: float) -> Iterator[None]:
-    """For the sensor: here, and as AWS tells it."""
+    """Set the sensor's time, here and in AWS's responses."""
     with (
         mock.patch.object(orphans, "time", SimpleNamespace(time=lambda: now)),
         mock.patch.object(client.Aws, "now", return_value=now),

@@ -1,4 +1,4 @@
-"""What the tests of the promises share with those of runners."""
+"""Fixtures shared with the tests of runners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real `dagster-daemon`, which is killed like the rest and started again."""
+"""A real `dagster-daemon`, which is killed and started again."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import dagster as dg
 from tests.reliability.account import Account
 from tests.reliability.pipeline import WANTED
 
-LONG_SECONDS = 300.0  # what takes longer hangs
+LONG_SECONDS = 300.0  # a longer wait counts as a hang
 HOUSE = Path(__file__).resolve().parents[2]
 
 
 class Hung(Exception):
-    """Something did not come to an end."""
+    """Something did not end in time."""
 
 
 class Daemon:
-    """Runs while it is needed; `pid` is its process."""
+    """Runs the daemon while it is needed; `pid` is its process."""
 
     def __init__(self, root: Path, home: Path, account: Account) -> None:
         self._root, self._home, self._account = root, home, account
@@ -54,13 +54,13 @@ class Daemon:
         self._groups.append(self._process)
 
     def ask_for_run(self, instance: dg.DagsterInstance, key: str, config: dict[str, Any]) -> str:
-        """Start the daemon, and return the id of the run that its sensor asks for. Raises Hung."""
+        """Start the daemon, and return the id of the run that its sensor requests. Raises Hung."""
         self.start()
         (self._wanted / f"{key}.json").write_text(json.dumps({"config": config, "tags": {"wanted": key}}))
         pause, end = threading.Event(), time.monotonic() + LONG_SECONDS
         while not (found := instance.get_runs(dg.RunsFilter(tags={"wanted": key}), limit=1)):
             if self._process is not None and self._process.poll() is not None:
-                self.start()  # it was killed before it had asked
+                self.start()  # it was killed before the request
             if time.monotonic() > end:
                 raise Hung("the daemon asked for no run")
             pause.wait(0.1)
@@ -79,7 +79,7 @@ class Daemon:
         self.stop()
 
     def stop(self) -> None:
-        """End the daemons, and what they started."""
+        """Stop the daemons and their children."""
         for process in self._groups:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

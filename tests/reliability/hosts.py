@@ -1,4 +1,4 @@
-"""Hosts: threads with clocks that differ, in a time that passes when all of them pause."""
+"""Hosts: threads with different clocks, in a simulated time that advances when all of them pause."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TypeVar
 from tests.patience import HUNG_SECONDS
 
 T = TypeVar("T")
-HELPER_SECONDS = 3.0  # between two looks of a host's helper threads, whose pauses let no time pass
+HELPER_SECONDS = 3.0  # between two polls of a host's helper threads, whose pauses do not advance the time
 
 
 class Killed(BaseException):
-    """What a killed host does from then on: nothing."""
+    """Ends a killed host."""
 
 
 class Host:
-    """A clock that is ahead of AWS's by some seconds, and the thread that goes by it."""
+    """A clock that is some seconds ahead of AWS's, and the thread that uses it."""
 
     def __init__(self, hosts: Hosts, ahead_seconds: float) -> None:
         self._hosts, self._ahead = hosts, ahead_seconds
@@ -39,7 +39,7 @@ class Host:
 
 
 class Hosts:
-    """Runs actors at once, each on a host of its own. Those whose pauses end together go on together.
+    """Runs actors concurrently, each on its own host. Those whose pauses end together continue together.
 
     now, advance: what hour it is, and how to let seconds pass. before_time_passes: is called whenever all actors pause.
     """
@@ -58,14 +58,14 @@ class Hosts:
         self._here = threading.local()
 
     def clock(self) -> Host:
-        """That of the host whose thread asks."""
+        """The clock of the calling thread's host."""
         host: Host = self._here.host
         return host
 
     def run(
         self, actors: Sequence[Callable[[], T]], ahead_seconds: Sequence[float] = (0.0,)
     ) -> list[T | BaseException]:
-        """What the actors returned, or raised. ahead_seconds: of their clocks, one after the other and over again."""
+        """Return what the actors returned or raised. ahead_seconds: how far their clocks are ahead, in turn."""
         outcomes: dict[int, T | BaseException] = {}
 
         def act(number: int) -> None:
@@ -95,7 +95,7 @@ class Hosts:
         assert woken.wait(HUNG_SECONDS)
 
     def skip(self, seconds: float) -> None:
-        """Let time pass for who waits for a helper."""
+        """Advance the time of a host that waits for a helper thread."""
         with self._lock:
             self._advance(seconds)
 

@@ -1,4 +1,4 @@
-"""Kill runs, their steps, the daemon and the connection at seeded moments, and see that nothing is lost or left.
+"""Kill runs, their steps, the daemon and the connection at seeded moments, and check that nothing is lost or left.
 
     python -m tests.reliability.kills --kills 200 --seed 1
 
@@ -26,8 +26,8 @@ PHASES = ("before launch", "launching", "provisioning", "queued", "running", "pu
 
 
 def verdicts(kills: int, seed: str, root: Path, plans: Sequence[Plan] = ()) -> Iterator[Verdict]:
-    """So many kills that struck; those that came too late are told, and not counted."""
-    from tests.reliability.campaign import Campaign  # a process that is forked imports this module, and needs none
+    """Yield the outcomes of so many kills; kills that came too late are reported, but not counted."""
+    from tests.reliability.campaign import Campaign  # forked processes import this module, and do not need it
 
     campaign = Campaign(root)
     try:
@@ -45,7 +45,7 @@ def verdicts(kills: int, seed: str, root: Path, plans: Sequence[Plan] = ()) -> I
 
 
 def table(found: Sequence[Verdict]) -> str:
-    """Counts of the kills that struck: a row for each target and signal, a column for each phase."""
+    """Count the kills: a row for each target and signal, a column for each phase."""
     struck = [verdict for verdict in found if verdict.phase]
     counts = Counter((f"{verdict.plan.target} {verdict.plan.how}", verdict.phase) for verdict in struck)
     rows = sorted({row for row, _ in counts})

@@ -1,4 +1,4 @@
-"""The line between clients and the emulator: a TCP proxy that can be cut."""
+"""A TCP proxy between clients and the emulator, which can be cut."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import struct
 import threading
 from contextlib import suppress
 
-AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a reset, not a goodbye
+AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 CHUNK = 1 << 16
 
 
 class Line:
-    """Passes bytes between a port of its own and another."""
+    """Forwards bytes between its own port and another one."""
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
@@ -27,7 +27,7 @@ class Line:
         return f"http://127.0.0.1:{self.port}"
 
     def cut(self, seconds: float) -> None:
-        """Reset all connections, and take no new ones for so long."""
+        """Reset all connections, and accept no new ones for some seconds."""
         with self._lock:
             self._stop_listening()
             cut, self._open = self._open, set()
@@ -59,7 +59,7 @@ class Line:
 
     def _stop_listening(self) -> None:
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept()
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
         self._listener.close()
 
     def _begin(self) -> None:
@@ -83,7 +83,7 @@ class Line:
             threading.Thread(target=self._pass, args=(client, endpoint), name="line", daemon=True).start()
 
     def _pass(self, client: socket.socket, endpoint: socket.socket) -> None:
-        """Both ways until both have ended."""
+        """Forward in both directions until both have ended."""
         back = threading.Thread(target=self._pump, args=(endpoint, client), name="line", daemon=True)
         back.start()
         self._pump(client, endpoint)

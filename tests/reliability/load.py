@@ -1,4 +1,4 @@
-"""How much of everything: each load at its full size, in a process of its own, and one table of what it took.
+"""Load tests at full size, each in a separate process, with a table of their figures.
 
     python -m tests.reliability.load [--only NAME]
 
@@ -71,7 +71,7 @@ class Figures:
 
 
 def line(megabytes: int, word: str = "so long a line ") -> Figures:
-    """A text of one line, copied and counted by the tasks of the programs, in this process and without Spark."""
+    """Copy and count a text of one line with the programs' tasks, in this process and without Spark."""
     times = megabytes * MB // len(word)
     with tempfile.TemporaryDirectory(prefix="load-") as root:
         with (Path(root) / "line.txt").open("w") as file:
@@ -101,7 +101,7 @@ def line(megabytes: int, word: str = "so long a line ") -> Figures:
 
 
 def listing(files: int) -> Figures:
-    """new_text_sensor over a folder of this machine: its first tick, and one when nothing is new."""
+    """Run new_text_sensor on a local folder: its first tick, and one without new files."""
     with tempfile.TemporaryDirectory(prefix="load-") as root:
         for number in range(files):
             folder = Path(root) / f"day={number // 1000:04d}"
@@ -112,7 +112,7 @@ def listing(files: int) -> Figures:
 
 
 def listing_on_s3(files: int) -> Figures:
-    """The same over a bucket: a stub that answers with pages of 1,000 keys, over HTTP to pyarrow's own client."""
+    """Run it on a bucket: a stub with pages of 1,000 keys, over HTTP, for pyarrow's client."""
     with pages_of_keys(files) as asked:
         return _ticks(f"sensor, {files:,} objects on S3 (stub)", "s3://bucket/text", files, lambda: len(asked))
 
@@ -135,7 +135,7 @@ def _ticks(load: str, source: str, files: int, calls: Callable[[], int]) -> Figu
 
 @contextmanager
 def pages_of_keys(files: int) -> Iterator[list[str]]:
-    """An S3 with one bucket of empty objects; yields what it was asked."""
+    """Serve one bucket of empty objects; yield the list of requests."""
     asked: list[str] = []
 
     class Bucket(BaseHTTPRequestHandler):
@@ -187,11 +187,11 @@ def pages_of_keys(files: int) -> Iterator[list[str]]:
             os.environ |= {"AWS_ENDPOINT_URL": before} if before else {}
 
 
-# what a program prints
+# a program's output
 
 
 class Folder:
-    """Files of messages, written as a cluster's Hadoop would and read as a runner's S3 client would."""
+    """Files of messages, written like a cluster's Hadoop and read like a runner's S3 client."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -211,7 +211,7 @@ class Folder:
 
 
 class Pipes:
-    """What a tee knows of Pipes."""
+    """The part of Pipes that a tee uses."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -224,7 +224,7 @@ class Pipes:
 
 
 class Handler:
-    """What a feed knows of Dagster's."""
+    """The part of Dagster's handler that a feed uses."""
 
     received_closed_message = False
 
@@ -233,7 +233,7 @@ class Handler:
 
 
 def print_much(folder: Folder, megabytes: int) -> int:
-    """A program prints lines of 100 characters through the entrypoint's tee; returns how many."""
+    """Print lines of 100 characters through the entrypoint's tee; return their number."""
     channel = Channel(cast("Files", folder), "s3://b/messages")
     pipes = Pipes(channel)
     lines = megabytes * MB // 100
@@ -247,7 +247,7 @@ def print_much(folder: Folder, megabytes: int) -> int:
 
 
 def printing(megabytes: int) -> Figures:
-    """The cluster's side."""
+    """Measure the cluster's side."""
     with tempfile.TemporaryDirectory(prefix="load-") as root:
         folder, began = Folder(Path(root)), time.monotonic()
         lines = print_much(folder, megabytes)
@@ -257,9 +257,9 @@ def printing(megabytes: int) -> Figures:
 
 
 def logging(megabytes: int) -> Figures:
-    """The runner's side."""
+    """Measure the runner's side."""
     with tempfile.TemporaryDirectory(prefix="load-") as root:
-        child = _child("print", root, str(megabytes))  # what it takes is not this side's
+        child = _child("print", root, str(megabytes))  # not part of this side's figures
         assert child.returncode == 0
         folder = Folder(Path(root))
         seconds, logged = log_all(folder)
@@ -269,7 +269,7 @@ def logging(megabytes: int) -> Figures:
 
 
 def log_all(folder: Folder) -> tuple[float, list[str]]:
-    """From the files into an event log: the seconds that took, and what was logged."""
+    """Read the files into an event log; return the seconds that this took, and what was logged."""
     logged: list[str] = []
     with tempfile.TemporaryDirectory(prefix="load-") as home, dg.DagsterInstance.local_temp(home) as instance:
 
@@ -294,7 +294,7 @@ def log_all(folder: Folder) -> tuple[float, list[str]]:
 
 
 class Clock:
-    """A time that passes by pauses alone."""
+    """A clock that advances only with pauses."""
 
     def __init__(self) -> None:
         self.time = NOON.timestamp()
@@ -326,7 +326,7 @@ class Result:
 
 
 def result(megabytes: float) -> Figures:
-    """A result as it travels, and what an asset's metadata show of it."""
+    """Measure a large result's transfer, and its metadata on an asset."""
     size = int(megabytes * MB)
     whole = Result([Found(number, "x" * 60) for number in range(size // 300)], "y" * (size // 3), ["z"] * (size // 15))
     began = time.monotonic()
@@ -350,7 +350,7 @@ def too_large_a_result(megabytes: int) -> Figures:
 
 
 class Account:
-    """EMR as a stub, with a bucket of tokens for each kind of call; the `active` newest clusters have not ended."""
+    """A stub of EMR with a token bucket per kind of call; the `active` newest clusters have not ended."""
 
     def __init__(self, clusters: int, active: int, tokens: float = 10.0, tokens_per_second: float = 0.5) -> None:
         self.clock = Clock()
@@ -412,7 +412,7 @@ def find_by_name(clusters: int, active: int) -> Figures:
 
 
 def end_orphans(clusters: int, active: int) -> Figures:
-    """The orphans sensor's look at EMR, behind which it asks Dagster for runs; `clusters list` asks for the same."""
+    """Run the orphan sensor's search in EMR, which `clusters list` shares."""
     account = Account(clusters, active)
     began = time.monotonic()
     listed = Clusters(account.aws).active("emr-pipelines/load")
@@ -424,7 +424,7 @@ def end_orphans(clusters: int, active: int) -> Figures:
 
 
 def keep_the_ledger(clusters: int, active: int) -> Figures:
-    """The first ledger, which asks of each cluster; and the next, which asks only of those that had not ended."""
+    """Build the first ledger, which asks about each cluster, and the next, which skips ended ones."""
     account = Account(clusters, active)
     began = time.monotonic()
     first = ledger(account.aws, "load", [], {"m5.xlarge": 0.24})
@@ -446,7 +446,7 @@ def _listed(account: Account, what: str, clusters: int, active: int, seconds: fl
 
 @dataclass
 class Polled:
-    """What a day of polling made: calls by their operation, and how many blocks of memory Python held at two hours."""
+    """A day of polling: calls by operation, and Python's memory blocks at two hours."""
 
     calls: Counter[str]
     blocks_early: int = 0
@@ -455,7 +455,7 @@ class Polled:
 
 
 class Service:
-    """EMR and S3 as stubs on a clock, with steps that run for so many hours and say something every ten minutes."""
+    """Stubs of EMR and S3 on a clock, with steps of many hours that print every ten minutes."""
 
     def __init__(self, hours: float, clock: Clock) -> None:
         self.calls: Counter[str] = Counter()
@@ -496,7 +496,7 @@ class Service:
 
 
 def poll(hours: float, steps: int, early: float, late: float) -> Polled:
-    """Watch steps in one process, each with its live feed. early, late: the hours at which memory is looked at."""
+    """Watch steps in one process, each with its live log. early, late: the hours at which memory is measured."""
     clock = Clock()
     service = Service(hours, clock)
     polled = Polled(service.calls)
@@ -579,7 +579,7 @@ def _child(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _measured(name: str) -> Figures:
-    """One load, in this process; memory is the kernel's word for the most that was resident."""
+    """Run one load in this process; memory is the kernel's peak resident size."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     figures = LOADS[name]()
     return replace(figures, peak_mb=(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / MB)

@@ -1,4 +1,4 @@
-"""What becomes of a run when something goes wrong: every fault at every stage of a cluster's life, as data.
+"""Expected outcomes of runs for every fault at every stage, as data.
 
 Read a line of CELLS as: when this fault strikes at this stage, a good program, and one that fails by itself, come to
 that. What cannot happen has a reason in its place, so that no pair is forgotten.
@@ -13,16 +13,16 @@ from typing import Any
 
 
 class Stage(Enum):
-    """What a run is at when a fault strikes."""
+    """The stage of a run at which a fault strikes."""
 
-    LAUNCH = "launch"  # asking for the lease, and EMR for a cluster
+    LAUNCH = "launch"  # acquiring the lease, and launching
     PROVISION = "provision"  # the cluster is STARTING
     BOOTSTRAP = "bootstrap"  # it is BOOTSTRAPPING
-    QUEUE = "queue"  # the step is added, and pending
+    QUEUE = "queue"  # the step is added and pending
     RUN = "run"  # it runs
     PUBLISH = "publish"  # its result is read, and the version published
-    LOGS = "logs"  # the logs of a step that failed are looked for
-    TERMINATE = "terminate"  # the cluster is told to end, and the lease freed
+    LOGS = "logs"  # the logs of a failed step are searched
+    TERMINATE = "terminate"  # the cluster is terminated, and the lease freed
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class Cell:
 
 
 def survived(**members: Any) -> Cell:
-    """Nobody notices: one cluster, one step, and the program's own end."""
+    """No effect: one cluster, one step, and the program's own outcome."""
     return Cell(members)
 
 
 def again(**members: Any) -> Cell:
-    """AWS is to blame: the step is tried again, on another cluster."""
+    """An infrastructure failure: the step is retried on another cluster."""
     return Cell(members, Outcome(clusters=2, steps=2), Outcome("USER_EXCEPTION", clusters=2, steps=2))
 
 
@@ -78,7 +78,7 @@ def ends(kind: str = "", reads: str = "", clusters: int = 1, steps: int = 1, **m
     return Cell(members, outcome, outcome)
 
 
-EMR_IS_ASKED = {  # by which call, at each stage
+EMR_IS_ASKED = {  # the call at each stage
     Stage.LAUNCH: "RunJobFlow",
     Stage.PROVISION: "DescribeCluster",
     Stage.BOOTSTRAP: "DescribeCluster",
@@ -88,7 +88,7 @@ EMR_IS_ASKED = {  # by which call, at each stage
     Stage.TERMINATE: "TerminateJobFlows",
 }
 MESSAGES = "*/attempt-1/*"
-S3_IS_ASKED = {  # for which keys
+S3_IS_ASKED = {  # the keys at each stage
     Stage.LAUNCH: "*/clusters/*",
     Stage.PROVISION: MESSAGES,
     Stage.BOOTSTRAP: MESSAGES,
@@ -99,8 +99,8 @@ S3_IS_ASKED = {  # for which keys
     Stage.TERMINATE: "*/clusters/*",
 }
 EXPIRED_KEY = "EXPIRED"
-ASKED_FROM_THE_START = frozenset({Stage.LAUNCH, Stage.QUEUE})  # there is no state of EMR's that shows them
-MISSES: dict[Stage, dict[str, str]] = {  # who does not ask
+ASKED_FROM_THE_START = frozenset({Stage.LAUNCH, Stage.QUEUE})  # no state of EMR shows them
+MISSES: dict[Stage, dict[str, str]] = {  # cases without such a call, and why
     Stage.PUBLISH: {"bad": "A program that fails has nothing published."},
     Stage.LOGS: {"good": "Nobody asks for the logs of a program that is good."},
     Stage.TERMINATE: {"pool": "A pool's cluster is told to end by nobody."},
@@ -108,34 +108,34 @@ MISSES: dict[Stage, dict[str, str]] = {  # who does not ask
 
 
 def asked_of_emr(stage: Stage) -> dict[str, Any]:
-    """The members of a fault of the call that is made at a stage."""
+    """Return the members of a fault for EMR's call at a stage."""
     return {"operation": EMR_IS_ASKED[stage]}
 
 
 def asked_of_s3(stage: Stage) -> dict[str, Any]:
-    """The same of S3: of what this side does there, for a program's own writes are its own affair."""
+    """Return the members of a fault for this side's S3 call at a stage; programs' own writes are not affected."""
     key = S3_IS_ASKED[stage]
     return {"key": key, **({"operation": "GetObject"} if key == MESSAGES else {})}
 
 
-# AWS refuses for a while, or answers nobody hears. At its times, three in a row
+# AWS refuses, or responses are lost, three times in a row
 NOT_ASKED = "EMR is not asked for anything there."
 CALLS: dict[Stage, Cell | str] = {
     stage: survived(**asked_of_emr(stage), times=3) if stage in EMR_IS_ASKED else NOT_ASKED for stage in Stage
 }
-# the token expires, and the file has others by the time that AWS refuses it
+# the token expires, and the file has new credentials by then
 ROTATED: dict[Stage, Cell | str] = {
     stage: survived(
         **(asked_of_emr(stage) if stage in EMR_IS_ASKED else asked_of_s3(stage)), access_key=EXPIRED_KEY, times=None
     )
     for stage in Stage
 }
-# S3 is ill for a while
+# S3 fails for a while
 ILL: dict[Stage, Cell | str] = {stage: survived(**asked_of_s3(stage), times=3) for stage in Stage}
 
 
 def only(stage: Stage, cell: Cell, why: str) -> dict[Stage, Cell | str]:
-    """For a fault that strikes at one stage by its nature."""
+    """For a fault that can only strike at one stage."""
     return {**dict.fromkeys(Stage, why), stage: cell}
 
 
@@ -154,7 +154,7 @@ MATRIX: dict[str, dict[Stage, Cell | str]] = {
     "s3_error InternalError": ILL,
     "s3_error AccessDenied": {
         Stage.LAUNCH: ends(reads="AccessDenied", clusters=0, steps=0, key="*/clusters/*"),
-        Stage.PROVISION: survived(**asked_of_s3(Stage.PROVISION), times=3),  # the live feed fails nothing
+        Stage.PROVISION: survived(**asked_of_s3(Stage.PROVISION), times=3),  # the live log never fails a run
         Stage.BOOTSTRAP: survived(**asked_of_s3(Stage.BOOTSTRAP), times=3),
         Stage.QUEUE: ends(reads="AccessDenied", steps=0, key="*/task.json"),
         Stage.RUN: survived(**asked_of_s3(Stage.RUN), times=3),
@@ -168,7 +168,7 @@ MATRIX: dict[str, dict[Stage, Cell | str]] = {
         ),
         **dict.fromkeys((Stage.PROVISION, Stage.BOOTSTRAP), "No program has written anything yet."),
         Stage.RUN: survived(key=MESSAGES, seconds=20, times=None),
-        # so late that EMR has told of the step's end, and not later than that is waited for
+        # after EMR has reported the step's end, but within the wait
         Stage.PUBLISH: replace(survived(key="*/result.json", seconds=14, times=None), misses=NO_RESULT),
         Stage.LOGS: survived(key="*/logs/*", seconds=20, times=None),
     },
@@ -185,21 +185,21 @@ MATRIX: dict[str, dict[Stage, Cell | str]] = {
     "primary_lost": only(Stage.RUN, again(after_seconds=10), WHILE_RUNNING),
     "core_lost": only(Stage.RUN, survived(after_seconds=10), WHILE_RUNNING),
     "step_fails": only(Stage.RUN, ends("UNKNOWN"), WHILE_RUNNING),
-    # what a program had said before it was killed counts more than that it was
+    # a program's error before the kill counts more than the kill
     "step_killed": only(
         Stage.RUN, replace(ends("OUT_OF_MEMORY", after_seconds=10), bad=Outcome("USER_EXCEPTION")), WHILE_RUNNING
     ),
-    "logs_late": only(Stage.LOGS, survived(seconds=50), OF_LOGS),  # later than a minute after the end is never
+    "logs_late": only(Stage.LOGS, survived(seconds=50), OF_LOGS),  # more than a minute after the end counts as never
     "logs_never": only(Stage.LOGS, Cell({}, bad=Outcome("UNKNOWN")), OF_LOGS),
     "log_names": only(Stage.LOGS, survived(), OF_LOGS),
 }
 DAY = 86_400.0
-# so long that the cluster has been idle, and has ended, when the step is tried again. A good one's result is there then
+# so long that the cluster has reached its idle timeout before the retry; a good program's result exists then
 WATCHED_IN_VAIN = Cell(asked_of_emr(Stage.RUN), bad=Outcome(reads="describe_step", clusters=2, steps=2))
 
 
 def not_added(reads: str, **members: Any) -> Cell:
-    """A cluster is there, and no step can be added to it, in neither try."""
+    """The cluster is up, but no step can be added in either attempt."""
     twice = Outcome(reads=reads, clusters=2, steps=0)
     return replace(ends(reads=reads, steps=0, **members), asset={"good": twice, "bad": twice})
 
@@ -207,7 +207,7 @@ def not_added(reads: str, **members: Any) -> Cell:
 EXPIRED = Cell({"access_key": EXPIRED_KEY}, Outcome(reads="aws sso login"), Outcome(reads="aws sso login"), idles=True)
 
 
-# the same once more, where it goes on for ever: then a retry does not help
+# the same, permanently: a retry does not help
 FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
     "provisioning_hangs": only(Stage.PROVISION, ends("TIMED_OUT", clusters=2, steps=2), WHILE_PROVISIONED),
     "cluster_fails INSTANCE_FLEET_TIMEOUT": only(
@@ -220,7 +220,7 @@ FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
     "cluster_fails INTERNAL_ERROR (quota)": only(
         Stage.PROVISION, ends("QUOTA", clusters=2, steps=2, message=VCPUS), WHILE_PROVISIONED
     ),
-    # nobody renews the credentials: no call is answered any more, and the cluster ends when it is idle
+    # credentials are never renewed: all calls fail, and the cluster ends by its idle timeout
     "expired_token": {
         Stage.LAUNCH: ends(reads="aws sso login", clusters=0, steps=0, access_key=EXPIRED_KEY, operation="RunJobFlow"),
         **dict.fromkeys((Stage.PROVISION, Stage.BOOTSTRAP, Stage.RUN), EXPIRED),
@@ -231,18 +231,18 @@ FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
     },
     "logs_late": only(Stage.LOGS, Cell({"seconds": 600}, bad=Outcome("UNKNOWN")), OF_LOGS),
     "primary_lost": only(Stage.RUN, ends("INSTANCE_LOST", clusters=2, steps=2, after_seconds=10), WHILE_RUNNING),
-    # an answer that never comes is waited for a quarter of an hour, and the end of throttling for four hours
+    # a missing response is awaited for 15 minutes, the end of throttling for four hours
     "throttle": {
         Stage.LAUNCH: ends(reads="ThrottlingException", clusters=0, steps=0, operation="RunJobFlow"),
         Stage.TERMINATE: Cell({"operation": "TerminateJobFlows"}, idles=True),
     },
     "server_error": {
         Stage.LAUNCH: ends(reads="InternalServerException", clusters=0, steps=0, operation="RunJobFlow"),
-        # the step is watched in vain, and tried again: a good one has left its result by then
+        # watching fails, and the step is retried: a good program's result exists by then
         Stage.PROVISION: Cell(
             asked_of_emr(Stage.PROVISION),
             bad=Outcome(reads="describe_cluster", steps=2),
-            asset={"bad": Outcome(reads="describe_cluster")},  # whose end is not confirmed: is it still of use?
+            asset={"bad": Outcome(reads="describe_cluster")},  # its end is not confirmed: can it still be used?
         ),
         Stage.QUEUE: not_added("InternalServerException", operation="AddJobFlowSteps"),
         Stage.RUN: WATCHED_IN_VAIN,
@@ -281,7 +281,7 @@ FOR_EVER: dict[str, dict[Stage, Cell | str]] = {
 
 
 def cells() -> Iterator[tuple[str, Stage, bool, Cell]]:
-    """Each fault at each stage where it can strike, and whether for ever."""
+    """Return each fault at each stage where it can strike, once and permanently."""
     for for_ever, table in ((False, MATRIX), (True, FOR_EVER)):
         for fault, row in table.items():
             for stage, cell in row.items():
@@ -292,7 +292,7 @@ def cells() -> Iterator[tuple[str, Stage, bool, Cell]]:
 
 
 def fault_of(name: str, cell: Cell, for_ever: bool) -> dict[str, Any]:
-    """As the emulator takes it. A second word of the name is the fault's code; what is in parentheses is a remark."""
+    """Return a fault in the emulator's form. A second word of its name is the code; parentheses hold a remark."""
     kind, _, code = name.partition(" (")[0].partition(" ")
     times: dict[str, Any] = {"times": None} if for_ever or kind == "core_lost" else {}
     return {"fault": kind, **({"code": code} if code else {}), **times, **cell.members}

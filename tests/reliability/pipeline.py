@@ -1,4 +1,4 @@
-"""What is killed: runs of one asset or of two, and the processes that execute them.
+"""The runs that are killed, of one or two assets, and the processes that execute them.
 
 Imported once by a fork server, from which every run worker and every step's process is forked, so that a run takes
 about a second; and by the daemon, as a code location.
@@ -30,14 +30,14 @@ from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.storage import Storage
 from tests.reliability.programs import write
 
-CLOCK = "KILLS_CLOCK"  # in the environment: what time.monotonic() was when the account's clock stood at which second
-WANTED = "KILLS_WANTED"  # in the environment: the folder of files that each ask the daemon for a run
-SPEED = 10.0  # how many seconds pass for clusters, and for who waits for them, in one
+CLOCK = "KILLS_CLOCK"  # environment variable: pairs time.monotonic() with the account's clock
+WANTED = "KILLS_WANTED"  # environment variable: the folder whose files each request a run from the daemon
+SPEED = 10.0  # simulated seconds per second, for clusters and for those that wait for them
 JOBS = {"in_process": "one", "multiprocess": "two"}
 
 
 class QuickClock:
-    """Time that passes quicker, and for all processes alike."""
+    """A clock that runs faster, and equally for all processes."""
 
     def __init__(self) -> None:
         began, self._at = map(float, os.environ[CLOCK].split())
@@ -62,7 +62,7 @@ assets = [program_asset(write, writes="output", name=name) for name in ("left", 
 
 @dg.sensor(job_name="one", minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
 def wanted_runs() -> Iterator[dg.RunRequest]:
-    """Asks for the run of each file in a folder, by the file's name."""
+    """Request a run for each file in a folder, by the file's name."""
     for file in sorted(Path(os.environ[WANTED]).glob("*.json")):
         told = json.loads(file.read_text())
         yield dg.RunRequest(run_key=file.stem, run_config=told["config"], tags=told["tags"])
@@ -91,7 +91,7 @@ def two() -> dg.JobDefinition:
 
 
 def run_config(executor: str, scope: str, place: str) -> dict[str, Any]:
-    """place: the bucket, and the prefix for the data of a run and its retries, which nothing else uses."""
+    """Return the run config. place: the bucket and the prefix for a run and its retries only."""
     how: dict[str, Any] = {"in_process": {}}
     if executor == "multiprocess":
         how = {"multiprocess": {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": [__name__]}}}}

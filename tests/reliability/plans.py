@@ -1,4 +1,4 @@
-"""What is struck, how, and when: drawn by a seed, and written as a text from which it can be struck again."""
+"""Plans of kills: drawn from a seed, and written as text so that a kill can be repeated."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 TARGETS = ("worker", "step", "daemon", "connection")
 SIGNALS = ("SIGTERM", "SIGINT", "SIGKILL")
-CUTS = {"reset": 0.0, "down": 0.4}  # how the connection breaks, and for how many seconds nothing answers
+CUTS = {"reset": 0.0, "down": 0.4}  # how the connection breaks, and for how many seconds
 EXECUTORS = ("in_process", "multiprocess")
 SCOPES = ("run", "asset", "pool")
 SIDES = ("before", "after")  # the request has taken effect
-# where a kill hurts most: requests (a part of what they ask), and what a program does
+# the most critical moments: requests (a part of their text), and a program's actions
 POINTS = (
     "begun.json", "clusters/", "RunJobFlow", "task.json", "AddJobFlowSteps", "step begins", "result is left",
     "_published.json", "latest.json", "?delete", "TerminateJobFlows",
 )  # fmt: skip
-REQUESTS = {"in_process": 75, "multiprocess": 150}  # of a whole run, about; who draws one too many draws again
-SECONDS = {"in_process": 6.0, "multiprocess": 9.0}  # of a whole run, about
+REQUESTS = {"in_process": 75, "multiprocess": 150}  # of a whole run, roughly; a larger number is drawn again
+SECONDS = {"in_process": 6.0, "multiprocess": 9.0}  # of a whole run, roughly
 DAEMON_SHARE = 0.05  # a daemon takes long to start
 
 
@@ -44,11 +44,11 @@ class Plan:
         target = "daemon" if draw.random() < DAEMON_SHARE else draw.choice(("worker", "worker", "step", "connection"))
         executor = {"step": "multiprocess", "daemon": "in_process"}.get(target) or draw.choice(EXECUTORS)
         scope = draw.choice(SCOPES)
-        weights = (2, 8, 0) if target == "daemon" else (6, 4, 1)  # its sensors ask too, and it takes long to begin
+        weights = (2, 8, 0) if target == "daemon" else (6, 4, 1)  # its sensors make requests too, and it starts slowly
         kind = draw.choices(("request", "point", "share"), weights)[0]
         moment = {
             "request": f"request {draw.randint(1, REQUESTS[executor])}",
-            "point": draw.choice(POINTS[:-1] if scope == "pool" else POINTS),  # a pool's cluster is not told to end
+            "point": draw.choice(POINTS[:-1] if scope == "pool" else POINTS),  # a pool's cluster is not terminated
             "share": f"{draw.random():.3f} of the run",
         }[kind]
         return cls(
@@ -65,7 +65,7 @@ class Plan:
 
     @classmethod
     def parse(cls, text: str) -> Plan:
-        """The plan that a text of `str` says."""
+        """Parse the text of a plan."""
         words: dict[str, Any] = dict(part.split("=", 1) for part in text.split(", "))
         for name in ("retry_first", "hasty"):
             words[name] = words[name] == "True"
@@ -76,7 +76,7 @@ class Plan:
 
     @property
     def number(self) -> int | None:
-        """Of the request that it waits for."""
+        """Return the number of the request that it waits for."""
         words = self.moment.split()
         return int(words[1]) if words[0] == "request" else None
 

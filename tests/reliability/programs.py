@@ -1,4 +1,4 @@
-"""The program of the runs that are killed. What it does, the emulated account does in its place (account.py)."""
+"""The program of the killed runs; the emulated account does its work (account.py)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Where:
 
 @dataclass(frozen=True)
 class Written:
-    """digest: of the one computation that wrote the data; no two are alike, so that data tells who wrote it."""
+    """digest: unique to the computation that wrote the data."""
 
     digest: str
 
 
 def write(spark: SparkSession, params: Where) -> Written:
-    """Write a file that says which computation wrote it."""
+    """Write a file that names the computation that wrote it."""
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The package, broken on purpose: a campaign must find each of these, or it would find nothing else either.
+"""Break the package on purpose: a campaign must detect each of these.
 
 python -m tests.reliability.kills --sabotage nothing_is_adopted
 """
@@ -16,16 +16,16 @@ from emr_pipelines.storage.folder import PUBLISHED
 from emr_pipelines.storage.s3 import S3Folder
 from tests.reliability.plans import Plan
 
-SABOTAGE = "KILLS_SABOTAGE"  # in the environment of all processes: which of them
+SABOTAGE = "KILLS_SABOTAGE"  # environment variable of all processes: the sabotage
 
 
 def nothing_is_adopted() -> None:
-    """A cluster is not looked for by its name before another is launched."""
+    """Launch without searching for an existing cluster by name."""
     _replace(Clusters, "find", lambda *_: None)
 
 
 def nothing_is_marked() -> None:
-    """A version is published without its mark."""
+    """Publish a version without its mark."""
     write = S3Folder.write
 
     def without_mark(folder: S3Folder, name: str, data: bytes, replacing: Any) -> bool:
@@ -35,16 +35,16 @@ def nothing_is_marked() -> None:
 
 
 def ended_by_the_run_alone() -> None:
-    """No sensor ends a cluster whose run was killed."""
+    """Let no sensor terminate the cluster of a killed run."""
     _replace(orphans, "_end_orphans", lambda *_: "")
 
 
 def nothing_is_taken_up() -> None:
-    """A retry begins anew what a killed attempt has done."""
+    """Let a retry redo what a killed attempt has done."""
     _replace(storage, "resume", lambda *_: None)
 
 
-# the plan of a kill by which each is found
+# the kill that detects each
 SABOTAGES: dict[str, tuple[Callable[[], None], Plan]] = {
     sabotage.__name__: (sabotage, plan)
     for sabotage, plan in (
@@ -57,7 +57,7 @@ SABOTAGES: dict[str, tuple[Callable[[], None], Plan]] = {
 
 
 def apply() -> None:
-    """In each process: what the environment says."""
+    """Apply the sabotage named in the environment, in each process."""
     if os.environ.get(SABOTAGE):
         SABOTAGES[os.environ[SABOTAGE]][0]()
 

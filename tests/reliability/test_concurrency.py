@@ -1,4 +1,4 @@
-"""Many runs at once, on hosts whose clocks differ by minutes: no cluster too many, no step twice, no old data."""
+"""Many concurrent runs on hosts whose clocks differ by minutes: no extra cluster, no repeated step, no old data."""
 
 import json
 import threading
@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from rehearsal import DURATIONS, UP, Rehearsal, rehearsing
 
 from emr_emulator import Emulator, ManualClock, Scripted
 from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, publish
@@ -34,13 +35,12 @@ from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.storage import Storage
 from tests.account import BUCKET
 from tests.automation.test_orphans import add_run, name, tick
-from tests.emulator.conftest import DURATIONS, UP, Rehearsal, rehearsing
 from tests.reliability.hosts import Hosts, Killed
 from tests.runners.programs import Numbers, Total, add_up
 from tests.storage.conftest import KEY, Place, on_disk, on_s3  # noqa: F401 (fixtures)
 
 TEN_MINUTES = 600.0
-AHEAD_SECONDS = (0.0, TEN_MINUTES, -TEN_MINUTES)  # of the hosts' clocks, in turn
+AHEAD_SECONDS = (0.0, TEN_MINUTES, -TEN_MINUTES)  # offsets of the hosts' clocks, in turn
 RUNS, CLUSTERS = 20, 3
 IDLE_SECONDS = 900
 CONTENDERS = 50
@@ -53,7 +53,7 @@ LAUNCHED_BY_ANOTHER = ("before RunJobFlow", "the write of the lease took effect"
 
 
 class Programs:
-    """The results that the programs on all clusters leave, while they run."""
+    """Writes the results of all running programs."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._left = emulator, set[str]()
@@ -77,7 +77,7 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
             monkeypatch.setenv(variable, value)
         emulator.create_bucket(BUCKET)
         make, shared = Aws._client, Aws()
-        # one client for all hosts, for making one takes a third of a second
+        # one client for all hosts, because creating one takes a third of a second
         monkeypatch.setattr(Aws, "_client", lambda _, *service: make(shared, *service))
         yield emulator
 
@@ -87,7 +87,7 @@ def on_hosts(emulator: Emulator, before_time_passes: Callable[[], None] = lambda
 
 
 def adding_up(number: int, **settings: Any) -> Callable[[], Total]:
-    """A run in a Dagster of its own, which runs one program."""
+    """Run one program in a separate Dagster instance."""
 
     def run() -> Total:
         found: list[Total] = []
@@ -117,7 +117,7 @@ def test_20_runs_share_a_pool_of_3_clusters(emulator: Emulator, monkeypatch: pyt
     assert sum(steps) == RUNS  # each was submitted once
     assert min(steps) >= RUNS // CLUSTERS - 2
 
-    # and on clusters that are there and idle
+    # on existing idle clusters
     more = [adding_up(number, **settings) for number in range(RUNS, RUNS + CLUSTERS)]
     assert hosts.run(more, AHEAD_SECONDS) == [Total(number) for number in range(RUNS, RUNS + CLUSTERS)]
     assert [len(cluster.steps) - before for cluster, before in zip(emulator.clusters(), steps, strict=True)] == [
@@ -130,11 +130,11 @@ def test_20_runs_share_a_pool_of_3_clusters(emulator: Emulator, monkeypatch: pyt
     assert {str(cluster.state) for cluster in emulator.clusters()} == {"TERMINATED"}
 
 
-# a lease that many want, and whose holder dies
+# a contended lease whose holder dies
 
 
 class Moment:
-    """A moment at which the first host that comes to it dies, and does nothing more."""
+    """A moment at which the first host to reach it dies."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -211,7 +211,7 @@ def test_a_launch_that_is_throttled_for_minutes_is_one(emulator: Emulator, monke
         aws = Aws(clock=hosts.clock())
         request = ClusterSpec.parse({}).request(CALLED, f"s3://{BUCKET}/logs/", {})
         return Leases(aws, Objects(aws), f"s3://{BUCKET}/clusters").acquire(
-            "1", CALLED, lambda renew: Clusters(aws).launch(request, patience_seconds=0, looking=renew)
+            "1", CALLED, lambda renewing: Clusters(renewing).launch(request)
         )
 
     outcomes = hosts.run([acquire] * 8)
@@ -235,7 +235,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 def test_of_two_runs_the_data_of_the_one_that_began_later_stays(
     place: Place, ahead_seconds: tuple[float, float], later_is_first: bool
 ) -> None:
-    """Whatever their hosts' clocks say, and whichever of them has done first."""
+    """Regardless of their hosts' clocks and of which one ends first."""
     earlier_now, later_now = (
         partial(lambda ahead: datetime.now(timezone.utc) + timedelta(seconds=ahead), ahead) for ahead in ahead_seconds
     )
@@ -257,7 +257,7 @@ def test_of_two_runs_the_data_of_the_one_that_began_later_stays(
     assert storage.require(KEY).run_id == "later"
     assert place.versions() == sorted([before.name, later.name, *([] if later_is_first else [earlier.name])])
     assert place.begun() == []
-    with storage.new_version(KEY, "next", now=earlier_now) as following:  # and neither clock blocks who comes then
+    with storage.new_version(KEY, "next", now=earlier_now) as following:  # and neither clock blocks a later run
         place.fill(following)
         storage.publish(KEY, following, "data")
     assert storage.require(KEY).run_id == "next"
@@ -273,7 +273,7 @@ def test_the_run_that_is_overtaken_fails_with_a_sentence_and_the_other_does_not(
         with mistakes_as_failures(), storage.new_version(context.asset_key, context.run.run_id) as version:
             storage.write(context.asset_key, version, "data.txt", context.run.run_id.encode())
             runs.append(context.run.run_id)
-            if len(runs) == 1:  # meanwhile another run begins, and has done first
+            if len(runs) == 1:  # meanwhile another run begins, and ends first
                 others.append(dg.materialize([words], resources={"storage": storage}))
             yield from publish(context, storage, version, context.run.run_id, [], {})
 
@@ -290,7 +290,7 @@ def test_the_run_that_is_overtaken_fails_with_a_sentence_and_the_other_does_not(
     assert storage.read(dg.AssetKey("words"), latest.version, "data.txt") == others[0].run_id.encode()
 
 
-# clocks of the sensor and of what clusters cost
+# clocks of the sensor and of the costs
 
 
 @pytest.fixture
@@ -334,7 +334,7 @@ def test_what_a_cluster_cost_does_not_depend_on_who_asks(
     def ask() -> tuple[Any, Any, Any]:
         aws = Aws()
         (cluster,) = emulator.clusters()
-        Clusters(aws).describe(cluster.id)  # as before each end; from then on it knows AWS's time
+        Clusters(aws).describe(cluster.id)  # it asks before each termination, and then knows AWS's time
         cost = bill(aws, cluster.id, {"m5.xlarge": 0.36}, observed=Observed(told_to_end=aws.now()))
         return cost.usages, cost.idle_share, ledger(aws, "default", [], {"m5.xlarge": 0.36})
 

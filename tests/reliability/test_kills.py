@@ -1,4 +1,4 @@
-"""A short campaign of kills, with a kill of each target at the moments that hurt most (kills.py strikes hundreds)."""
+"""A short campaign of kills at the most critical moments (kills.py does hundreds)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
 
 
 def _case(plan: Plan) -> Any:
-    """A parameter of the test; the fast tests have the plan whose retry finds a step that runs."""
+    """Mark all plans as extended but the one whose retry finds a running step."""
     name = f"{plan.target}-{plan.how}-{plan.moment}".replace(" ", "-")
     return pytest.param(plan, marks=() if plan is FAST else pytest.mark.extended, id=name)
 

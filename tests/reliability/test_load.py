@@ -1,6 +1,6 @@
-"""Much of everything, at sizes that take seconds; `python -m tests.reliability.load` has the full ones.
+"""Load tests at small sizes; `python -m tests.reliability.load` has the full ones.
 
-AWS is a stub in this process but for the result, so what is held here is the client's side: calls, memory, words.
+Except for the result, AWS is a stub in this process: the tests are about the client's calls, memory and output.
 """
 
 import json
@@ -21,7 +21,7 @@ from emr_pipelines.backends.emr.steps import Step
 from emr_pipelines.errors import PackagingError, Throttled
 from emr_pipelines.remote import codec, driver
 from emr_pipelines.remote import message_buffer as outbox
-from emr_pipelines.remote.message_buffer import AT_ONCE_CHARACTERS, KEPT_CHARACTERS, Outbox
+from emr_pipelines.remote.message_buffer import AT_ONCE_CHARACTERS, KEPT_CHARACTERS, MessageBuffer
 from tests.account import Account
 from tests.emr_env import EmrEnv
 from tests.patience import HUNG_SECONDS
@@ -29,13 +29,13 @@ from tests.reliability import load
 from tests.reliability.load import MB, Folder, Found, Pipes, Result
 from tests.runners.programs import Anything, Numbers, returns_no_json
 
-TICK_SECONDS = 60  # as many as Dagster gives a sensor
+TICK_SECONDS = 60  # Dagster's limit for a sensor
 FILES = 3_000
 
 
 @contextmanager
 def most_memory(megabytes: float) -> Iterator[None]:
-    """No more than so many MB are held at once beyond what was before."""
+    """Check that at most so many additional MB are held at once."""
     tracemalloc.start()
     try:
         yield
@@ -68,7 +68,7 @@ def test_a_tick_over_many_files_takes_little(listing: Callable[[int], load.Figur
     assert int(figures.outcome.split()[3].replace(",", "")) < 8 * FILES + 100
 
 
-# what a program prints
+# a program's output
 
 
 def message(text: str, stream: str = "stdout") -> tuple[str, dict[str, object]]:
@@ -76,11 +76,11 @@ def message(text: str, stream: str = "stdout") -> tuple[str, dict[str, object]]:
 
 
 class Printer:
-    """An outbox, and what comes out of it."""
+    """A message buffer, and its output."""
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.outbox = Outbox(lambda: self.time)
+        self.outbox = MessageBuffer(lambda: self.time)
 
     def put(self, method: str, params: dict[str, object]) -> None:
         self.outbox.put({"__dagster_pipes_version": "0.1", "method": method, "params": params})
@@ -145,7 +145,7 @@ def test_much_output_takes_bounded_memory_and_few_writes_on_both_sides(
 
 
 def test_output_that_nobody_takes_is_held_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3 cannot be reached, and the program prints on, a few characters at a time."""
+    """S3 cannot be reached, and the program keeps printing a few characters at a time."""
     monkeypatch.setattr(outbox, "AT_ONCE_CHARACTERS", 20_000)
     printer = Printer()
     with most_memory(0.5):
@@ -189,7 +189,7 @@ def test_a_result_of_10_mb_comes_back_whole(emr_env: EmrEnv, monkeypatch: pytest
     monkeypatch.setattr(emr_env.clock, "_leave_results", leave_once)
     found = emr_env.materialize(lambda context, spark: spark.run(context, returns_no_json, Numbers((1,))))
     assert found == Anything("x" * (10 * MB))
-    assert max(map(len, emr_env.log)) < 10_000  # nobody wrote it into the event log
+    assert max(map(len, emr_env.log)) < 10_000  # it is not in the event log
 
 
 def test_metadata_show_the_beginning_of_a_large_result() -> None:
@@ -229,7 +229,7 @@ def test_5000_clusters_are_listed_page_by_page_within_aws_s_limits(
 
 def test_who_cannot_wait_hears_that_aws_throttles() -> None:
     stub = load.Account(5_000, 5_000)
-    stub.aws._deadline = stub.clock.now() + 30  # as the sensor has it
+    stub.aws._deadline = stub.clock.now() + 30  # the sensor's deadline
     with pytest.raises(Throttled):
         Clusters(stub.aws).active("emr-pipelines/load")
 
@@ -257,7 +257,7 @@ def test_polling_for_hours_costs_few_calls_and_no_memory(steps: int) -> None:
     minutes = 60 * hours
     assert polled.calls["emr.describe_step"] <= steps * (1.05 * minutes + 10)
     emr = sum(calls for call, calls in polled.calls.items() if call.startswith("emr."))
-    assert emr <= 0.5 * 3600 * hours  # what AWS lets an account do
+    assert emr <= 0.5 * 3600 * hours  # AWS's rate limit for an account
     s3 = sum(calls for call, calls in polled.calls.items() if call.startswith("s3."))
     assert s3 <= 12 * 3600 * hours
     assert polled.blocks_early

@@ -1,4 +1,4 @@
-"""Every fault of the emulator at every stage, for every scope, with a program that is good and with one that is not."""
+"""Every fault of the emulator at every stage and scope, with a program that succeeds and one that fails."""
 
 import itertools
 import json
@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from boto3 import Session
 from dagster_pipes import decode_param
+from rehearsal import DURATIONS
 
 from emr_emulator import Emulator, ManualClock, Scripted
 from emr_emulator.faults import KINDS, ExpiredToken
@@ -26,7 +27,6 @@ from emr_pipelines.runners.lineage import lineage
 from emr_pipelines.storage import Storage
 from tests.account import BUCKET, Account, ended
 from tests.emr_env import Clock
-from tests.emulator.conftest import DURATIONS
 from tests.reliability.matrix import ASKED_FROM_THE_START, MATRIX, Cell, Stage, cells, fault_of
 from tests.runners.programs import Numbers, add_up
 
@@ -37,15 +37,15 @@ RAISED = (
 GOOD, BAD = Scripted(seconds=30), Scripted(seconds=30, exit_code=1, stdout=RAISED)
 IDLE_SECONDS = 900
 WHEN_SPOKEN = frozenset({"RUNNING", "COMPLETED"})
-# the other scopes make it three times as long
+# the other scopes triple the time
 SCOPES: list[ScopeKind] = ["asset", "run", "pool"] if os.environ.get("WHOLE_MATRIX") else ["run"]
 CELLS = list(cells())
-# what the fast tests try, at its first stage: a fault of each kind, of EMR's API and S3's, of nodes, steps and logs
+# the fast tests, each at its first stage: one fault each of EMR's API, S3, nodes, steps and logs
 FAST = {"lost_response", "s3_error SlowDown", "objects_late", "primary_lost", "step_fails", "logs_late"}
 
 
 def _case(number: int, program: str, scope: ScopeKind) -> Any:
-    """A parameter of the test: a cell, with one program in one scope."""
+    """Return a test parameter: a cell, with one program in one scope."""
     fault, stage, for_ever, _ = CELLS[number]
     first = next(n for n, (name, *_) in enumerate(CELLS) if name == fault)
     wanted = "bad" if stage is Stage.LOGS else "good"
@@ -88,7 +88,7 @@ class StagedClock(Clock):
     def _speak(self, args: Sequence[str], state: str) -> None:
         folder = decode_param(args[args.index("--dagster-pipes-messages") + 1])["folder"]
         self._leave(f"{folder}/1.json", _message("opened"))
-        if state == "COMPLETED":  # one that failed was killed before it could tell, and its logs have to
+        if state == "COMPLETED":  # a failing program was killed before it could report, so its logs count
             self._leave(f"{folder}/2.json", _message("closed"))
 
     def _leave(self, uri: str, text: str) -> None:
@@ -117,7 +117,7 @@ def _write_credentials(file: Path, access_key: str) -> None:
 
 
 def _of_the_cluster(clock: StagedClock) -> Aws:
-    """AWS with the credentials of a cluster's role, which do not expire when those of the run do."""
+    """Return an Aws with the credentials of a cluster's role, which do not expire with the run's."""
     aws = Aws(clock=clock)
     aws._session = Session(aws_access_key_id="CLUSTER", aws_secret_access_key="any", region_name=aws.region)  # noqa: S106
     return aws
@@ -135,7 +135,7 @@ def answer(context: dg.AssetExecutionContext, spark: SparkRunner, storage: Stora
 
 
 class EmrEnv:
-    """An emulated account in which a version is published already, and a run of one asset in it."""
+    """An emulated account with a published version, in which a test runs one asset."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class EmrEnv:
             self.before = self.storage.publish(KEY, version, "before")
 
     def run(self, scope: ScopeKind) -> tuple[str, str]:
-        """The kind of the run's failure, and what it says."""
+        """Run; return the kind of the failure, and its message."""
         runner = EmrSparkRunner(
             bucket=BUCKET, ship_dependencies=False, scope=scope, retries=1, retry_delay_seconds=0,
             log_wait_seconds=600, provisioning_minutes=20,

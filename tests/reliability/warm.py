@@ -1,4 +1,4 @@
-"""Imported by the fork server alone: what every run would otherwise import, or work out, again."""
+"""Imported once by the fork server, so that each run starts with these modules loaded."""
 
 import os
 
@@ -15,7 +15,7 @@ from emr_pipelines.job import (
 from tests.reliability import pipeline, sabotage
 
 sabotage.apply()
-# who asks is known by the user agent
+# the user agent identifies the process
 os.register_at_fork(after_in_child=lambda: os.environ.update(AWS_SDK_UA_APP_ID=f"process-{os.getpid()}"))
 
 with dg.DagsterInstance.local_temp() as instance:

@@ -1,4 +1,4 @@
-"""What travels: every value that is allowed comes back as it was, and every other is refused by its path."""
+"""The codec: allowed values survive a round trip, and others are refused with their path."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Everything:
-    """A field of each kind that is allowed."""
+    """A field of each allowed kind."""
 
     points: tuple[Point, ...]
     pair: tuple[str, int]
@@ -350,7 +350,7 @@ class Text(str):
     __slots__ = ()
 
 
-WRONG: list[tuple[Any, str]] = [  # an annotation, and what is said of it
+WRONG: list[tuple[Any, str]] = [  # an annotation, and the message about it
     (date, r"Holder\.it is annotated date; allowed: str, int, .* Write a date or time as text: value\.isoformat\(\)"),
     (datetime, r"Holder\.it is annotated datetime; .* value\.isoformat\(\)"),
     (timedelta, r"Write a duration as seconds: value\.total_seconds\(\)"),
@@ -585,7 +585,7 @@ def test_a_script_is_a_module_and_a_session_is_not(tmp_path: Path) -> None:
 
 
 def test_it_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
-    """The cluster's Python has no dagster, numpy or pyspark for it to import."""
+    """A cluster's Python may have no dagster, numpy or pyspark to import."""
     code = "import sys, emr_pipelines.remote.codec; print(*{name.split('.')[0] for name in sys.modules})"
     found = _python("-S", "-c", code, cwd=tmp_path)
     brought = set(found.stdout.split()) - set(sys.stdlib_module_names)

@@ -1,4 +1,4 @@
-"""The entrypoint's files: names and permissions arrive as they were."""
+"""The entrypoint's files keep their names and permissions."""
 
 from __future__ import annotations
 

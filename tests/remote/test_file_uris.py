@@ -1,4 +1,4 @@
-"""Every form of a file: URI names one path, and nothing else is taken for one."""
+"""Every form of a file: URI is one path, and nothing else is accepted as one."""
 
 from __future__ import annotations
 

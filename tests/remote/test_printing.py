@@ -1,4 +1,4 @@
-"""The streams of a program whose output is passed on are still the streams that programs and libraries expect."""
+"""A program's standard streams still behave as programs and libraries expect while its output is forwarded."""
 
 from __future__ import annotations
 

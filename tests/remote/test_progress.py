@@ -1,4 +1,4 @@
-"""How far Spark is: what the sentence says, and when it is said."""
+"""Spark's progress: the sentence, and when it is reported."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from pyspark import SparkContext
-from pyspark.status import SparkStageInfo
+from pyspark import SparkContext, SparkStageInfo
 
 from emr_pipelines.remote import progress
 from emr_pipelines.remote.progress import LOOK_SECONDS, Backoff, follow, running_stages, summary
@@ -28,7 +27,7 @@ def stage(number: int, name: str, tasks: int, done: int, failed: int = 0) -> Spa
 
 
 def spark(stages: Sequence[SparkStageInfo | None], active: Sequence[int] = ()) -> SparkContext:
-    """As much of Spark as its progress needs, in which one job of the group "mine" has all stages."""
+    """A stub of Spark in which one job of the group "mine" has all stages."""
     tracker = SimpleNamespace(
         getActiveStageIds=lambda: active,
         getStageInfo=lambda number: next((found for found in stages if found and found.stageId == number), None),
@@ -43,7 +42,7 @@ FAILING = stage(4, "collect at pi.py:9", 3000, 1010, failed=2)
 
 
 def times_of(seconds: float) -> list[float]:
-    """When something is said of what takes so long, looked at four times a second."""
+    """Return the times of reports about work that takes so long, polled four times a second."""
     clock, said = Clock(), []
     rarely = Backoff(clock.now)
     while rarely.elapsed < seconds:
@@ -98,7 +97,7 @@ def test_what_it_came_to() -> None:
 
 
 def test_spark_is_followed_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the first 7 seconds no stage runs; then the same one until the end, after 30 seconds."""
+    """No stage runs for the first 7 seconds, then one until the end after 30 seconds."""
     clock, said, waited = Clock(), [], []
 
     def ends(seconds: float) -> bool:

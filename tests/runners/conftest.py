@@ -1,4 +1,4 @@
-"""What the tests of runners share."""
+"""Shared fixtures of the tests of runners."""
 
 from __future__ import annotations
 

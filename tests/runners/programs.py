@@ -1,4 +1,4 @@
-"""Programs that the tests of runners send to clusters."""
+"""Programs that the runners' tests send to clusters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Anything:
 
 
 def add_up(spark: SparkSession, params: Numbers) -> Total:
-    """Add numbers on the executors, and say so."""
+    """Add numbers on the executors, and print a line."""
     print(f"adding {len(params.values)} numbers")
     return Total(spark.sparkContext.parallelize(params.values, 1).sum())
 
@@ -37,11 +37,11 @@ def add_here(spark: SparkSession, params: Numbers) -> Total:  # noqa: ARG001
 
 
 def fails(spark: SparkSession, params: Numbers) -> Total:  # noqa: ARG001
-    """Raise on purpose, after a word."""
+    """Print a line, then raise."""
     print(f"about to fail on {params.values}")
     raise ValueError(f"no good: {params.note}")
 
 
 def returns_no_json(spark: SparkSession, params: Numbers) -> Anything:  # noqa: ARG001
-    """Return what is not JSON."""
+    """Return a result that is not JSON."""
     return Anything(value={1, 2})

@@ -1,4 +1,4 @@
-"""AWS on a bad day: clusters that are full, credentials that expire, what the user has to mend."""
+"""Bad days: full clusters, expiring credentials, and failures that the user must fix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACTION = {"bootstrap_actions": [{"name": "install", "path": "s3://b/i.sh"}]}
 
 
 def fill(emr_env: EmrEnv, kind: str, spare: int = 0) -> None:
-    """As many steps of a kind as the first cluster takes."""
+    """Add as many steps as the first cluster accepts."""
     steps = [Step(f"other {number}", (kind,)).request() for number in range(256 - spare)]
     emr_env.account.aws.call(
         "emr", "add_job_flow_steps", JobFlowId=emr_env.account.emulator.clusters()[0].id, Steps=steps
@@ -35,7 +35,7 @@ def behind(emr_env: EmrEnv, kind: str) -> Any:
     return work
 
 
-# full for now
+# the cluster is full
 
 
 def test_the_257th_step_waits_for_room(emr_env: EmrEnv) -> None:
@@ -53,11 +53,11 @@ def test_room_that_does_not_come_is_waited_for_as_long_as_a_step_may_queue(emr_e
     began = emr_env.clock.now()
     with pytest.raises(Failed, match="had not begun after 30 minutes: 256 unfinished steps were ahead of it") as failed:
         emr_env.materialize(behind(emr_env, "hour"), queueing_minutes=30, retries=2)
-    assert 1800 < emr_env.clock.now() - began < 1800 + 1200  # one try, beside the cluster's own time
+    assert 1800 < emr_env.clock.now() - began < 1800 + 1200  # one attempt, plus the cluster's own time
     metadata = failed.value.data.user_failure_data.metadata
     assert (metadata["kind"].value, "step_concurrency" in metadata["hint"].value) == ("TIMED_OUT", True)
     waits = [line for line in emr_env.log if line.startswith("Waiting for room on cluster j-")]
-    assert 3 < len(waits) < 30  # ever more rarely
+    assert 3 < len(waits) < 30  # at growing intervals
     assert "256 steps are running or pending" in waits[-1]
 
 
@@ -88,7 +88,7 @@ def test_another_cluster_of_a_pool_has_room(emr_env: EmrEnv) -> None:
     emr_env.account.emulator.advance(1000)
 
 
-# what the user has to mend, and what not
+# failures that the user must fix, and others
 
 
 def test_a_bootstrap_script_that_fails_costs_one_cluster(emr_env: EmrEnv) -> None:
@@ -98,7 +98,7 @@ def test_a_bootstrap_script_that_fails_costs_one_cluster(emr_env: EmrEnv) -> Non
     with pytest.raises(Failed, match="Fix the bootstrap action's script"):
         emr_env.run(retries=2, cluster=ACTION, log_wait_seconds=330)
     assert len(emr_env.account.emulator.clusters()) == 1
-    assert emr_env.clock.now() - began < 300 + 90 + 60 + 60  # up, ended, flushed, and what looking takes
+    assert emr_env.clock.now() - began < 300 + 90 + 60 + 60  # coming up, ending, flushing logs, and polling
 
 
 def test_a_lost_primary_is_tried_again_without_a_wait_for_logs(emr_env: EmrEnv) -> None:
@@ -114,7 +114,7 @@ def test_a_lost_primary_is_tried_again_without_a_wait_for_logs(emr_env: EmrEnv) 
 
 
 class Rotated:
-    """A file of credentials in place of those in the environment."""
+    """A credentials file that replaces those in the environment."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file = folder / "credentials"

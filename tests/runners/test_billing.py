@@ -1,4 +1,4 @@
-"""Every cluster that a run had is billed once, with its own times, to the assets and partitions whose steps it ran."""
+"""Each cluster of a run is billed once, with its own times, to the assets and partitions whose steps it ran."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,16 +6,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from rehearsal import DURATIONS
 
 from emr_pipelines import charts
 from emr_pipelines.backends.emr.steps import Step
+from emr_pipelines.backends.watch import JITTER, LONGEST_INTERVAL_SECONDS
 from emr_pipelines.costs.bill import Span
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.billing import prepare_bill
 from emr_pipelines.runners.emr import EmrSparkRunner
 from tests.account import BUCKET, ended
 from tests.emr_env import PARAMS, EmrEnv, Failed
-from tests.emulator.conftest import DURATIONS
 from tests.runners.programs import add_up
 
 Work = Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any]
@@ -25,7 +26,7 @@ INSTANCES = 3
 
 @dataclass(frozen=True)
 class Billed:
-    """What an observation says of a cluster."""
+    """The metadata of a cluster's observation."""
 
     cluster_id: str
     share: float
@@ -35,7 +36,7 @@ class Billed:
 
 
 def billed(emr_env: EmrEnv, asset: str = "answer") -> list[Billed]:
-    """The observations of an asset, oldest first."""
+    """Return the observations of an asset, oldest first."""
     found = []
     for record in reversed(emr_env.instance.fetch_observations(dg.AssetKey(asset), limit=20).records):
         observation = record.asset_observation
@@ -64,13 +65,13 @@ def short_step(name: str = "short") -> Step:
 
 
 def end_by_a_person(emr_env: EmrEnv) -> None:
-    """Somebody ends the first cluster."""
+    """Terminate the first cluster, as a person would."""
     emr_env.account.clusters.terminate(ids(emr_env)[0])
     emr_env.account.emulator.advance(DURATIONS.termination)
 
 
 def test_a_cluster_that_took_another_s_place_has_its_own_times(emr_env: EmrEnv) -> None:
-    """The second is idle for 500 s after the first one, whose failed step made the runner end it, was told to end."""
+    """The runner ended the first after a failed step; the second is idle for 500 s."""
 
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         emr_env.account.fault("step_fails", stderr="ValueError: no")
@@ -85,15 +86,16 @@ def test_a_cluster_that_took_another_s_place_has_its_own_times(emr_env: EmrEnv) 
     of_first, of_second = billed(emr_env)
     assert [of_first.cluster_id, of_second.cluster_id] == [first, second]
     assert of_first.share == of_second.share == 1
-    # 300 s to come up, 10 s of a step, 500 s of nothing and 90 s to end; an end is noticed some seconds late
-    assert of_second.seconds == pytest.approx(INSTANCES * 900, rel=0.05)
-    assert of_second.idle_share == pytest.approx(500 / 900, abs=0.03)
+    # 300 s to come up, 10 s of a step, 500 s of nothing and 90 s to end; each end is noticed up to a pause late
+    latest = 900 + 2 * LONGEST_INTERVAL_SECONDS * (1 + JITTER)
+    assert INSTANCES * 900 <= of_second.seconds <= INSTANCES * latest
+    assert of_second.idle_share == pytest.approx(INSTANCES * 500 / of_second.seconds, abs=0.03)
 
 
 def test_what_draws_the_bill_is_ready_before_the_cluster_has_ended(
     emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first picture of a process takes a second or two, which nobody should wait for after the end."""
+    """A process's first chart takes a second or two, which should not delay the end of a run."""
     states = []
 
     def timeline(spans: Sequence[Span], title: str) -> str:
@@ -107,7 +109,7 @@ def test_what_draws_the_bill_is_ready_before_the_cluster_has_ended(
 
 
 def time_out(emr_env: EmrEnv) -> None:
-    """The first cluster ends because it is idle."""
+    """Let the first cluster reach its idle timeout."""
     emr_env.account.emulator.advance(900 + DURATIONS.termination)
 
 
@@ -129,7 +131,7 @@ def begin_to_end(emr_env: EmrEnv) -> None:
 def test_a_cluster_that_ended_between_two_steps_is_billed_too(
     emr_env: EmrEnv, meanwhile: Callable[[EmrEnv], object], other_process: bool
 ) -> None:
-    """In the same process, and where the first step's process has left the cluster to the second's."""
+    """In the same process, and when the first step's process left the cluster to the second's."""
 
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run_step(context, short_step("a"))
@@ -167,7 +169,7 @@ def test_a_cluster_that_did_not_come_up_is_billed(emr_env: EmrEnv, scope: str) -
 
 @pytest.mark.extended
 def test_a_cluster_that_a_cancelled_step_ended_is_billed(emr_env: EmrEnv) -> None:
-    """A driver in a YARN container is ended with its cluster, before anything else ends it."""
+    """In deploy mode cluster, the runner terminates the cluster to stop the driver."""
     with pytest.raises(Failed, match="was not done after 5 minutes"):
         emr_env.run(deploy_mode="cluster", running_minutes=5, prices=PRICES)
     assert [entry.cluster_id for entry in billed(emr_env)] == ids(emr_env)
@@ -206,7 +208,7 @@ def test_a_cluster_that_ended_after_its_process_left_it_for_others_is_billed_by_
 
 
 def test_what_another_process_put_in_the_place_of_a_cluster_is_ended_too(emr_env: EmrEnv) -> None:
-    """The process that leaves last still held the first cluster."""
+    """The last process to leave still refers to the first cluster."""
 
     def work(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run_step(context, short_step("a"))
@@ -215,7 +217,7 @@ def test_what_another_process_put_in_the_place_of_a_cluster_is_ended_too(emr_env
         spark.run_step(context, short_step("b"))
         other, spark._shared = spark._shared, mine
         assert other is not None
-        assert [held.id for held in other.owed] == ids(emr_env)[:1]
+        assert [held.id for held in other.clusters.owed] == ids(emr_env)[:1]
 
     emr_env.materialize(work, prices=PRICES)
     assert ended(emr_env.account)
@@ -248,10 +250,10 @@ def two_runners(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> Callable[..
             then(context)
 
         common: dict[str, Any] = {"bucket": BUCKET, "ship_dependencies": False, "prices": PRICES}
-        patient = {"idle_timeout_seconds": 7200}  # none ends because it is idle
-        described = {**patient, "core": {"type": "m5.xlarge", "count": 4}}
+        setup = {"idle_timeout_seconds": 7200}  # longer than any cluster is idle here
+        described = {**setup, "core": {"type": "m5.xlarge", "count": 4}}
         runners = {
-            "small": EmrSparkRunner(**common, cluster=patient),
+            "small": EmrSparkRunner(**common, cluster=setup),
             "large": EmrSparkRunner(**common, cluster=described, **large),
         }
         dg.materialize([first, second], resources=runners, instance=emr_env.instance)

@@ -1,6 +1,6 @@
-"""Every documented form of every field of a cluster reaches RunJobFlow, whichever way it was told.
+"""Every documented form of every cluster field reaches RunJobFlow, however it is set.
 
-Each row has the part of the request that its words must become, written out by hand from the EMR API Reference.
+Each row has the expected part of the request, written by hand from the EMR API Reference.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def properties(**told: Any) -> dict[str, Any]:
     return {"configurations": {"yarn-site": {name.replace("_", "-"): value for name, value in told.items()}}}
 
 
-# what is told, where it must be in the request, and as what
+# the setting, its path in the request, and the expected value there
 FORMS: list[tuple[dict[str, Any], str, Any]] = [
     ({"configurations": [{"Classification": "spark-defaults", "Properties": MEMORY}]}, "Configurations", [WITH_MEMORY]),
     ({"configurations": [{"classification": "spark-defaults", "properties": MEMORY}]}, "Configurations", [WITH_MEMORY]),
@@ -223,7 +223,7 @@ def request_of(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def at(request: Any, path: str) -> Any:
-    """What is at a path of keys and indices; None where there is nothing."""
+    """Return the value at a path of keys and indices, or None."""
     for key in path.split("."):
         if isinstance(request, list):
             request = request[int(key)] if int(key) < len(request) else None
@@ -233,7 +233,7 @@ def at(request: Any, path: str) -> Any:
 
 
 def rows(forms: list[Any]) -> list[Any]:
-    """The first row for every day, and the others for the whole suite."""
+    """Mark all rows but the first as extended."""
     return [
         pytest.param(*form, id=repr(form[0])[:90], marks=pytest.mark.extended if index else ())
         for index, form in enumerate(forms)

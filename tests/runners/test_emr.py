@@ -1,6 +1,5 @@
-"""Programs on EMR, without Spark: what becomes of clusters and steps, what a person reads, and that nothing is left."""
+"""Programs on EMR, without Spark: clusters, steps, messages, and that nothing is left running."""
 
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from rehearsal import DURATIONS
 
 from emr_pipelines.aws import client
 from emr_pipelines.backends.emr.backend import EmrBackend
@@ -26,11 +26,10 @@ from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.failures import advised
 from emr_pipelines.runners.ledger import ClusterLedger
+from emr_pipelines.spark_lines import installed_spark
 from tests.account import BUCKET, deny, ended
 from tests.emr_env import PARAMS, Clock, EmrEnv, Failed
-from tests.emulator.conftest import DURATIONS
 from tests.runners.programs import Anything, Numbers, Total, add_up, returns_no_json
-from tests.terminals import Screen
 from tests.tiers import extended
 
 # success
@@ -55,31 +54,11 @@ def test_what_is_waited_for_is_told_ever_more_rarely(emr_env: EmrEnv) -> None:
     (cluster,) = emr_env.account.emulator.clusters()
     waits = [line.partition(": ")[::2] for line in emr_env.log if line.startswith("Waiting for ")]
     coming_up = [rest for what, rest in waits if what == f"Waiting for cluster {cluster.id} to come up"]
-    assert len(coming_up) in (8, 9)  # in 300 s; when it looks is a little by chance
+    assert len(coming_up) in (8, 9)  # within 300 s; polling has random jitter
     assert coming_up[0] in [f"STARTING, {seconds} s so far, at most 60 min." for seconds in (5, 6)]
     ending = [rest for what, rest in waits if what == f"Waiting for cluster {cluster.id} to end"]
     assert ending[0] in [f"TERMINATING, {seconds} s so far, at most 15 min." for seconds in (5, 6)]
-    assert len(waits) == len(coming_up) + len(ending)  # the program itself tells how far it is
-
-
-@pytest.mark.extended
-def test_in_a_terminal_there_is_a_bar_and_the_log_has_its_lines(
-    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("emr_pipelines.terminal.SHOWN_AFTER_SECONDS", 0)
-    before = os.dup(2)
-    with Screen(monkeypatch) as screen:
-        os.dup2(screen.stream.fileno(), 2)
-        try:
-            emr_env.run()
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-    (cluster,) = emr_env.account.emulator.clusters()
-    for what in (f"Waiting for cluster {cluster.id} to come up", f"Waiting for cluster {cluster.id} to end"):
-        assert what in screen.text
-        assert any(line.startswith(what) for line in emr_env.log)
-    assert not any("\x1b" in line for line in emr_env.log)
+    assert len(waits) == len(coming_up) + len(ending)  # the program reports its progress itself
 
 
 def test_files_of_this_machine_are_brought_once(emr_env: EmrEnv, tmp_path: Path) -> None:
@@ -106,7 +85,7 @@ def test_uris_of_other_file_systems_are_the_cluster_s_business(emr_env: EmrEnv) 
 
 @pytest.mark.extended
 def test_folders_that_are_named_for_a_partition_are_kept(emr_env: EmrEnv, tmp_path: Path) -> None:
-    """Also where there is one of them only: a reader has a column for it."""
+    """Even a single one: readers expect the partition's column."""
     file = tmp_path / "orders" / "day=2026-01-01" / "part-0.parquet"
     file.parent.mkdir(parents=True)
     file.write_text("rows")
@@ -156,13 +135,10 @@ def test_a_cluster_carries_what_it_is_known_by(emr_env: EmrEnv, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("scope", ["run", *map(extended, ["asset", "pool"])])
-def test_the_ledger_knows_which_run_and_asset_a_cluster_was_for(
-    emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, scope: str
-) -> None:
+def test_the_ledger_knows_which_run_and_asset_a_cluster_was_for(emr_env: EmrEnv, scope: str) -> None:
     emr_env.run(scope=scope)
     emr_env.step(shell_command("hello", "echo hello"), scope=scope)
-    monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
-    found = ClusterLedger(prices={"m5.xlarge": 0.36}).entries([])
+    found = ClusterLedger(target="emr", prices={"m5.xlarge": 0.36}).entries([])
     runs = {run.run_id for run in emr_env.instance.get_runs()}
     assert {entry.run_id for entry in found} == runs
     assert {entry.asset for entry in found} == {"answer"}
@@ -189,6 +165,30 @@ def test_a_cluster_spec_is_given_as_such(emr_env: EmrEnv) -> None:
     emr_env.run(cluster=ClusterSpec(release_label="emr-7.9.0", core=None))
     (cluster,) = emr_env.account.emulator.clusters()
     assert cluster.request["ReleaseLabel"] == "emr-7.9.0"
+
+
+def test_two_runners_of_one_run_on_two_lines_of_spark(emr_env: EmrEnv) -> None:
+    """Each on a cluster of its own; the run's log says once of each that the cluster is of another line, or newer."""
+
+    def runner(label: str) -> EmrSparkRunner:
+        cluster = {"release_label": label}
+        return EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, retries=0, cluster=cluster)
+
+    @dg.multi_asset(specs=[dg.AssetSpec("old"), dg.AssetSpec("new")])
+    def both(context: dg.AssetExecutionContext, spark35: SparkRunner, spark4: SparkRunner) -> Iterator[dg.Output[None]]:
+        for name, spark in (("old", spark35), ("new", spark4)):
+            assert spark.run(context, add_up, PARAMS) == Total(6)
+            yield dg.Output(None, name)
+
+    labels = ["emr-7.99.0", "emr-spark-8.99.0"]
+    resources = {"spark35": runner(labels[0]), "spark4": runner(labels[1])}
+    run = dg.materialize([both], resources=resources, instance=emr_env.instance)
+    assert [cluster.request["ReleaseLabel"] for cluster in emr_env.account.emulator.clusters()] == labels
+    log = [entry.user_message for entry in emr_env.instance.all_logs(run.run_id)]
+    for label in labels:
+        assert len([line for line in log if line.startswith(f"{label} is newer than")]) == 1
+    other = labels[0] if installed_spark().startswith("4.") else labels[1]
+    assert [line.split(" runs ")[0] for line in log if "To align them" in line] == [other]
 
 
 def test_roles_can_come_from_the_environment(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +251,7 @@ def test_a_pool_grows_when_its_clusters_are_busy(emr_env: EmrEnv) -> None:
     assert len(emr_env.account.emulator.clusters()) == 2
     emr_env.account.steps.add(first.id, Step("busy", ("spark-submit",)))
     emr_env.account.steps.add(emr_env.account.emulator.clusters()[1].id, Step("busy", ("spark-submit",)))
-    emr_env.run(scope="pool", pool_size=2)  # there is room nowhere: it waits behind one
+    emr_env.run(scope="pool", pool_size=2)  # all are full: it waits behind another step
     assert len(emr_env.account.emulator.clusters()) == 2
     for cluster in emr_env.account.emulator.clusters():
         emr_env.account.clusters.terminate(cluster.id)
@@ -280,7 +280,7 @@ def test_a_pool_s_cluster_that_dies_before_the_step_is_added_is_replaced(
     emr_env.account.emulator.advance(1000)
 
 
-# what is refused before anything is paid for
+# refused before a launch
 
 
 @pytest.mark.parametrize(
@@ -343,12 +343,12 @@ def test_programs_may_return_anything_that_is_json(emr_env: EmrEnv) -> None:
     assert found == Anything({"a": [1, None]})
 
 
-# faults, by stage; the fixture sees that no cluster is left
+# faults, by stage; the fixture checks that no cluster is left
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A fault; what the user reads; whether AWS is to blame, so that it is tried again."""
+    """A fault, the message for the user, and whether the failure is retried."""
 
     fault: dict[str, Any]
     reads: str
@@ -458,14 +458,14 @@ def test_a_step_that_runs_for_too_long_is_cancelled(emr_env: EmrEnv) -> None:
 def test_a_cancelled_driver_ends_with_its_cluster_unless_that_runs_other_programs(
     emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, others: bool
 ) -> None:
-    """In deploy mode cluster: the driver is in a YARN container, which EMR does not end with the step."""
+    """In deploy mode cluster, EMR does not stop the driver's YARN container with the step."""
     emr_env.clock.result = None
     submit = EmrBackend.submit
 
     def joined(self: EmrBackend, *args: Any) -> Any:
         handle = submit(self, *args)
         if others:
-            emr_env.account.steps.add(self.cluster_id or "", Step("another run's", ("hour",)))
+            emr_env.account.steps.add(self._cluster_of(handle.id).id, Step("another run's", ("hour",)))
         return handle
 
     monkeypatch.setattr(EmrBackend, "submit", joined)
@@ -701,7 +701,7 @@ def test_an_explicit_retry_policy_is_not_overruled(emr_env: EmrEnv) -> None:
 def test_a_result_stands_though_its_step_was_stopped_behind_it(
     emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """The program had left its result, and its process had not ended yet."""
+    """The program had written its result, but its process had not ended."""
     if fault == "primary_lost":
         emr_env.account.fault(fault, after_seconds=60)
     else:
@@ -717,7 +717,7 @@ def test_a_result_stands_though_its_step_was_stopped_behind_it(
     assert emr_env.run() == Total(6)
     (cluster,) = emr_env.account.emulator.clusters()
     assert [str(step.state) for step in cluster.steps.values()] in (["CANCELLED"], ["INTERRUPTED"])
-    assert any("but its program was done" in line for line in emr_env.log)
+    assert any("The program was done when step" in line for line in emr_env.log)
 
 
 @pytest.mark.extended
@@ -725,7 +725,7 @@ def test_a_result_stands_though_its_step_was_stopped_behind_it(
 def test_who_works_on_for_a_run_that_was_given_up_leaves_the_cluster_to_steps_that_run(
     emr_env: EmrEnv, others: bool
 ) -> None:
-    """The run's worker was killed; the processes of its steps were not, and a retry may have begun."""
+    """The run's worker was killed, but not the processes of its steps; a retry may have begun."""
 
     def given_up(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run(context, add_up, PARAMS)
@@ -753,13 +753,13 @@ def test_a_committed_result_is_not_computed_again(emr_env: EmrEnv) -> None:
 def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_again(
     emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the run's worker was killed: nothing was tidied up."""
+    """The run's worker was killed, so nothing was cleaned up."""
     poll, tries = EmrBackend.poll, []
 
     def killed_the_first_time(self: EmrBackend, *args: Any) -> Any:
-        tries.append(self.cluster_id)
+        tries.append(self.clusters.held)
         if len(tries) == 1:
-            self._held.held = None  # a process that is gone ends nothing
+            self.clusters.held = None  # a dead process terminates nothing
             raise Killed
         return poll(self, *args)
 
@@ -779,7 +779,7 @@ def test_a_step_that_an_earlier_attempt_left_running_is_watched_and_not_added_ag
 
 
 class Killed(BaseException):
-    """In the place of SIGKILL."""
+    """Stands for SIGKILL."""
 
 
 def killed(*_: object) -> None:
@@ -812,8 +812,8 @@ def test_hive_on_a_cluster_that_cannot_run_it_fails_with_its_reason(emr_env: Emr
 
 @pytest.mark.extended
 def test_a_step_that_does_not_need_the_cluster_ends_what_others_of_its_run_left(emr_env: EmrEnv) -> None:
-    """As under the multiprocess executor, where the last step's process finds its result, or fails, before it has
-    asked for a cluster."""
+    """With the multiprocess executor, the last step's process may find its result, or fail, before it needs a
+    cluster."""
 
     def left_by_another_process(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
         spark.run(context, add_up, PARAMS)
@@ -830,7 +830,7 @@ def test_a_step_of_an_earlier_attempt_is_found_on_whichever_cluster_of_a_pool_it
     busy = emr_env.account.steps.add(first.id, Step("busy", ("spark-submit",)))
 
     def twice(context: dg.AssetExecutionContext, spark: EmrSparkRunner) -> None:
-        spark.run_step(context, shell_command("once", "true"))  # on the second, for the first is busy
+        spark.run_step(context, shell_command("once", "true"))  # on the second one, because the first is busy
         emr_env.account.steps.cancel(first.id, busy)
         spark._shared = None
         spark.run_step(context, shell_command("once", "true"))
@@ -844,7 +844,7 @@ def test_a_step_of_an_earlier_attempt_is_found_on_whichever_cluster_of_a_pool_it
 def test_a_pool_whose_cluster_emr_has_forgotten_gets_another(
     emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, denied: bool
 ) -> None:
-    """With the cluster its tags are gone, by which alone a deployment's role may ask for it."""
+    """Its tags are gone too, and a deployment's role can only describe clusters with its tag."""
     emr_env.run(scope="pool", pool_size=2)
     (first,) = emr_env.account.emulator.clusters()
     emr_env.account.clusters.terminate(first.id)
@@ -891,7 +891,7 @@ def test_what_a_cluster_cost_is_said_and_attributed_to_its_assets(emr_env: EmrEn
     assert observation is not None
     usd, share = observation.metadata["cost_usd"].value, observation.metadata["cost_share"].value
     assert share == 1
-    # three instances at 0.36 an hour; a scripted step gives no hint, so its end is noticed late
+    # three instances at 0.36 an hour; a scripted step wakes no watcher, so its end is noticed late
     assert isinstance(usd, float)
     assert 3 * seconds * 0.0001 <= usd <= 3 * (seconds + 150) * 0.0001
     assert any("3 x m5.xlarge on demand, billed for" in line for line in emr_env.log)
@@ -952,9 +952,9 @@ def test_without_prices_there_is_no_sum_and_no_failure(emr_env: EmrEnv) -> None:
 def test_a_cluster_whose_launch_was_interrupted_is_found_and_ended(
     emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process is interrupted while the answer of RunJobFlow is on its way; lists show the cluster a bit later."""
+    """The process is interrupted before RunJobFlow's response arrives; lists show the cluster a little later."""
     launch, find = Clusters.launch, Clusters.find
-    to_see = [True, False, False, False]  # before the launch, and then twice not
+    to_see = [True, False, False, False]  # before the launch, and missing from two lists after it
 
     def interrupted(self: Clusters, *args: Any, **how: Any) -> str:
         launch(self, *args, **how)
@@ -1043,7 +1043,7 @@ def test_code_and_libraries_travel_as_archives_beside_the_user_s_own(emr_env: Em
 def test_a_missing_module_is_told_by_whose_it_is(
     module: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name of one's own must not be declared as a requirement: a stranger's project may have it."""
+    """Your own module's name must not become a requirement: a stranger's project may have it."""
     monkeypatch.syspath_prepend(str(tmp_path))
     _modules(tmp_path, {"own_plugins/__init__.py": ""})
     exception = RemoteException("ModuleNotFoundError", f"ModuleNotFoundError: No module named '{module}'\n")

@@ -1,4 +1,4 @@
-"""The settings of EmrSparkRunner: run config knows what ClusterSpec knows, and Python gets one sentence."""
+"""Settings of EmrSparkRunner: run config has ClusterSpec's fields, and Python gets one sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.backends.emr.test_spec import WITH_FLEETS, WITH_GROUPS
 @dg.op
 def look(spark: EmrSparkRunner) -> None:
     SEEN.append(spark)
-    spark.spec()  # as the first program would
+    spark.spec()  # as the first program would do
 
 
 @dg.job(resource_defs={"spark": EmrSparkRunner(bucket="my-bucket")})
@@ -31,7 +31,7 @@ SEEN: list[EmrSparkRunner] = []
 
 
 def configured(**config: Any) -> EmrSparkRunner:
-    """The runner that an op is given for this run config."""
+    """Return the runner that an op gets with this run config."""
     run_config = {"resources": {"spark": {"config": config}}}
     assert job.execute_in_process(run_config).success
     return SEEN.pop()
@@ -124,7 +124,7 @@ def test_run_config_that_dagster_lets_through_fails_the_step_with_one_sentence(
 
 
 def default_run_config(runner: EmrSparkRunner) -> dict[str, Any]:
-    """What the Launchpad begins with."""
+    """Return the Launchpad's default config."""
 
     @dg.job(resource_defs={"spark": runner})
     def any_job() -> None:

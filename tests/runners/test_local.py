@@ -1,4 +1,4 @@
-"""Programs run here: what they return, what the event log shows meanwhile, and what is left afterwards."""
+"""Programs in local Spark: their results, the event log, and what remains afterwards."""
 
 import logging
 import os
@@ -17,8 +17,9 @@ import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-from emr_pipelines.errors import InvalidValue, NotText, PackagingError, RequirementsMissing
+from emr_pipelines.errors import InvalidValue, NotText, PackagingError, RequirementsMissing, SparkNotUsable
 from emr_pipelines.remote import progress
+from emr_pipelines.runners import local_spark
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.local import LONGEST_LINE, LocalSparkRunner, _Lines
 
@@ -154,6 +155,7 @@ def test_a_program_that_ends_spark_has_succeeded_and_the_next_gets_a_new_session
 
 STOPS = """
 import dagster as dg
+from emr_pipelines.runners import local_spark
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 
@@ -545,3 +547,15 @@ def test_other_masters_are_refused(master: str) -> None:
 def test_spark_connect_is_not_used_unasked() -> None:
     with pytest.raises(InvalidValue, match=r"spark_config\.spark\.remote is 'sc://x'; allowed: nothing"):
         LocalSparkRunner(spark_config={"spark.remote": "sc://x"})
+
+
+def test_pyspark_3_5_without_distutils_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.12 dropped it; a program would fail in the middle."""
+    monkeypatch.setattr(local_spark, "installed_spark", lambda: "3.5.9")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(
+        SparkNotUsable, match=r"pyspark 3\.5\.9 needs distutils, .* pip install 'emr-pipelines\[spark35\]'"
+    ):
+        local_spark._reject_without_distutils()
+    monkeypatch.setattr(local_spark, "installed_spark", lambda: "4.1.4")
+    local_spark._reject_without_distutils()

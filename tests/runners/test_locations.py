@@ -1,4 +1,4 @@
-"""Places of this machine in what a cluster is told, and settings that a run judges as the doctor does."""
+"""Local paths in a cluster's settings, and settings that a run checks with the doctor's checks."""
 
 import os
 from collections.abc import Callable
@@ -11,8 +11,9 @@ import pytest
 
 from emr_pipelines.assets.program import program_asset
 from emr_pipelines.aws.client import Aws
+from emr_pipelines.aws.findings import DoctorContext
 from emr_pipelines.backends.emr.steps import Step
-from emr_pipelines.doctor import BAD, DoctorContext, run_checks
+from emr_pipelines.doctor import BAD, run_checks
 from emr_pipelines.errors import StorageUnusable
 from emr_pipelines.pipelines.pi.assets import pi_estimates
 from emr_pipelines.pipelines.word_count.assets import input_text, word_counts
@@ -63,7 +64,7 @@ def untouched(emr_env: EmrEnv) -> bool:
 
 
 def doctor_says(check: str) -> str:
-    """The sentence of a finding, with the environment as it is."""
+    """Return the message of a finding in the current environment."""
     aws = Aws(within_seconds=0)
     findings = run_checks(DoctorContext(aws, os.environ, lambda: resolve("")))
     (finding,) = (finding for finding in findings if finding.check == check)

@@ -1,4 +1,4 @@
-"""The remote runner needs nothing but the protocol of a backend: here with one in memory."""
+"""The remote runner needs only a Backend; here it has one in memory."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ LIFE = (JobState.PROVISIONING, JobState.QUEUEING, JobState.RUNNING, JobState.SUC
 
 @dataclass
 class InMemory:
-    """A backend that runs programs in this process, one poll at a time. stuck_in: a state that never ends."""
+    """A backend that runs programs in this process, one state per poll. stuck_in: a state that never ends."""
 
     objects: Objects
     jobs: dict[str, tuple[Job, list[JobState]]] = field(default_factory=dict)
@@ -79,9 +79,6 @@ class InMemory:
         self.calls.append(f"explain {handle.id}, {end.timed_out}, {exception}, {package}, {alone}")
         name = self.raised.partition(":")[0]
         return diagnose(Evidence(exception=RemoteException(name, self.raised, ()) if name else None))
-
-    def what_stays(self) -> str:
-        return ""
 
 
 class InMemoryRunner(RemoteSparkRunner):

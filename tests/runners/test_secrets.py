@@ -1,4 +1,4 @@
-"""The secrets of the Dagster process go nowhere: not to EMR, not to S3, not into the event log, not to a terminal."""
+"""Secrets of the Dagster process reach neither EMR, S3, the event log nor a terminal."""
 
 import logging
 import traceback
@@ -24,7 +24,7 @@ from tests.account import BUCKET
 from tests.emr_env import PARAMS, EmrEnv, Failed
 from tests.runners.programs import Numbers, Total, add_up
 
-SENTINEL = uuid.uuid4().hex  # not written here, for the tests travel as a program's package
+SENTINEL = uuid.uuid4().hex  # not literal, because these tests are sent as a program's package
 SECRETS = {
     name: f"{SENTINEL}{number}"
     for number, name in enumerate(("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "DB_PASSWORD"))
@@ -33,7 +33,7 @@ IN_ERRORS = f"Could not connect to postgres://me:{SECRETS['DB_PASSWORD']}@db/x"
 
 
 class Watched:
-    """What was sent and told in a emr_env, with secrets in the environment."""
+    """Everything that was sent and logged in an emulated account, with secrets in the environment."""
 
     def __init__(self, emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch) -> None:
         self.emr_env = emr_env
@@ -54,7 +54,7 @@ class Watched:
         self.printed.append(CliRunner().invoke(main, words).output)
 
     def places(self) -> dict[str, list[str]]:
-        """All that others may read, by where it is."""
+        """Return everything that others may read, by place."""
         instance, root = self.emr_env.instance, self.emr_env.account.emulator.root / "buckets"
         runs = instance.get_runs()
         return {
@@ -68,7 +68,7 @@ class Watched:
         }
 
     def leaks(self) -> list[str]:
-        """Where a secret was found."""
+        """Return the places that contain a secret."""
         return [f"{place}: {text}" for place, texts in self.places().items() for text in texts if SENTINEL in text]
 
 
@@ -88,7 +88,7 @@ def test_runs_that_go_well_and_badly_and_the_command_line_tell_no_secret(watched
         emr_env.account.fault("step_fails", message=IN_ERRORS, stderr="")
         spark.run_step(context, shell_command("load", "true"))
 
-    with pytest.raises(Failed, match=r"postgres://\*\*\*@db/x"):  # what EMR says is shown without it
+    with pytest.raises(Failed, match=r"postgres://\*\*\*@db/x"):  # EMR's messages are shown without it
         emr_env.materialize(badly)
     for words in (["doctor"], ["clusters", "list"], ["clusters", "terminate", "--yes", "j-NONE"]):
         watched.command(*words)
@@ -220,7 +220,7 @@ REFERENCES: dict[str, Any] = {"in Python": dg.EnvVar("KDC"), "in YAML": {"env": 
 def test_a_reference_is_looked_up_at_launch_and_hidden_everywhere(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """EMR alone gets it, where it asks for it; and when its own words hold it they are shown without it."""
+    """Only EMR gets the value; if EMR's messages contain it, it is masked."""
     emr_env, password = watched.emr_env, f"{SENTINEL}kdc"
     monkeypatch.setenv("KDC", password)
     emr_env.account.fault("step_fails", message=f"kadmin refused {password}", stderr=f"kadmin: {password}\n")
@@ -251,14 +251,14 @@ def test_a_reference_is_looked_up_at_launch_and_hidden_everywhere(
     for command in (["doctor"], ["clusters", "list"]):
         watched.command(*command)
     leaks = {leak.partition(":")[0] for leak in watched.leaks() if "KerberosAttributes" not in leak}
-    assert leaks <= {"an object"}  # EMR's log of the step, which holds what the step printed
+    assert leaks <= {"an object"}  # EMR's log of the step, with the step's output
     events = watched.places()["an event"]
     assert any("kadmin refused ***" in event or "kadmin: ***" in event for event in events)
 
 
 @pytest.mark.usefixtures("no_references")
 def test_what_is_referred_to_goes_nowhere_else(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused in a program's parameters, though its variable is not called like a secret."""
+    """It is refused in a program's parameters, although its variable has no secret-like name."""
     monkeypatch.setenv("KDC", "hunter2")
     cluster = {
         "security_configuration": "kerberos",
@@ -299,7 +299,7 @@ def test_the_digest_of_a_cluster_tells_nothing_of_its_secrets(monkeypatch: pytes
     ],
 )
 def test_what_emr_shows_to_everybody_takes_no_secret_at_all(settings: dict[str, Any]) -> None:
-    """A reference would only end in the same place."""
+    """A reference would end up in the same place."""
     with pytest.raises(InvalidValue, match=r"is '\*\*\*'; allowed: no secrets, because EMR shows"):
         EmrSparkRunner(bucket=BUCKET, **settings)
 

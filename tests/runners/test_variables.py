@@ -1,4 +1,4 @@
-"""Environment variables in a runner's settings are looked up when a run needs them, and never before."""
+"""Environment variables in a runner's settings are resolved when a run needs them, not before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "MY_VARIABLE"
 VAR = dg.EnvVar(NAME)
 FLEET = "Instances.InstanceFleets.0"
 
-# the same in Python and in YAML, where its value must be in the request, the value, and as what it is there
+# the setting in Python and in YAML, its path in the request, the variable's value, and the value in the request
 PLACES: list[tuple[dict[str, Any], str, str, str, Any]] = [
     ({"configurations": [{"Classification": "spark-defaults", "Properties": {"spark.executor.memory": VAR}}]},
      "{configurations: [{Classification: spark-defaults, Properties: {spark.executor.memory: {env: MY_VARIABLE}}}]}",

@@ -1,4 +1,4 @@
-"""A storage on this machine or on S3, and a look at what lies in it that does not go through it."""
+"""Fixtures: a storage on this machine or on S3, and its files seen without the storage."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class LookAtObjects:
 
 
 class Place:
-    """A storage with a look at it."""
+    """A storage, and a view of its files."""
 
     def __init__(self, storage: Storage, look: Look, folder: type[LocalFolder | S3Folder]) -> None:
         self.storage = storage
@@ -97,7 +97,7 @@ class Place:
         return f"words/{name}/part-0.txt" in self.look.paths()
 
     def write(self, minute: int, publish: bool = False) -> Version:
-        """A version that was begun at that minute past noon."""
+        """Write a version that was begun at that minute past noon."""
         with self.storage.new_version(KEY, f"{minute:08d}-run", now=noon(minute)) as version:
             self.fill(version)
             if publish:
@@ -116,7 +116,7 @@ class Place:
 
 
 def first_time(monkeypatch: pytest.MonkeyPatch, place: Place, call: str, name: str, does: Callable[[], Any]) -> None:
-    """Let something happen just before the first time that a call of the folder gets this name."""
+    """Do something just before the folder's first call with this name."""
     real = getattr(place.folder, call)
     to_do = [does]
 

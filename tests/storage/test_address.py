@@ -1,4 +1,4 @@
-"""Which place an address means."""
+"""How addresses are resolved."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_default_is_the_environments_or_a_folder_here(tmp_path: Path, monkey
 )
 def test_on_emr_the_default_is_in_the_bucket(monkeypatch: pytest.MonkeyPatch, bucket: str, root: str) -> None:
     monkeypatch.setenv("EMR_PIPELINES_BUCKET", bucket)
-    assert not resolve("").startswith("s3://")  # a bucket alone says nothing
+    assert not resolve("").startswith("s3://")  # a bucket alone is not enough
     monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
     assert resolve("") == root
     monkeypatch.setenv("EMR_PIPELINES_STORAGE", "s3://other")

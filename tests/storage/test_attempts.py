@@ -1,4 +1,4 @@
-"""Several attempts at the same work: after a kill, and at once."""
+"""Several attempts at the same work, after a kill and concurrently."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.storage.conftest import KEY, NOON, Place, first_time, noon
 
 
 class Attempts:
-    """Attempts that were begun and, as far as the storage can tell, killed: nothing of theirs is closed."""
+    """Attempts that were begun and never closed, as if they had been killed."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._open: list[AbstractContextManager[Version]] = []  # what is not held is closed by the garbage collector
+        self._open: list[AbstractContextManager[Version]] = []  # the garbage collector would close them
 
     def begin(
         self, minute: int, work: str = "work", run_id: str = "first-run", done: Callable[[str], bool] | None = None
@@ -96,7 +96,7 @@ def test_after_an_exception_the_next_attempt_begins_anew(on_s3: Place, attempts:
 def test_after_an_interrupt_the_next_attempt_takes_the_version_up(
     on_s3: Place, attempts: Attempts, error: BaseException
 ) -> None:
-    """Its program may have ended just then."""
+    """Its program may have ended at that moment."""
     interrupted = attempts.begin(1)
     attempts.fail(error=error)
     assert on_s3.filled(interrupted.name)
@@ -104,7 +104,7 @@ def test_after_an_interrupt_the_next_attempt_takes_the_version_up(
 
 
 def told_to_dagster(error: Exception) -> Exception:
-    """As runners raise an error of this package: as a Failure, with the error in its context."""
+    """Raise an error of this package as runners do: a Failure with the error as its context."""
     try:
         with mistakes_as_failures():
             raise error
@@ -137,7 +137,7 @@ class Killed(BaseException):
 
 
 def killed_at(monkeypatch: pytest.MonkeyPatch, place: Place, call: str, name: str, version: Version) -> None:
-    """Publish a version, and be killed just before a call of the folder."""
+    """Publish a version and die just before a call of the folder."""
 
     def kill() -> None:
         raise Killed
@@ -160,7 +160,7 @@ def test_a_version_that_is_done_and_marked_is_taken_up_and_published(
 
 
 def test_what_was_published_is_given_again_to_a_retry_of_the_run(on_s3: Place, attempts: Attempts) -> None:
-    """It was killed before it could say so."""
+    """It was killed before it could report it."""
     published = on_s3.storage.publish(KEY, attempts.begin(1), "data")
     again = attempts.begin(2, run_id="second-run", done=lambda _: True)
     assert (again.name, again.uri) == (published.version, published.uri)
@@ -173,7 +173,7 @@ def test_what_was_published_is_given_again_to_a_retry_of_the_run(on_s3: Place, a
 def test_what_is_published_while_a_retry_looks_for_it_is_given_again(
     on_s3: Place, attempts: Attempts, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """By a process that nobody killed with its run: behind the look at the pointer, or at the list of what is begun."""
+    """By a process that survived its run, after the pointer or the list of begun versions was read."""
     first = attempts.begin(1)
 
     def publish() -> None:

@@ -1,4 +1,4 @@
-"""Processes that come between each other's calls, in every order that chance finds, and are killed at any of them."""
+"""Processes whose calls interleave in random orders, and that are killed at any call."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ WEEK = int(ABANDONED_AFTER.total_seconds()) // 60
 
 
 class Killed(BaseException):
-    """What a killed process does from then on: nothing."""
+    """Ends a killed process."""
 
 
 class Turns:
-    """Threads that take turns call by call, as a random number says."""
+    """Threads that take turns at random, call by call."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)  # noqa: S311 (chance, not secrets)
@@ -86,7 +86,7 @@ class Turns:
 
 
 class Memory:
-    """A folder as S3 is: each call is one moment, and nothing is locked. After each the rule is looked at."""
+    """A folder like S3: each call is atomic, nothing is locked, and the invariant is checked after each."""
 
     resumable = True
 
@@ -154,7 +154,7 @@ class Memory:
 
 
 class _Still:
-    """The same files, looked at while nobody moves."""
+    """The same files, read while all threads are paused."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self._files = files
@@ -180,7 +180,7 @@ def _materialize(storage: Storage, folder: Memory, minutes: list[int], work: str
 
 
 def _read(storage: Storage, folder: Memory, times: int) -> None:
-    """From the first publication on there is one at every moment, whoever publishes, prunes or dies meanwhile."""
+    """After the first publication there is always a published version, whoever publishes, prunes or dies."""
     for _ in range(times):
         published = "latest.json" in folder.files
         try:
@@ -215,7 +215,7 @@ def test_the_pointer_is_never_at_a_version_that_was_deleted(monkeypatch: pytest.
         )
         assert turns.errors == [], seed
         outcomes.add((bool(turns.dead), "latest.json" in folder.files))
-    assert (True, True) in outcomes  # some were killed, and others published nevertheless
+    assert (True, True) in outcomes  # some were killed, and others still published
 
 
 def test_a_prune_does_not_delete_what_is_about_to_be_published(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_a_prune_sees_what_was_published_after_it_listed(place: Place, monkeypat
 
 
 def test_a_reader_meets_a_prune(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between its looks at the pointer and at the version another is published, and this one deleted."""
+    """After it read the pointer, another version is published and this one is deleted."""
     place = place.keeping(1)
     first = place.publish(1)
 
@@ -255,7 +255,7 @@ def test_a_reader_meets_a_prune(place: Place, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_who_is_overtaken_decides_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another run moves the pointer between the look at it and the write."""
+    """Another run moves the pointer between its read and its write."""
     place.publish(0)
     first_time(monkeypatch, place, "write", "latest.json", lambda: place.publish(2))
     with pytest.raises(Superseded, match="run 00000002-run began later than this one"):

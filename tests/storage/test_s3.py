@@ -1,4 +1,4 @@
-"""What S3 may answer: no bucket, no permission, an answer that is lost, one that never comes."""
+"""S3's failures: no bucket, no permission, a lost response, no response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.storage.conftest import KEY, Place
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """One of this test's own, with a bucket `mine`, for faults."""
+    """A separate emulator with a bucket `mine`, for faults."""
     with Emulator() as emulator:
         monkeypatch.setenv("AWS_ENDPOINT_URL", emulator.url)
         boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="mine")
@@ -77,7 +77,7 @@ def test_when_nobody_answers_a_retry_may_help(monkeypatch: pytest.MonkeyPatch, u
 def test_a_write_whose_answer_was_lost_is_known_as_ours(
     on_s3: Place, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The put is made again, and refused because of what the first one wrote."""
+    """The put is repeated, and refused because of the object that the first one wrote."""
     on_s3.publish(1)
     lost = _lose_one_answer(monkeypatch, name)
     version = on_s3.publish(2)

@@ -1,4 +1,4 @@
-"""Versions, the pointer to the published one, and what happens to the old ones."""
+"""Versions, the pointer to the published one, and pruning."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ def test_what_has_no_file_for_readers_is_not_published(place: Place, paths: list
 
 
 def test_a_file_without_bytes_is_a_file(place: Place) -> None:
-    """Spark writes one for a table of text that has no rows."""
+    """Spark writes one for a text table without rows."""
     with place.storage.new_version(KEY, "run") as version:
         place.look.put(f"words/{version.name}/part-0.txt", "")
         place.storage.publish(KEY, version, "data")
@@ -332,8 +332,8 @@ def test_a_file_in_the_place_of_the_folder_is_not_published(place: Place) -> Non
 
 def test_folders_on_s3_that_are_objects_are_no_files(on_s3: Place) -> None:
     with pytest.raises(NothingWritten), on_s3.storage.new_version(KEY, "run") as version:  # noqa: PT012
-        on_s3.look.put(f"words/{version.name}/day=1/", "")  # as S3A and the console make them
-        on_s3.look.put(f"words/{version.name}/day=2_$folder$", "")  # as EMR's own file system does
+        on_s3.look.put(f"words/{version.name}/day=1/", "")  # as S3A and the console create them
+        on_s3.look.put(f"words/{version.name}/day=2_$folder$", "")  # as EMR's file system does
         on_s3.storage.publish(KEY, version, "data")
 
 

@@ -1,4 +1,4 @@
-"""What a session knows about clusters: which it bills, which it ends, on which of a pool's a step is."""
+"""A session's clusters: which ones it bills and ends, and which cluster of a pool runs a step."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 
 import pytest
+from rehearsal import DURATIONS
 
 from emr_pipelines.aws.objects import Content, Objects
 from emr_pipelines.backends import watch
 from emr_pipelines.backends.base import Deadlines, End, Handle
 from emr_pipelines.backends.emr.backend import EmrBackend
 from emr_pipelines.backends.emr.cluster import Clusters
+from emr_pipelines.backends.emr.held import HeldCluster
 from emr_pipelines.backends.emr.leases import LAUNCHED_WITHIN_SECONDS, Lease, Leases
 from emr_pipelines.backends.emr.names import Scope
 from emr_pipelines.backends.emr.spec import ClusterSpec
@@ -24,26 +26,31 @@ from emr_pipelines.clock import Wakeup
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.errors import AccessDenied, AwsError, PreconditionFailed, ResponseLost
 from tests.account import Account, deny, ended
-from tests.emulator.conftest import DURATIONS
 
 RAISED = RemoteException("ValueError", "ValueError: no\n")
 
 
 def session(account: Account, scope: Scope = Scope("run", "key")) -> EmrBackend:  # noqa: B008 (frozen)
     return EmrBackend(
-        account.aws, ClusterSpec(), scope, account.base, "default", {}, Deadlines(), 600, say=lambda _: None
+        account.aws, ClusterSpec(), scope, account.base, "default", {}, Deadlines(), 600, log=lambda _: None
     )
 
 
+def held(one: EmrBackend) -> HeldCluster:
+    found = one.clusters.held
+    assert found is not None
+    return found
+
+
 def owed(*sessions: EmrBackend) -> list[list[str]]:
-    return [[held.id for held in found.owed] for found in sessions]
+    return [[cluster.id for cluster in found.clusters.owed] for found in sessions]
 
 
 def test_of_two_processes_that_end_the_same_cluster_one_bills_it(account: Account) -> None:
     one, two = session(account), session(account)
     one.add_step(Step("short", ("bash",)))
     two.add_step(Step("short", ("bash",)))
-    assert (one.end() and two.end()) is not None
+    assert (one.clusters.end() and two.clusters.end()) is not None
     assert owed(one, two) == [[str(account.emulator.clusters()[0].id)], []]
 
 
@@ -56,8 +63,8 @@ def test_of_two_processes_that_lost_the_same_cluster_one_bills_it(account: Accou
     two.add_step(Step("short", ("bash",)))
     one.add_step(Step("short", ("bash",)))
     assert owed(one, two) == [[], [first.id]]
-    one.end()
-    two.end()
+    one.clusters.end()
+    two.clusters.end()
     assert owed(one, two) == [[account.emulator.clusters()[1].id], [first.id]]
     assert ended(account)
 
@@ -66,11 +73,11 @@ def test_a_cluster_that_was_billed_is_not_adopted_for_another_bill(account: Acco
     one, two, three = session(account), session(account), session(account)
     one.add_step(Step("short", ("bash",)))
     (first,) = account.emulator.clusters()
-    one.end()
-    assert not two.adopt("key")
+    one.clusters.end()
+    assert not two.clusters.adopt("key")
     two.add_step(Step("short", ("bash",)))
     account.clusters.terminate(account.emulator.clusters()[1].id)
-    assert not three.adopt("key")
+    assert not three.clusters.adopt("key")
     assert owed(one, two, three) == [[first.id], [], [account.emulator.clusters()[1].id]]
 
 
@@ -86,8 +93,8 @@ def test_the_bill_stays_where_the_lease_was_freed_though_the_answer_was_lost(
     one = session(account)
     one.add_step(Step("short", ("bash",)))
     monkeypatch.setattr(Objects, "write", seems_to_fail)
-    one.end()
-    assert len(one.owed) == 1
+    one.clusters.end()
+    assert len(one.clusters.owed) == 1
 
 
 def test_a_lease_that_cannot_be_read_loses_no_bill(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,12 +104,12 @@ def test_a_lease_that_cannot_be_read_loses_no_bill(account: Account, monkeypatch
     one = session(account)
     one.add_step(Step("short", ("bash",)))
     monkeypatch.setattr(Leases, "release", fail)
-    one.end()
-    assert len(one.owed) == 1
+    one.clusters.end()
+    assert len(one.clusters.owed) == 1
 
 
 def test_a_cluster_whose_launch_was_interrupted_is_owed(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody wrote its id into the lease, which is free again."""
+    """Its id was not written into the lease, which is free again."""
     launch = Clusters.launch
 
     def interrupted(self: Clusters, *args: Any, **how: Any) -> str:
@@ -113,13 +120,13 @@ def test_a_cluster_whose_launch_was_interrupted_is_owed(account: Account, monkey
     monkeypatch.setattr(Clusters, "launch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         one.add_step(Step("short", ("bash",)))
-    one.end()
+    one.clusters.end()
     assert owed(one, two) == [[account.emulator.clusters()[0].id], []]
     assert ended(account)
 
 
 def test_a_cluster_is_owed_though_none_takes_its_place(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The launch of the second is refused."""
+    """The second launch is refused."""
     one = session(account)
     one.add_step(Step("short", ("bash",)))
     (first,) = account.emulator.clusters()
@@ -132,7 +139,7 @@ def test_a_cluster_is_owed_though_none_takes_its_place(account: Account, monkeyp
     with pytest.raises(AccessDenied):
         one.add_step(Step("short", ("bash",)))
     assert owed(one) == [[first.id]]
-    assert one.end() is None
+    assert one.clusters.end() is None
 
 
 def test_a_cluster_that_was_launched_in_vain_is_owed(account: Account) -> None:
@@ -140,7 +147,7 @@ def test_a_cluster_that_was_launched_in_vain_is_owed(account: Account) -> None:
     uri, debts = f"{account.base}/clusters/1.json", list[str]()
 
     def overtaken(_renew: object) -> str:
-        """Another process takes the lease, and launches, while this one does."""
+        """Another process takes over the lease and launches while this one is launching."""
         launched = account.launch("emr-pipelines/test/run/1")
         lease = Lease("another", "emr-pipelines/test/run/1", account.launch("emr-pipelines/test/run/1"))
         account.objects.write(uri, json.dumps(asdict(lease)).encode())
@@ -174,7 +181,7 @@ def test_a_cluster_that_was_launched_in_vain_and_could_not_be_ended_at_once_is_o
     with pytest.raises(AwsError):
         one.add_step(Step("short", ("bash",)))
     in_vain, kept = (cluster.id for cluster in account.emulator.clusters())
-    assert one.end() is not None
+    assert one.clusters.end() is not None
     assert owed(one) == [[in_vain]]
     assert account.states()[1] == "STARTING"
     account.clusters.terminate(kept)
@@ -184,7 +191,7 @@ def test_a_cluster_that_was_launched_in_vain_and_could_not_be_ended_at_once_is_o
 
 
 def test_a_refused_launch_leaves_nothing_to_end(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process has launched a cluster of that name meanwhile."""
+    """Another process has launched a cluster with that name in the meantime."""
     one = session(account)
 
     launch = Clusters.launch
@@ -196,8 +203,8 @@ def test_a_refused_launch_leaves_nothing_to_end(account: Account, monkeypatch: p
     monkeypatch.setattr(Clusters, "launch", refuse)
     with pytest.raises(AccessDenied):
         one.add_step(Step("short", ("bash",)))
-    assert not one.in_use
-    assert one.end() is None
+    assert not one.clusters.in_use
+    assert one.clusters.end() is None
     assert account.states() == ["STARTING"]
 
 
@@ -206,22 +213,31 @@ def test_a_launch_without_a_response_is_looked_for_once(account: Account) -> Non
     one = session(account)
     with pytest.raises(ResponseLost):
         one.add_step(Step("short", ("bash",)))
-    assert one.in_use
-    assert one.end() is None
-    assert not one.in_use
+    assert one.clusters.in_use
+    assert one.clusters.end() is None
+    assert not one.clusters.in_use
 
 
-def test_a_lease_is_renewed_while_a_lost_launch_is_looked_for(
-    account: Account, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {"RunJobFlow": {"fault": "server_error", "times": 6}},
+        {"RunJobFlow": {"fault": "throttle", "times": 12}},
+        {"RunJobFlow": {"fault": "lost_response"}, "ListClusters": {"fault": "throttle", "times": 12}},
+    ],
+)
+def test_a_lease_is_renewed_while_a_launch_is_retried_or_looked_for(
+    account: Account, monkeypatch: pytest.MonkeyPatch, faults: dict[str, dict[str, Any]]
 ) -> None:
-    account.fault("server_error", operation="RunJobFlow", times=6)
+    for operation, fault in faults.items():
+        account.fault(**fault, operation=operation)
     leases = Leases(account.aws, account.objects, f"{account.base}/clusters")
     began, pause, since, ages = account.clock.now(), account.clock.pause, dict[str, float](), list[float]()
 
     def noted(*seconds: Any) -> None:
         pause(*seconds)
         if (lease := leases.look("key")) and not lease.cluster_id:
-            ages.append(account.clock.now() - since.setdefault(lease.holder, account.clock.now()))
+            ages.append(account.clock.now() - since.setdefault(lease.token, account.clock.now()))
 
     monkeypatch.setattr(account.clock, "pause", noted)
     session(account).add_step(Step("short", ("bash",)))
@@ -234,7 +250,7 @@ def test_a_lease_is_renewed_while_a_lost_launch_is_looked_for(
 
 
 def pool_of_two(account: Account) -> list[str]:
-    """Two clusters of a pool, each with an unfinished step: `first.` and `second.`."""
+    """Create two clusters of a pool, each with an unfinished step: `first.` and `second.`."""
     for name in ("first.1", "second.1"):
         session(account, Scope("pool", "key", 2)).add_step(Step(name, ("hour",)))
     first, second = account.emulator.clusters()
@@ -247,7 +263,7 @@ def test_a_step_is_found_on_another_cluster_of_the_pool_than_the_held_one(accoun
     found = [one.find_step("first."), one.find_step("second."), one.find_step("third.")]
     assert [step and step.name for step in found] == ["first.1", "second.1", None]
     assert [one.logs_of(step.id).split("/")[-3] for step in found if step] == [first, second]
-    assert one.cluster_id == first
+    assert held(one).id == first
 
 
 def test_the_end_of_a_step_s_cluster_leaves_the_held_one(account: Account) -> None:
@@ -256,8 +272,8 @@ def test_the_end_of_a_step_s_cluster_leaves_the_held_one(account: Account) -> No
     one.find_step("first.")
     step = one.find_step("second.")
     assert step is not None
-    one.end(step.id)
-    assert one.cluster_id == first
+    one.clusters.end(one._cluster_of(step.id))
+    assert held(one).id == first
     assert owed(one) == [[second]]
     assert account.states()[1] == "TERMINATED"
     assert account.clusters.describe(first).state in TAKES_STEPS
@@ -272,7 +288,7 @@ def wait(account: Account, one: EmrBackend, step_id: str) -> tuple[Handle, End]:
 
 
 def failed_step(account: Account, one: EmrBackend) -> tuple[Handle, End]:
-    """A step that has failed on a cluster that is up."""
+    """Return a failed step on a running cluster."""
     return wait(account, one, one.add_step(Step("fails", ("fails",))))
 
 
@@ -284,13 +300,13 @@ def test_a_failure_ends_a_cluster_that_runs_nothing_else_for_the_sake_of_its_log
 
 
 def test_a_failure_does_not_end_a_cluster_that_runs_another_program(account: Account) -> None:
-    """As two programs of an asset do, in two threads."""
+    """Two programs of one asset run in two threads."""
     one = session(account)
     handle, end = failed_step(account, one)
     other = one.add_step(Step("other", ("hour",)))
     cause = one.explain(handle, end, None, "", alone=True)
     assert "ValueError: no" in str(cause)  # of the logs that EMR pushes every five minutes
-    assert account.steps.describe(one.cluster_id or "", other).state is StepState.RUNNING
+    assert account.steps.describe(held(one).id, other).state is StepState.RUNNING
 
 
 @pytest.mark.parametrize("denied", [True, False], ids=["denied", "throttled"])
@@ -301,7 +317,7 @@ def test_the_program_s_exception_is_told_though_the_cluster_cannot_be_described(
     handle, end = failed_step(account, one)
     began = account.clock.now()
     if denied:
-        deny(monkeypatch, one.cluster_id or "")
+        deny(monkeypatch, held(one).id)
     else:
         account.fault("throttle", times=None)
     cause = one.explain(handle, end, RAISED, "", alone=True)
@@ -325,14 +341,13 @@ def test_a_cluster_is_bootstrapping_since_it_was_first_seen_to_be(
     one = session(account)
     first, second = (one.add_step(Step(name, ("bash",))) for name in "ab")
     wait(account, one, first)
-    assert one.held is not None
-    seen = one.held.observed.bootstrapping
+    seen = held(one).observed.bootstrapping
     assert seen is not None
     account.clock.pause(100)
-    one.held.is_bootstrapping(account.aws.now())
-    assert one.held.observed.bootstrapping == seen
+    held(one).is_bootstrapping(account.aws.now())
+    assert held(one).observed.bootstrapping == seen
     wait(account, one, second)
-    one.end()
+    one.clusters.end()
 
 
 def test_a_cluster_that_emr_says_nothing_about_counts_as_busy(
@@ -340,11 +355,11 @@ def test_a_cluster_that_emr_says_nothing_about_counts_as_busy(
 ) -> None:
     one = session(account)
     failed_step(account, one)
-    assert not one.busy()
+    assert not one.clusters.is_busy(held(one).id)
     began = account.clock.now()
     account.fault("throttle", operation="ListSteps", times=None)
-    assert one.busy()
+    assert one.clusters.is_busy(held(one).id)
     assert account.clock.now() - began < 120
     account.emulator.faults.clear()
-    deny(monkeypatch, one.cluster_id or "")
-    assert one.busy()
+    deny(monkeypatch, held(one).id)
+    assert one.clusters.is_busy(held(one).id)

@@ -1,4 +1,4 @@
-"""One probable cause for each kind of failure, from logs of the shape that Spark, YARN and EMR leave; and what wins."""
+"""The probable cause of each kind of failure, from logs as Spark, YARN and EMR write them; and which cause wins."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ JAVA_FRAMES = """\
 
 
 def py4j(said: str, then: str = "") -> str:
-    """A traceback of a driver whose call into the JVM failed."""
+    """Return the traceback of a driver whose call into the JVM failed."""
     return f"""\
 Traceback (most recent call last):
   File "main.py", line 7, in <module>
@@ -123,7 +123,7 @@ def log(name: str, text: str, folder: str = FOLDER) -> Log:
 
 
 def failed(stdout: str = "", stderr: str = NOISE, **more: Any) -> ClusterEvidence:
-    """What a step leaves that failed in client mode."""
+    """Return the evidence of a step that failed in client mode."""
     defaults: dict[str, Any] = {
         "step_state": "FAILED",
         "failure_reason": "Unknown Error.",
@@ -135,7 +135,7 @@ def failed(stdout: str = "", stderr: str = NOISE, **more: Any) -> ClusterEvidenc
 
 
 def ended(code: str, message: str = "", *details: Reason, **more: Any) -> ClusterEvidence:
-    """What a cluster leaves that EMR ended."""
+    """Return the evidence of a cluster that EMR terminated."""
     defaults: dict[str, Any] = {"step_state": "CANCELLED", "cluster_state": "TERMINATED_WITH_ERRORS"}
     return ClusterEvidence(
         **{**defaults, **more},
@@ -463,7 +463,7 @@ def test_what_the_user_has_to_fix_is_not_retried(evidence: ClusterEvidence, retr
 
 
 def test_retries_agree_with_hints_in_the_whole_table() -> None:
-    """Who has to act: time and AWS where a hint begins with "Try again", and there alone; else a person."""
+    """A failure is retried if and only if its hint begins with "Try again"; else a person must act."""
     for meaning in (*MEANINGS.values(), NOT_PROVISIONED):
         assert meaning.retryable is meaning.hint.startswith("Try again"), meaning.hint
     assert not any(hint.startswith("Try again") for hint in HINTS_BY_CODE.values())  # of kinds that are not retried
@@ -747,14 +747,14 @@ BAD_WORDS = (
         # a traceback in stdout, and what the JVM logs besides
         (failed(USER_ERROR + "bye\n", NOISE + "# java.lang.OutOfMemoryError: Java heap space\n"), "USER_EXCEPTION"),
         (failed(USER_ERROR, driver=(log("stdout", USER_ERROR), log("stderr", NOISE))), "USER_EXCEPTION"),
-        # words that a program prints are not what happened
+        # a program's output is no evidence
         (failed(BAD_WORDS + USER_ERROR), "USER_EXCEPTION"),
         (failed(USER_ERROR.replace("no such luck\n", "no\n" + BAD_WORDS)), "USER_EXCEPTION"),
         (failed(BAD_WORDS, driver=(log("stdout", BAD_WORDS),)), "UNKNOWN"),
-        # one that was survived, for the program went on, and then the JVM ended
+        # a survived error: the program went on, and then the JVM ended
         (failed(USER_ERROR + "going on\n" * 100, "# java.lang.OutOfMemoryError: Java heap space\n"), "OUT_OF_MEMORY"),
-        (failed(USER_ERROR + "going on\n" * 100), "USER_EXCEPTION"),  # there is nothing better
-        # while another was being handled
+        (failed(USER_ERROR + "going on\n" * 100), "USER_EXCEPTION"),  # no better evidence
+        # raised while another one was handled
         (
             failed(
                 CHAINED.replace("FileNotFoundError", "ImportError").replace(
@@ -764,11 +764,11 @@ BAD_WORDS = (
             ),
             "USER_EXCEPTION",
         ),
-        # what Pipes brought, and what else there is
+        # the exception from Pipes, and the other evidence
         (failed(py4j(S3_DENIED), exception=REMOTE), "USER_EXCEPTION"),
         (ended("INSTANCE_FAILURE", exception=REMOTE), "USER_EXCEPTION"),
         (failed(exception=REMOTE, timed_out_phase="running"), "USER_EXCEPTION"),
-        # what only shows that the JVM, or the cluster, was lost
+        # consequences of a lost JVM or cluster
         (ended("INSTANCE_FAILURE", exception=STOPPED), "INSTANCE_LOST"),
         (failed(exception=STOPPED, stderr="# java.lang.OutOfMemoryError: Java heap space\n"), "OUT_OF_MEMORY"),
         (
@@ -779,24 +779,24 @@ BAD_WORDS = (
         ),
         (failed(exception=STOPPED, timed_out_phase="running"), "TIMED_OUT"),
         (failed(exception=STOPPED), "USER_EXCEPTION"),
-        # the primary was lost: what was pushed before is old
+        # the primary was lost: earlier logs are outdated
         (ended("INSTANCE_FAILURE", driver=(log("stdout", USER_ERROR),)), "INSTANCE_LOST"),
         (ended("INSTANCE_FAILURE", driver=(log("stdout", USER_ERROR),), step_state="FAILED"), "INSTANCE_LOST"),
-        # we terminated the cluster because the step had failed
+        # the cluster was terminated because the step had failed
         (failed(USER_ERROR, cluster_state="TERMINATED", cluster_change_code="USER_REQUEST"), "USER_EXCEPTION"),
         (failed(USER_ERROR, cluster_state="TERMINATED", cluster_change_code="ALL_STEPS_COMPLETED"), "USER_EXCEPTION"),
-        # what a step logs that is being cancelled
+        # the log of a cancelled step
         (failed(USER_ERROR, step_state="CANCELLED"), "CANCELLED"),
         (failed(USER_ERROR, timed_out_phase="running"), "TIMED_OUT"),
         (ended("INTERNAL_ERROR", "", NO_CAPACITY, timed_out_phase="provisioning"), "CAPACITY"),
         # a lost executor's node was Spot
         (failed(py4j(f"{ABORTED}{LOST_BY}Exit status: -100."), lost_spot_instances=("i-1",)), "SPOT_LOST"),
-        # EMR's excerpt of a log, and none of the log
+        # EMR's excerpt of a log, without the log
         (
             ClusterEvidence(step_state="FAILED", failure_message=f'Exception in thread "main" {S3_DENIED}'),
             "S3_ACCESS_DENIED",
         ),
-        # its controller, and output that tells nothing
+        # its controller log, and output that says nothing
         (
             failed(
                 "1\n", driver=(log("controller", "INFO waitProcessCompletion ended with exit code 137 : hadoop jar"),)
@@ -833,7 +833,7 @@ def test_in_cluster_mode_the_container_has_the_traceback() -> None:
             USER_ERROR.replace("no such luck\n", "two\n\nlines\n26/11/22 15:10:13 INFO A: b\n"),
             USER_ERROR.replace("no such luck\n", "two\n\nlines"),
         ),
-        ("\n".join(f"    {line}" for line in USER_ERROR.splitlines()), USER_ERROR),  # one that somebody indented
+        ("\n".join(f"    {line}" for line in USER_ERROR.splitlines()), USER_ERROR),  # an indented traceback
     ],
 )
 def test_a_traceback_is_shown_as_it_is_without_java_frames(stdout: str, traceback: str) -> None:

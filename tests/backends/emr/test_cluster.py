@@ -1,14 +1,14 @@
-"""Clusters: launched once whatever happens to the answer, found by name, ended for sure."""
+"""Clusters are launched once even if the response is lost, found by name, and reliably terminated."""
 
 from __future__ import annotations
 
 import pytest
+from rehearsal import UP
 
 from emr_pipelines.backends.emr.states import ClusterState
 from emr_pipelines.errors import RequestRefused, ResponseLost
 from emr_pipelines.report import Lines
 from tests.account import Account
-from tests.emulator.conftest import UP
 
 
 def test_a_launched_cluster_comes_up_and_is_described(account: Account) -> None:

@@ -1,4 +1,4 @@
-"""Which logs are looked for after a failure, and how long they are waited for, by what is known of it."""
+"""Which logs are awaited after a failure, and for how long, depending on the evidence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def at(seconds: float) -> datetime:
 
 
 class Described:
-    """EMR, as far as it is asked: a cluster that ends 90 seconds after it was told to, and has lost `instances`."""
+    """A stub of EMR: its cluster ends 90 seconds after its termination, and has lost `instances`."""
 
     def __init__(self, clock: Hour, cluster: Cluster) -> None:
         self.clock, self.cluster = clock, cluster
@@ -43,6 +43,8 @@ class Described:
 
     def now(self) -> float:
         return self.clock.now()
+
+    pages = Aws.pages
 
     def call(self, service: str, operation: str, **request: Any) -> Any:
         assert service == "emr"
@@ -59,7 +61,7 @@ class Described:
 
 @dataclass
 class Case:
-    """A step on a cluster, and for how long logs that never come are waited for; `NEVER`: they are not looked for."""
+    """A failed step, and how long logs that never come are awaited; `NEVER`: not at all."""
 
     waits: float | None
     cluster: ClusterState = ClusterState.RUNNING
@@ -166,7 +168,7 @@ def test_logs_that_never_come_are_waited_for_so_long(name: str) -> None:
     shelf.entries = noted  # type: ignore[method-assign]
     _, emr, told = explained(case, clock, shelf)
     assert listed == (set() if case.waits is NEVER else case.folders)
-    assert clock.now() - NOW == pytest.approx(case.waits or 0.0, abs=15)  # an end is seen some seconds late
+    assert clock.now() - NOW == pytest.approx(case.waits or 0.0, abs=15)  # an end is noticed some seconds late
     assert told == (["end"] if case.alone else [])
     assert emr.described <= 7
 

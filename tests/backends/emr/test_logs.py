@@ -1,4 +1,4 @@
-"""Logs are found whatever they are called, waited for so long and no longer, and read from their end."""
+"""Logs are found under any name, awaited for a limited time, and read from their end."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import pytest
+from rehearsal import UP, Rehearsal, client, step, until, with_spark  # noqa: F401 (a fixture)
 
 from emr_pipelines.aws.client import Aws
-from emr_pipelines.aws.objects import Entry, Objects
+from emr_pipelines.aws.objects import ObjectEntry, Objects
 from emr_pipelines.backends.emr.causes import ClusterEvidence, diagnose
 from emr_pipelines.backends.emr.logs import KEPT_BYTES, KEPT_LINES, MAX_COMPRESSED_BYTES, Logs, last_lines
 from emr_pipelines.diagnosis.exception_parser import Log
 from emr_pipelines.diagnosis.kinds import Kind
 from emr_pipelines.errors import AwsError, InvalidValue, Unreachable
 from tests.account import BUCKET, Account
-from tests.emulator.conftest import UP, Rehearsal, client, step, until, with_spark  # noqa: F401 (a fixture)
 
 STEP = "steps/s-1"
 APPLICATION = "application_1700000000000_0001"
@@ -26,7 +26,7 @@ CONTAINERS = f"containers/{APPLICATION}/container_1700000000000_0001"
 
 
 class Hour:
-    """A clock that a pause moves, and with it what is due by then."""
+    """A clock that a pause advances, running the actions that become due."""
 
     def __init__(self) -> None:
         self.time = 1_700_000_000.0
@@ -48,7 +48,7 @@ class Stored:
 
 
 class Shelf(Objects):
-    """S3 as a dictionary: an object is there from its hour on, until a later one of its name."""
+    """S3 as a dictionary: an object exists from a given time, until a later one of the same name."""
 
     def __init__(self, clock: Hour) -> None:
         self.clock = clock
@@ -62,12 +62,12 @@ class Shelf(Objects):
         stored = Stored(data, self.clock.time + after, len(data) if size is None else size)
         self.stored.setdefault(f"s3://b/logs/j-1/{name}", []).append(stored)
 
-    def entries(self, uri: str) -> Iterator[Entry]:
+    def entries(self, uri: str) -> Iterator[ObjectEntry]:
         if self.errors:
             raise self.errors.pop(0)
         for name in sorted(self.stored):
             if name.startswith(uri) and (stored := self._now(name)):
-                yield Entry(name, stored.bytes, datetime.fromtimestamp(stored.written, timezone.utc))
+                yield ObjectEntry(name, stored.bytes, datetime.fromtimestamp(stored.written, timezone.utc))
 
     def read(self, uri: str, last_bytes: int | None = None) -> bytes | None:
         self.reads.append((uri, last_bytes))
@@ -228,7 +228,7 @@ def test_errors_of_aws_are_absent_logs(shelf: Shelf, logs: Logs) -> None:
     assert texts(logs._read_all(entries)) == {f"{STEP}/stdout.gz": "b"}
 
 
-# what a log holds
+# the content of a log
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_of_a_large_object_only_the_end_is_asked_for(shelf: Shelf, logs: Logs) -
 
 
 def failed_step(account: Account) -> tuple[Logs, str]:
-    """The logs of a cluster whose only step has failed, and that step."""
+    """Return the logs of a cluster whose only step has failed, and that step."""
     emr = client(account.emulator, "emr")
     cluster_id = account.launch()
     (step_id,) = emr.add_job_flow_steps(JobFlowId=cluster_id, Steps=[step("fails")])["StepIds"]

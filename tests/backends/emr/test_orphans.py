@@ -1,4 +1,4 @@
-"""Which clusters nobody needs, by age and run; and that they end."""
+"""Orphaned clusters are found by age and run, and terminated."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from rehearsal import DURATIONS, EmulatedClock, Rehearsal, rehearsing
 
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
@@ -23,7 +24,6 @@ from emr_pipelines.backends.emr.orphans import (
 )
 from emr_pipelines.backends.emr.states import ClusterState
 from emr_pipelines.errors import AccessDenied
-from tests.emulator.conftest import DURATIONS, EmulatedClock, Rehearsal, rehearsing
 
 NOW = 1_800_000_000.0
 RUN = "6e5f3f3c-0000-4000-8000-0123456789ab"

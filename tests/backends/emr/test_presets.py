@@ -1,4 +1,4 @@
-"""The presets: what each is in EMR's words, what may go over it, and that EMR would take it."""
+"""Presets: their request, what overrides them, and that EMR would accept them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step that a full cluster refuses waits: ever more rarely looked at, said in the log, and with an end."""
+"""A step that a full cluster refuses is retried at growing intervals, logged, and given up at the deadline."""
 
 from __future__ import annotations
 

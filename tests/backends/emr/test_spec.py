@@ -1,4 +1,4 @@
-"""A cluster's description: what EMR is asked for it, and what is refused before EMR is asked."""
+"""A cluster's description: its request to EMR, and what is refused beforehand."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from emr_pipelines.backends.emr.spec import (
     Volume,
 )
 from emr_pipelines.errors import InvalidValue
+from emr_pipelines.spark_lines import default_label
 
 PYTHON_PROPERTIES = {
     "spark.pyspark.python": "/usr/bin/python3.11",
@@ -45,7 +46,7 @@ PYTHON_PROPERTIES = {
 DEFAULT_REQUEST: dict[str, Any] = {
     "Name": "nightly",
     "LogUri": "s3://bucket/logs",
-    "ReleaseLabel": "emr-7.10.0",
+    "ReleaseLabel": default_label(),
     "Applications": [{"Name": "Spark"}],
     "Instances": {
         "InstanceGroups": [
@@ -334,7 +335,7 @@ def rendered(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def spoil(value: Any) -> None:
-    """Empty it, and all that it holds."""
+    """Empty a value and everything in it."""
     if isinstance(value, (dict, list)):
         for part in list(value.values()) if isinstance(value, dict) else value:
             spoil(part)
@@ -586,7 +587,10 @@ REFUSED: list[tuple[Any, str]] = [
     ),
     (
         {"release_label": "7.10.0"},
-        "cluster.release_label is '7.10.0'; allowed: emr-x.y.z or emr-spark-x.y.z, for instance emr-7.10.0.",
+        (
+            "cluster.release_label is '7.10.0'; allowed: emr-x.y.z or emr-spark-x.y.z, for instance emr-7.14.0 or "
+            "emr-spark-8.1.0."
+        ),
     ),
     ({"idle_timeout_seconds": 59}, "cluster.idle_timeout_seconds is 59; allowed: 60 or more."),
     ({"idle_timeout_seconds": 604801}, "cluster.idle_timeout_seconds is 604801; allowed: 604800 or less."),
@@ -717,12 +721,12 @@ REFUSED: list[tuple[Any, str]] = [
     (
         {"release_label": "emr-6.15.0"},
         (
-            "cluster.release_label is 'emr-6.15.0'; allowed: emr-7.0.0 or later, or another python: those before "
-            "have no /usr/bin/python3.11."
+            "cluster.release_label is 'emr-6.15.0'; allowed: emr-7.0.0 or later, or another python: "
+            "emr-6.15.0 has /usr/bin/python3.7."
         ),
     ),
     (
-        {"cloudwatch_logs": {}},
+        {"cloudwatch_logs": {}, "release_label": "emr-7.10.0"},
         "cluster.release_label is 'emr-7.10.0'; allowed: emr-7.11.0 or later with cloudwatch_logs.",
     ),
     (
@@ -886,7 +890,7 @@ def test_merging(base: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 def strategies(shape: str) -> list[str]:
-    """The values that botocore's model of EMR knows."""
+    """Return the values of an enumeration in botocore's model of EMR."""
     return list(botocore.session.get_session().get_service_model("emr").shape_for(shape).enum)
 
 

@@ -1,15 +1,15 @@
-"""Steps: what each constructor asks EMR for, added once whatever happens to the answer."""
+"""Steps: the request of each constructor; a step is added once even if the response is lost."""
 
 from __future__ import annotations
 
 import pytest
+from rehearsal import UP
 
 from emr_pipelines.backends.emr import steps
 from emr_pipelines.backends.emr.states import StepState
 from emr_pipelines.backends.emr.steps import Step
 from emr_pipelines.errors import InvalidValue, RequestRefused, ResponseLost
 from tests.account import Account
-from tests.emulator.conftest import UP
 
 CONSTRUCTED = {
     "spark": (

@@ -1,10 +1,11 @@
-"""Watching a step: how it ends is read from the step, an end is noticed at once, and EMR is asked seldom."""
+"""Watching a step: its end is noticed at once, read from the step, with few calls to EMR."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
+from rehearsal import UP
 
 from emr_pipelines.backends.base import Deadlines, JobState
 from emr_pipelines.backends.emr.explanation import EndOfStep
@@ -16,14 +17,13 @@ from emr_pipelines.clock import Wakeup
 from emr_pipelines.errors import InvalidValue, Throttled
 from emr_pipelines.report import Lines
 from tests.account import Account
-from tests.emulator.conftest import UP
 
 MAX_CALLS_PER_HOUR = 120
 NOTICED_WITHIN_SECONDS = 3
 
 
 class Watched:
-    """A cluster with one step, and what a watch told of it."""
+    """A cluster with one step, and what its watcher reported."""
 
     def __init__(self, account: Account, *args: str, deadlines: Deadlines | None = None) -> None:
         self.account = account
@@ -67,7 +67,7 @@ def test_a_step_of_an_hour_costs_few_calls_and_its_end_is_noticed_at_once(accoun
     pause, end_at = account.clock.pause, 1_700_000_000 + UP + 3599
 
     def last_message(seconds: float, until: threading.Event | None = None) -> None:
-        """It comes a second before the process has ended."""
+        """It arrives a second before the process ends."""
         pause(seconds, until)
         if account.clock.now() >= end_at and not watched.wakeup.ending:
             watched.wakeup.set(ending=True)

@@ -1,4 +1,4 @@
-"""The Pi asset: what is published and what is not."""
+"""The Pi asset: what is published."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ GOOD = PiResult((MONTE_CARLO, SERIES), "3.1415926535", "digest", 1.0)
         (replace(GOOD, estimates=(MONTE_CARLO,)), {"series_within_its_bound"}),
         (replace(GOOD, estimates=(SERIES,)), {"monte_carlo_within_5_standard_errors"}),
         (replace(GOOD, digits="3.1415926545"), {"series_within_its_bound"}),
-        # what is no number is as close to nothing as it is far from anything
+        # NaN is neither close to nor far from a number
         (
             replace(GOOD, estimates=(replace(MONTE_CARLO, estimate=math.nan), replace(SERIES, error_bound=math.nan))),
             {"monte_carlo_within_5_standard_errors", "series_within_its_bound"},

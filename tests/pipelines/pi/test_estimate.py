@@ -1,4 +1,4 @@
-"""Estimating pi: held against its known decimals and against plain NumPy."""
+"""Estimates of pi, compared with its known decimals and with plain NumPy."""
 
 from __future__ import annotations
 

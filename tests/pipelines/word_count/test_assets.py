@@ -1,4 +1,4 @@
-"""The word count assets: what is published, what is shown, and what is not published."""
+"""The word count assets: what is published, and their metadata."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 
 class Pipeline:
-    """The two assets over a storage, and what became of them."""
+    """The two assets with a storage, and the result of a run."""
 
     def __init__(self, instance: dg.DagsterInstance, storage: Storage) -> None:
         self.instance = instance
@@ -50,7 +50,7 @@ class Pipeline:
         )
 
     def failure(self, **config: dict[str, Any]) -> str:
-        """The one sentence of a run that fails."""
+        """Return the message of a failed run."""
         result = self.materialize(**config)
         assert not result.success
         (failed,) = [event for event in result.all_events if event.is_step_failure]
@@ -115,7 +115,7 @@ def test_the_source_comes_from_the_environment_and_run_config_comes_first(
 
 
 def test_a_blank_source_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As every other variable of this package."""
+    """Like every other variable of this package."""
     for value, sources in ((" ", [str(SAMPLE_TEXT)]), (" /in ", ["/in"])):
         monkeypatch.setenv("EMR_PIPELINES_SOURCE", value)
         assert configured_sources() == sources
@@ -170,7 +170,7 @@ def test_latin1_is_counted_shown_and_said_but_stops_nothing(pipeline: Pipeline, 
 
 @pytest.fixture
 def published(pipeline: Pipeline, tree: Path) -> Published:
-    """A good version, which no mistake may touch."""
+    """Publish a version, and check afterwards that it is unchanged."""
     (tree / "a.txt").write_text("good\n")
     assert pipeline.materialize(input_text={"sources": [str(tree)]}).success
     return pipeline.storage.require(input_text.key)
@@ -197,7 +197,7 @@ def test_bad_input_is_one_sentence_and_what_was_published_stays(
     assert "\n" not in sentence
     assert pipeline.storage.require(input_text.key) == published
     folders = [path.name for path in Path(published.uri.removeprefix("file://")).parent.iterdir() if path.is_dir()]
-    assert folders == [published.version]  # and nothing half-written is left
+    assert folders == [published.version]  # no half-written version is left
     assert Path(published.uri.removeprefix("file://"), "part-00000.txt").read_text() == "good\n"
 
 

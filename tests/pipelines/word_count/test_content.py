@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: each kind as its own tool writes it, where there is one here."""
+"""File formats by their first bytes, as each format's own tool writes them if it is installed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXT = b"some text\n"
 
 
 def _written(suffix: str) -> bytes:
-    """A small file of a format, by the library that writes it."""
+    """Return a small file of a format, written by its library."""
     stream = io.BytesIO()
     if suffix == "zip":
         with zipfile.ZipFile(stream, "w") as archive:
@@ -36,7 +36,7 @@ def _written(suffix: str) -> bytes:
 
 
 def _table(name: str, tmp_path: Path) -> bytes:
-    """A small table in a format."""
+    """Return a small table in a format."""
     table = pa.table({"word": ["a", "b"], "count": [1, 2]})
     path = tmp_path / name
     if name == "parquet":
@@ -105,7 +105,7 @@ def test_what_is_no_text_is_named_with_what_to_do(content: bytes, says: str) -> 
     ("name", "says"),
     [
         ("parquet", "a Parquet file"),
-        ("orc", "not text: it has a NUL byte at offset 10"),  # it begins as a text may
+        ("orc", "not text: it has a NUL byte at offset 10"),  # a text may begin like this
         ("arrow", "an Arrow file"),
         ("sqlite", "an SQLite database"),
     ],

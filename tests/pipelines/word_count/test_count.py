@@ -1,4 +1,4 @@
-"""Counting words, held against the regex module and against hand counts."""
+"""Counting words, compared with the regex module and with counts by hand."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_text_is_not_replaced_by_its_counts(spark: SparkSession, tree: Path,
 
 def test_the_sample_text_by_hand(spark: SparkSession, tmp_path: Path) -> None:
     result, counts = count(spark, SAMPLE_TEXT, tmp_path / "out")
-    # counted on paper, line by line, not by a program
+    # counted by hand
     more_than_once = {
         "the": 7,
         "café": 4,

@@ -1,4 +1,4 @@
-"""Ingesting text: what comes out is clean, and what went in is accounted for."""
+"""Ingesting text: the output is clean, and every input is accounted for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a bucket wants each write encrypted, Spark writes a program's output, and it is the same output."""
+"""If a bucket demands encryption headers, Spark writes a program's output, and it is the same output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DENIED = [
 
 
 class Configuration:
-    """Hadoop's configuration of the shared session, whose changes are taken back."""
+    """Hadoop's configuration of the shared session; changes are undone."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()
@@ -52,7 +52,7 @@ def configuration(spark: SparkSession) -> Iterator[Configuration]:
 
 @pytest.fixture
 def bucket(configuration: Configuration, endpoint: Emulator, s3: Any) -> Iterator[str]:
-    """A bucket that Spark can write and pyarrow cannot: S3 denies writes, and Spark uses the folder behind it."""
+    """A bucket that Spark can write and pyarrow cannot: S3 denies writes, and Spark writes to the folder."""
     s3.create_bucket(Bucket=BUCKET)
     impl = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
     target = "fs.viewfs.overload.scheme.target.s3.impl"
@@ -77,7 +77,7 @@ def text(tree: Path) -> Path:
 
 
 def written_keys(s3: Any) -> list[str]:
-    """The keys in the bucket, without the checksums that a local file system keeps."""
+    """Return the keys in the bucket, without Hadoop's local checksum files."""
     keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
     return [key for key in keys if not key.endswith(".crc")]
 

@@ -1,4 +1,4 @@
-"""Reading splits: lines, compressed files, and files that change meanwhile."""
+"""Reading splits: lines, compressed files, and files that change during the read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_splits_neither_lose_nor_double_a_line(
 @pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".BZ2", bz2.compress)])
 def test_compressed_files_of_several_members_are_read_whole(tree: Path, suffix: str, compress: Any) -> None:
     path = tree / f"two{suffix}"
-    text = os.urandom(300_000).hex(" ", 8).encode()  # more than is read, and unpacked, at once
+    text = os.urandom(300_000).hex(" ", 8).encode()  # larger than the blocks that are read and decompressed
     for padding in (b"", b"\0" * 512):
         path.write_bytes(compress(b"\xef\xbb\xbfone\n") + compress(text) + compress(b"") + compress(b"two\n") + padding)
         assert read(listed(path)) == b"one\n" + text + b"two\n"
@@ -121,7 +121,7 @@ def test_a_changed_bit_in_a_compressed_file_is_damage(tree: Path, suffix: str, c
 def test_bytes_after_the_compressed_data_are_told_from_damage(
     tree: Path, suffix: str, name: str, compress: Any, more: bytes
 ) -> None:
-    """Python's bz2 module passes over them in silence, gzip's calls the file no gzip file."""
+    """Python's bz2 module ignores them silently, gzip's says that the file is no gzip file."""
     path = tree / f"more{suffix}"
     packed = compress(NOISE * 30) + compress(b"one\n")
     path.write_bytes(packed + more)
@@ -155,7 +155,7 @@ def test_text_without_a_break_for_too_long_is_refused_with_where_it_is(
     assert read(listed(tree / "plain.txt")) == (tree / "plain.txt").read_bytes()
 
 
-# what becomes of a file after it was listed, and what is said of it; each begins with 10 bytes
+# a change of a listed file of 10 bytes, and the message
 def _truncate(path: Path) -> None:
     os.truncate(path, 4)
 
@@ -245,7 +245,7 @@ def test_a_file_that_was_empty_is_looked_at_too(tree: Path) -> None:
 
 def test_files_that_were_empty_are_looked_at_together(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [TextFile(str(tree / f"{number}.txt"), bytes=number % 2) for number in range(8)]
-    together = threading.Barrier(4)  # is passed only when four looks are under way
+    together = threading.Barrier(4)  # passes once four checks are in progress
     looked: list[str] = []
 
     def look(file: TextFile) -> None:
@@ -288,7 +288,7 @@ def test_objects_in_s3_that_change_are_refused(s3: Any) -> None:
 
 
 def test_a_file_that_cannot_be_read_and_has_not_changed_is_named() -> None:
-    file = TextFile("/proc/self/mem", 0)  # its first page is nobody's
+    file = TextFile("/proc/self/mem", 0)  # its first page must not be read
     with pytest.raises(SourceUnreadable, match=r"/proc/self/mem cannot be read") as caught:
         list(read_split(Split(file, 0, 10)))
     assert isinstance(caught.value, SourceError)

@@ -1,4 +1,4 @@
-"""The word rule and counting in bulk, held against the regex module."""
+"""The word rule and bulk counting, compared with the regex module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.tiers import extended
 EVERY_CHARACTER = [
     chr(point) for point in range(sys.maxunicode + 1) if unicodedata.category(chr(point)) not in {"Cn", "Co", "Cs"}
 ]
-# what changes its neighbours: marks that join the character before them, joiners, and what tells a Greek word's end
+# characters that affect their neighbours: combining marks, joiners, and the final sigma's context
 TELLING_CATEGORIES = {"Mn", "Mc", "Me", "Lm", "Sk", "Cf", "Lt"}
 
 
@@ -48,7 +48,7 @@ def test_words_are_those_of_the_rule(text: str, case_sensitive: bool) -> None:
         ("I ❤️ you ☀️sun sun", ["i", "you", "sun", "sun"]),
         ("1️⃣ 2⃣ #️⃣ a⃝", ["1", "2", "a"]),
         ("👩‍👩‍👧‍👦 👍🏽ok ✌️ 🇪🇺 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f e\u200d👍", ["ok", "e"]),
-        ("\u0301 \u0301a =\u0338b \u093f", ["a", "b"]),  # marks that have no letter to stand on
+        ("\u0301 \u0301a =\u0338b \u093f", ["a", "b"]),  # marks without a base letter
         ("İçin için i\u0307çin I\u0307çin ISPARTA ısparta", [*["için"] * 4, "isparta", "ısparta"]),
         ("İ\u0323 I\u0323\u0307 ị\u0307 i\u0307\u0307 i\u0301\u0307", ["ị", "ị", "ị", "i", "í\u0307"]),
         ("J\u030c ǰ j\u030c H\u0331", ["ǰ", "ǰ", "ǰ", "ẖ"]),
@@ -60,7 +60,7 @@ def test_words_are_those_of_the_rule(text: str, case_sensitive: bool) -> None:
         ("one\ufefftwo word\u2060joiner zero\u200bwidth", ["onetwo", "wordjoiner", "zero", "width"]),
         ("\u202eabc\u202c \u2066d\u2069 \u3164 \u115f\u1160 a\u034fb", ["abc", "d", "ab"]),
         ("葛\U000e0100 葛 ᠠ\u180b᠎", ["葛", "葛", "ᠠ"]),
-        ("\u0600٣ ۝٣", ["٣", "٣"]),  # format characters that are seen separate words
+        ("\u0600٣ ۝٣", ["٣", "٣"]),  # visible format characters separate words
     ],
 )
 def test_words_by_hand(text: str, expected: list[str]) -> None:
@@ -70,7 +70,7 @@ def test_words_by_hand(text: str, expected: list[str]) -> None:
 
 
 def test_a_long_run_of_joiners_is_looked_at_once() -> None:
-    run = "\u200c\u200d" * 150_000  # 45 billion looks if each joiner of it were a beginning
+    run = "\u200c\u200d" * 150_000  # 45 billion steps if each joiner could begin a match
     assert words_in(f"a{run}b a{run} {run}b") == [f"a{run}b", "a", "b"]
 
 

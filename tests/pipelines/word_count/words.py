@@ -1,4 +1,4 @@
-"""The word rule as docs/word_count.md states it, in an independent implementation, and texts that exercise it."""
+"""An independent implementation of the word rule in docs/word_count.md, and texts that exercise it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TEXT = st.text(st.one_of(TELLING, ASSIGNED), max_size=40)
 
 
 def expected_words(text: str, case_sensitive: bool = False) -> list[str]:
-    """The words of a text, by an implementation that shares nothing with the program's."""
+    """Return the words of a text, by an implementation independent of the program's."""
     seen = unicodedata.normalize("NFC", NEVER_SEEN.sub("", text))
     words = [APOSTROPHE.sub("'", word) for word in WORD.findall(seen)]
     return words if case_sensitive else [_lower(word) for word in words]
 
 
 def _lower(word: str) -> str:
-    """In lower case, without a dot above an i."""
+    """Convert to lower case, without a dot above an i."""
     letters: list[str] = []
     dotless = False  # whether a dot above here would stand directly above an i
     for character in unicodedata.normalize("NFD", word.lower()):
