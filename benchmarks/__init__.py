@@ -1,4 +1,4 @@
-"""What the programs and the orchestration cost, as ratios against peers in the same run on the same machine.
+"""Benchmarks of the programs and the orchestration: ratios against peers in the same run on the same machine.
 
     python -m benchmarks.word_count | pi | orchestration | poller | imports   [--quick] [--json] [--rounds N]
 

@@ -1,4 +1,4 @@
-"""An emulated AWS account in a process of its own: scripted steps, what their programs leave on S3, EMR's quotas."""
+"""An emulated AWS account in a separate process: scripted steps, their programs' objects on S3, EMR's quotas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BUCKET = "benchmark"
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
-ENDS_WITHIN_SECONDS = 60.0  # a cluster that a contender has left to end by itself
+ENDS_WITHIN_SECONDS = 60.0  # a cluster that a contender leaves to its idle timeout
 STEP_CHANGED = re.compile(r"(j-\w+) .*  (s-\w+) .*  (RUNNING|COMPLETED)\b")
 
 
@@ -39,7 +39,7 @@ class Quotas:
         self.s3_calls = 0
 
     def take(self, operation: str) -> bool:
-        """Whether a call is let through."""
+        """Tell whether a call is admitted."""
         self.calls[operation] += 1
         names = [name for name in (operation, "*") if name in self._limits]
         left = {name: self._in(name) for name in names}
@@ -63,10 +63,10 @@ class Programs:
         self._emulator, self._result = emulator, json.dumps({"result": result})
         self._bucket = emulator.create_bucket(BUCKET)
         self._aside = Path(tempfile.mkdtemp(dir=emulator.root))
-        self._folders: dict[str, str] = {}  # of the steps that run
+        self._folders: dict[str, str] = {}  # of running steps
 
     def changed(self, line: str) -> None:
-        """Hears every line of the emulator, at the moment of the change, before a client can see it."""
+        """Called with every line of the emulator, before a client can see the change."""
         found = STEP_CHANGED.search(line)
         if not found:
             return
@@ -84,11 +84,11 @@ class Programs:
             self._write(where.removeprefix(f"s3://{BUCKET}/"), self._result)
         self._write(f"{folder}/2.json", _message("closed", {}))
         container = f"logs/{cluster_id}/containers/application_1_0001/container_1_0001_01_000001"
-        for name in ("stdout", "stderr"):  # Spark's executors leave them, and PipesEMRClient fails without
+        for name in ("stdout", "stderr"):  # Spark's executors write them, and PipesEMRClient fails without them
             self._write(f"{container}/{name}.gz", gzip.compress(b"a container\n"))
 
     def _write(self, key: str, content: str | bytes) -> None:
-        """Whole and at once."""
+        """Write an object atomically."""
         aside = self._aside / f"{threading.get_ident()}"
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
         path = self._bucket / key
@@ -97,7 +97,7 @@ class Programs:
 
 
 def _messages_folder(args: Sequence[str], configurations: Sequence[Mapping[str, Any]]) -> str:
-    """Where Pipes' messages go, as a folder in the bucket: told by an argument, or by the cluster's environment."""
+    """Return the folder of Pipes' messages in the bucket, from an argument or the cluster's environment."""
     from dagster_pipes import DAGSTER_PIPES_MESSAGES_ENV_VAR, decode_param
 
     told = [args[place + 1] for place, arg in enumerate(args) if arg == "--dagster-pipes-messages"]
@@ -118,7 +118,7 @@ def _message(method: str, params: Mapping[str, Any]) -> str:
 
 
 def emulate(settings: Mapping[str, Any]) -> None:
-    """Be the account: say its environment, then answer the lines `report` and `factor <x>` until there are no more."""
+    """Run the account: print its environment, then answer lines (`report`, `factor <x>`) until the end of input."""
     from emr_emulator import Durations, Emulator, Scripted
     from emr_emulator.faults import Fault, S3Error, Throttle
 
@@ -130,13 +130,13 @@ def emulate(settings: Mapping[str, Any]) -> None:
             hear(line)
 
     durations = Durations(settings["provisioning"], settings["bootstrapping"], settings["termination"], 300)
-    # a Spark program's log is never empty; an empty one is not pushed, and PipesEMRClient waits for it in vain
+    # a Spark program's log is never empty; PipesEMRClient would wait forever for an empty one, which is not pushed
     scripted = {"spark-submit": Scripted(settings["step"], stdout="6\n", stderr="INFO SparkContext: it ran\n")}
     with Emulator(durations=durations, scripted=scripted, say=say) as emulator:
         strike = emulator.faults.strike
 
         def throttle(kind: type[Fault], **targets: tuple[str, ...]) -> Fault | None:
-            """Every call to EMR is asked first whether a Throttle strikes it."""
+            """Count every call to EMR, and throttle those above the quotas."""
             if kind is Throttle and not quotas.take(targets["operation"][0]):
                 return Throttle()
             quotas.s3_calls += kind is S3Error  # every call to S3 is asked that
@@ -167,13 +167,13 @@ def _report(emulator: Emulator, quotas: Quotas) -> dict[str, Any]:
 
 
 class Account:
-    """An emulated account, seen from a contender."""
+    """A contender's view of the emulated account."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def ask(self, line: str = "report") -> dict[str, Any]:
-        """Its clusters, and how often which operation was called, and how often it was throttled."""
+        """Return its clusters, and the numbers of calls and throttled calls by operation."""
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("an account is asked through pipes")
         print(line, file=self._process.stdin, flush=True)
@@ -181,7 +181,7 @@ class Account:
         return found
 
     def in_the_end(self) -> dict[str, Any]:
-        """The same, once no cluster is left, or has been left for too long."""
+        """Return the same once all clusters have ended, or after a deadline."""
         deadline = time.monotonic() + ENDS_WITHIN_SECONDS
         while True:
             found = self.ask()

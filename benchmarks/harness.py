@@ -1,4 +1,4 @@
-"""Contenders in turn, each in processes of its own; medians and ratios as a Markdown table or as JSON."""
+"""Run contenders in turn, in separate processes; print medians and ratios as Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import psutil
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SAMPLE_SECONDS = 0.05  # how often the memory of a contender's processes is looked at
+SAMPLE_SECONDS = 0.05  # between two measurements of memory
 
 Contender = Callable[..., tuple[float, Any]]
 """Does its work with the settings it is given; returns the seconds of the work (without imports, without the start of
@@ -31,7 +31,7 @@ Spark) and its answer, in JSON types."""
 
 
 class Disagreement(Exception):
-    """Contenders that should have the same answer do not."""
+    """Contenders that should agree have different answers."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Run:
 
 @dataclass
 class Table:
-    """A title, columns and rows, as they are printed."""
+    """A table to print: title, columns and rows."""
 
     title: str
     columns: Sequence[str]
@@ -63,7 +63,7 @@ class Table:
 
 
 def arguments(description: str | None, rounds: int) -> argparse.Namespace:
-    """The command line every benchmark has: `quick`, `json`, `rounds`."""
+    """Parse the command line of every benchmark: `quick`, `json`, `rounds`."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small inputs, one round: whether the answers agree")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
@@ -77,7 +77,7 @@ def arguments(description: str | None, rounds: int) -> argparse.Namespace:
 
 
 def serve(contenders: Mapping[str, Contender]) -> None:
-    """In a process that `run` started: do what it asks, leave the answer, and exit. Else return at once."""
+    """In a process that `run` started, do the work, write the answer and exit; otherwise return at once."""
     if len(sys.argv) != 5 or sys.argv[1] != "--contender":
         return
     _, _, name, settings, answer_file = sys.argv
@@ -102,7 +102,7 @@ def run(module: str, name: str, **settings: Any) -> Run:
 
 
 def in_turn(module: str, names: Sequence[str], rounds: int, **settings: Any) -> dict[str, list[Run]]:
-    """Each contender `rounds` times, A B C A B C."""
+    """Run each contender `rounds` times, in the order A B C A B C."""
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names:
@@ -113,13 +113,13 @@ def in_turn(module: str, names: Sequence[str], rounds: int, **settings: Any) -> 
 
 @contextmanager
 def spark_session(cores: int) -> Iterator[SparkSession]:
-    """A Spark session of so many cores, on this Python and a Java that Spark can use, whose Python workers run."""
+    """Return a Spark session with so many cores, this Python, a usable Java, and started Python workers."""
     from pyspark.sql import SparkSession
 
-    from emr_pipelines.runners.java import use_java
+    from emr_pipelines.runners.java import java_environment
 
-    use_java(print)
-    os.environ["PYSPARK_PYTHON"] = sys.executable  # without it, workers are of whatever Python the shell finds first
+    os.environ |= java_environment(print)
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # otherwise workers use the first Python on the PATH
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.master(f"local[{cores}]").config("spark.ui.enabled", "false")
     spark = builder.config("spark.log.level", "ERROR").getOrCreate()
@@ -131,7 +131,7 @@ def spark_session(cores: int) -> Iterator[SparkSession]:
 
 
 def median(runs: Sequence[Run]) -> float:
-    """Of their seconds of work."""
+    """Return the median of the seconds of work."""
     return statistics.median(found.seconds for found in runs)
 
 
@@ -144,7 +144,7 @@ def agree(answers: Mapping[str, Any]) -> None:
 
 
 def machine(*packages: str) -> str:
-    """A line about the machine and what was compared."""
+    """Return a line about the machine and the compared versions."""
     processor = platform.processor() or platform.machine()
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -168,7 +168,7 @@ def report(asked: argparse.Namespace, about: str, tables: Sequence[Table], runs:
 
 
 def _watch(process: subprocess.Popen[bytes]) -> dict[str, float]:
-    """Wait for a process; the largest resident size of each kind in its tree, MB."""
+    """Wait for a process; return the largest resident size (MB) of each kind of process in its tree."""
     peak: dict[str, float] = {}
     root = psutil.Process(process.pid)
     while process.poll() is None:

@@ -1,4 +1,4 @@
-"""What importing costs: the code location beyond Dagster itself, what a cluster's driver imports, and the command line.
+"""Import times: the code location on top of Dagster, a cluster's driver, and the command line.
 
 Each row is whole processes, in turn: Python alone, Python that imports one thing, and `emr-pipelines --help`. Beside it
 stands what it takes beyond the row it is held against (the median of the differences within a turn), and which heavy
@@ -31,14 +31,14 @@ LIGHT = (DEFINITIONS, ENTRYPOINT, HELP)  # what has to load none of HEAVY that i
 
 
 def importing(statement: str) -> tuple[float, Any]:
-    """Seconds of a Python process that executes one statement, and those of HEAVY that it loaded."""
+    """Return the seconds of a Python process with one statement, and the HEAVY packages that it loaded."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
     seconds, said = timed([sys.executable, "-c", code])
     return seconds, json.loads(said)
 
 
 def help_page() -> tuple[float, Any]:
-    """Seconds of the installed command, and what of HEAVY its module loads."""
+    """Return the seconds of the installed command, and the HEAVY packages that its module loads."""
     _, heavy = importing("import emr_pipelines.cli")
     seconds, said = timed([str(Path(sysconfig.get_path("scripts"), "emr-pipelines")), "--help"])
     if "Usage:" not in said:
@@ -47,7 +47,7 @@ def help_page() -> tuple[float, Any]:
 
 
 def timed(command: Sequence[str]) -> tuple[float, str]:
-    """Seconds of a process, and what it printed."""
+    """Return the seconds of a process, and its output."""
     began = time.monotonic()
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     return time.monotonic() - began, ended.stdout
@@ -61,7 +61,7 @@ CONTENDERS: dict[str, Contender] = {
 
 
 def loaded(runs: Mapping[str, Sequence[Run]], name: str) -> list[str]:
-    """Those of HEAVY that a row loads and the row it is held against does not."""
+    """Return the HEAVY packages that a row loads and its reference row does not."""
     known = runs[BESIDE[name]][0].answer if name in BESIDE else []
     return [package for package in runs[name][0].answer if package not in known]
 
@@ -69,7 +69,7 @@ def loaded(runs: Mapping[str, Sequence[Run]], name: str) -> list[str]:
 def main() -> None:
     serve(CONTENDERS)
     asked = arguments(__doc__, rounds=7)
-    in_turn(MODULE, list(CONTENDERS), 1)  # files that have never been read, code that was never compiled
+    in_turn(MODULE, list(CONTENDERS), 1)  # with cold file caches and without byte code
     runs = in_turn(MODULE, list(CONTENDERS), asked.rounds)
     for name in LIGHT:
         if heavy := loaded(runs, name):

@@ -1,4 +1,4 @@
-"""What a run costs beside its step: ours, dagster-aws's PipesEMRClient, and Airflow's EMR operators, on one emulator.
+"""What orchestration adds to a run: ours, dagster-aws's PipesEMRClient and Airflow's EMR operators on one emulator.
 
     python -m benchmarks.orchestration [--quick] [--rounds 5] [--json]
 
@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import harness
 from benchmarks.account import BUCKET, ENDED, account
 
-if TYPE_CHECKING:  # a contender's imports are measured
+if TYPE_CHECKING:  # a contender's imports count
     from pyspark.sql import SparkSession
 
 
@@ -48,10 +48,10 @@ OURS, PIPES, PIPES_STDIO, AIRFLOW = "ours", "PipesEMRClient", "PipesEMRClient, s
 # seconds
 FACTS = {"provisioning": 20.0, "bootstrapping": 2.0, "step": 10.0, "termination": 3.0}
 SHORT = {"provisioning": 1.0, "bootstrapping": 0.2, "step": 1.0, "termination": 0.5}
-# EMR's order of magnitude, 300 s until a cluster is up and 90 until it is gone, with steps of a minute; divided by 20
+# EMR's order of magnitude (300 s to come up, 90 s to end, steps of 60 s), divided by 20
 SCALED = {"provisioning": 12.0, "bootstrapping": 3.0, "step": 3.0, "termination": 4.5}
 
-MAX_OVERHEAD_SECONDS = 3.0  # warm: what a new process imports is Dagster's, for the most part
+MAX_OVERHEAD_SECONDS = 3.0  # warm: a new process would mostly measure Dagster's import
 TIMES_LESS = 5.0
 MAX_BILLED_OF_TWO = 1.05
 MAX_BILLED_OF_TEN = 0.35
@@ -71,7 +71,7 @@ class Total:
 
 
 def add_up(spark: "SparkSession", params: Numbers) -> Total:
-    """The program of ours; it is packed and sent, and the scripted step stands for it."""
+    """Our program: it is packaged and uploaded, and a scripted step stands for its run."""
     return Total(spark.sparkContext.parallelize(params.values, 1).sum())
 
 
@@ -108,14 +108,14 @@ def ours(
     chained: bool = False,
     **settings: Any,
 ) -> tuple[float, dict[str, Any]]:
-    """A run of so many assets, each after the one before it if they are `chained`; `settings` of the runner."""
+    """Run so many assets, one after the other if `chained`; `settings` are the runner's."""
 
     def begin() -> Callable[[], None]:
         import dagster as dg
 
         # a program is known by its module, and this one is __main__
         from benchmarks import orchestration  # noqa: PLW0406 (it is another copy)
-        from emr_pipelines.aws import client  # noqa: F401 (what the runner imports when it is used)
+        from emr_pipelines.aws import sdk  # noqa: F401 (what the runner imports when it is used)
         from emr_pipelines.backends.emr import backend  # noqa: F401 (what the runner imports when it is used)
         from emr_pipelines.job import package  # noqa: F401 (what the runner imports when it is used)
         from emr_pipelines.runners.emr import EmrSparkRunner
@@ -142,7 +142,7 @@ def ours(
 def pipes(
     durations: Mapping[str, float], interval: float | None = None, stdio: bool = False
 ) -> tuple[float, dict[str, Any]]:
-    """interval: between two looks, in seconds; None is botocore's own 30."""
+    """interval: seconds between polls; None means botocore's 30."""
 
     def begin() -> Callable[[], None]:
         import boto3
@@ -170,7 +170,7 @@ def pipes(
 
 
 def _hurry_pipes(interval: float) -> None:
-    """Let it look so often at everything; only for whether its answer agrees."""
+    """Shorten all its pauses; only used to check that answers agree."""
     from functools import partial
 
     import botocore.waiter
@@ -188,7 +188,7 @@ def pipes_stdio(durations: Mapping[str, float], interval: float | None = None) -
 
 
 def airflow(durations: Mapping[str, float], interval: float | None = None) -> tuple[float, dict[str, Any]]:
-    """interval: between two looks of the sensor, in seconds; None is its own 60."""
+    """interval: seconds between polls of the sensor; None means its default of 60."""
 
     def begin() -> Callable[[], None]:
         from airflow.providers.amazon.aws.operators.emr import (
@@ -212,7 +212,7 @@ def airflow(durations: Mapping[str, float], interval: float | None = None) -> tu
         return work
 
     with tempfile.TemporaryDirectory() as home:
-        os.environ["AIRFLOW_HOME"] = home  # read when Airflow is imported
+        os.environ["AIRFLOW_HOME"] = home  # Airflow reads it when it is imported
         return _measured(durations, begin)
 
 
@@ -222,7 +222,7 @@ def _succeed(result: Any) -> None:
 
 
 def _request(keep_alive: bool) -> dict[str, Any]:
-    """The cluster that ours is by default, as RunJobFlow takes it."""
+    """Return the RunJobFlow request of our default cluster."""
     from emr_pipelines.backends.emr.spec import ClusterSpec
 
     request = ClusterSpec().request("benchmark", f"s3://{BUCKET}/logs/", {})
@@ -239,11 +239,11 @@ def _step() -> dict[str, Any]:
 CONTENDERS: dict[str, harness.Contender] = {OURS: ours, PIPES: pipes, PIPES_STDIO: pipes_stdio, AIRFLOW: airflow}
 
 
-# what is asked of them
+# the checks
 
 
 def _check(runs: Mapping[str, Sequence[harness.Run]], launches: int, steps: int) -> None:
-    """Each step was done once, on so many clusters, of which none is left. Raises Disagreement."""
+    """Check that each step ran once, on so many clusters, all of which have ended. Raises Disagreement."""
     expected = {"launches": launches, "left": 0, "steps": ["COMPLETED"] * steps}
     for name, several in runs.items():
         for run in several:
@@ -258,7 +258,7 @@ def _overhead(asked: Any) -> tuple[harness.Table, dict[str, list[harness.Run]]]:
         return harness.in_turn("benchmarks.orchestration", [name], asked.rounds, **settings)[name]
 
     runs = {} if asked.quick else {OURS: of(OURS)}
-    # the others sleep nearly all the time: in processes of their own they do not disturb each other
+    # the peers mostly sleep, so concurrent processes do not disturb each other
     with ThreadPoolExecutor() as pool:
         rest = [name for name in CONTENDERS if name not in runs]
         runs |= dict(zip(rest, pool.map(of, rest), strict=True))
@@ -284,7 +284,7 @@ def _overhead(asked: Any) -> tuple[harness.Table, dict[str, list[harness.Run]]]:
             f"{billed:.1f}", f"{billed + ending:.1f}", f"{median(run.answer['calls'] for run in several):g}",
             f"failed: {failed}" if failed else "step completed",
         ))  # fmt: skip
-    if not asked.quick:  # then the others look as often as ours, which is for the answers alone
+    if not asked.quick:  # then the peers poll as often as ours, only to compare answers
         least = min(warm for name, (warm, _) in wall.items() if name != OURS) - itself
         table.title += (
             f". Ours, warm: {ours[0]:.1f} s ({verdict(ours[0] <= MAX_OVERHEAD_SECONDS)}: at most "
@@ -345,7 +345,7 @@ def _ten_assets(asked: Any) -> tuple[harness.Table, dict[str, list[harness.Run]]
 
 
 def _cold(runs: Sequence[harness.Run]) -> float:
-    """The median of the wall seconds with imports."""
+    """Return the median of the wall seconds, imports included."""
     return float(median(run.answer["cold"] for run in runs))
 
 

@@ -1,4 +1,4 @@
-"""Pi: Monte Carlo samples per second and core against Spark's own pi.py and against plain NumPy; the series' decimals.
+"""Pi: Monte Carlo samples per second and core, compared with Spark's pi.py and plain NumPy; decimals of the series.
 
 Spark's pi.py is the file that the pyspark package ships, run as it is. Its function takes `random` with it to the
 workers, state included, so all its partitions draw the same 100,000 points: its estimate is then the one that it gives
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 MODULE = "benchmarks.pi"
 CORES = 2  # of Spark, and of NumPy when it runs in two processes
 SEED = 31_415
-STD_ERRORS = 5  # an honest estimate is further off once in 1.7 million times
+STD_ERRORS = 5  # a correct estimate is further off once in 1.7 million times
 BLOCK = 1 << 15  # points: the fastest of 2^12 to 2^17 for each of NumPy's contenders
 SLICE_POINTS = 100_000  # of a partition of Spark's pi.py
 PARTITIONINGS = (1, 2, 4)
@@ -106,10 +106,10 @@ def sparks_own(quick: bool) -> tuple[float, Any]:
     file = Path(pyspark.__file__).parent / "examples/src/main/python/pi.py"
 
     def estimate(slices: int) -> tuple[float, float]:
-        """Run the file in the session that is up; seconds and the estimate that it prints."""
+        """Run the file in the running session; return the seconds, and the estimate that it prints."""
         said = io.StringIO()
         arguments = mock.patch.object(sys, "argv", [str(file), str(slices)])
-        # its last act is to stop Spark, which is not part of the work
+        # the file stops Spark at its end, which is not part of the work
         with arguments, mock.patch.object(SparkSession, "stop"), redirect_stdout(said):
             began = time.monotonic()
             runpy.run_path(str(file), run_name="__main__")
@@ -150,7 +150,7 @@ def numpy_at_once(quick: bool) -> tuple[float, Any]:
 
 
 def points_inside(kind: str, points: int, stream: int) -> int:
-    """How many points of a stream have x² + y² <= 1, in plain NumPy. `points` is a multiple of BLOCK."""
+    """Count the points of a stream with x² + y² <= 1, in plain NumPy. `points` is a multiple of BLOCK."""
     import numpy as np
 
     seed = np.random.SeedSequence(SEED, spawn_key=(stream,))
@@ -174,7 +174,7 @@ def points_inside(kind: str, points: int, stream: int) -> int:
 
 
 def any_partitions(quick: bool) -> tuple[float, Any]:
-    """The program's estimates for several numbers of partitions."""
+    """Return the program's estimates for several numbers of partitions."""
     from emr_pipelines.pipelines.pi.estimate import monte_carlo
 
     with spark_session(CORES) as spark:
@@ -184,7 +184,7 @@ def any_partitions(quick: bool) -> tuple[float, Any]:
 
 
 def serially(quick: bool) -> tuple[float, Any]:
-    """The same estimate from what the program documents of its points: chunk i is of the stream with spawn key (i,)."""
+    """Compute the same estimate from the program's documentation: chunk i is the stream with spawn key (i,)."""
     import numpy as np
 
     from emr_pipelines.pipelines.pi.estimate import BLOCK_SAMPLES, CHUNK_SAMPLES
@@ -201,7 +201,7 @@ def serially(quick: bool) -> tuple[float, Any]:
 
 
 def series(quick: bool) -> tuple[float, Any]:  # noqa: ARG001 (the same in both)
-    """Seconds and text of the program's series for each of DECIMALS."""
+    """Return the seconds and the text of the program's series for each of DECIMALS."""
     from emr_pipelines.pipelines.pi.estimate import bailey_borwein_plouffe
 
     found = {}
@@ -214,7 +214,7 @@ def series(quick: bool) -> tuple[float, Any]:  # noqa: ARG001 (the same in both)
 
 
 def in_decimal(quick: bool) -> tuple[float, Any]:  # noqa: ARG001 (the same in both)
-    """The same by the Gauss-Legendre algorithm (Brent 1976, Salamin 1976) in Python's decimal."""
+    """Do the same with the Gauss-Legendre algorithm (Brent 1976, Salamin 1976) in Python's decimal."""
     found = {}
     for decimals in DECIMALS:
         began = time.monotonic()
@@ -224,7 +224,7 @@ def in_decimal(quick: bool) -> tuple[float, Any]:  # noqa: ARG001 (the same in b
 
 
 def gauss_legendre(precision: int) -> Decimal:
-    """Pi to about `precision` digits; each step doubles those that are right."""
+    """Return pi to about `precision` digits; each step doubles the correct digits."""
     with localcontext() as context:
         context.prec = precision
         a, b, t, p = Decimal(1), 1 / Decimal(2).sqrt(), Decimal("0.25"), 1
@@ -253,7 +253,7 @@ SAMPLERS = (PROGRAM, SPARK, *NUMPY, NUMPY_AT_ONCE)
 
 
 def check_estimates(runs: Mapping[str, Sequence[Run]]) -> None:
-    """Raise Disagreement unless each estimate is as near to pi as its number of distinct points lets expect."""
+    """Raise Disagreement unless each estimate is as close to pi as its number of distinct points implies."""
     for name in SAMPLERS:
         for run in runs[name]:
             off, allowed = abs(run.answer["estimate"] - math.pi), STD_ERRORS * std_error(run.answer["distinct"])
@@ -292,7 +292,7 @@ def check_series(runs: Mapping[str, Sequence[Run]]) -> Table:
 
 
 def speeds(runs: Mapping[str, Sequence[Run]]) -> list[Table]:
-    """Samples per second, and their ratios per core."""
+    """Return the samples per second, and their ratios per core."""
     table = Table(
         "Monte Carlo",
         ["contender", "cores", "million points", "s", "million/s", "million/s a core", "off by", "allowed"],

@@ -1,4 +1,4 @@
-"""Many clusters watched by one process: 200 programs at once, each in a thread and on a cluster of its own.
+"""One process that watches many clusters: 200 concurrent programs, each in a thread and on its own cluster.
 
     python -m benchmarks.poller [--quick] [--json]
 
@@ -29,7 +29,7 @@ from benchmarks.account import BUCKET, ENDED, account
 
 MAX_CPU_PERCENT = 5.0
 TIMES_FASTER = 10.0
-SETTLED_SECONDS = 10.0  # from when all steps run until the window begins
+SETTLED_SECONDS = 10.0  # between the start of the last step and the window
 # AWS's default quotas of Amazon EMR, from a public listing of Service Quotas: calls at once, and calls per second
 LIMITS: Mapping[str, tuple[float, float]] = {
     "*": (25, 5),
@@ -60,7 +60,7 @@ QUICK = Size(10, 5, 30)
 
 
 def watch(clusters: int, window: float, step: float) -> tuple[float, dict[str, Any]]:
-    """Run so many programs, and measure while all of them run. Returns the seconds of the whole run."""
+    """Run so many programs, and measure while all of them run; return the seconds of the whole run."""
     from emr_pipelines.aws import client  # noqa: F401 (what the runner imports when it is used)
     from emr_pipelines.backends.emr import backend  # noqa: F401 (what the runner imports when it is used)
     from emr_pipelines.job import package  # noqa: F401 (what the runner imports when it is used)
@@ -108,7 +108,7 @@ def watch(clusters: int, window: float, step: float) -> tuple[float, dict[str, A
 
 
 def _meter(ask: Callable[..., dict[str, Any]], clusters: int, window: float) -> dict[str, Any]:
-    """Wait until all steps run, and see what the next seconds take."""
+    """Wait until all steps run, and measure the next seconds."""
     while True:
         steps = [cluster["steps"] for cluster in ask()["clusters"]]
         if steps.count(["RUNNING"]) == clusters or ["COMPLETED"] in steps:  # then they were not all running at once
@@ -170,8 +170,8 @@ def main() -> None:
 
 
 def _check(runs: Sequence[harness.Run], size: Size) -> None:
-    """Every step was done once, each on its own cluster, none of which is left, and nothing failed; and what was
-    measured was measured while all of them ran. Raises Disagreement."""
+    """Check that every step ran once on its own cluster, that nothing failed or is left, and that all steps were
+    running during the measurement. Raises Disagreement."""
     expected = {
         "launches": size.clusters, "left": 0, "steps": ["COMPLETED"] * size.clusters, "failures": [],
         "running": size.clusters,
@@ -185,7 +185,7 @@ def _median(runs: Mapping[str, Sequence[harness.Run]], name: str) -> float:
 
 
 def _calls(answers: Sequence[Mapping[str, Any]], name: str) -> str:
-    """Of all operations; --json has them apart."""
+    """Return the calls of all operations; --json lists each."""
     return f"{median(sum(answer[name].values()) for answer in answers):.0f}"
 
 

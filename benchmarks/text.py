@@ -1,4 +1,4 @@
-"""English-like text from a seed: Zipf's law over a made-up vocabulary, with sentences, apostrophes and accents."""
+"""Generate English-like text from a seed: Zipf's law over an invented vocabulary, with sentences and apostrophes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ ZIPF_EXPONENT = 1.05
 ZIPF_SHIFT = 2.7  # Mandelbrot's, which flattens the head as in real text
 BLOCK_WORDS = 1 << 18
 LINE_WORDS = 12
-COMMON_WORDS = 1000  # the first, which are short and plain
+COMMON_WORDS = 1000  # the most frequent words, short and without accents
 ACCENTED, WITH_APOSTROPHE, NUMBERS = 0.02, 0.01, 0.01  # shares of the others
-# letters about as often as English has them
+# letters, about as frequent as in English
 LETTERS = list("eeeeeeetttttaaaaooooiiiinnnnssssrrrhhhlldddccuummffppggwwyybbvkxjqz")
 ACCENTS = str.maketrans("eaouncs", "éàöüñçß")
-DECOMPOSED = str.maketrans({"é": "e\u0301", "ö": "o\u0308", "'": "\u2019"})  # as another keyboard has them
+DECOMPOSED = str.maketrans({"é": "e\u0301", "ö": "o\u0308", "'": "\u2019"})  # the same characters in other encodings
 FORMS = (0.8, 0.07, 0.06, 0.05, 0.01, 0.01)  # how often a word has each of its forms, in the order of `forms`
 
 
 def vocabulary(rng: np.random.Generator, size: int) -> list[str]:
-    """Distinct words in lower case, the shorter and plainer ones first."""
+    """Return distinct words in lower case, short and plain ones first."""
     found: dict[str, None] = {}
     while len(found) < size:
         common = len(found) < COMMON_WORDS
@@ -50,7 +50,7 @@ def forms(word: str) -> tuple[str, ...]:
 
 
 def write_text(path: Path, megabytes: int, seed: int = SEED, distinct: int = DISTINCT_WORDS) -> None:
-    """Write this many MB (10^6 bytes), less up to a line. A larger text begins with a smaller one."""
+    """Write this many MB (10^6 bytes), minus at most a line. A larger text begins with a smaller one."""
     rng = np.random.default_rng(seed)
     vocabulary_forms = np.array([forms(word) for word in vocabulary(rng, distinct)], dtype=object)
     weights = (np.arange(distinct) + ZIPF_SHIFT) ** -ZIPF_EXPONENT

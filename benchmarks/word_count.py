@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     pass
 
 MODULE = "benchmarks.word_count"
-CORES = os.cpu_count() or 1  # of Spark; Polars and DuckDB take all
+CORES = os.cpu_count() or 1  # for Spark; Polars and DuckDB use all
 RUN = r"[\p{L}\p{N}][\p{L}\p{M}\p{N}\x{200C}\x{200D}]*"
 WORD = f"{RUN}(?:['’]{RUN})*"
 OURS, EXAMPLE = "count_words", "Spark's wordcount.py"
 POLARS, DUCKDB, PIECES = "Polars", "DuckDB", "Polars, pieces first"
-MEGABYTES, SMALL, COPIES = 512, 64, 8  # the largest text is so many copies of the middle one
+MEGABYTES, SMALL, COPIES = 512, 64, 8  # the largest text consists of so many copies of the middle one
 QUICK_MEGABYTES, QUICK_SMALL, QUICK_COPIES = 4, 1, 2
 EXAMPLE_TIMES, PEER_TIMES = 4, 1 / 1.3
 
@@ -115,7 +115,7 @@ def duckdb(text: str) -> tuple[float, Any]:
 
 
 def plain_split(text: str) -> tuple[float, Any]:
-    """What Spark's example should count: lines cut at single spaces."""
+    """Count like Spark's example: lines split at single spaces."""
     began = time.monotonic()
     counts: Counter[str] = Counter()
     with open(text, encoding="utf-8", newline="\n") as lines:  # noqa: PTH123
@@ -125,7 +125,7 @@ def plain_split(text: str) -> tuple[float, Any]:
 
 
 def _table(folder: str) -> dict[str, Any]:
-    """The rows of a parquet table of word and count, as a digest."""
+    """Return a digest of the rows of a parquet table of word and count."""
     import pyarrow.dataset as ds
 
     rows = ds.dataset(folder, format="parquet").to_table(columns=["word", "count"]).sort_by("word").to_pydict()

@@ -16,7 +16,8 @@ from emr_pipelines.diagnosis.evidence import ProbableCause, Reason
 from emr_pipelines.diagnosis.exception_parser import Log
 from emr_pipelines.diagnosis.kinds import MEANINGS, Kind
 from emr_pipelines.errors import JavaNotUsable
-from emr_pipelines.runners.java import use_java
+from emr_pipelines.runners.java import find_java
+from emr_pipelines.spark_lines import LINES
 
 FOLDER = "s3://my-bucket/default/logs/j-2AXXXXXXGAPLF/steps/s-3AXXXXXXQ1VPE"
 BOOTSTRAP = "s3://my-bucket/default/logs/j-2AXXXXXXGAPLF/node/i-0abc/bootstrap-actions/1"
@@ -41,6 +42,11 @@ def _in_the_jvm(said: str) -> ClusterEvidence:
     """The same, with an error that Spark's JVM raised."""
     begin = "py4j.protocol.Py4JJavaError: An error occurred while calling o71.collectToPython.\n: "
     return _printed(f"{begin}{said}", "rows = table.collect()")
+
+
+def _captured(said: str) -> ClusterEvidence:
+    """The same, with an error of Spark that pyspark raised."""
+    return _printed(f"pyspark.errors.exceptions.captured.{said}", "rows = table.collect()")
 
 
 def _failed(stdout: str = "", stderr: str = "") -> ClusterEvidence:
@@ -94,6 +100,54 @@ EVIDENCE: dict[Kind, tuple[ClusterEvidence, ...]] = {
             f"{LOST}(executor 2 exited caused by one of the running tasks) Reason: Container killed by YARN for "
             "exceeding physical memory limits. 6.1 GB of 6 GB physical memory used."
         ),
+    ),
+    Kind.CAST_INVALID_INPUT: (
+        _captured(
+            "NumberFormatException: [CAST_INVALID_INPUT] The value 'n/a' of the type \"STRING\" cannot be cast to "
+            '"INT" because it is malformed.'
+        ),
+    ),
+    Kind.CAST_NOT_ALLOWED: (
+        _captured(
+            'AnalysisException: [DATATYPE_MISMATCH.CAST_WITH_FUNC_SUGGESTION] Cannot resolve "CAST(day AS INT)" due to '
+            'data type mismatch: cannot cast "DATE" to "INT".'
+        ),
+    ),
+    Kind.DIVIDE_BY_ZERO: (_captured("ArithmeticException: [DIVIDE_BY_ZERO] Division by zero."),),
+    Kind.ARITHMETIC_OVERFLOW: (_captured("ArithmeticException: [ARITHMETIC_OVERFLOW] integer overflow."),),
+    Kind.INVALID_ARRAY_INDEX: (
+        _captured(
+            "ArrayIndexOutOfBoundsException: [INVALID_ARRAY_INDEX] The index 5 is out of bounds. The array has 2 "
+            "elements."
+        ),
+    ),
+    Kind.INVALID_DATETIME: (
+        _captured("DateTimeException: [CANNOT_PARSE_TIMESTAMP] Text '26/11/2026' could not be parsed at index 0."),
+    ),
+    Kind.INVALID_TEXT: (
+        _captured(
+            "SparkRuntimeException: [MALFORMED_CHARACTER_CODING] Invalid value found when performing `decode` with "
+            "UTF-8"
+        ),
+    ),
+    Kind.SYNTAX_DISCONTINUED: (
+        _captured(
+            "ParseException: [SYNTAX_DISCONTINUED.BANG_EQUALS_NOT] Support of the clause or keyword: ! has been "
+            "discontinued in this context."
+        ),
+    ),
+    Kind.REMOVED_API: (
+        _printed("AttributeError: 'Series' object has no attribute 'iteritems'", "pairs = column.iteritems()"),
+    ),
+    Kind.LIBRARY_TOO_OLD: (
+        _printed(
+            "pyspark.errors.exceptions.base.PySparkImportError: [UNSUPPORTED_PACKAGE_VERSION] Pandas >= 2.2.0 must be "
+            "installed; however, your version is 1.5.3.",
+            "table.toPandas()",
+        ),
+    ),
+    Kind.JAR_VERSION: (
+        _in_the_jvm("java.lang.NoSuchMethodError: 'scala.collection.mutable.WrappedArray scala.Predef$.wrapRefArray'"),
     ),
     Kind.SPARK_SUBMIT_USAGE: (_failed(stderr="Error: Unrecognized option: --executor-memroy"),),
     Kind.PACKAGE_MISSING: (_failed(stderr=f"{UNRESOLVED}: not found]"),),
@@ -204,7 +258,7 @@ def _block(message: Callable[[], str]) -> Callable[[], str]:
 def no_java() -> str:
     with patch.dict(os.environ, {"JAVA_HOME": "/opt/no-such-java"}):
         try:
-            use_java(print)
+            find_java(print, LINES[-1])
         except JavaNotUsable as error:
             return str(error)
     raise ValueError("There is a Java in /opt/no-such-java, and it is taken.")

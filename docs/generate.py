@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs import commands, failures, permissions, settings
+from docs import commands, failures, permissions, settings, spark4
 
 ROOT = Path(__file__).parent.parent
 PART = re.compile(r"^<!-- generated: (?P<name>.+?) -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
@@ -19,6 +19,7 @@ PARTS: dict[str, Callable[[], str]] = {
     **commands.parts(),
     **failures.parts(),
     **permissions.parts(),
+    **spark4.parts(),
 }
 
 

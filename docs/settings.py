@@ -19,8 +19,8 @@ from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.definitions import defs
 from emr_pipelines.runners.base import SparkRunner
-from emr_pipelines.runners.java import NEWEST, OLDEST
 from emr_pipelines.runners.target import RUNNERS
+from emr_pipelines.spark_lines import LINES
 from emr_pipelines.storage.address import DEFAULT_STORAGE
 
 OWN = re.compile(r"EMR_PIPELINES_[A-Z_]+")
@@ -33,6 +33,7 @@ class Variable(NamedTuple):
     description: str
 
 
+JAVAS = ", ".join(f"{oldest} to {newest} for Spark {line.spark}" for line in LINES for oldest, newest in [line.javas])
 ROLES = {name: str(ClusterSpec.model_fields[name].default) for name in ("service_role", "instance_profile")}
 DEFAULTS = {  # of the variables that have one
     "EMR_PIPELINES_TARGET": environment.target({}),
@@ -58,7 +59,7 @@ OTHERS = {
         "", "An endpoint to use instead of AWS's, such as the emulator's; the AWS SDKs read it."
     ),
     "AWS_ENDPOINT_URL_EMR": Variable("", "The same, for EMR only."),
-    "JAVA_HOME": Variable("", f"The Java for local Spark, {OLDEST} to {NEWEST}. By default one on the PATH, or pip's."),
+    "JAVA_HOME": Variable("", f"The Java for local Spark: {JAVAS}. By default one on the PATH, or pip's."),
     "SPARK_LOCAL_IP": Variable("127.0.0.1", "The address that local Spark binds to."),
     "LC_ALL": Variable(
         "", "`C` and `POSIX` become `C.UTF-8`, because otherwise Java cannot open paths that are not ASCII."

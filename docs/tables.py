@@ -75,6 +75,8 @@ def _plural(name: str) -> str:
 
 
 def default_of(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "depends"
     if field.default is PydanticUndefined:
         return "none (required)"
     default = field.default
