@@ -1,4 +1,4 @@
-"""PySpark programs as Dagster assets, on this machine or on a transient Amazon EMR cluster.
+"""PySpark programs as Dagster assets, on this machine, on a transient Amazon EMR cluster, or on EMR Serverless.
 
 What definitions are written with can be imported from here. It is looked up when it is first asked for, because
 programs import this package on clusters, where there is no Dagster.
@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from emr_pipelines.automation.executor import in_process_by_default
     from emr_pipelines.automation.orphans import orphaned_clusters_sensor
     from emr_pipelines.backends.emr.spec import ClusterSpec
+    from emr_pipelines.backends.emr_serverless.spec import ApplicationSpec
     from emr_pipelines.errors import EmrPipelinesError
     from emr_pipelines.runners.base import SparkRunner
     from emr_pipelines.runners.emr import EmrSparkRunner
+    from emr_pipelines.runners.emr_serverless import EmrServerlessSparkRunner
     from emr_pipelines.runners.local import LocalSparkRunner
     from emr_pipelines.runners.target import configured_runner
     from emr_pipelines.storage import Storage
 
 __all__ = [
+    "ApplicationSpec",
     "ClusterSpec",
     "EmrPipelinesError",
+    "EmrServerlessSparkRunner",
     "EmrSparkRunner",
     "LocalSparkRunner",
     "SparkRunner",
@@ -33,8 +37,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ApplicationSpec": "backends.emr_serverless.spec",
     "ClusterSpec": "backends.emr.spec",
     "EmrPipelinesError": "errors",
+    "EmrServerlessSparkRunner": "runners.emr_serverless",
     "EmrSparkRunner": "runners.emr",
     "LocalSparkRunner": "runners.local",
     "SparkRunner": "runners.base",

@@ -15,8 +15,8 @@ from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT
 from emr_pipelines.aws.findings import DoctorContext
 from emr_pipelines.backends.emr.cluster import Clusters
-from emr_pipelines.backends.emr.names import is_ours, prefix_of
 from emr_pipelines.backends.emr.orphans import Outcome, RunIs, choose, end, find_orphans, rows
+from emr_pipelines.backends.names import is_ours, prefix_of
 from emr_pipelines.doctor import BAD, PATIENCE_SECONDS, run_checks
 from emr_pipelines.errors import EmrPipelinesError, JavaNotUsable
 from emr_pipelines.report import Lines, Reporter

@@ -167,7 +167,7 @@ def storage(setup: DoctorContext) -> Finding:
     address = setup.storage()
     if address.startswith("s3://"):
         return _on_s3(setup, address)
-    if environment.target(setup.environ) == "emr":
+    if environment.target(setup.environ) in environment.ON_AWS:
         preflight.check_storage(address)
     there = next(folder for folder in (Path(address), *Path(address).parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

@@ -10,16 +10,17 @@ from typing import Literal
 
 from emr_pipelines.errors import InvalidValue, nearest
 
-Target = Literal["local", "emr"]
+Target = Literal["local", "emr", "emr-serverless"]
 
 PREFIX = "EMR_PIPELINES_"
-TARGETS: tuple[Target, ...] = ("local", "emr")
+TARGETS: tuple[Target, ...] = ("local", "emr", "emr-serverless")
+ON_AWS = frozenset(TARGETS) - {"local"}
 DEFAULT_MAX_AGE_HOURS = 48.0
 DEFAULT_IDLE_SHARE = 0.5
 
 # name: description, in Markdown; docs/settings.py adds the defaults
 VARIABLES = {
-    "EMR_PIPELINES_TARGET": "Where programs run: `local` or `emr`.",
+    "EMR_PIPELINES_TARGET": "Where programs run: `local`, `emr` or `emr-serverless`.",
     "EMR_PIPELINES_SOURCE": "The text that `input_text` ingests and `new_text_sensor` watches; by default the sample "
     "text.",
     "EMR_PIPELINES_STORAGE": "Where the assets' data is stored: a folder, or `s3://bucket/prefix`. On EMR the "
@@ -32,6 +33,8 @@ VARIABLES = {
     "EMR_PIPELINES_KMS_KEY": "The ARN of the KMS key for this encryption; alone, it means `aws:kms`.",
     "EMR_PIPELINES_SERVICE_ROLE": "The name or ARN of EMR's service role.",
     "EMR_PIPELINES_INSTANCE_PROFILE": "The instance profile of the cluster's instances.",
+    "EMR_PIPELINES_EXECUTION_ROLE": "The ARN of the role of job runs on EMR Serverless. Required there.",
+    "EMR_PIPELINES_APPLICATION": "The id of an application on EMR Serverless that exists; by default one is made.",
     "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": "The age at which `orphaned_clusters_sensor` terminates a cluster, "
     "whatever its run does.",
     "EMR_PIPELINES_ORPHAN_DRY_RUN": "`orphaned_clusters_sensor` only reports what it would terminate.",
@@ -53,7 +56,9 @@ def target(environ: Mapping[str, str] = os.environ) -> Target:
     for known in TARGETS:
         if (told or "local").lower() == known:
             return known
-    raise InvalidValue("EMR_PIPELINES_TARGET", told, " or ".join(TARGETS), nearest(told, TARGETS))
+    raise InvalidValue(
+        "EMR_PIPELINES_TARGET", told, f"{', '.join(TARGETS[:-1])} or {TARGETS[-1]}", nearest(told, TARGETS)
+    )
 
 
 def daily_budget_usd(environ: Mapping[str, str] = os.environ) -> float | None:

@@ -16,6 +16,7 @@ Version = tuple[int, ...]
 LABEL = re.compile(r"(emr|emr-spark)-(\d{1,3})\.(\d{1,3})\.(\d{1,3})")
 GUIDE = "https://docs.aws.amazon.com/emr/latest/ReleaseGuide"
 MANAGEMENT = "https://docs.aws.amazon.com/emr/latest/ManagementGuide"
+SERVERLESS = "https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide"
 SPARK = "https://spark.apache.org/docs"
 
 
@@ -88,6 +89,8 @@ FEATURES = {
     "runtime roles": Feature((6, 7, 0), (8, 0, 0), f"{MANAGEMENT}/emr-steps-runtime-roles.html"),
     # S3A for s3:// in Spark and Hadoop; before, EMRFS
     "S3A": Feature((7, 10, 0), (8, 0, 0), f"{GUIDE}/emr-s3a-migrate.html"),
+    "EMR Serverless": Feature((6, 9, 0), (8, 0, 0), f"{SERVERLESS}/release-versions.html"),
+    "queues": Feature((7, 0, 0), (8, 0, 0), f"{SERVERLESS}/applications-concurrency-queuing.html"),
     "CloudWatch logs": Feature((7, 11, 0), (8, 0, 0), f"{GUIDE}/emr-7110-release.html"),
 }
 WITHOUT_AUTO_TERMINATION = ("emr", (6, 0))  # although later than emr-5.30.0

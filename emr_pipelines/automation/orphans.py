@@ -10,8 +10,8 @@ from emr_pipelines import environment
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT, deployment_name
 from emr_pipelines.backends.emr.cluster import Clusters
-from emr_pipelines.backends.emr.names import prefix_of
 from emr_pipelines.backends.emr.orphans import RunIs, end_orphans, find_orphans
+from emr_pipelines.backends.names import prefix_of
 from emr_pipelines.errors import AwsError, InvalidValue
 
 ROOT_RUN_ID_TAG = "dagster/root_run_id"

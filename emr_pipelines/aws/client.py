@@ -26,7 +26,11 @@ FIRST_CONTACT_SECONDS = 20.0  # before AWS has answered at all: the endpoint may
 LONGEST_PAUSE_SECONDS = 60.0
 
 # the member of a page that says where the next begins, and that of the request for it; by default NextToken
-TOKENS = {"emr": ("Marker", "Marker"), "s3": ("NextContinuationToken", "ContinuationToken")}
+TOKENS = {
+    "emr": ("Marker", "Marker"),
+    "emr-serverless": ("nextToken", "nextToken"),
+    "s3": ("NextContinuationToken", "ContinuationToken"),
+}
 
 NOT_FOUND_IN_ANSWER = (LookupError, TypeError, ValueError, AttributeError)
 

@@ -37,7 +37,9 @@ BY_CODE: dict[str, type[AwsError]] = {
     ),
     **dict.fromkeys(REFUSED, CredentialsMissing),
     **dict.fromkeys(FULL, QuotaFull),
-    **dict.fromkeys(("NoSuchBucket", "NoSuchKey", "NoSuchEntity", "NotFoundException", "404"), NotFound),
+    **dict.fromkeys(
+        ("NoSuchBucket", "NoSuchKey", "NoSuchEntity", "NotFoundException", "ResourceNotFoundException", "404"), NotFound
+    ),
     **dict.fromkeys(("PreconditionFailed", "412"), PreconditionFailed),
     **dict.fromkeys(
         ("ConditionalRequestConflict", "RequestTimeout", "InternalError", "InternalFailure", "503", "500"), Unreachable

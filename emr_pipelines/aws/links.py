@@ -24,6 +24,17 @@ def cluster_page(region: str, cluster_id: str) -> str:
     return f"{console}/emr/home?region={region}#/clusterDetails/{cluster_id}"
 
 
+def job_run_page(region: str, application_id: str, job_run_id: str) -> str:
+    """Return where a job run can be looked at; in the console that is the list of applications, for a job run's own
+    page belongs to the account's EMR Studio."""
+    if emulator := _emulator():
+        return f"{emulator}/_emulator/jobruns/{job_run_id}"
+    console = _console(region)
+    if not console:
+        return f"job run {job_run_id} of application {application_id} in the EMR console of {region}"
+    return f"{console}/emr/home?region={region}#/serverless"
+
+
 def cluster_page_has() -> str:
     """Say in a few words what is on the cluster's page."""
     return "Cluster" if _emulator() else "Cluster, and Spark's history under Applications"

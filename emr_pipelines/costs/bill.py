@@ -106,7 +106,8 @@ class Bill:
     def sentence(self) -> str:
         """Return, for example: 3 x m5.xlarge on demand, billed for 312 s, 41 % idle, about 0.06 USD."""
         parts = [str(usage) for usage in self.usages] or ["No instance"]
-        parts.append("never ready" if self.idle_share is None else f"{self.idle_share:.0%} idle".replace("%", " %"))
+        if self.spans:  # a job run has none, as it is billed for its workers alone
+            parts.append("never ready" if self.idle_share is None else f"{self.idle_share:.0%} idle".replace("%", " %"))
         return ", ".join([*parts, self._price()]) + ("." if self.ended else ", so far.")
 
     def metadata(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -36,6 +36,7 @@ class PriceList:
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
         self._silent: set[str] = set()
+        self._serverless: dict[tuple[str, str], float] | None = None
 
     def usd_per_hour(self, instance_type: str, market: str, zone: str, at: datetime) -> float | None:
         """Return the price. market: `spot`, or anything else for On-Demand. zone, at: the availability zone (empty if
@@ -51,6 +52,33 @@ class PriceList:
         except (ValueError, TypeError, AttributeError, KeyError):  # the list has another format than today
             return None
         return None if ec2 is None else ec2 + fee
+
+    def usd_of_serverless(self, resource: str, architecture: str) -> float | None:
+        """Return the price of an hour of EMR Serverless. resource: vCPU, memory (a GB) or storage (a GB)."""
+        if self._serverless is None:
+            try:
+                self._serverless = dict(self._serverless_prices())
+            except (ValueError, TypeError, AttributeError, KeyError):  # the list has another format than today
+                self._serverless = {}
+        return self._serverless.get((resource, architecture))
+
+    def _serverless_prices(self) -> Iterator[tuple[tuple[str, str], float]]:
+        """Yield prices by resource and architecture, which the names of usage types say: ...-ARM-vCPUHours."""
+        usage_type = {"Type": "CONTAINS", "Field": "usagetype", "Value": "EMR-SERVERLESS"}
+        of_region = {"Type": "TERM_MATCH", "Field": "regionCode", "Value": self._region()}
+        pages = self._pages(
+            "pricing",
+            "get_products",
+            ServiceCode="ElasticMapReduce",
+            FormatVersion="aws_v1",
+            Filters=[usage_type, of_region],
+        )
+        for text in (text for page in pages for text in page.get("PriceList", [])):
+            name = str(json.loads(text)["product"]["attributes"]["usagetype"]).lower()
+            resource = next((told for told in ("vCPU", "memory", "storage") if told.lower() in name), "")
+            architecture = "ARM64" if "arm" in name else "X86_64"
+            for price in _hourly_prices(text, ("hrs", "hours", "vcpu-hours", "gb-hours", "hour")):
+                yield (resource, architecture), price
 
     def _listed(self, service: str, instance_type: str, product: Mapping[str, str]) -> float | None:
         """Return the list price; if there are several, which is unexpected, the highest."""
@@ -96,10 +124,10 @@ class PriceList:
             return ""
 
 
-def _hourly_prices(text: str) -> Iterator[float]:
+def _hourly_prices(text: str, units: Sequence[str] = ("hrs", "hours")) -> Iterator[float]:
     """Yield a product's prices per hour in USD above 0. Products in China have none."""
     for term in json.loads(text).get("terms", {}).get("OnDemand", {}).values():
         for dimension in term.get("priceDimensions", {}).values():
             price = float(dimension.get("pricePerUnit", {}).get("USD", 0))
-            if price > 0 and str(dimension.get("unit", "")).lower() in ("hrs", "hours"):
+            if price > 0 and str(dimension.get("unit", "")).lower() in units:
                 yield price

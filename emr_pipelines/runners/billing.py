@@ -1,9 +1,10 @@
-"""End clusters, and report the cost of each in the run's log and on the assets whose steps ran on it."""
+"""End clusters, and report what each of them, or each job run, cost: in the run's log and on the assets that it ran
+for."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -13,7 +14,7 @@ import dagster as dg
 
 from emr_pipelines import charts
 from emr_pipelines.backends.emr.held import HeldClusters
-from emr_pipelines.backends.emr.names import StepName
+from emr_pipelines.backends.names import StepName
 from emr_pipelines.costs.bill import INSTANCE_HOURS, Bill
 from emr_pipelines.runners.lineage import OP
 from emr_pipelines.runners.run_steps import RunSteps
@@ -44,9 +45,23 @@ def bill_owed(
             bill = clusters.bill(held, prices)
             log.info(f"Cluster {held.id} had {bill.sentence()}")
             if instance is not None:
-                _observe(bill, instance, _timeline(bill, log))
+                _observe(
+                    bill, instance, "EMR", {"cluster": dg.MetadataValue.json(bill.metadata()), **_timeline(bill, log)}
+                )
         except Exception as error:  # noqa: BLE001 (a bill that cannot be had or stored must not fail a good run)
             log.warning(f"The cost of cluster {held.id} is not recorded: {error}")
+
+
+def bill_job_run(
+    get_bill: Callable[[], Bill], job_run_id: str, instance: dg.DagsterInstance, log: logging.Logger
+) -> None:
+    """Report what a job run on EMR Serverless cost. Logs warnings and raises nothing."""
+    try:
+        bill = get_bill()
+        log.info(f"Job run {job_run_id} was billed for {bill.sentence()}")
+        _observe(bill, instance, "EMR Serverless", {"job_run": dg.MetadataValue.json(bill.metadata())})
+    except Exception as error:  # noqa: BLE001 (as for a cluster)
+        log.warning(f"The cost of job run {job_run_id} is not recorded: {error}")
 
 
 def end_clusters_of_run(
@@ -81,20 +96,18 @@ def end_clusters_of_run(
             end()
 
 
-def _observe(bill: Bill, instance: dg.DagsterInstance, picture: Mapping[str, Any]) -> None:
-    """Record an observation on each asset, and each of its partitions, whose steps ran on the cluster."""
+def _observe(bill: Bill, instance: dg.DagsterInstance, service: str, facts: Mapping[str, Any]) -> None:
+    """Record an observation on each asset, and each of its partitions, whose steps or job runs were billed."""
+    hours = bill.amount(INSTANCE_HOURS)
     for (key, partition), share in _shares(bill, instance).items():
-        cost: dict[str, Any] = {
-            **picture,
-            "cluster": dg.MetadataValue.json(bill.metadata()),
-            "cost_share": round(share, 4),
-            "billed_instance_seconds": round(share * 3600 * bill.amount(INSTANCE_HOURS), 3),
-        }
+        cost: dict[str, Any] = {**facts, "cost_share": round(share, 4)}
+        if hours:
+            cost["billed_instance_seconds"] = round(share * 3600 * hours, 3)
         if bill.usd is not None:
             cost["cost_usd"] = round(bill.usd * share, 4)
         if bill.idle_share is not None:
             cost["idle_share"] = round(bill.idle_share, 4)
-        description = f"On EMR: {bill.sentence()}"
+        description = f"On {service}: {bill.sentence()}"
         instance.report_runless_asset_event(
             dg.AssetObservation(key, description=description, metadata=cost, partition=partition)
         )

@@ -17,9 +17,9 @@ from emr_pipelines.aws.deployment import deployment_name
 from emr_pipelines.aws.redaction import masked, reject_known_secrets
 from emr_pipelines.backends.base import Handle
 from emr_pipelines.backends.emr.backend import EmrBackend
-from emr_pipelines.backends.emr.names import Scope, ScopeKind, step_name, step_prefix
 from emr_pipelines.backends.emr.steps import AddedStep, Step
-from emr_pipelines.backends.emr.tags import tag_value
+from emr_pipelines.backends.names import Scope, ScopeKind, step_name, step_prefix
+from emr_pipelines.backends.tags import tag_value
 from emr_pipelines.clock import Wakeup
 from emr_pipelines.errors import CredentialsMissing
 from emr_pipelines.job.package import Package, digest_of

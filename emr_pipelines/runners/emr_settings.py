@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from emr_pipelines.aws.encryption import Encryption
-from emr_pipelines.aws.redaction import REFER, reject_secrets
 from emr_pipelines.backends.emr.encryption import encryption_configurations
 from emr_pipelines.backends.emr.spec import ClusterSpec, Configuration
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.job.package import Submission
-from emr_pipelines.runners.cluster_config import config_of
+from emr_pipelines.runners.descriptions import checked, config_of, parsed
 from emr_pipelines.runners.remote import RemoteSparkRunner
-from emr_pipelines.runners.variables import is_variable, looked_up, plain, reject_whole_numbers, without_values
 from emr_pipelines.spark_lines import release
 
 if TYPE_CHECKING:
@@ -75,14 +73,7 @@ class EmrSettings(RemoteSparkRunner):
     @field_validator("cluster", mode="plain")
     @classmethod
     def _checked(cls, told: Any) -> Any:
-        """Check the cluster's description, except for values from environment variables, and return it unchanged."""
-        if not isinstance(told, (Mapping, ClusterSpec)) or is_variable(described := plain(told)):
-            raise InvalidValue("cluster", plain(told), "a mapping")
-        reject_secrets("cluster.extra", described.get("extra"), REFER)
-        if isinstance(told, Mapping):
-            reject_whole_numbers(told.get("extra"), "cluster.extra")
-        ClusterSpec.check(described, is_variable)
-        return described
+        return checked(ClusterSpec, told)
 
     def spec(self) -> ClusterSpec:
         """Return the cluster with the current values of its variables, and the environment's roles and encryption.
@@ -93,12 +84,7 @@ class EmrSettings(RemoteSparkRunner):
             "service_role": setting("EMR_PIPELINES_SERVICE_ROLE"),
             "instance_profile": setting("EMR_PIPELINES_INSTANCE_PROFILE"),
         }
-        told, names = looked_up(plain(self.cluster), "cluster")
-        try:
-            spec = ClusterSpec.parse({**{name: role for name, role in roles.items() if role}, **told})
-        except InvalidValue as mistake:
-            raise without_values(mistake, names) from None
-        return encrypted(spec, Encryption.configured())
+        return encrypted(parsed(ClusterSpec, self.cluster, roles), Encryption.configured())
 
     def submission(self) -> Submission:
         """Return how programs are submitted. Raises InvalidValue."""

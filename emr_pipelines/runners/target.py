@@ -12,10 +12,15 @@ from emr_pipelines.aws.encryption import Encryption
 from emr_pipelines.errors import EmrPipelinesError
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.emr_serverless import EmrServerlessSparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage.address import resolve
 
-RUNNERS: dict[environment.Target, type[SparkRunner]] = {"local": LocalSparkRunner, "emr": EmrSparkRunner}
+RUNNERS: dict[environment.Target, type[SparkRunner]] = {
+    "local": LocalSparkRunner,
+    "emr": EmrSparkRunner,
+    "emr-serverless": EmrServerlessSparkRunner,
+}
 
 
 class InvalidEnvironment(click.ClickException, EmrPipelinesError):
@@ -26,7 +31,8 @@ class InvalidEnvironment(click.ClickException, EmrPipelinesError):
 
 
 def configured_runner() -> SparkRunner:
-    """Return the runner that EMR_PIPELINES_TARGET names: Spark in this process (local, the default) or on EMR (emr).
+    """Return the runner that EMR_PIPELINES_TARGET names: Spark in this process (local, the
+    default), on a cluster of EMR (emr), or on EMR Serverless (emr-serverless).
 
         defs = dg.Definitions(assets=[...], resources={"spark": configured_runner(), "storage": Storage()})
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import dagster as dg
 
 from emr_pipelines.aws.deployment import base_uri, bucket_fault
-from emr_pipelines.environment import setting, target
+from emr_pipelines.environment import ON_AWS, setting, target
 from emr_pipelines.errors import InvalidValue, StorageUnusable
 from emr_pipelines.remote.file_uris import local_path
 
@@ -99,7 +99,7 @@ def _leads_out(part: str) -> bool:
 
 def _default() -> str:
     try:
-        if target() != "emr":
+        if target() not in ON_AWS:
             return DEFAULT_STORAGE
     except InvalidValue as error:
         raise StorageUnusable(f"Without EMR_PIPELINES_STORAGE the target decides where assets live: {error}") from error

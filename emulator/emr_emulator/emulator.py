@@ -25,6 +25,7 @@ from emr_emulator.records import Cluster
 from emr_emulator.server import HOST, AddressInUse, Application, Server
 from emr_emulator.serverless.lifecycle import ServerlessLifecycle
 from emr_emulator.serverless.operations import ServerlessOperations
+from emr_emulator.serverless.records import Application as ServerlessApplication
 from emr_emulator.serverless.submission import JobLogs
 from emr_emulator.sparks import Spark
 from emr_emulator.steps import Scripted, Steps
@@ -162,6 +163,11 @@ class Emulator:
         """Return all clusters, ended ones included, oldest first."""
         with self._agenda.lock:
             return list(self._lifecycle.clusters.values())
+
+    def applications(self) -> list[ServerlessApplication]:
+        """The applications of EMR Serverless with their job runs, oldest first."""
+        with self._agenda.lock:
+            return list(self._serverless.applications.values())
 
     def advance(self, seconds: float) -> None:
         """Move a ManualClock forward, and do everything that is due until then."""

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from rehearsal import Rehearsal, until, with_spark
 
 from emr_pipelines.aws.deployment import DEPLOYMENT, base_uri, bucket_fault, deployment_name
-from emr_pipelines.backends.emr.names import ClusterName, Scope
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.backends.emr.steps import MAX_CHARACTERS, Step, spark_submit
+from emr_pipelines.backends.names import ClusterName, Scope
 from emr_pipelines.errors import InvalidValue, SourceError, StorageUnusable
 from emr_pipelines.remote.files import find_text_files
 from emr_pipelines.runners.lineage import MAX_LABEL, OP

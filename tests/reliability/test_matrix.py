@@ -20,7 +20,7 @@ from emr_pipelines.assets.publication import AssetEvents, mistakes_as_failures, 
 from emr_pipelines.aws import client
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Objects
-from emr_pipelines.backends.emr.names import ScopeKind
+from emr_pipelines.backends.names import ScopeKind
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.lineage import lineage

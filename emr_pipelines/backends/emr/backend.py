@@ -15,7 +15,6 @@ from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.explanation import CALL_PATIENCE_SECONDS, EndOfStep, Explainer
 from emr_pipelines.backends.emr.held import HURRY_SECONDS, HeldCluster, HeldClusters
 from emr_pipelines.backends.emr.logs import Logs
-from emr_pipelines.backends.emr.names import LONGEST_ASKED_BY, Scope, StepName, step_name, step_prefix
 from emr_pipelines.backends.emr.poller import StepPoller, stop
 from emr_pipelines.backends.emr.room import Room
 from emr_pipelines.backends.emr.run_log import RunLog
@@ -28,6 +27,7 @@ from emr_pipelines.backends.emr.states import (
     StepState,
 )
 from emr_pipelines.backends.emr.steps import AddedStep, DeployMode, Step, Steps, spark_submit, step_of
+from emr_pipelines.backends.names import LONGEST_ASKED_BY, Scope, StepName, step_name, step_prefix
 from emr_pipelines.diagnosis.evidence import ProbableCause
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.errors import AwsError, ClusterFailed, QuotaFull, RequestRefused

@@ -11,8 +11,8 @@ from typing import Any
 
 from emr_pipelines.aws.client import Aws, call_once
 from emr_pipelines.aws.redaction import reject_known_secrets, without_secrets
-from emr_pipelines.backends.emr.names import begins_with
 from emr_pipelines.backends.emr.states import ACTIVE, ENDED, TAKES_STEPS, ClusterState
+from emr_pipelines.backends.names import begins_with
 from emr_pipelines.clock import poll
 from emr_pipelines.diagnosis.evidence import Reason
 from emr_pipelines.errors import RequestRefused, ResponseLost

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from emr_pipelines.backends.emr.forms import AmiId, ReleaseLabel, RoleArn, SubnetId, Text
+from emr_pipelines.backends.description import Description
 from emr_pipelines.backends.emr.parts import (
     BootstrapAction,
     CloudWatchLogs,
@@ -14,17 +14,19 @@ from emr_pipelines.backends.emr.parts import (
     Fleets,
     Group,
     ManagedScaling,
-    Part,
     SecurityGroups,
 )
 from emr_pipelines.backends.emr.presets import PRESETS
+from emr_pipelines.backends.forms import AmiId, ReleaseLabel, RoleArn, SubnetId, Text
 from emr_pipelines.spark_lines import LINES, default_label
 
 PYTHON_3_11 = "/usr/bin/python3.11"  # releases from 7.0 on have it; the system's own is too old for Dagster Pipes
 
 
-class ClusterFields(Part):
+class ClusterFields(Description):
     """What a cluster's description says. Sources: RunJobFlow in the Amazon EMR API Reference."""
+
+    called: ClassVar[str] = "cluster"
 
     preset: Literal["standard", "small", "spot", "large"] | None = Field(
         default=None,

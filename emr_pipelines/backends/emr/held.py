@@ -13,12 +13,12 @@ from emr_pipelines.backends.emr.bills import NOTHING_OBSERVED, Observed, bill
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.explanation import CALL_PATIENCE_SECONDS
 from emr_pipelines.backends.emr.leases import LAUNCHED_WITHIN_SECONDS, Leases
-from emr_pipelines.backends.emr.names import ClusterName, Scope
 from emr_pipelines.backends.emr.pool import Pool
 from emr_pipelines.backends.emr.run_log import RunLog
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.backends.emr.states import StepState
 from emr_pipelines.backends.emr.steps import Steps
+from emr_pipelines.backends.names import ClusterName, Scope
 from emr_pipelines.costs.bill import Bill
 from emr_pipelines.errors import AwsError, EmrPipelinesError
 from emr_pipelines.report import spell

@@ -10,7 +10,7 @@ from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.bills import HOUR_SECONDS, Rates, bill_of, listed_prices, rates_of
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.cluster_usage import ClusterUsage, usage_of
-from emr_pipelines.backends.emr.names import ClusterName, StepName, prefix_of
+from emr_pipelines.backends.names import ClusterName, StepName, prefix_of
 from emr_pipelines.costs.bill import INSTANCE_HOURS
 from emr_pipelines.costs.ledger import LedgerEntry
 from emr_pipelines.errors import AccessDenied, NotFound, RequestRefused

@@ -8,22 +8,16 @@ without an error, so that it never hides the original failure.
 from __future__ import annotations
 
 import math
-import posixpath
 import re
-import zlib
 from collections.abc import Callable
 
 from emr_pipelines.aws.objects import ObjectEntry, Objects, join, split_uri
+from emr_pipelines.backends.log_files import log_name, read_newest
 from emr_pipelines.clock import Clock
 from emr_pipelines.diagnosis.exception_parser import Log
 from emr_pipelines.errors import AwsError
 
 POLL_SECONDS = 5.0
-KEPT_BYTES = 1024 * 1024  # of a log's end
-KEPT_LINES = 5000
-CHUNK_BYTES = 64 * 1024
-MAX_COMPRESSED_BYTES = 32 * 1024 * 1024  # gzip can only be read from its beginning
-MAX_OF_A_NAME = 2  # rotated logs: the newest ones
 MAX_ACTIONS = 20  # bootstrap actions whose logs are read, where nothing tells which of them failed
 
 APPLICATION = re.compile(r"(?:Submitted application|Application report for|Application) (application_\d+_\d+)\b")
@@ -73,14 +67,14 @@ class Logs:
         folder = self.step_folder(step_id)
         if not folder:
             return ()
-        logs = self._read_all(self._wait(folder, lambda found: _shows_the_end(found, ended), until))
+        logs = read_newest(self._objects, self._wait(folder, lambda found: _shows_the_end(found, ended), until))
         lines = [line for log in logs if log.name == "stderr" for line in log.lines]
         applications = [found.group(1) for line in lines if (found := APPLICATION.search(line))]
         if applications:
             container = join(self.folder, "containers", applications[-1]) + "/"
             until = until if any(map(IN_CLUSTER_MODE.search, lines)) else self._clock.now()
             entries = self._wait(container, lambda found: _shows_the_end(_of_driver(found), ended), until)
-            logs += self._read_all(_of_driver(entries))
+            logs += read_newest(self._objects, _of_driver(entries))
         return logs
 
     def bootstrap_logs(self, wait_seconds: float) -> tuple[Log, ...]:
@@ -93,13 +87,13 @@ class Logs:
         actions = list(_by_action(entries).values())
         failed: list[tuple[Log, ...]] = []
         for action in actions[-MAX_ACTIONS:]:
-            controllers = self._read_all([entry for entry in action if _name(entry) == "controller"])
+            controllers = read_newest(self._objects, [entry for entry in action if log_name(entry) == "controller"])
             if any(log.exit_code for log in controllers):
-                rest = self._read_all([entry for entry in action if _name(entry) != "controller"])
+                rest = read_newest(self._objects, [entry for entry in action if log_name(entry) != "controller"])
                 failed.append(controllers + rest)
         if failed:
             return tuple(log for logs in failed for log in logs)
-        return tuple(log for action in actions[-MAX_ACTIONS:] for log in self._read_all(action))
+        return tuple(log for action in actions[-MAX_ACTIONS:] for log in read_newest(self._objects, action))
 
     def _wait(self, folder: str, there: Callable[[list[ObjectEntry]], bool], until: float) -> list[ObjectEntry]:
         """List a folder until `there` is true and two listings in a row are equal, or the time is up."""
@@ -119,59 +113,11 @@ class Logs:
         except AwsError:
             return []
 
-    def _read_all(self, entries: list[ObjectEntry]) -> tuple[Log, ...]:
-        """Read the newest log of each name."""
-        newest: list[ObjectEntry] = []
-        for entry in sorted(entries, key=lambda entry: (entry.modified, entry.uri), reverse=True):
-            same = [one for one in newest if _name(one) == _name(entry)]
-            if _name(entry) in ("controller", "stdout", "stderr") and len(same) < MAX_OF_A_NAME:
-                newest.insert(0, entry)
-        return tuple(log for entry in newest if (log := self._read(entry)))
-
-    def _read(self, entry: ObjectEntry) -> Log | None:
-        packed = entry.uri.endswith(".gz")
-        if packed and entry.bytes > MAX_COMPRESSED_BYTES:
-            return Log(entry.uri, (f"(This log is not shown: it has {entry.bytes:,} bytes, compressed.)",))
-        try:
-            data = self._objects.read(entry.uri, None if packed else KEPT_BYTES) if entry.bytes else b""
-        except AwsError:
-            return None
-        return None if data is None else Log(entry.uri, last_lines(data))
-
-
-def last_lines(data: bytes) -> tuple[str, ...]:
-    """Return the last lines of a log, compressed or not; of a damaged one, the last before the damage."""
-    end = _unpacked_end(data) if data.startswith(b"\x1f\x8b") else data[-KEPT_BYTES:]
-    lines = end.decode("utf-8", errors="replace").removesuffix("\n").split("\n") if end else []
-    # what a terminal would show of a line that was written over: the last
-    return tuple(line.rstrip("\r").rpartition("\r")[2] for line in lines[-KEPT_LINES:])
-
-
-def _unpacked_end(data: bytes) -> bytes:
-    """Return the end of gzip data, member by member, without holding all of it in memory."""
-    end = bytearray()
-    while data.startswith(b"\x1f\x8b"):
-        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: gzip's header
-        rest = data
-        try:
-            while not member.eof and (chunk := member.decompress(rest, CHUNK_BYTES)):
-                end += chunk
-                del end[: max(len(end) - KEPT_BYTES, 0)]
-                rest = member.unconsumed_tail
-        except zlib.error:
-            break
-        data = member.unused_data
-    return bytes(end)
-
-
-def _name(entry: ObjectEntry) -> str:
-    return re.split(r"\W", posixpath.basename(entry.uri))[0]
-
 
 def _shows_the_end(entries: list[ObjectEntry], ended: float) -> bool:
     """Whether there is output, and a log was pushed after the step's end."""
     fresh = any(entry.modified.timestamp() >= ended for entry in entries)
-    return fresh and any(_name(entry) in ("stdout", "stderr") for entry in entries)
+    return fresh and any(log_name(entry) in ("stdout", "stderr") for entry in entries)
 
 
 def _of_driver(entries: list[ObjectEntry]) -> list[ObjectEntry]:

@@ -10,8 +10,8 @@ from enum import Enum
 from typing import Any
 
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
-from emr_pipelines.backends.emr.names import PRODUCT, ClusterName, is_ours
 from emr_pipelines.backends.emr.states import ENDED, TAKES_STEPS
+from emr_pipelines.backends.names import PRODUCT, ClusterName, is_ours
 from emr_pipelines.errors import AwsError
 from emr_pipelines.report import Reporter, no_report
 

@@ -5,46 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from emr_pipelines.aws.redaction import reject_secrets
-from emr_pipelines.backends.emr.forms import InstanceType, SecurityGroupId, Text, refused
+from emr_pipelines.backends.description import Part
+from emr_pipelines.backends.forms import InstanceType, SecurityGroupId, Text, refused
 from emr_pipelines.errors import InvalidValue
 
 MAX_TYPES, MAX_TYPES_WITH_STRATEGY = 5, 30
-
-
-class Part(BaseModel):
-    """A description, or a part of one. It is immutable and refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_fields(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        for name, value in data.items():
-            if name not in cls.model_fields:
-                field = str(name).encode(errors="backslashreplace").decode()  # pydantic encodes its reports
-                context = {"field": field, "fields": list(cls.model_fields)}
-                raise PydanticCustomError("unknown_field", "there is no field {field}; allowed: {fields}", context)
-            if variable := _variable_in(value):
-                raise refused(
-                    "a value; a variable is looked up in a mapping only, as in EmrSparkRunner(cluster={...})",
-                    value={"env": variable},
-                )
-        return dict(data)
-
-
-def _variable_in(value: Any) -> str:
-    """Return the name of the first `dagster.EnvVar` in a value, which would otherwise pass as a text or a number."""
-    if isinstance(value, (list, tuple)):
-        return next(filter(None, map(_variable_in, value)), "")
-    if isinstance(value, Mapping):
-        return _variable_in(list(value.values()))
-    return str(getattr(value, "env_var_name", ""))
 
 
 class Volume(Part):

@@ -6,19 +6,12 @@ so that any type of a fleet can replace another, and most regions offer them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from emr_pipelines.backends.description import Preset
 
 # Many types reduce the loss of Spot instances: EC2 chooses pools with much capacity and low prices.
 FAMILIES = ("m5", "m5a", "m5d", "m6i", "m6a")
 XLARGES = [{"type": f"{family}.xlarge"} for family in FAMILIES]
 TEN_TYPES = [*XLARGES, *({"type": f"{family}.2xlarge", "weight": 2} for family in FAMILIES)]
-
-
-@dataclass(frozen=True)
-class Preset:
-    about: str
-    members: dict[str, Any]
 
 
 DEFAULT_PRESET = "standard"

@@ -5,15 +5,15 @@ Source of every name: Amazon EMR API Reference, RunJobFlow.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from emr_pipelines.aws.objects import split_uri
+from emr_pipelines.backends.description import merged
 from emr_pipelines.backends.emr.fields import ClusterFields
 from emr_pipelines.backends.emr.parts import Configuration, Fleet, Group, Volume
-from emr_pipelines.backends.emr.tags import MAX_TAGS, check_tags
+from emr_pipelines.backends.tags import MAX_TAGS, check_tags
 from emr_pipelines.errors import InvalidValue
 
 ROLES = {"primary": "MASTER", "core": "CORE", "task": "TASK"}
@@ -74,17 +74,6 @@ def render(spec: ClusterFields, name: str, log_uri: str, tags: Mapping[str, str]
         ),
     }
     return merged(request, spec.extra)
-
-
-def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two mappings deeply into a new one; other values of the second replace those of the first."""
-    result = copy.deepcopy(dict(base))
-    for key, value in more.items():
-        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = merged(result[key], value)
-        else:
-            result[key] = copy.deepcopy(value)
-    return result
 
 
 def instance_types(spec: ClusterFields) -> list[str]:

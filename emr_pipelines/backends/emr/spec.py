@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import model_validator
 
 from emr_pipelines.aws.redaction import reject_secrets, without_secrets
+from emr_pipelines.backends.description import with_preset
 from emr_pipelines.backends.emr.fields import ClusterFields
 from emr_pipelines.backends.emr.parts import (
     BootstrapAction,
@@ -27,14 +27,13 @@ from emr_pipelines.backends.emr.parts import (
     FleetType,
     Group,
     ManagedScaling,
-    Part,
     SecurityGroups,
     Volume,
 )
 from emr_pipelines.backends.emr.presets import PRESETS
-from emr_pipelines.backends.emr.request import check_extra, instance_types, merged, render
-from emr_pipelines.backends.emr.tags import MAX_TAGS, check_tags
-from emr_pipelines.errors import InvalidValue, nearest, quoted
+from emr_pipelines.backends.emr.request import check_extra, instance_types, render
+from emr_pipelines.backends.tags import MAX_TAGS, check_tags
+from emr_pipelines.errors import InvalidValue
 from emr_pipelines.spark_lines import ALLOWED_LABELS, LABEL, RELEASES, has, release
 
 __all__ = [  # for descriptions in Python
@@ -73,29 +72,6 @@ class ClusterSpec(ClusterFields):
     pydantic's ValidationError. Sources: RunJobFlow in the Amazon EMR API Reference, and the EMR Management Guide.
     """
 
-    @classmethod
-    def parse(cls, data: Mapping[str, Any]) -> ClusterSpec:
-        """Build a description from plain values. Raises InvalidValue for the first invalid one."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            raise _as_sentence(error.errors()[0]) from None  # pydantic's error shows all input, secrets too
-
-    @classmethod
-    def check(cls, data: Mapping[str, Any], is_open: Callable[[object], bool]) -> None:
-        """Raise InvalidValue for the first mistake in a description of which some values are not known yet.
-
-        is_open: whether a value stands for one that is known later, such as a variable. A choice cannot be open.
-        """
-        try:
-            cls.model_validate(data)
-        except ValidationError as error:
-            for found in error.errors():
-                kind, told = found["type"], found["input"]
-                opened = any(map(is_open, told)) if kind == "too_short" else is_open(told)  # pydantic counts the valid
-                if not opened or kind == "literal_error":
-                    raise _as_sentence(found) from None
-
     def request(self, name: str, log_uri: str, tags: Mapping[str, str]) -> dict[str, Any]:
         """Return a new request for RunJobFlow, without steps: `boto3.client("emr").run_job_flow(**request)`.
 
@@ -128,10 +104,7 @@ class ClusterSpec(ClusterFields):
     def _begun(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        if preset := PRESETS.get(str(data.get("preset"))):
-            # it is resolved here, so that a dumped description is complete
-            told = {name: _plain(member) for name, member in data.items() if name != "preset"}
-            data = merged(preset.members, told)
+        data = with_preset(PRESETS, data)
         if data.get("fleets") is not None:
             return {
                 "primary": None,
@@ -206,42 +179,3 @@ class ClusterSpec(ClusterFields):
         if len(set(map(_is_arm, types))) > 1:
             raise InvalidValue("The instance types", types, "all x86_64 or all ARM")
         return self
-
-
-def _plain(member: Any) -> Any:
-    """Convert a part to the mapping that overrides a preset's."""
-    return member.model_dump(exclude_unset=True) if isinstance(member, Part) else member
-
-
-LIMITS = {
-    "not_allowed": "{allowed}", "literal_error": "{expected}", "greater_than": "more than {gt:g}",
-    "greater_than_equal": "{ge} or more", "less_than_equal": "{le} or less", "too_short": "{min_length} or more",
-    "too_long": "{max_length} or fewer", "string_too_short": "a text that is not empty",
-    "string_too_long": "{max_length} characters or fewer",
-}  # fmt: skip
-EXPECTED = {
-    "int": "a whole number", "float": "a number", "finite": "a number", "string": "a text", "dict": "a mapping",
-    "model": "a mapping", "tuple": "a list", "missing": "a value; it has no default",
-    "invalid-json-value": "text, numbers, true, false, null, and lists and mappings of them",
-}  # fmt: skip
-
-
-def _as_sentence(error: ErrorDetails) -> InvalidValue:
-    """Convert pydantic's error to one of this package."""
-    kind, where, context = error["type"], error["loc"], error.get("ctx", {})
-    if where[:1] == ("extra",):
-        where = ("extra", *where[1::2])  # pydantic adds, between the keys, whether it is in a list or a mapping
-    about = ""
-    if where[-1:] == ("[key]",):
-        where, about = where[:-2], "A key of "
-    path = about + "cluster" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
-    if isinstance(mistake := context.get("error"), InvalidValue):
-        name = f"{mistake.name} of {path}" if " " in mistake.name else f"{path}.{mistake.name}"
-        return InvalidValue(name, mistake.value, mistake.allowed)
-    if kind == "unknown_field":
-        return InvalidValue.unknown(f"A field of {path}", context["field"], context["fields"])
-    value = context.get("value", None if kind == "missing" else error["input"])
-    if kind in LIMITS:
-        instead = nearest(value, quoted(context["expected"])) if kind == "literal_error" else ""
-        return InvalidValue(path, value, LIMITS[kind].format(**context), instead)
-    return InvalidValue(path, value, EXPECTED.get(kind) or EXPECTED.get(kind.split("_")[0]) or error["msg"])

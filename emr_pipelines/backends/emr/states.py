@@ -5,15 +5,7 @@ Source: Amazon EMR API Reference, ClusterStatus and StepStatus.
 
 from __future__ import annotations
 
-from emr_pipelines.enums import TextEnum
-
-
-class State(TextEnum):
-    """A state. One that EMR added later is UNKNOWN, from which nothing is concluded."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> State | None:  # noqa: ARG003 (as Enum has it)
-        return cls.__members__.get("UNKNOWN")
+from emr_pipelines.enums import State
 
 
 class ClusterState(State):

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from rehearsal import REQUEST, Rehearsal, step
 
 from emr_pipelines.backends.emr.spec import ClusterSpec
-from emr_pipelines.backends.emr.tags import tag_value
+from emr_pipelines.backends.tags import tag_value
 from emr_pipelines.errors import InvalidValue
 
 ROLE = "arn:aws:iam::111122223333:role/steps"

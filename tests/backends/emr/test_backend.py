@@ -17,10 +17,10 @@ from emr_pipelines.backends.emr.backend import EmrBackend
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.held import HeldCluster
 from emr_pipelines.backends.emr.leases import LAUNCHED_WITHIN_SECONDS, Lease, Leases
-from emr_pipelines.backends.emr.names import Scope
 from emr_pipelines.backends.emr.spec import ClusterSpec
 from emr_pipelines.backends.emr.states import TAKES_STEPS, StepState
 from emr_pipelines.backends.emr.steps import Step
+from emr_pipelines.backends.names import Scope
 from emr_pipelines.backends.watch import Watch
 from emr_pipelines.clock import Wakeup
 from emr_pipelines.diagnosis.exception_parser import RemoteException

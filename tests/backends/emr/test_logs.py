@@ -14,7 +14,8 @@ from rehearsal import UP, Rehearsal, client, step, until, with_spark  # noqa: F4
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import ObjectEntry, Objects
 from emr_pipelines.backends.emr.causes import ClusterEvidence, diagnose
-from emr_pipelines.backends.emr.logs import KEPT_BYTES, KEPT_LINES, MAX_COMPRESSED_BYTES, Logs, last_lines
+from emr_pipelines.backends.emr.logs import Logs
+from emr_pipelines.backends.log_files import KEPT_BYTES, KEPT_LINES, MAX_COMPRESSED_BYTES, last_lines, read_newest
 from emr_pipelines.diagnosis.exception_parser import Log
 from emr_pipelines.diagnosis.kinds import Kind
 from emr_pipelines.errors import AwsError, InvalidValue, Unreachable
@@ -225,7 +226,7 @@ def test_errors_of_aws_are_absent_logs(shelf: Shelf, logs: Logs) -> None:
     assert logs.driver_logs("s-1", 0) == ()
     entries = list(shelf.entries(logs.step_folder("s-1")))
     shelf.errors = [Unreachable("no reading")]
-    assert texts(logs._read_all(entries)) == {f"{STEP}/stdout.gz": "b"}
+    assert texts(read_newest(logs._objects, entries)) == {f"{STEP}/stdout.gz": "b"}
 
 
 # the content of a log

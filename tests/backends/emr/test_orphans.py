@@ -11,7 +11,6 @@ from rehearsal import DURATIONS, EmulatedClock, Rehearsal, rehearsing
 
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
-from emr_pipelines.backends.emr.names import ClusterName, ScopeKind
 from emr_pipelines.backends.emr.orphans import (
     GRACE_SECONDS,
     Orphan,
@@ -23,6 +22,7 @@ from emr_pipelines.backends.emr.orphans import (
     rows,
 )
 from emr_pipelines.backends.emr.states import ClusterState
+from emr_pipelines.backends.names import ClusterName, ScopeKind
 from emr_pipelines.errors import AccessDenied
 
 NOW = 1_800_000_000.0

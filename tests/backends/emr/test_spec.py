@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from emr_emulator import Emulator, ManualClock
+from emr_pipelines.backends.description import merged
 from emr_pipelines.backends.emr import parts as parts_room
 from emr_pipelines.backends.emr import spec as spec_room
-from emr_pipelines.backends.emr.request import NOT_IN_EXTRA, merged
+from emr_pipelines.backends.emr.request import NOT_IN_EXTRA
 from emr_pipelines.backends.emr.spec import (
     BootstrapAction,
     CloudWatchLogs,

@@ -1,23 +1,29 @@
-"""Derive Dagster's config schema of a cluster from ClusterSpec.
+"""Descriptions of a cluster or an application as settings of a runner: their schema, and their values in a run.
 
 The Launchpad completes the names of fields and the choices, and shows their descriptions. Dagster itself checks only
 choices, lists and mappings: its answer to an unknown field would be the type of the whole description, and its types
-know neither a variable nor every form of a value that ClusterSpec accepts. ClusterSpec checks the rest, in sentences.
+know neither a variable nor every form of a value that a description accepts, which checks the rest, in sentences.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import Enum
 from functools import cache
 from types import GenericAlias, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import dagster as dg
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-from emr_pipelines.backends.emr.presets import DEFAULT_PRESET
+from emr_pipelines.aws.redaction import REFER, reject_secrets
+from emr_pipelines.backends.description import Description
+from emr_pipelines.errors import InvalidValue
+from emr_pipelines.runners.variables import is_variable, looked_up, plain, reject_whole_numbers, without_values
+
+DescriptionT = TypeVar("DescriptionT", bound=Description)
 
 
 class Described(dg.PermissiveConfig):
@@ -36,7 +42,7 @@ def config_of(part: type[BaseModel]) -> type[dg.Config]:
     fields: dict[str, Any] = {}
     for name, field in part.model_fields.items():
         hint, said = _type_of(field.rebuild_annotation()) | None, _said(field)
-        known = Field(DEFAULT_PRESET, description=said) if name == "preset" else Field(description=said)
+        known = Field("standard", description=said) if name == "preset" else Field(description=said)
         fields[name] = (hint, known)
     found: type[dg.Config] = create_model(part.__name__, __base__=Described, __doc__=part.__doc__, **fields)
     return found
@@ -64,3 +70,30 @@ def _said(field: FieldInfo) -> str:
     told = field.get_default(call_default_factory=True)
     default = told.model_dump(exclude_unset=True) if isinstance(told, BaseModel) else told
     return f"{field.description} Default: {json.dumps(default)}." if default else str(field.description)
+
+
+def checked(description: type[Description], told: Any) -> Any:
+    """Check a description, except for values from environment variables, and return it as plain data.
+
+    Raises InvalidValue.
+    """
+    name = description.called
+    if not isinstance(told, (Mapping, description)) or is_variable(described := plain(told)):
+        raise InvalidValue(name, plain(told), "a mapping")
+    reject_secrets(f"{name}.extra", described.get("extra"), REFER)
+    if isinstance(told, Mapping):
+        reject_whole_numbers(told.get("extra"), f"{name}.extra")
+    description.check(described, is_variable)
+    return described
+
+
+def parsed(description: type[DescriptionT], told: Any, defaults: Mapping[str, str]) -> DescriptionT:
+    """Return a description with the current values of its variables.
+
+    defaults: members from the environment, used where they are set and the description has none. Raises InvalidValue.
+    """
+    values, names = looked_up(plain(told), description.called)
+    try:
+        return description.parse({**{name: value for name, value in defaults.items() if value}, **values})
+    except InvalidValue as mistake:
+        raise without_values(mistake, names) from None

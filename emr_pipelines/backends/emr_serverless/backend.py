@@ -1,0 +1,303 @@
+"""EMR Serverless as a backend: each job is a job run on one application.
+
+A job run's client token is made of the job's identity and the attempt's number. What is asked for is written down on S3
+first, so that whoever comes after a lost response or a killed process asks for the same again, and gets the same run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from emr_pipelines.aws import links
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.aws.objects import Objects, join
+from emr_pipelines.backends.base import Deadlines, End, Handle, JobState, JobStatus
+from emr_pipelines.backends.emr_serverless.applications import Application, Applications, check_capacity
+from emr_pipelines.backends.emr_serverless.bills import bill_of
+from emr_pipelines.backends.emr_serverless.causes import JobRunEvidence, diagnose, wants_driver_logs
+from emr_pipelines.backends.emr_serverless.job_runs import JobRun, JobRunId, JobRuns, start_request
+from emr_pipelines.backends.emr_serverless.spec import ApplicationSpec
+from emr_pipelines.backends.emr_serverless.states import ENDED, NEUTRAL, WITHOUT_DASHBOARD, JobRunState
+from emr_pipelines.backends.emr_serverless.workers import workers_of
+from emr_pipelines.backends.log_files import read_newest
+from emr_pipelines.backends.names import LONGEST_ASKED_BY, step_name
+from emr_pipelines.clock import poll
+from emr_pipelines.costs.bill import Bill
+from emr_pipelines.costs.pricing import PriceList
+from emr_pipelines.diagnosis.evidence import ProbableCause
+from emr_pipelines.diagnosis.exception_parser import Log, RemoteException
+from emr_pipelines.errors import AwsError, InvalidValue, PreconditionFailed, RequestRefused
+from emr_pipelines.job.package import Job
+from emr_pipelines.report import Reporter, no_report
+
+LONGEST_PIPES = "-" * 1000  # Dagster Pipes' arguments, which hold two URIs
+SUBMISSION, SUBMITTED = "submission.json", "submitted.json"  # in an attempt's folder: the request, and the job run
+STOPS_WITHIN_SECONDS = 120.0  # after its grace period
+BILLED_WITHIN_SECONDS = 20.0  # after its end
+CALL_PATIENCE_SECONDS = 30.0  # where an answer is only nice to have
+HURRY_SECONDS = 5.0
+LOG_POLL_SECONDS = 5.0
+TIMEOUT_MARGIN_MINUTES = 15  # the service's own timeout, after ours: for job runs that nobody watches any more
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How job runs are to be made.
+
+    role: the ARN of their execution role. base: the folder on S3 for logs. grace_seconds: for a program that is
+    cancelled. log_key: the KMS key of logs.
+    """
+
+    spec: ApplicationSpec
+    role: str
+    base: str
+    deployment: str
+    tags: Mapping[str, str]
+    deadlines: Deadlines
+    log_wait_seconds: float = 330
+    grace_seconds: int = 30
+    log_key: str = ""
+
+
+class EmrServerlessBackend:
+    """Runs jobs as job runs. The application is found, or created, for the first of them."""
+
+    def __init__(
+        self,
+        aws: Aws,
+        settings: Settings,
+        log: Callable[[str], None] = print,
+        report: Reporter = no_report,
+    ) -> None:
+        self._aws, self._settings = aws, settings
+        self._log, self._report = log, report
+        self._applications, self._runs, self._objects = Applications(aws), JobRuns(aws), Objects(aws)
+        self._application: Application | None = None
+        self._ids: dict[str, JobRunId] = {}
+        self._seen: dict[str, JobRun] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    # the seam
+
+    def check(self, job: Job) -> None:
+        """Raise InvalidValue if EMR Serverless would refuse the job run, or its application could not run it."""
+        self._request(job, 1, LONGEST_ASKED_BY, {"--pipes": LONGEST_PIPES})
+        application, _ = self._acquired()
+        check_capacity(application, workers_of(self._conf(job)).total())
+
+    def find(self, job: Job) -> Handle | None:
+        """Find the job run of the last attempt, if it has not ended. One that is being cancelled is waited for."""
+        attempt = self._last_attempt(job)
+        run_id = self._begun(job, attempt) if attempt else None
+        run = self._runs.find(run_id) if run_id else None
+        if run is not None and run.state is JobRunState.CANCELLING:
+            run = self._wait_for_end(run.id)
+        if run is None or run.state in ENDED:
+            return None
+        return self._handle(run.id, attempt, str(run.state))
+
+    def submit(self, job: Job, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> Handle:
+        application, _ = self._acquired()
+        wanted = {"applicationId": application.id, **self._request(job, attempt, asked_by, arguments)}
+        uri = join(job.attempt_folder(attempt), SUBMISSION)
+        with suppress(PreconditionFailed):  # another process makes the same attempt, and both ask for the same
+            self._objects.create(uri, json.dumps(wanted).encode())
+        try:
+            run_id = self._begun(job, attempt)
+        except AwsError:
+            raise  # a retry asks for the same job run again
+        except BaseException:  # an interrupt, and the job run may have begun
+            with suppress(AwsError):
+                self._runs.cancel(self._runs.start(wanted), self._settings.grace_seconds, HURRY_SECONDS)
+            raise
+        if run_id is None:
+            raise RequestRefused(f"{uri} is not there any more: somebody deletes what this deployment writes.")
+        return self._handle(run_id, attempt)
+
+    def poll(self, handle: Handle) -> JobStatus:
+        run = self._look(handle)
+        state = NEUTRAL[run.state]
+        waiting = {
+            JobState.PROVISIONING: f"Waiting for the workers of job run {run.id}",
+            JobState.QUEUEING: f"Waiting for job run {run.id} to begin",
+        }.get(state, f"Waiting for job run {run.id} to end")
+        return JobStatus(state, str(run.state), waiting)
+
+    def cancel(self, handle: Handle, *, hurry: bool = False) -> None:
+        """Ask a job run to end, and wait for its end. hurry: only ask."""
+        run_id = self._ids[handle.id]
+        if hurry:
+            self._runs.cancel(run_id, self._settings.grace_seconds, HURRY_SECONDS)
+            return
+        self._runs.cancel(run_id, self._settings.grace_seconds)
+        run = self._wait_for_end(run_id)
+        if run.state not in ENDED:
+            raise RequestRefused(f"Job run {run_id} was told to end, and is still {run.state}.")
+
+    def explain(
+        self,
+        handle: Handle,
+        end: End,
+        exception: RemoteException | None,
+        package: str,
+        *,
+        alone: bool,  # noqa: ARG002 (a job run shares nothing)
+    ) -> ProbableCause:
+        """Find the probable cause. Waits for the driver's logs only if nothing else explains the failure."""
+        run = self._seen.get(handle.id) or self._look(handle)
+        folder = self._log_folder(run.id)
+        timed_out = end.timed_out
+        evidence = JobRunEvidence(
+            exception=exception,
+            log_uri=folder,
+            package=package,
+            state=str(run.state),
+            details=run.details,
+            timed_out_phase=str(timed_out) if timed_out else None,
+            timed_out_seconds=self._settings.deadlines.of(timed_out) if timed_out else 0.0,
+        )
+        if wants_driver_logs(evidence) or timed_out is JobState.RUNNING:
+            evidence = replace(evidence, driver=self._driver_logs(run.id, 0.0 if timed_out else None))
+        return replace(diagnose(evidence), pages=self._pages(run.id, "Logs in the S3 console"))
+
+    # for the runner
+
+    def bill(self, handle: Handle, prices: Mapping[str, float], listed: PriceList | None = None) -> Bill:
+        """Return what a job run cost, waiting a little for what the service bills. Raises the AwsErrors."""
+        application, _ = self._acquired()
+        runs = JobRuns(self._aws, CALL_PATIENCE_SECONDS)
+        run = poll(
+            self._aws.clock,
+            lambda: runs.describe(self._ids[handle.id]),
+            BILLED_WITHIN_SECONDS,
+            lambda found: found.billed and found.state in ENDED,
+        )
+        return bill_of(run, application.architecture, prices, listed)
+
+    @property
+    def job_runs(self) -> dict[str, Handle]:
+        """The job runs that this backend has submitted or found, by id."""
+        return {found: Handle(found, noun="job run") for found in self._ids}
+
+    # inside
+
+    def _acquired(self) -> tuple[Application, bool]:
+        if self._application is not None:
+            return self._application, False
+        self._application, created = self._applications.acquire(self._settings.spec, self._settings.deployment)
+        self._log(f"{'Created' if created else 'Using'} {self._application}, {self._application.release}.")
+        return self._application, created
+
+    def _request(self, job: Job, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> dict[str, Any]:
+        settings = self._settings
+        minutes = -(-settings.deadlines.running // 60)
+        return start_request(
+            name=step_name(job.label, job.identity, attempt, asked_by),
+            token=f"{job.identity}-{attempt}",
+            role=settings.role,
+            entry_point=job.entrypoint,
+            arguments=[*job.arguments, *(word for pair in arguments.items() for word in pair)],
+            conf=self._conf(job),
+            log_uri=join(settings.base, "logs") + "/",
+            log_key=settings.log_key,
+            timeout_minutes=int(minutes) + TIMEOUT_MARGIN_MINUTES,
+            tags={**settings.spec.tags, **settings.tags},
+        )
+
+    def _conf(self, job: Job) -> dict[str, str]:
+        """Return Spark's settings: the job's own, which have the workers' sizes, and what the job brings along."""
+        python = self._settings.spec.python
+        brought = {"spark.archives": job.archives, "spark.jars": job.jars, "spark.files": job.files}
+        return {
+            "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": python,
+            "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": python,
+            "spark.executorEnv.PYSPARK_PYTHON": python,
+            **job.conf,
+            **{name: ",".join(uris) for name, uris in brought.items() if uris},
+        }
+
+    def _last_attempt(self, job: Job) -> int:
+        """Return the number of the last attempt that was asked for; 0 if there is none."""
+        uris = [entry.uri for entry in self._objects.entries(job.attempt_folders)]
+        numbers = [
+            int(number)
+            for uri in uris
+            if uri.endswith(f"/{SUBMISSION}")
+            and (number := uri.removeprefix(job.attempt_folders).partition("/")[0]).isdigit()
+        ]
+        return max(numbers, default=0)
+
+    def _begun(self, job: Job, attempt: int) -> JobRunId | None:
+        """Return the job run of an attempt, which is asked for again if nobody wrote down that it began.
+
+        The token makes that safe. None if nothing was written down.
+        """
+        folder = job.attempt_folder(attempt)
+        if told := self._objects.read(join(folder, SUBMITTED)):
+            known = json.loads(told)
+            return JobRunId(known["application"], known["run"])
+        told = self._objects.read(join(folder, SUBMISSION))
+        if told is None:
+            return None
+        run_id = self._runs.start(json.loads(told))
+        self._objects.write(
+            join(folder, SUBMITTED), json.dumps({"application": run_id.application, "run": run_id.run}).encode()
+        )
+        return run_id
+
+    def _handle(self, run_id: JobRunId, attempt: int, words: str = "") -> Handle:
+        self._ids[run_id.run] = run_id
+        return Handle(run_id.run, attempt, words, "job run")
+
+    def _look(self, handle: Handle) -> JobRun:
+        run = self._runs.describe(self._ids[handle.id])
+        self._seen[handle.id] = run
+        if (handle.id, "begun") not in self._told:
+            self._told.add((handle.id, "begun"))
+            pages = "\n".join(f"{name}: {page}" for name, page in self._pages(run.id).items())
+            self._log(f"Job run {run.id} ({run.name}) is {run.state}.\n{pages}")
+        if run.state not in WITHOUT_DASHBOARD and (handle.id, "dashboard") not in self._told:
+            self._told.add((handle.id, "dashboard"))
+            with suppress(AwsError):  # it is only nice to have
+                self._log(f"Spark UI, by a link that is valid for an hour: {self._runs.dashboard(run.id)}")
+        return run
+
+    def _wait_for_end(self, run_id: JobRunId) -> JobRun:
+        within = self._settings.grace_seconds + STOPS_WITHIN_SECONDS
+        with self._report(f"Waiting for job run {run_id} to stop", at_most_seconds=within) as work:
+
+            def look() -> JobRun:
+                run = self._runs.describe(run_id)
+                work.heartbeat(str(run.state))
+                return run
+
+            return poll(self._aws.clock, look, within, lambda run: run.state in ENDED, 1.0, 1.4, 5.0)
+
+    def _pages(self, run_id: JobRunId, logs: str = "Logs, as they are pushed") -> dict[str, str]:
+        folder = self._log_folder(run_id)
+        of_logs = links.objects_page(self._aws.region, folder)
+        pages = {"Job run": links.job_run_page(self._aws.region, run_id.application, run_id.run), logs: of_logs}
+        return {name: page for name, page in pages.items() if name == "Job run" or page != folder}
+
+    def _log_folder(self, run_id: JobRunId) -> str:
+        base = join(self._settings.base, "logs")
+        return join(base, "applications", run_id.application, "jobs", run_id.run, "SPARK_DRIVER") + "/"
+
+    def _driver_logs(self, run_id: JobRunId, within_seconds: float | None) -> tuple[Log, ...]:
+        """Return the driver's logs, waiting for them if there are none yet. Raises nothing."""
+        folder = self._log_folder(run_id)
+        objects = Objects(self._aws, CALL_PATIENCE_SECONDS)
+        within = self._settings.log_wait_seconds if within_seconds is None else within_seconds
+
+        def look() -> tuple[Log, ...]:
+            work.heartbeat()
+            with suppress(AwsError, InvalidValue):
+                return read_newest(objects, objects.entries(folder))
+            return ()
+
+        with self._report(f"Waiting for the logs of job run {run_id}", at_most_seconds=within) as work:
+            return poll(self._aws.clock, look, within, bool, LOG_POLL_SECONDS)

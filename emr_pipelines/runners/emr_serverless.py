@@ -1,0 +1,165 @@
+"""Run programs on Amazon EMR Serverless: a job run for each program, on an application that starts and stops itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field, PrivateAttr, field_validator
+
+from emr_pipelines.aws.deployment import deployment_name
+from emr_pipelines.aws.encryption import Encryption
+from emr_pipelines.aws.redaction import masked
+from emr_pipelines.backends.emr.bills import listed_prices
+from emr_pipelines.backends.emr_serverless.backend import EmrServerlessBackend, Settings
+from emr_pipelines.backends.emr_serverless.bills import RESOURCES
+from emr_pipelines.backends.emr_serverless.spec import ApplicationSpec
+from emr_pipelines.backends.emr_serverless.workers import workers_of
+from emr_pipelines.backends.forms import ROLE_ARN, ROLE_ARN_ALLOWED
+from emr_pipelines.backends.tags import tag_value
+from emr_pipelines.environment import setting
+from emr_pipelines.errors import InvalidValue
+from emr_pipelines.job.package import Submission
+from emr_pipelines.runners.billing import bill_job_run
+from emr_pipelines.runners.descriptions import checked, config_of, parsed
+from emr_pipelines.runners.emr_settings import validate_prices
+from emr_pipelines.runners.lineage import label_of
+from emr_pipelines.runners.remote import RemoteSparkRunner
+from emr_pipelines.spark_lines import notes_on, release
+
+if TYPE_CHECKING:
+    ApplicationConfig = Mapping[str, Any] | ApplicationSpec
+else:
+    ApplicationConfig = config_of(ApplicationSpec)  # its schema for run config and the Launchpad
+
+
+class EmrServerlessSparkRunner(RemoteSparkRunner):
+    """Runs each program as a job run on EMR Serverless.
+
+        EmrServerlessSparkRunner(
+            bucket="my-bucket", execution_role="arn:aws:iam::123456789012:role/jobs", application={"preset": "small"}
+        )
+
+    The application is found, or created once, and stops itself when it is idle. Every setting can also come from run
+    config; docs/configuration.md lists them with units and defaults. Raises InvalidValue for an invalid setting when
+    definitions load. A program that fails raises dagster's Failure, whose first line is the probable cause;
+    infrastructure failures are retried (`retries`).
+    """
+
+    application: ApplicationConfig = Field(
+        default={},
+        description="The application, for instance {preset: small}, or {id: 00f1abcdefgh1234}. Omitted members have "
+        "inexpensive defaults: workers of 4 vCPU and 16 GB, and an idle timeout of 15 minutes.",
+    )
+    execution_role: str = Field(
+        default="",
+        description="The ARN of the job runs' role. Empty: the value of EMR_PIPELINES_EXECUTION_ROLE.",
+    )
+    cancel_grace_seconds: int = Field(
+        default=30, ge=0, le=600, description="How long a cancelled program may go on, to clean up; 0 to 600."
+    )
+    prices: dict[str, float] = Field(
+        default={},
+        description="USD per vcpu_hour, memory_gb_hour and storage_gb_hour. Empty: AWS's price list, if the "
+        "credentials may read it.",
+    )
+
+    _told_of_release: bool = PrivateAttr(default=False)
+
+    @field_validator("application", mode="plain")
+    @classmethod
+    def _described(cls, told: Any) -> Any:
+        return checked(ApplicationSpec, told)
+
+    @field_validator("prices")
+    @classmethod
+    def _priced(cls, told: dict[str, float]) -> dict[str, float]:
+        for name in told:
+            if name not in RESOURCES:
+                raise InvalidValue.unknown("A name in prices", name, RESOURCES)
+        return validate_prices(told)
+
+    def spec(self) -> ApplicationSpec:
+        """Return the application with the current values of its variables. Raises InvalidValue."""
+        return parsed(ApplicationSpec, self.application, {"id": setting("EMR_PIPELINES_APPLICATION")})
+
+    def role(self) -> str:
+        """Return the ARN of the execution role. Raises InvalidValue."""
+        name = "execution_role" if self.execution_role.strip() else "EMR_PIPELINES_EXECUTION_ROLE"
+        arn = self.execution_role.strip() or setting("EMR_PIPELINES_EXECUTION_ROLE")
+        if not ROLE_ARN.fullmatch(arn):
+            raise InvalidValue(name, arn, f"the ARN of the job runs' role, {ROLE_ARN_ALLOWED}")
+        return arn
+
+    def submission(self) -> Submission:
+        """Return how programs are to run. Raises InvalidValue."""
+        spec, role = self.spec(), self.role()
+        conf = {**spec.conf(), **self.spark_config}
+        workers_of(conf)
+        return Submission(
+            conf=conf,
+            jars=tuple(self.jars),
+            files=tuple(self.files),
+            architecture=spec.architecture,
+            python=spec.python,
+            ship_dependencies=self.ship_dependencies,
+            details=("emr-serverless", role, spec.digest, release(spec.release_label).spark, spec.python),
+        )
+
+    def sought_on(self) -> Sequence[Any]:
+        return ("emr-serverless", self.spec().digest, deployment_name())
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        self._told_of_release = False
+        super().teardown_after_execution(context)
+
+    @contextmanager
+    def backend(self, context: dg.AssetExecutionContext, identity: str) -> Iterator[EmrServerlessBackend]:
+        staging, spec, deployment = self._staging(), self.spec(), deployment_name()
+        self._tell_of_release(context, spec)
+        encryption = Encryption.configured()
+        settings = Settings(
+            spec=spec,
+            role=self.role(),
+            base=staging.base,
+            deployment=deployment,
+            tags={
+                "emr_pipelines:deployment": deployment,
+                "emr_pipelines:run_id": context.run.run_id,
+                "emr_pipelines:job": tag_value(context.run.job_name),
+                "emr_pipelines:asset": tag_value(label_of(context)),
+                "emr_pipelines:identity": identity,
+            },
+            deadlines=self.deadlines(),
+            log_wait_seconds=self.log_wait_seconds,
+            grace_seconds=self.cancel_grace_seconds,
+            log_key=encryption.key,
+        )
+        log = context.log
+        backend = EmrServerlessBackend(
+            staging.aws, settings, lambda text: log.info(masked(text)), self._reporter(context.log)
+        )
+        try:
+            yield backend
+        except Exception:
+            self._bill(context, backend)
+            raise
+        self._bill(context, backend)  # not when this process is interrupted, and may be killed soon
+
+    def _bill(self, context: dg.AssetExecutionContext, backend: EmrServerlessBackend) -> None:
+        listed = None if self.prices else listed_prices(self._staging().aws)
+        for found, handle in backend.job_runs.items():
+            bill_job_run(partial(backend.bill, handle, self.prices, listed), found, context.instance, context.log)
+
+    def _tell_of_release(self, context: dg.AssetExecutionContext, spec: ApplicationSpec) -> None:
+        if self._told_of_release or spec.id:
+            return
+        self._told_of_release = True
+        warnings, remarks = notes_on(spec.release_label)
+        for text in warnings:
+            context.log.warning(text)
+        for text in remarks:
+            context.log.info(text)
