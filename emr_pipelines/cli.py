@@ -1,4 +1,4 @@
-"""The command line: `emr-pipelines emulator | clusters | doctor`."""
+"""The command line: `emr-pipelines emulator | clusters | jobruns | applications | doctor`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT
 from emr_pipelines.aws.findings import DoctorContext
 from emr_pipelines.backends.emr.cluster import Clusters
-from emr_pipelines.backends.emr.orphans import Outcome, RunIs, choose, end, find_orphans, rows
+from emr_pipelines.backends.emr.orphans import Outcome, choose, end, find_orphans, rows
+from emr_pipelines.backends.emr_serverless import orphans as serverless
+from emr_pipelines.backends.emr_serverless.applications import Applications
+from emr_pipelines.backends.emr_serverless.job_runs import JobRuns
 from emr_pipelines.backends.names import is_ours, prefix_of
+from emr_pipelines.backends.orphans import RunIs
 from emr_pipelines.doctor import BAD, PATIENCE_SECONDS, run_checks
 from emr_pipelines.errors import EmrPipelinesError, JavaNotUsable
 from emr_pipelines.report import Lines, Reporter
@@ -26,7 +30,7 @@ from emr_pipelines.runners.java import find_java
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="emr-pipelines")
 def main() -> None:
-    """PySpark programs as Dagster assets, on this machine or on Amazon EMR."""
+    """PySpark programs as Dagster assets, on this machine, on Amazon EMR, or on EMR Serverless."""
 
 
 @main.command(
@@ -53,7 +57,7 @@ DEPLOYMENT = click.option(
     envvar="EMR_PIPELINES_DEPLOYMENT",
     default=DEFAULT_DEPLOYMENT,
     show_default=True,
-    help="The deployment of the clusters. [env: EMR_PIPELINES_DEPLOYMENT]",
+    help="The deployment. [env: EMR_PIPELINES_DEPLOYMENT]",
 )
 REGION = click.option("--region", help="The AWS region; by default the one of the environment or the AWS profile.")
 
@@ -153,6 +157,87 @@ def _duration(seconds: int) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+
+
+@main.group()
+def jobruns() -> None:
+    """List and cancel job runs on EMR Serverless, and open their Spark UI."""
+
+
+@jobruns.command("list")
+@DEPLOYMENT
+@click.option("--all", "of_all", is_flag=True, help="Show those of all deployments in this account and region.")
+@REGION
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_job_runs(deployment: str, of_all: bool, region: str | None, as_json: bool) -> None:
+    """List the job runs that can still cost money."""
+    with _said_shortly():
+        aws = Aws(region)
+        found = serverless.rows(serverless.active_job_runs(aws, "" if of_all else deployment), aws.clock.now())
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    elif found:
+        table = [{**row, "age": _duration(row["age_seconds"])} for row in found]
+        _print_table(table, ("id", "application", "state", "age", "deployment", "name"))
+    else:
+        click.echo(f"No job run {'of any deployment' if of_all else f'of deployment {deployment!r}'} is active.")
+
+
+@jobruns.command()
+@click.argument("ids", nargs=-1, required=True)
+@REGION
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+def cancel(ids: tuple[str, ...], region: str | None, yes: bool) -> None:
+    """Cancel job runs by id."""
+    with _said_shortly():
+        aws = Aws(region)
+        chosen = [serverless.locate(aws, job_run_id) for job_run_id in ids]
+        for run in chosen:
+            click.echo(f"{run.id}  {run.state}  {run.name}")
+        if not yes:
+            click.confirm(f"Cancel {len(chosen)} job run{'s' * (len(chosen) > 1)}?", abort=True)
+        for run in chosen:
+            JobRuns(aws).cancel(run.id, serverless.CANCEL_GRACE_SECONDS)
+            click.echo(f"Job run {run.id} was told to end.")
+
+
+@jobruns.command()
+@click.argument("job_run_id", metavar="ID")
+@REGION
+def dashboard(job_run_id: str, region: str | None) -> None:
+    """Print a link to a job run's Spark UI, which is valid for an hour; also after its end."""
+    with _said_shortly():
+        aws = Aws(region)
+        click.echo(JobRuns(aws).dashboard(serverless.locate(aws, job_run_id).id))
+
+
+@main.group()
+def applications() -> None:
+    """List and stop the applications on EMR Serverless that this package made."""
+
+
+@applications.command("list")
+@DEPLOYMENT
+@REGION
+def list_applications(deployment: str, region: str | None) -> None:
+    """List the applications of a deployment. One that is stopped costs nothing."""
+    with _said_shortly():
+        found = list(serverless.applications_of(Aws(region), deployment))
+    table = [{"id": one.id, "state": str(one.state), "release": one.release, "name": one.name} for one in found]
+    if table:
+        _print_table(table, ("id", "state", "release", "name"))
+    else:
+        click.echo(f"Deployment {deployment!r} has no application.")
+
+
+@applications.command()
+@click.argument("application_id", metavar="ID")
+@REGION
+def stop(application_id: str, region: str | None) -> None:
+    """Stop an application that has no active job runs. The next job run starts it again."""
+    with _said_shortly():
+        Applications(Aws(region)).stop(application_id)
+    click.echo(f"Application {application_id} was told to stop.")
 
 
 @main.command()

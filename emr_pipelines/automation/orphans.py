@@ -1,17 +1,22 @@
-"""The sensor that terminates orphaned clusters: the last safety net, after runs that end theirs and idle timeouts."""
+"""The sensor that ends orphaned clusters and job runs: the last net, below runs that end theirs, and timeouts."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import dagster as dg
 
 from emr_pipelines import environment
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT, deployment_name
+from emr_pipelines.backends.emr import orphans as emr
 from emr_pipelines.backends.emr.cluster import Clusters
-from emr_pipelines.backends.emr.orphans import RunIs, end_orphans, find_orphans
+from emr_pipelines.backends.emr_serverless import orphans as serverless
+from emr_pipelines.backends.emr_serverless.job_runs import JobRuns
 from emr_pipelines.backends.names import prefix_of
+from emr_pipelines.backends.orphans import RunIs
+from emr_pipelines.environment import ON_AWS
 from emr_pipelines.errors import AwsError, InvalidValue
 
 ROOT_RUN_ID_TAG = "dagster/root_run_id"
@@ -39,57 +44,78 @@ class OrphanSettings:
 @dg.sensor(
     minimum_interval_seconds=300,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Every 5 minutes, where EMR_PIPELINES_TARGET is emr: ends this deployment's EMR clusters whose run "
-    "ended more than 5 minutes ago, or is not known here, unless they are younger than 10 minutes; and those older "
-    "than EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS (48), pools too. It starts no run, and never ends what this project has "
-    "not launched. With EMR_PIPELINES_ORPHAN_DRY_RUN=1 it only says what it would end. Runs are looked up in this "
-    "Dagster instance only: give each instance its own EMR_PIPELINES_DEPLOYMENT; without one, clusters of unknown runs "
-    "are spared until they are too old.",
+    description="Every 5 minutes, where EMR_PIPELINES_TARGET is emr or emr-serverless: ends this deployment's EMR "
+    "clusters, or cancels its job runs, whose run ended more than 5 minutes ago, or is not known here, unless they are "
+    "younger than 10 minutes; and those older than EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS (48), pools too. It starts no "
+    "run, and never ends what this project has not launched. With EMR_PIPELINES_ORPHAN_DRY_RUN=1 it only says what it "
+    "would end. Runs are looked up in this Dagster instance only: give each instance its own EMR_PIPELINES_DEPLOYMENT; "
+    "without one, what belongs to unknown runs is spared until it is too old.",
 )
 def orphaned_clusters_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     try:
-        if (target := environment.target()) != "emr":
-            return dg.SkipReason(f"EMR_PIPELINES_TARGET is {target!r}; there are clusters to end only with 'emr'.")
+        if (target := environment.target()) not in ON_AWS:
+            others = " and ".join(f"'{name}'" for name in sorted(ON_AWS))
+            return dg.SkipReason(f"EMR_PIPELINES_TARGET is {target!r}; only {others} leave something to end.")
         settings = OrphanSettings.read()
-        return dg.SkipReason(_end_orphans(context, settings))
+        search = _Search(context.instance, settings, Aws(within_seconds=PATIENCE_SECONDS))
+        looked = search.clusters() if target == "emr" else search.job_runs()
+        for sentence in looked.said:
+            context.log.info(sentence)
+        return dg.SkipReason(" ".join(looked.said) or looked.nothing_to_end(settings.deployment, search.spared))
     except (AwsError, InvalidValue) as reason:
         return dg.SkipReason(str(reason))
 
 
-def _end_orphans(context: dg.SensorEvaluationContext, settings: OrphanSettings) -> str:
-    aws = Aws(within_seconds=PATIENCE_SECONDS)
-    clusters = Clusters(aws)
-    active = clusters.active(prefix_of(settings.deployment))
-    run_is = runs_of(context.instance, time.time())
-    spared: set[str] = set()
-    if settings.deployment == DEFAULT_DEPLOYMENT:
-        known = run_is
+class _Looked(NamedTuple):
+    """What a search found. noun: what it looked for. said: what was done, in sentences."""
 
-        def run_is(run_id: str) -> RunIs:
-            """Tell the state of a run. An unknown run may belong to another Dagster instance with the same deployment
-            name."""
-            found = known(run_id)
-            if found is RunIs.UNKNOWN:
-                spared.add(run_id)
-            return RunIs.UNFINISHED if found is RunIs.UNKNOWN else found
+    noun: str
+    active: int
+    said: list[str]
 
-    orphans = find_orphans(active, run_is, aws.now(), settings.max_age_seconds)
-    if not orphans:
-        return _nothing_to_end(len(active), settings.deployment, sorted(spared))
-    said = end_orphans(clusters, orphans[:MAX_AT_ONCE], settings.dry_run)
-    if len(orphans) > MAX_AT_ONCE:
-        said.append(f"{len(orphans) - MAX_AT_ONCE:,} more are left to the next ticks.")
-    for sentence in said:
-        context.log.info(sentence)
-    return " ".join(said)
+    def nothing_to_end(self, deployment: str, spared: set[str]) -> str:
+        if not self.active:
+            return f"Deployment {deployment!r} has no active {self.noun}."
+        pools = ", a pool's" if self.noun == "cluster" else ""
+        why = f"each is young{pools}, or of a run that is not over, and none is too old"
+        theirs = f" Runs that are not known here, but may be elsewhere: {', '.join(sorted(spared))}." if spared else ""
+        return (
+            f"None of the {self.active:,} active {self.noun}s of deployment {deployment!r} is an orphan: {why}.{theirs}"
+        )
 
 
-def _nothing_to_end(active: int, deployment: str, spared: list[str]) -> str:
-    if not active:
-        return f"Deployment {deployment!r} has no active cluster."
-    why = "each is young, a pool's, or of a run that is not over, and none is too old"
-    theirs = f" Runs that are not known here, but may be elsewhere: {', '.join(spared)}." if spared else ""
-    return f"None of the {active:,} active clusters of deployment {deployment!r} is an orphan: {why}.{theirs}"
+class _Search:
+    """A search for orphans, which ends them. spared: runs that are not known here, but may be in another Dagster
+    instance with the same deployment name."""
+
+    def __init__(self, instance: dg.DagsterInstance, settings: OrphanSettings, aws: Aws) -> None:
+        self._run_is, self._settings, self._aws = runs_of(instance, time.time()), settings, aws
+        self.spared: set[str] = set()
+
+    def clusters(self) -> _Looked:
+        clusters = Clusters(self._aws)
+        active = clusters.active(prefix_of(self._settings.deployment))
+        orphans = emr.find_orphans(active, self._state_of, self._aws.now(), self._settings.max_age_seconds)
+        said = emr.end_orphans(clusters, orphans[:MAX_AT_ONCE], self._settings.dry_run)
+        return _Looked("cluster", len(active), [*said, *_left(orphans)])
+
+    def job_runs(self) -> _Looked:
+        active = list(serverless.active_job_runs(self._aws, self._settings.deployment))
+        orphans = serverless.find_orphans(active, self._state_of, self._aws.now(), self._settings.max_age_seconds)
+        said = serverless.cancel_orphans(JobRuns(self._aws), orphans[:MAX_AT_ONCE], self._settings.dry_run)
+        return _Looked("job run", len(active), [*said, *_left(orphans)])
+
+    def _state_of(self, run_id: str) -> RunIs:
+        found = self._run_is(run_id)
+        if found is RunIs.UNKNOWN and self._settings.deployment == DEFAULT_DEPLOYMENT:
+            self.spared.add(run_id)
+            return RunIs.UNFINISHED
+        return found
+
+
+def _left(orphans: Sequence[object]) -> list[str]:
+    more = len(orphans) - MAX_AT_ONCE
+    return [f"{more:,} more are left to the next ticks."] if more > 0 else []
 
 
 def runs_of(instance: dg.DagsterInstance, now: float) -> Callable[[str], "RunIs"]:

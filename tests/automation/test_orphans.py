@@ -14,7 +14,7 @@ import pytest
 from rehearsal import Rehearsal, rehearsing
 
 from emr_pipelines.automation.orphans import SETTLED_SECONDS, orphaned_clusters_sensor, runs_of
-from emr_pipelines.backends.emr.orphans import RunIs
+from emr_pipelines.backends.orphans import RunIs
 
 LATER = SETTLED_SECONDS + 1
 
@@ -190,7 +190,7 @@ def test_without_emr_there_is_nothing_to_end(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     monkeypatch.setenv("EMR_PIPELINES_TARGET", target)
-    assert tick(instance) == "EMR_PIPELINES_TARGET is 'local'; there are clusters to end only with 'emr'."
+    assert tick(instance) == "EMR_PIPELINES_TARGET is 'local'; only 'emr' and 'emr-serverless' leave something to end."
 
 
 @pytest.mark.parametrize(

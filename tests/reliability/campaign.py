@@ -22,7 +22,7 @@ from dagster._core.execution.plan.state import KnownExecutionState
 
 from emr_pipelines.automation import orphans
 from emr_pipelines.aws import client
-from emr_pipelines.backends.emr.orphans import GRACE_SECONDS
+from emr_pipelines.backends.orphans import GRACE_SECONDS
 from tests.reliability import pipeline
 from tests.reliability.account import BUCKET, Account, Asked, Case
 from tests.reliability.daemon import LONG_SECONDS, Daemon, Hung

@@ -34,9 +34,10 @@ from emr_pipelines.aws.objects import Objects
 from emr_pipelines.backends.base import Deadlines
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.ledger import ledger
-from emr_pipelines.backends.emr.orphans import RunIs, find_orphans
+from emr_pipelines.backends.emr.orphans import find_orphans
 from emr_pipelines.backends.emr.poller import StepPoller
 from emr_pipelines.backends.emr.steps import Steps
+from emr_pipelines.backends.orphans import RunIs
 from emr_pipelines.backends.watch import Watch
 from emr_pipelines.clock import Wakeup
 from emr_pipelines.errors import NotFound, PackagingError, Throttled

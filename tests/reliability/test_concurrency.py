@@ -26,8 +26,8 @@ from emr_pipelines.backends.emr.bills import Observed, bill
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.leases import LAUNCHED_WITHIN_SECONDS, AcquiredCluster, Leases
 from emr_pipelines.backends.emr.ledger import ledger
-from emr_pipelines.backends.emr.orphans import GRACE_SECONDS
 from emr_pipelines.backends.emr.spec import ClusterSpec
+from emr_pipelines.backends.orphans import GRACE_SECONDS
 from emr_pipelines.clock import SystemClock
 from emr_pipelines.errors import Superseded
 from emr_pipelines.runners.base import SparkRunner

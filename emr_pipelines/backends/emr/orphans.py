@@ -6,28 +6,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from functools import cache
 from typing import Any
 
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.states import ENDED, TAKES_STEPS
 from emr_pipelines.backends.names import PRODUCT, ClusterName, is_ours
+from emr_pipelines.backends.orphans import GRACE_SECONDS, RunIs, why_orphaned
 from emr_pipelines.errors import AwsError
 from emr_pipelines.report import Reporter, no_report
 
 LOG = logging.getLogger(__name__)
-
-# A younger cluster is left alone, whatever its run's state: the record of the run may be written, or
-# arrive from another machine, after the launch; and no cluster is up much sooner, so little is lost.
-GRACE_SECONDS = 600.0
-
-
-class RunIs(Enum):
-    """The state of a run, as far as it is known."""
-
-    UNFINISHED = "unfinished"
-    FINISHED = "finished"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -60,29 +49,20 @@ def find_orphans(
 ) -> list[Orphan]:
     """Return the clusters that nobody needs.
 
-    A cluster of a run, or of an asset in one, is an orphan if the run has finished or is unknown and the cluster is
-    older than the grace period. Any cluster of ours, a pool's too, is an orphan above the maximum age. Clusters that
-    are ending or have ended, and those with foreign names, are not orphans.
+    See `why_orphaned`; a pool's cluster belongs to no run. Clusters that are ending or have ended, and those with
+    foreign names, are not orphans.
 
     run_is: asked once per run. now: seconds since 1970.
     """
-    known: dict[str, RunIs] = {}
+    state_of = cache(run_is)
     orphans = []
     for cluster in clusters:
         if cluster.state not in TAKES_STEPS or not is_ours(cluster.name):
             continue
-        age = age_seconds(cluster, now)
         run_id = ClusterName.parse(cluster.name).run_id
-        if age >= max_age_seconds:
-            limit = f"older than the {max_age_seconds / 3600:g} h that a cluster may be"
-            orphans.append(Orphan(cluster, f"it is {age / 3600:.1f} h old, {limit}"))
-        elif run_id and age >= grace_seconds:
-            if run_id not in known:
-                known[run_id] = run_is(run_id)
-            if known[run_id] is RunIs.FINISHED:
-                orphans.append(Orphan(cluster, f"its run {run_id} has finished"))
-            elif known[run_id] is RunIs.UNKNOWN:
-                orphans.append(Orphan(cluster, f"Dagster knows no run {run_id}, {age / 60:.0f} min after its launch"))
+        age = age_seconds(cluster, now)
+        if reason := why_orphaned("cluster", age, run_id, state_of, max_age_seconds, grace_seconds):
+            orphans.append(Orphan(cluster, reason))
     return orphans
 
 

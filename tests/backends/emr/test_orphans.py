@@ -11,18 +11,10 @@ from rehearsal import DURATIONS, EmulatedClock, Rehearsal, rehearsing
 
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
-from emr_pipelines.backends.emr.orphans import (
-    GRACE_SECONDS,
-    Orphan,
-    RunIs,
-    choose,
-    end,
-    end_orphans,
-    find_orphans,
-    rows,
-)
+from emr_pipelines.backends.emr.orphans import Orphan, choose, end, end_orphans, find_orphans, rows
 from emr_pipelines.backends.emr.states import ClusterState
 from emr_pipelines.backends.names import ClusterName, ScopeKind
+from emr_pipelines.backends.orphans import GRACE_SECONDS, RunIs
 from emr_pipelines.errors import AccessDenied
 
 NOW = 1_800_000_000.0
