@@ -38,10 +38,9 @@ VARIABLES = {
     "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": "The age at which `orphaned_clusters_sensor` terminates a cluster, "
     "whatever its run does.",
     "EMR_PIPELINES_ORPHAN_DRY_RUN": "`orphaned_clusters_sensor` only reports what it would terminate.",
-    "EMR_PIPELINES_DAILY_BUDGET_USD": "The check `daily_budget` of `cluster_costs` fails above this many USD per day; "
+    "EMR_PIPELINES_DAILY_BUDGET_USD": "The check `daily_budget` of `spark_costs` fails above this many USD per day; "
     "by default there is no budget.",
-    "EMR_PIPELINES_MOST_IDLE_SHARE": "The check `idle_share` of `cluster_costs` fails above this share of a day, 0 to "
-    "1.",
+    "EMR_PIPELINES_MOST_IDLE_SHARE": "The check `idle_share` of `spark_costs` fails above this share of a day, 0 to 1.",
 }
 
 

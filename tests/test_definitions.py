@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.assets.costs import ClusterCostsConfig
+from emr_pipelines.assets.costs import SparkCostsConfig
 from emr_pipelines.automation.executor import in_process_by_default
 from emr_pipelines.automation.jobs import REASON_TAG
 from emr_pipelines.definitions import defs
@@ -35,7 +35,7 @@ def test_assets_and_checks() -> None:
         "input_text": ("word_count", ["pyspark", "text"], []),
         "word_counts": ("word_count", ["parquet", "pyspark"], ["input_text"]),
         "pi_estimates": ("pi", ["parquet", "pyspark"], []),
-        "cluster_costs": ("operations", ["emr", "parquet"], []),
+        "spark_costs": ("operations", ["emr", "parquet"], []),
     }
     checks = {
         (spec.asset_key.to_user_string(), spec.name, spec.blocking)
@@ -49,8 +49,8 @@ def test_assets_and_checks() -> None:
         ("word_counts", "no_empty_word", True),
         ("pi_estimates", "monte_carlo_within_5_standard_errors", True),
         ("pi_estimates", "series_within_its_bound", True),
-        ("cluster_costs", "idle_share", False),
-        ("cluster_costs", "daily_budget", False),
+        ("spark_costs", "idle_share", False),
+        ("spark_costs", "daily_budget", False),
     }
 
 
@@ -67,7 +67,7 @@ def test_jobs_schedules_and_sensors_are_there_and_stopped() -> None:
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
         "word_count_job",
         "pi_job",
-        "cluster_costs_job",
+        "spark_costs_job",
     }
     assert {
         name: sorted(key.to_user_string() for key in defs.resolve_job_def(name).asset_layer.selected_asset_keys)
@@ -80,7 +80,7 @@ def test_jobs_schedules_and_sensors_are_there_and_stopped() -> None:
     assert schedules == {
         "nightly_word_count": ("word_count_job", "0 2 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
         "daily_pi": ("pi_job", "0 6 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
-        "daily_cluster_costs": ("cluster_costs_job", "30 0 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
+        "daily_spark_costs": ("spark_costs_job", "30 0 * * *", "UTC", dg.DefaultScheduleStatus.STOPPED),
     }
     sensors = {
         (sensor.name, tuple(target.job_name for target in sensor.targets), sensor.default_status)
@@ -115,7 +115,7 @@ def settings_of(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     [
         (InputTextConfig, {"sources"}),
         (WordCountsConfig, {"min_count", "stop_words", "case_sensitive", "top"}),
-        (ClusterCostsConfig, {"daily_budget_usd", "most_idle_share"}),
+        (SparkCostsConfig, {"daily_budget_usd", "most_idle_share"}),
         (PiEstimatesConfig, {"samples", "seed", "decimals", "partitions"}),
         (Storage, {"uri", "keep_versions"}),
         (LocalSparkRunner, {"master", "spark_config"}),

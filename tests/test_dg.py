@@ -43,9 +43,9 @@ def test_list_defs(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     found = json.loads(answer.stdout)
     names = {kind: {entry.get("name") or entry["asset_key"] for entry in entries} for kind, entries in found.items()}
-    assert names["assets"] == {"input_text", "word_counts", "pi_estimates", "cluster_costs"}
-    assert names["jobs"] == {"word_count_job", "pi_job", "cluster_costs_job"}
-    assert names["schedules"] == {"nightly_word_count", "daily_pi", "daily_cluster_costs"}
+    assert names["assets"] == {"input_text", "word_counts", "pi_estimates", "spark_costs"}
+    assert names["jobs"] == {"word_count_job", "pi_job", "spark_costs_job"}
+    assert names["schedules"] == {"nightly_word_count", "daily_pi", "daily_spark_costs"}
     assert names["sensors"] == {"new_text_sensor", "orphaned_clusters_sensor"}
     described = [*found["assets"], *found["asset_checks"], *found["jobs"]]
     assert [entry for entry in described if not entry["description"]] == []

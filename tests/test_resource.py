@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.assets.costs import ClusterCostsConfig
+from emr_pipelines.assets.costs import SparkCostsConfig
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.storage import Storage
@@ -79,8 +79,8 @@ def test_a_job_with_run_config_keeps_them_too() -> None:
 
 def test_an_assets_settings_in_python_have_names_too() -> None:
     with pytest.raises(dg.Failure, match="'daily_budget'; did you mean 'daily_budget_usd'") as caught:
-        ClusterCostsConfig(daily_budget=1)  # type: ignore[call-arg]
-    assert str(caught.value.description).startswith("A setting of ClusterCostsConfig is 'daily_budget'; did you mean")
+        SparkCostsConfig(daily_budget=1)  # type: ignore[call-arg]
+    assert str(caught.value.description).startswith("A setting of SparkCostsConfig is 'daily_budget'; did you mean")
 
 
 def test_run_config_with_a_mistake_fails_the_step_that_uses_the_resource() -> None:

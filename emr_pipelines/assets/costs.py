@@ -1,4 +1,4 @@
-"""The asset cluster_costs: a ledger of clusters by day, run and asset, with a budget."""
+"""The asset spark_costs: a ledger of clusters and job runs by day, run and asset, with a budget."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from emr_pipelines.assets.publication import (
     pictures,
     publish,
 )
-from emr_pipelines.costs.ledger import LedgerEntry
-from emr_pipelines.runners.ledger import ClusterLedger
+from emr_pipelines.costs.ledger import EMR, EMR_SERVERLESS, LedgerEntry
+from emr_pipelines.runners.ledger import CostLedger
 from emr_pipelines.storage import Storage
 
 if TYPE_CHECKING:  # it takes half a second to import
@@ -40,17 +40,20 @@ FACTS = [
     dg.TableColumn("day", "date", description="The day, in UTC."),
     dg.TableColumn("job", "string", description="The run's job; empty when the run is not known here."),
     dg.TableColumn("final", "boolean", description="The cluster had ended, so this will not change."),
+    dg.TableColumn("service", "string", description="EMR, or EMR Serverless."),
     dg.TableColumn("run_id", "string", description="The Dagster run; empty where no step ran, or it is not known."),
-    dg.TableColumn("cluster_id", "string", description="The EMR cluster."),
+    dg.TableColumn("billed_id", "string", description="The EMR cluster, or the job run on EMR Serverless."),
 ]
-COLUMNS = dg.TableSchema(columns=[ASSET, USD, SECONDS, IDLE, *FACTS])
-LATEST = dg.TableSchema(columns=[ASSET, USD, HOURS, IDLE, *FACTS])
+VCPU = dg.TableColumn("vcpu_hours", "double", description="Billed by EMR Serverless; 0 for a cluster.")
+COLUMNS = dg.TableSchema(columns=[ASSET, USD, SECONDS, IDLE, VCPU, *FACTS])
+LATEST = dg.TableSchema(columns=[ASSET, USD, HOURS, IDLE, VCPU, *FACTS])
 RUNS = dg.TableColumn("runs", "int", description="Runs that used a cluster for it.")
-BY_ASSET = dg.TableSchema(columns=[ASSET, USD, HOURS, IDLE, RUNS])
+BY_ASSET = dg.TableSchema(columns=[ASSET, USD, HOURS, IDLE, VCPU, RUNS])
 Row = dict[str, Any]
+OF_OLD_TABLES = {"service": EMR, "vcpu_hours": 0.0}  # which had clusters only, in a column cluster_id
 
 
-class ClusterCostsConfig(AssetConfig):
+class SparkCostsConfig(AssetConfig):
     """The limits of the checks."""
 
     daily_budget_usd: float | None = Field(
@@ -74,19 +77,19 @@ class ClusterCostsConfig(AssetConfig):
     owners=OWNERS,
     tags={"domain": "operations"},
     code_version=code_version(__name__),
-    description="What this deployment's EMR clusters cost: a row for each day, cluster, run and asset. EMR is asked "
-    "for the clusters of the last 30 days, so those of killed runs are in it; older rows are kept from version to "
-    "version. An estimate: EBS volumes, S3, traffic and savings plans are not in it.",
+    description="What this deployment's EMR clusters and job runs on EMR Serverless cost: a row for each day, cluster "
+    "or job run, run and asset. AWS is asked for those of the last 30 days, so those of killed runs are in it; older "
+    "rows are kept from version to version. An estimate: EBS volumes, S3, traffic and savings plans are not in it.",
     metadata={"dagster/column_schema": COLUMNS},
     check_specs=[
         dg.AssetCheckSpec(
-            "idle_share", asset="cluster_costs", description="Clusters did not idle for too much of the billed time."
+            "idle_share", asset="spark_costs", description="Clusters did not idle for too much of the billed time."
         ),
-        dg.AssetCheckSpec("daily_budget", asset="cluster_costs", description="No day cost more than its budget."),
+        dg.AssetCheckSpec("daily_budget", asset="spark_costs", description="No day cost more than its budget."),
     ],
 )
-def cluster_costs(
-    context: dg.AssetExecutionContext, config: ClusterCostsConfig, ledger: ClusterLedger, storage: Storage
+def spark_costs(
+    context: dg.AssetExecutionContext, config: SparkCostsConfig, ledger: CostLedger, storage: Storage
 ) -> AssetEvents:
     with (
         mistakes_as_failures(),
@@ -98,11 +101,13 @@ def cluster_costs(
         known = rows_of(storage.read(context.asset_key, before.version, TABLE)) if before else []
         rows = with_jobs(context.instance, ledger.entries(entries_of(known)), known)
         if not rows:
-            context.log.info("There is no cluster to pay for: none of this deployment is known, or programs run here.")
+            context.log.info(
+                "There is nothing to pay for: no cluster or job run of this deployment is known, or programs run here."
+            )
         table = as_bytes(rows)
         storage.write(context.asset_key, version, TABLE, table)
         today = datetime.now(timezone.utc).date()
-        checks = check_cluster_costs(rows, today, budget, most_idle)
+        checks = check_spark_costs(rows, today, budget, most_idle)
         yield from publish(
             context,
             storage,
@@ -113,7 +118,7 @@ def cluster_costs(
         )
 
 
-def check_cluster_costs(
+def check_spark_costs(
     rows: Sequence[Row], today: date, budget: float | None, most_idle: float
 ) -> list[dg.AssetCheckResult]:
     """Check that today's and yesterday's clusters were busy and within the budget."""
@@ -201,6 +206,7 @@ def by_asset(rows: Sequence[Row]) -> list[Row]:
             "usd": _rounded(total_usd(mine), 4),
             "instance_hours": _rounded(_hours(mine), 2),
             "idle_share": _rounded(idle_share(mine), 4),
+            "vcpu_hours": _rounded(math.fsum(row["vcpu_hours"] for row in mine), 2),
             "runs": len({row["run_id"] for row in mine}),
         }
         for asset, mine in found.items()
@@ -212,7 +218,8 @@ def _metadata(context: dg.AssetExecutionContext, rows: Sequence[Row], today: dat
     shown = [row for row in rows if row["day"] > today - timedelta(days=SHOWN_DAYS)]
     yesterday = [row for row in rows if row["day"] == today - timedelta(days=1)]
     numbers = {
-        "yesterday_clusters": len({row["cluster_id"] for row in yesterday}),
+        "yesterday_clusters": len({row["billed_id"] for row in yesterday if row["service"] == EMR}),
+        "yesterday_job_runs": len({row["billed_id"] for row in yesterday if row["service"] == EMR_SERVERLESS}),
         "yesterday_instance_hours": round(_hours(yesterday), 2),
         "yesterday_usd": total_usd(yesterday),
         "yesterday_idle_share": idle_share(yesterday),
@@ -243,7 +250,12 @@ def _by_day(rows: Sequence[Row]) -> tuple[list[date], list[float], list[float], 
 
 
 def _printed(row: Row) -> Row:
-    shown = {**row, "day": str(row["day"]), "instance_hours": _rounded(_hours([row]), 2)}
+    shown = {
+        **row,
+        "day": str(row["day"]),
+        "instance_hours": _rounded(_hours([row]), 2),
+        "vcpu_hours": _rounded(row["vcpu_hours"], 3),
+    }
     return {column.name: shown[column.name] for column in LATEST.columns}
 
 
@@ -276,4 +288,4 @@ def rows_of(data: bytes) -> list[Row]:
     import pyarrow.parquet as pq
 
     rows: list[Row] = pq.read_table(pa.BufferReader(data)).to_pylist()
-    return rows
+    return [{**OF_OLD_TABLES, "billed_id": row.pop("cluster_id", ""), **row} for row in rows]

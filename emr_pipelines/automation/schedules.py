@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from emr_pipelines.automation.jobs import REASON_TAG, cluster_costs_job, pi_job, word_count_job
+from emr_pipelines.automation.jobs import REASON_TAG, pi_job, spark_costs_job, word_count_job
 
 nightly_word_count = dg.ScheduleDefinition(
     name="nightly_word_count",
@@ -24,13 +24,13 @@ daily_pi = dg.ScheduleDefinition(
     tags={REASON_TAG: "daily_pi: every day at 06:00 UTC"},
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )
-daily_cluster_costs = dg.ScheduleDefinition(
-    name="daily_cluster_costs",
-    job=cluster_costs_job,
+daily_spark_costs = dg.ScheduleDefinition(
+    name="daily_spark_costs",
+    job=spark_costs_job,
     cron_schedule="30 0 * * *",
     execution_timezone="UTC",
     description="Every day at 00:30 UTC: asks EMR what the clusters of the last 30 days cost and checks "
     "yesterday and today against the budget. A day on which Dagster was not running is made up for by the next.",
-    tags={REASON_TAG: "daily_cluster_costs: every day at 00:30 UTC"},
+    tags={REASON_TAG: "daily_spark_costs: every day at 00:30 UTC"},
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )

@@ -106,7 +106,7 @@ class Bill:
     def sentence(self) -> str:
         """Return, for example: 3 x m5.xlarge on demand, billed for 312 s, 41 % idle, about 0.06 USD."""
         parts = [str(usage) for usage in self.usages] or ["No instance"]
-        if self.spans:  # a job run has none, as it is billed for its workers alone
+        if self.spans or not self.usages:  # a job run has no spans: it is billed for its work alone
             parts.append("never ready" if self.idle_share is None else f"{self.idle_share:.0%} idle".replace("%", " %"))
         return ", ".join([*parts, self._price()]) + ("." if self.ended else ", so far.")
 

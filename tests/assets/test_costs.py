@@ -1,20 +1,21 @@
-"""The asset cluster_costs and its checks."""
+"""The asset spark_costs and its checks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from emr_pipelines.assets.costs import TABLE, check_cluster_costs, cluster_costs
+from emr_pipelines.assets.costs import TABLE, check_spark_costs, entries_of, rows_of, spark_costs
 from emr_pipelines.costs.ledger import LedgerEntry
 from emr_pipelines.errors import RequestRefused
-from emr_pipelines.runners.ledger import ClusterLedger
+from emr_pipelines.runners.ledger import CostLedger
 from emr_pipelines.storage import Storage
 
 TODAY = datetime.now(timezone.utc).date()
@@ -24,25 +25,25 @@ ENTRY = LedgerEntry(YESTERDAY, "j-1", RUN, "word_counts", 7200.0, 2.5, 0.25, Tru
 LEDGERS: dict[str, Callable[[Sequence[LedgerEntry]], list[LedgerEntry]]] = {}
 
 
-class Told(ClusterLedger):
+class Told(CostLedger):
     """Clusters that a test defines."""
 
     def entries(self, known: Sequence[LedgerEntry]) -> list[LedgerEntry]:
         return LEDGERS["now"](known)
 
 
-def materialize(storage: Storage, instance: dg.DagsterInstance, ledger: ClusterLedger, **config: Any) -> Any:
+def materialize(storage: Storage, instance: dg.DagsterInstance, ledger: CostLedger, **config: Any) -> Any:
     return dg.materialize(
-        [cluster_costs],
+        [spark_costs],
         instance=instance,
         resources={"ledger": ledger, "storage": storage},
-        run_config={"ops": {"cluster_costs": {"config": config}}},
+        run_config={"ops": {"spark_costs": {"config": config}}},
         raise_on_error=False,
     )
 
 
 def table(storage: Storage) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(f"{storage.require(cluster_costs.key).uri}/{TABLE}").to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(f"{storage.require(spark_costs.key).uri}/{TABLE}").to_pylist()
     return rows
 
 
@@ -58,7 +59,7 @@ def test_entries_become_rows(storage: Storage, instance: dg.DagsterInstance) -> 
     (row,) = table(storage)
     assert row == {
         "day": YESTERDAY,
-        "cluster_id": "j-1",
+        "billed_id": "j-1",
         "run_id": RUN,
         "job": "",
         "asset": "word_counts",
@@ -66,6 +67,8 @@ def test_entries_become_rows(storage: Storage, instance: dg.DagsterInstance) -> 
         "usd": 2.5,
         "idle_share": 0.25,
         "final": True,
+        "service": "EMR",
+        "vcpu_hours": 0.0,
     }
     found = metadata(result)
     assert found["yesterday_usd"] == 2.5
@@ -73,11 +76,13 @@ def test_entries_become_rows(storage: Storage, instance: dg.DagsterInstance) -> 
     assert found["by_day"].startswith("![USD a day](data:image/png;base64,")
     assert found["yesterday_instance_hours"] == 2
     assert list(found["by_asset"].records[0].data.items()) == [
-        ("asset", "word_counts"), ("usd", 2.5), ("instance_hours", 2.0), ("idle_share", 0.25), ("runs", 1)
+        ("asset", "word_counts"), ("usd", 2.5), ("instance_hours", 2.0), ("idle_share", 0.25), ("vcpu_hours", 0.0),
+        ("runs", 1),
     ]  # fmt: skip
     assert list(found["latest"].records[0].data.items()) == [
-        ("asset", "word_counts"), ("usd", 2.5), ("instance_hours", 2.0), ("idle_share", 0.25), ("day", str(YESTERDAY)),
-        ("job", ""), ("final", True), ("run_id", RUN), ("cluster_id", "j-1"),
+        ("asset", "word_counts"), ("usd", 2.5), ("instance_hours", 2.0), ("idle_share", 0.25), ("vcpu_hours", 0.0),
+        ("day", str(YESTERDAY)), ("job", ""), ("final", True), ("service", "EMR"), ("run_id", RUN),
+        ("billed_id", "j-1"),
     ]  # fmt: skip
 
 
@@ -87,14 +92,12 @@ def test_every_table_begins_with_what_people_look_for_and_ends_with_ids(
     LEDGERS["now"] = lambda _: [ENTRY]
     result = materialize(storage, instance, Told())
     found = metadata(result)
-    first, last = ["asset", "usd", "instance_hours", "idle_share"], ["run_id", "cluster_id"]
+    first, last = ["asset", "usd", "instance_hours", "idle_share"], ["run_id", "billed_id"]
     for name in ("by_asset", "latest"):
         assert [column.name for column in found[name].schema.columns][:4] == first
     assert [column.name for column in found["latest"].schema.columns][-2:] == last
-    assert result.asset_materializations_for_node("cluster_costs")
-    columns = [
-        column.name for column in cluster_costs.metadata_by_key[cluster_costs.key]["dagster/column_schema"].columns
-    ]
+    assert result.asset_materializations_for_node("spark_costs")
+    columns = [column.name for column in spark_costs.metadata_by_key[spark_costs.key]["dagster/column_schema"].columns]
     assert columns == list(table(storage)[0])
     assert (columns[:4], columns[-2:]) == (["asset", "usd", "instance_seconds", "idle_share"], last)
 
@@ -104,13 +107,13 @@ def test_what_was_known_is_handed_on_and_kept(storage: Storage, instance: dg.Dag
 
     def now(known: Sequence[LedgerEntry]) -> list[LedgerEntry]:
         seen.append(known)
-        return [ENTRY] if not known else [*known, replace(ENTRY, day=TODAY, cluster_id="j-2")]
+        return [ENTRY] if not known else [*known, replace(ENTRY, day=TODAY, billed_id="j-2")]
 
     LEDGERS["now"] = now
     assert materialize(storage, instance, Told()).success
     assert materialize(storage, instance, Told()).success
     assert seen == [[], [ENTRY]]
-    assert [row["cluster_id"] for row in table(storage)] == ["j-1", "j-2"]
+    assert [row["billed_id"] for row in table(storage)] == ["j-1", "j-2"]
 
 
 def test_the_job_of_a_run_is_known_and_kept_after_the_run_is_forgotten(
@@ -134,7 +137,7 @@ def test_the_job_of_a_run_is_known_and_kept_after_the_run_is_forgotten(
 
 
 def test_programs_that_run_here_cost_nothing(storage: Storage, instance: dg.DagsterInstance) -> None:
-    result = materialize(storage, instance, ClusterLedger())
+    result = materialize(storage, instance, CostLedger())
     assert result.success
     assert table(storage) == []
     assert all(check.passed for check in result.get_asset_check_evaluations())
@@ -144,20 +147,20 @@ def test_the_ledger_refuses_a_region_that_does_not_exist(monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_REGION", "us-est-1")
     monkeypatch.setenv("EMR_PIPELINES_TARGET", "emr")
     with pytest.raises(RequestRefused, match="There is no region 'us-est-1'"):
-        ClusterLedger().entries([])
+        CostLedger().entries([])
     with pytest.raises(RequestRefused, match="There is no region 'us-est-1'"):
-        ClusterLedger(target="emr").entries([])
-    assert ClusterLedger(target="local").entries([ENTRY]) == [ENTRY]
+        CostLedger(target="emr").entries([])
+    assert CostLedger(target="local").entries([ENTRY]) == [ENTRY]
 
 
 def checked(*entries: LedgerEntry, budget: float | None = None, most_idle: float = 0.5) -> dict[str, tuple[bool, str]]:
     rows = [{**vars(entry), "job": ""} for entry in entries]
-    found = check_cluster_costs(rows, TODAY, budget, most_idle)
+    found = check_spark_costs(rows, TODAY, budget, most_idle)
     return {str(check.check_name): (check.passed, str(check.description)) for check in found}
 
 
 def test_the_budget_is_a_day_s() -> None:
-    dear = replace(ENTRY, usd=4.0), replace(ENTRY, cluster_id="j-2", usd=7.0)
+    dear = replace(ENTRY, usd=4.0), replace(ENTRY, billed_id="j-2", usd=7.0)
     assert checked(*dear, budget=11)["daily_budget"][0]
     passed, said = checked(*dear, budget=10)["daily_budget"]
     assert not passed
@@ -200,7 +203,7 @@ def test_a_day_on_which_clusters_were_billed_and_none_came_up_does_not_pass_as_o
 
 
 def test_idleness_is_weighed_by_what_it_cost() -> None:
-    idle = replace(ENTRY, cluster_id="j-2", idle_share=1.0, instance_seconds=2400.0)
+    idle = replace(ENTRY, billed_id="j-2", idle_share=1.0, instance_seconds=2400.0)
     assert checked(ENTRY, replace(idle, idle_share=None))["idle_share"][1].startswith(
         f"{YESTERDAY}: 19 %"
     )  # 1800 / 9600
@@ -223,5 +226,35 @@ def test_what_is_too_much_can_be_said_by_the_environment(
     assert len(failed) == 1
     monkeypatch.setenv(variable, "cheap")
     result = materialize(storage, instance, Told())
-    failure = result.failure_data_for_node("cluster_costs").user_failure_data
+    failure = result.failure_data_for_node("spark_costs").user_failure_data
     assert failure.description == f"{variable} is 'cheap'; allowed: a number, {allowed}."
+
+
+def test_a_table_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """It had clusters only, and their ids in another column."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: value for name, value in asdict(ENTRY).items() if name not in ("service", "vcpu_hours")}
+    columns["cluster_id"] = columns.pop("billed_id")
+    pq.write_table(pa.Table.from_pylist([{**columns, "job": ""}]), tmp_path / "costs.parquet")
+    assert entries_of(rows_of((tmp_path / "costs.parquet").read_bytes())) == [ENTRY]
+
+
+def test_a_job_run_stands_beside_a_cluster(storage: Storage, instance: dg.DagsterInstance) -> None:
+    job_run = replace(
+        ENTRY,
+        billed_id="00f1",
+        instance_seconds=0.0,
+        usd=0.5,
+        idle_share=None,
+        service="EMR Serverless",
+        vcpu_hours=4.0,
+    )
+    LEDGERS["now"] = lambda known: [*known, ENTRY, job_run]
+    found = metadata(materialize(storage, instance, Told()))
+    assert found["yesterday_usd"] == 3.0
+    assert (found["yesterday_clusters"], found["yesterday_job_runs"]) == (1, 1)
+    assert found["yesterday_idle_share"] == 0.25  # of the cluster alone
+    (record,) = found["by_asset"].records
+    assert (record.data["usd"], record.data["instance_hours"], record.data["vcpu_hours"]) == (3.0, 2.0, 4.0)

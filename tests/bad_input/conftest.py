@@ -16,7 +16,7 @@ from tests.storage.conftest import on_disk, on_s3, place
 
 __all__ = ["account", "emr_env", "on_disk", "on_s3", "place"]
 
-ASSETS = ("input_text", "word_counts", "pi_estimates", "cluster_costs")
+ASSETS = ("input_text", "word_counts", "pi_estimates", "spark_costs")
 NOT_A_SENTENCE = re.compile(
     r"Traceback|\b(Key|Type|Index|Attribute|Unicode\w*|JSONDecode|Overflow|Recursion)Error\b|py4j"
 )

@@ -13,14 +13,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from emr_pipelines.assets.costs import cluster_costs
+from emr_pipelines.assets.costs import spark_costs
 from emr_pipelines.aws.deployment import base_uri, deployment_name
 from emr_pipelines.environment import target
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.pipelines.pi.assets import pi_estimates
 from emr_pipelines.pipelines.word_count.assets import input_text, word_counts
 from emr_pipelines.runners.emr import EmrSparkRunner
-from emr_pipelines.runners.ledger import ClusterLedger
+from emr_pipelines.runners.ledger import CostLedger
 from emr_pipelines.runners.local import LocalSparkRunner
 from emr_pipelines.runners.target import InvalidEnvironment, configured_runner
 from emr_pipelines.storage import Storage
@@ -40,10 +40,10 @@ def refusal(shelf: Shelf, instance: dg.DagsterInstance, config: dict[str, Any]) 
     name = next(iter(ops), "input_text")
     try:
         run = dg.materialize(
-            [input_text, word_counts, pi_estimates, cluster_costs],
+            [input_text, word_counts, pi_estimates, spark_costs],
             selection=[name],
             instance=instance,
-            resources={"spark": LocalSparkRunner(), "ledger": ClusterLedger(), "storage": shelf.storage},
+            resources={"spark": LocalSparkRunner(), "ledger": CostLedger(), "storage": shelf.storage},
             run_config={"ops": ops, "resources": config.get("resources", {})},
             raise_on_error=False,
         )
@@ -76,10 +76,10 @@ OF_ASSETS: list[tuple[dict[str, Any], str]] = [
     ({"pi_estimates": {"samples": {}}}, "root:ops:pi_estimates:config:samples must be list"),
     ({"pi_estimates": {"seed": 2**63}}, f"seed is {2**63}; allowed: less than or equal to {2**63 - 1}."),
     ({"pi_estimates": {"partitions": 100_001}}, "partitions is 100001; allowed: less than or equal to 100000."),
-    ({"cluster_costs": {"daily_budget_usd": -0.01}}, "daily_budget_usd is -0.01; allowed: greater than or equal to 0."),
-    ({"cluster_costs": {"daily_budget_usd": "much"}}, "root:ops:cluster_costs:config:daily_budget_usd"),
-    ({"cluster_costs": {"daily_budget_usd": math.nan}}, "daily_budget_usd is nan; allowed: greater than"),
-    ({"cluster_costs": {"most_idle_share": 50}}, "most_idle_share is 50.0; allowed: less than or equal to 1."),
+    ({"spark_costs": {"daily_budget_usd": -0.01}}, "daily_budget_usd is -0.01; allowed: greater than or equal to 0."),
+    ({"spark_costs": {"daily_budget_usd": "much"}}, "root:ops:spark_costs:config:daily_budget_usd"),
+    ({"spark_costs": {"daily_budget_usd": math.nan}}, "daily_budget_usd is nan; allowed: greater than"),
+    ({"spark_costs": {"most_idle_share": 50}}, "most_idle_share is 50.0; allowed: less than or equal to 1."),
     ({"resources": {"storage": {"config": {"keep_versions": 1.5}}}}, "root:resources:storage:config:keep_versions"),
     ({"resources": {"storage": {"config": {"url": "data"}}}}, 'unexpected config entry "url" at path root:resources'),
     ({"resources": {"storage": {"config": {"uri": ["data"]}}}}, "root:resources:storage:config:uri"),
@@ -176,7 +176,7 @@ def test_environment_of_assets(
 ) -> None:
     monkeypatch.setattr(LocalSparkRunner, "_session", _never)
     monkeypatch.setenv(variable, value)
-    asset = "input_text" if variable == "EMR_PIPELINES_SOURCE" else "cluster_costs"
+    asset = "input_text" if variable == "EMR_PIPELINES_SOURCE" else "spark_costs"
     validate_sentence(refusal(shelf, instance, {asset: {}}), says)
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.extended
 
 def test_the_graph_shows_all_assets(visitor: Visitor) -> None:
     visitor.opens_the_graph()
-    for asset in ("input_text", "word_counts", "pi_estimates", "cluster_costs"):
+    for asset in ("input_text", "word_counts", "pi_estimates", "spark_costs"):
         visitor.sees(asset)
     visitor.sees("Never materialized")
 
@@ -110,9 +110,9 @@ def test_a_failure_says_why_and_what_to_do_and_where_to_look(visitor: Visitor, h
 
 
 def test_the_ledger_has_what_all_of_them_cost(visitor: Visitor, house: House) -> None:
-    visitor.launches("cluster_costs_job", "{ops: {cluster_costs: {config: {daily_budget_usd: 25}}}}")
+    visitor.launches("spark_costs_job", "{ops: {spark_costs: {config: {daily_budget_usd: 25}}}}")
     visitor.sees_the_run("Success")
-    visitor.goes_to("/assets/cluster_costs")
+    visitor.goes_to("/assets/spark_costs")
     width, height = visitor.opens_picture("by_day")
     assert min(width, height) > 200
     visitor.picture("costs")

@@ -185,11 +185,11 @@ def test_what_emr_says_is_brought_up_to_date_and_what_is_final_is_not_asked_for_
     rehearsal.up(step(), Name="emr-pipelines/staging/run/x")
     aws = Aws(clock=Standing(rehearsal))
     first = ledger(aws, "default", [], PRICES)
-    assert {(entry.cluster_id, entry.final) for entry in first} == {(mine, False)}
+    assert {(entry.billed_id, entry.final) for entry in first} == {(mine, False)}
     rehearsal.emr.terminate_job_flows(JobFlowIds=[mine])
     rehearsal.advance(1000)
     second = ledger(aws, "default", first, PRICES)
-    assert {(entry.cluster_id, entry.final) for entry in second} == {(mine, True)}
+    assert {(entry.billed_id, entry.final) for entry in second} == {(mine, True)}
     assert sum(entry.instance_seconds for entry in second) > sum(entry.instance_seconds for entry in first)
     asked: list[str] = []
     call = aws.call

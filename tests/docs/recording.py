@@ -23,7 +23,7 @@ from emr_pipelines.cli import main
 from emr_pipelines.costs.pricing import PriceList
 from emr_pipelines.job import wheels as dependencies
 from emr_pipelines.runners.emr import EmrSparkRunner
-from emr_pipelines.runners.ledger import ClusterLedger
+from emr_pipelines.runners.ledger import CostLedger
 from emr_pipelines.storage import Storage
 from tests.account import BUCKET
 from tests.docs.policies import ACCOUNT, KEY, Wish, names
@@ -201,7 +201,7 @@ def _store() -> None:
 
 def _look_after(emr_env: EmrEnv) -> None:
     """Use the ledger, prices, the sensor, the command line and the doctor."""
-    ClusterLedger().entries([])
+    CostLedger().entries([])
     prices, now = PriceList(Aws()), datetime.fromtimestamp(emr_env.clock.now(), timezone.utc)
     prices.usd_per_hour("m5.xlarge", "on demand", "", now)
     prices._spot("m5.xlarge", "", now)  # which is not asked for where there is no price list

@@ -430,7 +430,7 @@ def keep_the_ledger(clusters: int, active: int) -> Figures:
     began = time.monotonic()
     first = ledger(account.aws, "load", [], {"m5.xlarge": 0.24})
     seconds, calls = time.monotonic() - began, account.calls.total()
-    assert len({entry.cluster_id for entry in first}) == clusters
+    assert len({entry.billed_id for entry in first}) == clusters
     ledger(account.aws, "load", first, {"m5.xlarge": 0.24})
     again = f"the next makes {account.calls.total() - calls:,} calls"
     return replace(_listed(account, "first ledger", clusters, active, seconds, again), calls=calls)

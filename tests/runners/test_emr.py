@@ -25,7 +25,7 @@ from emr_pipelines.errors import AccessDenied
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
 from emr_pipelines.runners.failures import advised
-from emr_pipelines.runners.ledger import ClusterLedger
+from emr_pipelines.runners.ledger import CostLedger
 from emr_pipelines.spark_lines import installed_spark
 from tests.account import BUCKET, deny, ended
 from tests.emr_env import PARAMS, Clock, EmrEnv, Failed
@@ -138,13 +138,13 @@ def test_a_cluster_carries_what_it_is_known_by(emr_env: EmrEnv, monkeypatch: pyt
 def test_the_ledger_knows_which_run_and_asset_a_cluster_was_for(emr_env: EmrEnv, scope: str) -> None:
     emr_env.run(scope=scope)
     emr_env.step(shell_command("hello", "echo hello"), scope=scope)
-    found = ClusterLedger(target="emr", prices={"m5.xlarge": 0.36}).entries([])
+    found = CostLedger(target="emr", prices={"m5.xlarge": 0.36}).entries([])
     runs = {run.run_id for run in emr_env.instance.get_runs()}
     assert {entry.run_id for entry in found} == runs
     assert {entry.asset for entry in found} == {"answer"}
     assert len(found) == len(runs) == 2
     clusters = emr_env.account.emulator.clusters()
-    assert {entry.cluster_id for entry in found} == {cluster.id for cluster in clusters}
+    assert {entry.billed_id for entry in found} == {cluster.id for cluster in clusters}
     assert len(clusters) == (1 if scope == "pool" else 2)
     assert all(entry.usd == pytest.approx(entry.instance_seconds * 0.36 / 3600) for entry in found)
 

@@ -25,12 +25,12 @@ def ledger(aws: Aws, deployment: str, known: Sequence[LedgerEntry], prices: Mapp
     prices: as for `rates_of`; if empty, AWS's price list is used. Otherwise, entries without a price are computed again
     while EMR remembers the cluster. Raises AwsErrors.
     """
-    unpriced = {entry.cluster_id for entry in known if entry.usd is None} if prices else set()
-    final = {entry.cluster_id for entry in known if entry.final} - unpriced
+    unpriced = {entry.billed_id for entry in known if entry.usd is None} if prices else set()
+    final = {entry.billed_id for entry in known if entry.final} - unpriced
     listed = None if prices else listed_prices(aws)
     there = [cluster.id for cluster in Clusters(aws).recent(prefix_of(deployment))]
-    asked = dict.fromkeys([*there, *(entry.cluster_id for entry in known)])
-    kept = [entry for entry in known if entry.cluster_id in final]
+    asked = dict.fromkeys([*there, *(entry.billed_id for entry in known)])
+    kept = [entry for entry in known if entry.billed_id in final]
     fresh: list[LedgerEntry] = []
     for cluster_id in asked:
         if cluster_id in final:
@@ -41,10 +41,10 @@ def ledger(aws: Aws, deployment: str, known: Sequence[LedgerEntry], prices: Mapp
             # EMR forgets a cluster two months after its end, and with it the tags by which one may ask
             if isinstance(error, AccessDenied) and cluster_id in there:
                 raise
-            fresh += [entry for entry in known if entry.cluster_id == cluster_id]
+            fresh += [entry for entry in known if entry.billed_id == cluster_id]
         else:
             fresh += entries_of(life, rates_of(life, prices, listed))
-    return sorted([*kept, *fresh], key=lambda entry: (entry.day, entry.cluster_id, entry.run_id, entry.asset))
+    return sorted([*kept, *fresh], key=lambda entry: (entry.day, entry.billed_id, entry.run_id, entry.asset))
 
 
 def entries_of(life: ClusterUsage, rates: Rates) -> Iterator[LedgerEntry]:
@@ -65,7 +65,7 @@ def entries_of(life: ClusterUsage, rates: Rates) -> Iterator[LedgerEntry]:
             share = sum(shares) if owners else 1.0
             yield LedgerEntry(
                 day=begin.date(),
-                cluster_id=life.cluster_id,
+                billed_id=life.cluster_id,
                 run_id=run_id,
                 asset=asset,
                 instance_seconds=share * seconds,

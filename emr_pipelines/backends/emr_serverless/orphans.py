@@ -1,0 +1,117 @@
+"""Find and cancel orphans, the job runs whose Dagster run is over; list what this package has on EMR Serverless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from emr_pipelines.aws.client import Aws
+from emr_pipelines.backends.emr_serverless.applications import DEPLOYMENT_TAG, Application, Applications
+from emr_pipelines.backends.emr_serverless.job_runs import JobRun, JobRunId, JobRuns
+from emr_pipelines.backends.emr_serverless.states import ACTIVE, USABLE, ApplicationState, JobRunState
+from emr_pipelines.backends.names import StepName, begins_with, prefix_of
+from emr_pipelines.backends.orphans import GRACE_SECONDS, RunIs, why_orphaned
+from emr_pipelines.errors import AwsError, NotFound
+
+CANCEL_GRACE_SECONDS = 30
+# an application that is stopped has no job runs; one that was created may be about to start for the first
+WITH_JOB_RUNS = USABLE - {ApplicationState.STOPPED, ApplicationState.CREATING}
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A job run that nobody needs, and the reason."""
+
+    run: JobRun
+    reason: str
+
+
+def active_job_runs(aws: Aws, deployment: str = "") -> Iterator[JobRun]:
+    """Yield the job runs of a deployment that can still cost money, on any application; without one, of all.
+
+    Raises AwsErrors.
+    """
+    runs = JobRuns(aws)
+    for application in Applications(aws).each(WITH_JOB_RUNS):
+        for summary in runs.each(application.id):
+            if not StepName.parse(summary.name).attempt:
+                continue  # a name that this package does not give
+            run = runs.find(summary.id)
+            whose = run.tags.get(DEPLOYMENT_TAG) if run else None
+            if run and whose and deployment in ("", whose):
+                yield run
+
+
+def applications_of(aws: Aws, deployment: str) -> Iterator[Application]:
+    """Yield the applications that were made for a deployment. Raises AwsErrors."""
+    applications = Applications(aws)
+    for summary in applications.each():
+        found = applications.describe(summary.id)
+        if found.tags.get(DEPLOYMENT_TAG) == deployment or begins_with(found.name, prefix_of(deployment)):
+            yield found
+
+
+def locate(aws: Aws, job_run_id: str) -> JobRun:
+    """Return the job run with this id, on whichever application. Raises NotFound, and the other AwsErrors."""
+    runs = JobRuns(aws)
+    for application in Applications(aws).each():
+        if found := runs.find(JobRunId(application.id, job_run_id)):
+            return found
+    raise NotFound(f"No application in this account and region has a job run {job_run_id!r}.")
+
+
+def age_seconds(run: JobRun, now: float) -> float:
+    """Return a job run's age. now: seconds since 1970."""
+    return max(0.0, now - run.created.timestamp()) if run.created else 0.0
+
+
+def find_orphans(
+    runs: Iterable[JobRun],
+    run_is: Callable[[str], RunIs],
+    now: float,
+    max_age_seconds: float,
+    grace_seconds: float = GRACE_SECONDS,
+) -> list[Orphan]:
+    """Return the job runs that nobody needs, as `why_orphaned` says. run_is: asked once per run."""
+    state_of = cache(run_is)
+    orphans = []
+    for run in runs:
+        if run.state not in ACTIVE - {JobRunState.CANCELLING}:
+            continue
+        run_id, age = StepName.parse(run.name).run_id, age_seconds(run, now)
+        if reason := why_orphaned("job run", age, run_id, state_of, max_age_seconds, grace_seconds):
+            orphans.append(Orphan(run, reason))
+    return orphans
+
+
+def cancel_orphans(runs: JobRuns, orphans: Iterable[Orphan], dry_run: bool = False) -> list[str]:
+    """Ask for the end of orphans, and return a sentence for each. A failure does not stop the others."""
+    return [_cancel(runs, orphan, dry_run) for orphan in orphans]
+
+
+def _cancel(runs: JobRuns, orphan: Orphan, dry_run: bool) -> str:
+    what = f"job run {orphan.run.id} ({orphan.run.name})"
+    if dry_run:
+        return f"Would cancel {what}: {orphan.reason}."
+    try:
+        runs.cancel(orphan.run.id, CANCEL_GRACE_SECONDS)
+    except AwsError as error:
+        return f"J{what[1:]} should end, for {orphan.reason}, but cannot be cancelled: {error}"
+    return f"Cancelled {what}: {orphan.reason}."
+
+
+def rows(runs: Iterable[JobRun], now: float) -> list[dict[str, Any]]:
+    """Return the rows of a list of job runs, as JSON values. now: seconds since 1970."""
+    return [
+        {
+            "id": run.id.run,
+            "application": run.id.application,
+            "state": str(run.state),
+            "age_seconds": round(age_seconds(run, now)),
+            "deployment": run.tags.get(DEPLOYMENT_TAG, ""),
+            "name": run.name,
+        }
+        for run in runs
+    ]

@@ -1,0 +1,43 @@
+"""When something that costs money is an orphan: nobody needs it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+# What is younger is left alone, whatever its run's state: the record of the run may be written, or arrive from another
+# machine, after the launch; and no cluster is up much sooner, so little is lost.
+GRACE_SECONDS = 600.0
+
+
+class RunIs(Enum):
+    """The state of a run, as far as it is known."""
+
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+    UNKNOWN = "unknown"
+
+
+def why_orphaned(
+    noun: str,
+    age: float,
+    run_id: str,
+    run_is: Callable[[str], RunIs],
+    max_age_seconds: float,
+    grace_seconds: float = GRACE_SECONDS,
+) -> str:
+    """Return why a cluster or a job run is an orphan; an empty text if it is none.
+
+    One of a run is an orphan if the run has finished or is unknown and it is older than the grace period. Any is above
+    the maximum age. noun: what it is. run_id: empty if it belongs to no run.
+    """
+    if age >= max_age_seconds:
+        return f"it is {age / 3600:.1f} h old, older than the {max_age_seconds / 3600:g} h that a {noun} may be"
+    if not run_id or age < grace_seconds:
+        return ""
+    state = run_is(run_id)
+    if state is RunIs.FINISHED:
+        return f"its run {run_id} has finished"
+    if state is RunIs.UNKNOWN:
+        return f"Dagster knows no run {run_id}, {age / 60:.0f} min after its launch"
+    return ""
