@@ -33,7 +33,8 @@ from emr_pipelines.aws.findings import (
 )
 from emr_pipelines.aws.objects import join, split_uri
 from emr_pipelines.aws.partitions import known_regions
-from emr_pipelines.backends.emr import checks
+from emr_pipelines.backends.emr import checks as emr_checks
+from emr_pipelines.backends.emr_serverless import checks as serverless_checks
 from emr_pipelines.errors import (
     AccessDenied,
     AwsError,
@@ -66,6 +67,7 @@ def run_checks(
     in time is WRONG.
     """
     found: dict[str, Finding] = {}
+    checks = checks_for(setup)
 
     def make(name: str, check: Check) -> None:
         try:
@@ -75,7 +77,9 @@ def run_checks(
         except Exception as error:  # noqa: BLE001 (an unexpected error is a finding too)
             found[name] = Finding(name, Verdict.WRONG, f"the check failed with an unexpected error: {error!r}")
 
-    threads = [threading.Thread(target=make, args=check, name=f"doctor {check[0]}", daemon=True) for check in CHECKS]
+    threads = [
+        threading.Thread(target=make, args=check, name=f"doctor {check[0]}", daemon=True) for check in checks.items()
+    ]
     deadline = time.monotonic() + within_seconds
     for thread in threads:
         thread.start()
@@ -86,7 +90,7 @@ def run_checks(
     late = f"no answer within {within_seconds:g} s"
     return [
         found.get(name) or Finding(name, Verdict.WRONG, late, "Check the network, and AWS_ENDPOINT_URL if it is set.")
-        for name, _ in CHECKS
+        for name in checks
     ]
 
 
@@ -172,24 +176,31 @@ def storage(setup: DoctorContext) -> Finding:
     there = next(folder for folder in (Path(address), *Path(address).parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return wrong(f"{address} is not writable", "Set EMR_PIPELINES_STORAGE to a writable folder.")
-    return ok(f"{address}, on this machine; with EMR_PIPELINES_TARGET=emr it must be on S3")
+    return ok(f"{address}, on this machine; with EMR_PIPELINES_TARGET=emr or emr-serverless it must be on S3")
 
 
-CHECKS: tuple[tuple[str, Check], ...] = (
-    ("settings", settings),
-    ("Python", python),
-    ("Spark", spark),
-    ("uv", uv),
-    ("credentials", credentials),
-    ("region", region),
-    ("EMR", checks.CHECKS["EMR"]),
-    ("release", checks.CHECKS["release"]),
-    ("bucket", bucket),
-    ("encryption", encryption),
-    ("service role", checks.CHECKS["service role"]),
-    ("instance profile", checks.CHECKS["instance profile"]),
-    ("storage", storage),
-)
+def checks_for(setup: DoctorContext) -> dict[str, Check]:
+    """Return the checks, in their order; which service is checked depends on the target, by default EMR on EC2."""
+    try:
+        serverless = environment.target(setup.environ) == "emr-serverless"
+    except InvalidValue:  # `settings` reports it
+        serverless = False
+    of_service = dict(serverless_checks.CHECKS if serverless else emr_checks.CHECKS)
+    names: list[str] = [name for name in ("EMR", "release", "EMR Serverless") if name in of_service]
+    first: dict[str, Check] = {name: of_service.pop(name) for name in names}
+    return {
+        "settings": settings,
+        "Python": python,
+        "Spark": spark,
+        "uv": uv,
+        "credentials": credentials,
+        "region": region,
+        **first,
+        "bucket": bucket,
+        "encryption": encryption,
+        **of_service,
+        "storage": storage,
+    }
 
 
 def _of_setting(name: str, setup: DoctorContext) -> Finding | None:

@@ -14,7 +14,7 @@ from rehearsal import Rehearsal, rehearsing
 
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.findings import DoctorContext, Finding, Verdict
-from emr_pipelines.doctor import BAD, CHECKS, PATIENCE_SECONDS, run_checks
+from emr_pipelines.doctor import BAD, PATIENCE_SECONDS, run_checks
 from emr_pipelines.errors import (
     AccessDenied,
     CredentialsMissing,
@@ -28,6 +28,13 @@ from emr_pipelines.report import Lines
 from emr_pipelines.spark_lines import default_label, installed_spark
 
 ON_S3 = "s3://mine/data"
+EVERYWHERE = ["settings", "Python", "Spark", "uv", "credentials", "region"]
+CHECKS = [
+    *EVERYWHERE, "EMR", "release", "bucket", "encryption", "service role", "instance profile", "storage"
+]  # fmt: skip
+ON_SERVERLESS = [
+    *EVERYWHERE, "EMR Serverless", "bucket", "encryption", "application", "execution role", "quota", "storage"
+]  # fmt: skip
 ENVIRONMENT = {"EMR_PIPELINES_BUCKET": "mine", "EMR_PIPELINES_TARGET": "emr"}
 GOOD: dict[str, Any] = {
     "get_caller_identity": {"Account": "111122223333", "Arn": "arn:aws:iam::111122223333:user/me"},
@@ -49,19 +56,23 @@ class Answers:
         self.asked: dict[str, dict[str, Any]] = {}
         self.region = "eu-west-1"
 
+    def pages(self, service: str, operation: str, /, **request: Any) -> Any:
+        yield self.call(service, operation, **request)
+
     def call(self, _service: str, operation: str, /, **request: Any) -> Any:
         self.asked[operation] = request
         answer = self.answers[operation]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return request["read"](answer) if "read" in request else answer
 
 
 def look(
     answers: Answers | Aws, environ: dict[str, str] | None = None, storage: Callable[[], str] = lambda: ON_S3
 ) -> dict[str, Finding]:
     findings = run_checks(DoctorContext(cast("Aws", answers), ENVIRONMENT if environ is None else environ, storage))
-    assert [finding.check for finding in findings] == [name for name, _ in CHECKS]
+    serverless = (environ or {}).get("EMR_PIPELINES_TARGET") == "emr-serverless"
+    assert [finding.check for finding in findings] == (ON_SERVERLESS if serverless else CHECKS)
     return {finding.check: finding for finding in findings}
 
 
@@ -128,7 +139,9 @@ def test_nothing_is_set(rehearsal: Rehearsal, tmp_path: Path) -> None:  # noqa: 
     found = look(Aws(within_seconds=PATIENCE_SECONDS), {}, lambda: str(tmp_path / "new" / "data"))
     assert bad(found) == ["bucket"]
     assert found["bucket"].found.startswith("EMR_PIPELINES_BUCKET is ''; allowed: a bucket: my-bucket, or s3://my-buck")
-    assert found["storage"].found.endswith("on this machine; with EMR_PIPELINES_TARGET=emr it must be on S3")
+    assert found["storage"].found.endswith(
+        "on this machine; with EMR_PIPELINES_TARGET=emr or emr-serverless it must be on S3"
+    )
 
 
 def test_the_folder_is_that_of_the_deployment() -> None:
@@ -319,6 +332,56 @@ def test_an_unknown_or_invalid_variable_is_wrong() -> None:
         "known is EMR_PIPELINES_BUCKET. Correct the name, or unset it."
     )
     invalid = look(Answers(), {**ENVIRONMENT, "EMR_PIPELINES_TARGET": "yarn"})["settings"]
-    assert str(invalid) == "WRONG      settings: EMR_PIPELINES_TARGET is 'yarn'; allowed: local or emr."
+    assert str(invalid) == "WRONG      settings: EMR_PIPELINES_TARGET is 'yarn'; allowed: local, emr or emr-serverless."
     good = look(Answers(), {**ENVIRONMENT, "EMR_PIPELINES_TARGET": "EMR"})
     assert (good["settings"].verdict, good["storage"].verdict) == (Verdict.OK, Verdict.OK)
+
+
+ROLE = "arn:aws:iam::111122223333:role/jobs"
+SERVERLESS = {**ENVIRONMENT, "EMR_PIPELINES_TARGET": "emr-serverless", "EMR_PIPELINES_EXECUTION_ROLE": ROLE}
+TRUST = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "emr-serverless.amazonaws.com"}}]}
+APPLICATION = {"applicationId": "00f1", "name": "own", "state": "STARTED", "releaseLabel": "emr-7.14.0"}
+OF_SERVERLESS: dict[str, Any] = {
+    "list_applications": {"applications": [{"id": "00f1", "state": "STARTED"}]},
+    "get_application": {"application": APPLICATION},
+    "get_role": {"Role": {"AssumeRolePolicyDocument": TRUST}},
+    "list_service_quotas": {"Quotas": [{"QuotaName": "Max concurrent vCPUs per account", "Value": 16.0}]},
+}
+
+
+def test_with_serverless_its_own_parts_are_checked() -> None:
+    found = look(Answers(**OF_SERVERLESS), {**SERVERLESS, "EMR_PIPELINES_APPLICATION": "00f1"})
+    assert {finding.verdict for finding in found.values()} == {Verdict.OK}
+    assert "applications in this account and region: 1" in found["EMR Serverless"].found
+    assert "emr-7.14.0, X86_64, STARTED" in found["application"].found
+    assert found["quota"].found.startswith("16 vCPU at once")
+
+
+@pytest.mark.parametrize(
+    ("check", "answers", "environ", "verdict", "says"),
+    [
+        ("execution role", {}, {"EMR_PIPELINES_EXECUTION_ROLE": ""}, Verdict.MISSING, "is not set"),
+        ("execution role", {}, {"EMR_PIPELINES_EXECUTION_ROLE": "jobs"}, Verdict.WRONG, "Set it to the ARN"),
+        ("execution role", {"get_role": NotFound("no")}, {}, Verdict.MISSING, "there is no role"),
+        ("execution role", {"get_role": AccessDenied("no")}, {}, Verdict.UNCHECKED, "was not checked"),
+        ("execution role", {"get_role": {"Role": {}}}, {}, Verdict.WRONG, "Allow sts:AssumeRole"),
+        ("application", {"get_application": NotFound("no")}, {}, Verdict.MISSING, "Set EMR_PIPELINES_APPLICATION"),
+        (
+            "application", {"get_application": {"application": {**APPLICATION, "state": "TERMINATED"}}}, {},
+            Verdict.MISSING, "was deleted",
+        ),
+        (
+            "application", {"get_application": {"application": {**APPLICATION, "architecture": "ARM64"}}}, {},
+            Verdict.OK, "set application.architecture to arm64",
+        ),
+        ("EMR Serverless", {"list_applications": AccessDenied("no")}, {}, Verdict.WRONG, "Allow emr-serverless:*"),
+        ("quota", {"list_service_quotas": AccessDenied("no")}, {}, Verdict.UNCHECKED, "was not checked"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_serverless(
+    check: str, answers: dict[str, Any], environ: dict[str, str], verdict: Verdict, says: str
+) -> None:
+    told = {**SERVERLESS, "EMR_PIPELINES_APPLICATION": "00f1", **environ}
+    found = look(Answers(**{**OF_SERVERLESS, **answers}), told)[check]
+    assert found.verdict is verdict
+    assert says in str(found)

@@ -183,8 +183,8 @@ def test_environment_of_assets(
 # what orphaned_clusters_sensor reads is in tests/automation/test_orphans.py, and addresses are in test_locations.py
 OF_PLACES: list[tuple[dict[str, str], Callable[[], Any], str]] = [
     ({"EMR_PIPELINES_TARGET": "local,emr"}, target,
-     "EMR_PIPELINES_TARGET is 'local,emr'; did you mean 'local'? Allowed: local or emr."),
-    ({"EMR_PIPELINES_TARGET": "yarn"}, target, "EMR_PIPELINES_TARGET is 'yarn'; allowed: local or emr."),
+     "EMR_PIPELINES_TARGET is 'local,emr'; did you mean 'local'? Allowed: local, emr or emr-serverless."),
+    ({"EMR_PIPELINES_TARGET": "yarn"}, target, "EMR_PIPELINES_TARGET is 'yarn'; allowed: local, emr or emr-serverless."),
     ({"EMR_PIPELINES_DEPLOYMENT": ".."}, deployment_name, "EMR_PIPELINES_DEPLOYMENT is '..'; allowed: 1 to 64 letters"),
     ({"EMR_PIPELINES_DEPLOYMENT": "data"}, deployment_name,
      "EMR_PIPELINES_DEPLOYMENT is 'data'; allowed: a name that is none of"),
@@ -224,7 +224,10 @@ def test_environment_of_roles(emr_env: EmrEnv, monkeypatch: pytest.MonkeyPatch, 
 
 
 AT_LOAD: list[tuple[dict[str, str], str]] = [
-    ({"EMR_PIPELINES_TARGET": "emmr"}, "EMR_PIPELINES_TARGET is 'emmr'; did you mean 'emr'? Allowed: local or emr."),
+    (
+        {"EMR_PIPELINES_TARGET": "emmr"},
+        "EMR_PIPELINES_TARGET is 'emmr'; did you mean 'emr'? Allowed: local, emr or emr-serverless.",
+    ),
     ({"EMR_PIPELINES_BUCKET": "My-Bucket"}, "EMR_PIPELINES_BUCKET is 'My-Bucket'; allowed: a bucket"),
     ({"EMR_PIPELINES_DEPLOYMENT": "a/b"}, "EMR_PIPELINES_DEPLOYMENT is 'a/b'; allowed: 1 to 64 letters"),
     ({"EMR_PIPELINES_STORAGE": "gs://bucket"}, "The storage 'gs://bucket' is not allowed; allowed: a folder"),
@@ -254,6 +257,6 @@ def test_a_command_of_dagster_prints_a_sentence_and_no_stack_trace(tmp_path: Pat
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "Error: EMR_PIPELINES_TARGET is 'emmr'; did you mean 'emr'? Allowed: local or emr."
+        "Error: EMR_PIPELINES_TARGET is 'emmr'; did you mean 'emr'? Allowed: local, emr or emr-serverless."
     )
     assert "Traceback" not in done.stderr
