@@ -41,10 +41,14 @@ def _options(command: click.Command) -> Callable[[], str]:
                 default = "" if switch or not isinstance(parameter.default, (int, float, str)) else parameter.default
                 rows.append((code(", ".join(parameter.opts) + metavar), code(str(default)), parameter.help or ""))
             else:
-                rows.append((code(parameter.human_readable_name.upper()), "", "The ids of clusters."))
+                rows.append((code(parameter.human_readable_name.upper()), "", _what(parameter)))
         return table(("option", "default", "what it does"), rows)
 
     return made
+
+
+def _what(argument: click.Parameter) -> str:
+    return "The ids of what the command's group is about." if argument.nargs == -1 else "An id."
 
 
 def faults() -> str:

@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from docs.tables import code, table
 from emr_pipelines.aws.error_map import mapped_error
 from emr_pipelines.backends.emr.causes import ClusterEvidence, diagnose
+from emr_pipelines.backends.emr_serverless.causes import JobRunEvidence
+from emr_pipelines.backends.emr_serverless.causes import diagnose as of_job_run
 from emr_pipelines.diagnosis.evidence import ProbableCause, Reason
 from emr_pipelines.diagnosis.exception_parser import Log
 from emr_pipelines.diagnosis.kinds import MEANINGS, Kind
@@ -20,6 +22,7 @@ from emr_pipelines.runners.java import find_java
 from emr_pipelines.spark_lines import LINES
 
 FOLDER = "s3://my-bucket/default/logs/j-2AXXXXXXGAPLF/steps/s-3AXXXXXXQ1VPE"
+JOB_RUN = "s3://my-bucket/default/logs/applications/00f1XXXXXXGAPLF/jobs/00f2XXXXXXQ1VPE/SPARK_DRIVER/"
 BOOTSTRAP = "s3://my-bucket/default/logs/j-2AXXXXXXGAPLF/node/i-0abc/bootstrap-actions/1"
 ABORTED = "org.apache.spark.SparkException: Job aborted due to stage failure: Task 3 in stage 1.0 failed 4 times, "
 LOST = (
@@ -54,6 +57,11 @@ def _failed(stdout: str = "", stderr: str = "") -> ClusterEvidence:
     return ClusterEvidence(step_state="FAILED", failure_reason="Unknown Error.", driver=logs, log_uri=f"{FOLDER}/")
 
 
+def _failed_job_run(details: str) -> JobRunEvidence:
+    """A job run on EMR Serverless that did not begin, or was ended."""
+    return JobRunEvidence(state="FAILED", details=details, log_uri=JOB_RUN)
+
+
 def _ended(code: str, message: str, *details: Reason, **more: Any) -> ClusterEvidence:
     """A cluster that EMR ended."""
     return ClusterEvidence(
@@ -74,7 +82,7 @@ UNRESOLVED = (
 )
 VCPUS = "The number of vCPUs for instance type m5.xlarge exceeds the EC2 service quota for that type."
 NO_BUCKET = "The specified bucket does not exist"
-EVIDENCE: dict[Kind, tuple[ClusterEvidence, ...]] = {
+EVIDENCE: dict[Kind, tuple[ClusterEvidence | JobRunEvidence, ...]] = {
     Kind.USER_EXCEPTION: (_printed("KeyError: 'customer_id'"),),
     Kind.MODULE_MISSING: (_printed("ModuleNotFoundError: No module named 'polars'", "import polars"),),
     Kind.INPUT_MISSING: (
@@ -191,7 +199,12 @@ EVIDENCE: dict[Kind, tuple[ClusterEvidence, ...]] = {
             bootstrap=(_log("stderr", "ERROR: No matching distribution found for polras", BOOTSTRAP),),
         ),
     ),
+    Kind.ROLE: (_failed_job_run("Could not assume the execution role arn:aws:iam::111122223333:role/jobs."),),
     Kind.VALIDATION: (
+        _failed_job_run(
+            "ApplicationMaxCapacityExceededException: Worker could not be allocated as the application has exceeded "
+            "maximumCapacity settings: [cpu: 8 vCPU]"
+        ),
         _ended(
             "VALIDATION_ERROR", "",
             Reason("VALIDATION_ERROR_INSTANCE_TYPE_NOT_SUPPORTED", "m7i.xlarge is not in eu-central-1c."),
@@ -220,7 +233,10 @@ def parts() -> dict[str, Callable[[], str]]:
 
 def causes(kind: Kind) -> list[ProbableCause]:
     """Diagnose the evidence for a kind. Raises ValueError when the diagnosis is another kind."""
-    found = [diagnose(evidence) for evidence in EVIDENCE[kind]]
+    found = [
+        of_job_run(evidence) if isinstance(evidence, JobRunEvidence) else diagnose(evidence)
+        for evidence in EVIDENCE[kind]
+    ]
     if others := [str(cause.kind) for cause in found if cause.kind is not kind]:
         raise ValueError(f"The evidence for {kind} is diagnosed as {', '.join(others)}.")
     return found

@@ -17,6 +17,7 @@ from emr_pipelines.assets.publication import AssetConfig
 from emr_pipelines.automation.executor import in_process_by_default
 from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT
 from emr_pipelines.backends.emr.spec import ClusterSpec
+from emr_pipelines.backends.emr_serverless.spec import ApplicationSpec
 from emr_pipelines.definitions import defs
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.target import RUNNERS
@@ -59,6 +60,7 @@ OTHERS = {
         "", "An endpoint to use instead of AWS's, such as the emulator's; the AWS SDKs read it."
     ),
     "AWS_ENDPOINT_URL_EMR": Variable("", "The same, for EMR only."),
+    "AWS_ENDPOINT_URL_EMR_SERVERLESS": Variable("", "The same, for EMR Serverless only."),
     "JAVA_HOME": Variable("", f"The Java for local Spark: {JAVAS}. By default one on the PATH, or pip's."),
     "SPARK_LOCAL_IP": Variable("127.0.0.1", "The address that local Spark binds to."),
     "LC_ALL": Variable(
@@ -93,7 +95,9 @@ def parts() -> dict[str, Callable[[], str]]:
         **{f"run config of {name}": _fields(model) for name, model in configs().items()},
         "run config of the executor": executor,
         "cluster": _fields(ClusterSpec),
-        "parts of a cluster": cluster_parts,
+        "parts of a cluster": lambda: _parts(ClusterSpec),
+        "application": _fields(ApplicationSpec),
+        "parts of an application": lambda: _parts(ApplicationSpec),
     }
 
 
@@ -143,10 +147,10 @@ def executor() -> str:
     )
 
 
-def cluster_parts() -> str:
-    """A section for each part of a ClusterSpec, and for their parts."""
+def _parts(whole: type[BaseModel]) -> str:
+    """A section for each part of a description, and for their parts."""
     return "\n\n".join(
-        f"### {model.__name__}\n\n{(model.__doc__ or '').strip()}\n\n{fields(model)}" for model in parts_of(ClusterSpec)
+        f"### {model.__name__}\n\n{(model.__doc__ or '').strip()}\n\n{fields(model)}" for model in parts_of(whole)
     )
 
 

@@ -184,7 +184,8 @@ def test_environment_of_assets(
 OF_PLACES: list[tuple[dict[str, str], Callable[[], Any], str]] = [
     ({"EMR_PIPELINES_TARGET": "local,emr"}, target,
      "EMR_PIPELINES_TARGET is 'local,emr'; did you mean 'local'? Allowed: local, emr or emr-serverless."),
-    ({"EMR_PIPELINES_TARGET": "yarn"}, target, "EMR_PIPELINES_TARGET is 'yarn'; allowed: local, emr or emr-serverless."),
+    ({"EMR_PIPELINES_TARGET": "yarn"}, target,
+     "EMR_PIPELINES_TARGET is 'yarn'; allowed: local, emr or emr-serverless."),
     ({"EMR_PIPELINES_DEPLOYMENT": ".."}, deployment_name, "EMR_PIPELINES_DEPLOYMENT is '..'; allowed: 1 to 64 letters"),
     ({"EMR_PIPELINES_DEPLOYMENT": "data"}, deployment_name,
      "EMR_PIPELINES_DEPLOYMENT is 'data'; allowed: a name that is none of"),
