@@ -17,7 +17,10 @@ NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false
 PLURALS = {"text": "texts", "number": "numbers", "whole number": "whole numbers", "one of them": "them"}
 SHORTEST_DESCRIPTION = 3  # characters; a shorter one is a forgotten description
 
-SECTIONS = {"ClusterSpec": "a-cluster"}  # where a part is not described under its own name
+SECTIONS = {
+    "ApplicationSpec": "an-application",
+    "ClusterSpec": "a-cluster",
+}  # where a part is not described under its own name
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -30,7 +30,9 @@ def test_all_that_it_offers_is_there() -> None:
         assert getattr(emr_pipelines, name).__name__ == name if name[0].isupper() else getattr(emr_pipelines, name)
     assert set(emr_pipelines.__all__) == set(emr_pipelines._HOMES)
     assert set(emr_pipelines.__all__) <= set(dir(emr_pipelines))
-    with pytest.raises(AttributeError, match=r"has no attribute 'program_aset'; it has ClusterSpec, .*program_asset"):
+    with pytest.raises(
+        AttributeError, match=r"has no attribute 'program_aset'; it has ApplicationSpec, .*program_asset"
+    ):
         _ = emr_pipelines.program_aset  # type: ignore[attr-defined]
 
 

@@ -25,7 +25,9 @@ from sqlalchemy import create_engine
 from docs import settings
 from emr_pipelines.backends.emr.cluster import CONFIRMED_WITHIN_SECONDS
 from emr_pipelines.definitions import defs
+from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.emr_serverless import EmrServerlessSparkRunner
 from emr_pipelines.runners.emr_settings import EmrSettings
 from emr_pipelines.runners.local import LocalSparkRunner
 from tests.docs.blocks import blocks, file_blocks, page
@@ -39,7 +41,8 @@ RUN_CONFIGS: list[dict[str, Any]] = [
 def refused(config: Mapping[str, Any]) -> list[str]:
     """Return Dagster's errors about a run config."""
     spark = config.get("resources", {}).get("spark", {}).get("config", {})
-    runner = EmrSparkRunner() if "cluster" in spark else LocalSparkRunner()
+    kinds: dict[str, type[SparkRunner]] = {"cluster": EmrSparkRunner, "application": EmrServerlessSparkRunner}
+    runner = next((kind() for member, kind in kinds.items() if member in spark), LocalSparkRunner())
     project = dg.Definitions(
         assets=defs.assets,
         jobs=defs.jobs,
@@ -62,6 +65,8 @@ def test_run_config(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> 
     if "cluster" in spark:
         request = EmrSparkRunner(**spark).spec().request("name", "s3://bucket/logs/", {})
         assert request["Instances"]
+    if "application" in spark:
+        assert EmrServerlessSparkRunner(**spark).spec().request()["maximumCapacity"]["cpu"] == "200 vCPU"
 
 
 def test_run_config_that_is_none_is_noticed() -> None:
@@ -70,7 +75,7 @@ def test_run_config_that_is_none_is_noticed() -> None:
 
 
 def test_the_examples_show_what_they_say() -> None:
-    clusters = [config["resources"]["spark"]["config"]["cluster"] for config in RUN_CONFIGS if "core" in str(config)]
+    clusters = [config["resources"]["spark"]["config"]["cluster"] for config in RUN_CONFIGS if "'core'" in str(config)]
     graviton, fleets, ranked = (
         EmrSparkRunner(cluster=cluster).spec().request("n", "s3://b/l/", {}) for cluster in clusters
     )

@@ -284,8 +284,8 @@ class EmrServerlessBackend:
         return {name: page for name, page in pages.items() if name == "Job run" or page != folder}
 
     def _log_folder(self, run_id: JobRunId) -> str:
-        base = join(self._settings.base, "logs")
-        return join(base, "applications", run_id.application, "jobs", run_id.run, "SPARK_DRIVER") + "/"
+        logs = join(self._settings.base, "logs")
+        return join(logs, "applications", run_id.application, "jobs", run_id.run, "SPARK_DRIVER") + "/"
 
     def _driver_logs(self, run_id: JobRunId, within_seconds: float | None) -> tuple[Log, ...]:
         """Return the driver's logs, waiting for them if there are none yet. Raises nothing."""
