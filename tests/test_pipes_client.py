@@ -1,4 +1,4 @@
-"""dagster-aws's PipesEMRClient as a third-party client of the emulator."""
+"""dagster-aws's Pipes clients as third-party clients of the emulator."""
 
 import threading
 from functools import partial
@@ -7,8 +7,14 @@ from types import SimpleNamespace
 import botocore.waiter
 import dagster as dg
 import pytest
-from dagster_aws.pipes import PipesEMRClient, PipesS3ContextInjector, PipesS3LogReader, PipesS3MessageReader
-from rehearsal import REQUEST, Rehearsal, step
+from dagster_aws.pipes import (
+    PipesEMRClient,
+    PipesEMRServerlessClient,
+    PipesS3ContextInjector,
+    PipesS3LogReader,
+    PipesS3MessageReader,
+)
+from rehearsal import REQUEST, Rehearsal, client, step
 
 BUCKET = "pipes"
 PIPES_PROGRAM = """
@@ -50,13 +56,50 @@ def test_dagsters_pipes_client(with_spark: Rehearsal, monkeypatch: pytest.Monkey
         request["Instances"] = {**REQUEST["Instances"], "KeepJobFlowAliveWhenNoSteps": False}
         return emr.run(context=context, run_job_flow_params=request, extras={"rows": 42}).get_materialize_result()
 
-    client = PipesEMRClient(
+    pipes = PipesEMRClient(
         client=with_spark.emr,
         context_injector=PipesS3ContextInjector(bucket=BUCKET, client=with_spark.s3),
         message_reader=PipesS3MessageReader(bucket=BUCKET, client=with_spark.s3, interval=0.2),
         wait_for_s3_logs_seconds=0,
     )
-    result = dg.materialize([counted], resources={"emr": client})
+    result = dg.materialize([counted], resources={"emr": pipes})
     assert result.success
     (event,) = result.get_asset_materialization_events()
     assert event.materialization.metadata["rows"].value == 42
+
+
+@pytest.mark.extended
+@pytest.mark.filterwarnings("ignore")  # dagster-aws uses deprecated and preview APIs of dagster
+def test_dagsters_pipes_client_for_serverless(with_spark: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads messages from S3 by a reader of its own choice, and says that it cannot."""
+    with_spark.emulator.create_bucket("serverless-pipes")
+    with_spark.s3.put_object(Bucket="serverless-pipes", Key="code/pipes.py", Body=PIPES_PROGRAM.encode())
+    monkeypatch.setattr("dagster._core.pipes.utils.WAIT_FOR_LOGS_AFTER_EXECUTION_INTERVAL", 0)
+    api = client(with_spark.emulator, "emr-serverless")
+    application = api.create_application(
+        name="pipes", releaseLabel="emr-spark-8.1.0", type="SPARK", clientToken="pipes"
+    )["applicationId"]
+
+    @dg.asset
+    def counted(context: dg.AssetExecutionContext, serverless: PipesEMRServerlessClient) -> dg.MaterializeResult[None]:
+        request = {
+            "applicationId": application,
+            "clientToken": context.run.run_id,
+            "executionRoleArn": "arn:aws:iam::111122223333:role/job",
+            "jobDriver": {"sparkSubmit": {"entryPoint": "s3://serverless-pipes/code/pipes.py"}},
+        }
+        done = serverless.run(context=context, start_job_run_params=request, extras={"rows": 42})
+        return done.get_materialize_result()
+
+    pipes = PipesEMRServerlessClient(
+        client=api,
+        context_injector=PipesS3ContextInjector(bucket="serverless-pipes", client=with_spark.s3),
+        message_reader=PipesS3MessageReader(bucket="serverless-pipes", client=with_spark.s3, interval=0.2),
+        poll_interval=0.5,
+    )
+    result = dg.materialize([counted], resources={"serverless": pipes})
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    assert event.materialization.metadata["rows"].value == 42
+    (found,) = [one for one in with_spark.emulator.applications() if one.id == application]
+    assert [str(run.state) for run in found.runs.values()] == ["SUCCESS"]

@@ -139,9 +139,31 @@ class StepFails(StepFault):
 
 
 class StepKilled(StepFault):
-    """A step's processes are killed (SIGKILL, as when memory runs out) this many seconds after its start."""
+    """The processes of a step or a job run are killed (SIGKILL, as when memory runs out) this many seconds after its
+    start."""
 
     fault: Literal["step_killed"] = "step_killed"
+
+
+JobRunStateName = Literal["SUBMITTED", "PENDING", "QUEUED", "SCHEDULED", "RUNNING"]
+
+
+class JobRunFails(Fault):
+    """A job run on EMR Serverless ends FAILED this many seconds after it came into a state, with these stateDetails."""
+
+    fault: Literal["job_run_fails"] = "job_run_fails"
+    job_run: str = "*"
+    state: JobRunStateName = "SCHEDULED"
+    after_seconds: Seconds = 0
+    details: str = "Internal service error. Please try again later."
+
+
+class JobRunHangs(Fault):
+    """A job run on EMR Serverless stays in a state until somebody cancels it, or a timeout does."""
+
+    fault: Literal["job_run_hangs"] = "job_run_hangs"
+    job_run: str = "*"
+    state: Literal["PENDING", "SCHEDULED"] = "SCHEDULED"
 
 
 class LogsLate(ClusterFault):
@@ -192,6 +214,8 @@ ALL: tuple[type[Fault], ...] = (
     CoreLost,
     StepFails,
     StepKilled,
+    JobRunFails,
+    JobRunHangs,
     LogsLate,
     LogsNever,
     LogNames,

@@ -369,3 +369,37 @@ def test_nothing_is_due_any_more_when_all_has_ended(serverless: Serverless) -> N
     serverless.advance(2 * 86_400)
     assert (serverless.state(application), serverless.state(application, run)) == ("STOPPED", "SUCCESS")
     assert serverless.rehearsal.emulator._agenda._due == []
+
+
+@pytest.mark.parametrize("state", ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING"])
+def test_a_fault_fails_a_job_run_in_a_state(serverless: Serverless, state: str) -> None:
+    serverless.rehearsal.emulator.faults.add([{"fault": "job_run_fails", "state": state, "details": "Out of luck."}])
+    application = serverless.application()
+    run = serverless.run(application)
+    serverless.advance(1000)
+    job = serverless.job(application, run)
+    assert (job["state"], job["stateDetails"]) == ("FAILED", "Out of luck.")
+    assert bool(job["billedResourceUtilization"]["vCPUHour"]) == (state in ("SCHEDULED", "RUNNING"))
+
+
+@pytest.mark.parametrize("state", ["PENDING", "SCHEDULED"])
+def test_a_fault_hangs_a_job_run_until_it_is_cancelled(serverless: Serverless, state: str) -> None:
+    serverless.rehearsal.emulator.faults.add([{"fault": "job_run_hangs", "state": state}])
+    application = serverless.application()
+    run = serverless.run(application)
+    serverless.advance(10_000)
+    assert serverless.state(application, run) == state
+    other = serverless.run(application, "run-2")
+    serverless.advance(1000)
+    assert serverless.state(application, other) == "SUCCESS"
+    serverless.api.cancel_job_run(applicationId=application, jobRunId=run)
+    serverless.advance(1)
+    assert serverless.state(application, run) == "CANCELLED"
+
+
+def test_a_fault_kills_a_driver(serverless: Serverless) -> None:
+    serverless.rehearsal.emulator.faults.add([{"fault": "step_killed", "step": "nightly*", "after_seconds": 2}])
+    application = serverless.application()
+    run = serverless.run(application, name="nightly 1")
+    serverless.advance(1000)
+    assert serverless.job(application, run)["stateDetails"].endswith("ExitCode: 137.")

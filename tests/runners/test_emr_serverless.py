@@ -286,3 +286,60 @@ def test_an_application_of_the_users_own(serverless_env: ServerlessEnv) -> None:
     assert serverless_env.job_runs == []
     assert serverless_env.run(application=arm) == Total(6)
     assert len(serverless_env.account.emulator.applications()) == 1
+
+
+OPERATIONS = (
+    "ListApplications", "CreateApplication", "GetApplication", "StartJobRun", "GetJobRun", "GetDashboardForJobRun",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("fault", ["throttle", "server_error", "lost_response"])
+def test_a_fault_of_any_call_fails_nothing_and_doubles_nothing(
+    serverless_env: ServerlessEnv, fault: str, operation: str
+) -> None:
+    serverless_env.account.fault(fault, operation=operation, times=3)
+    assert serverless_env.run() == Total(6)
+    assert serverless_env.states == ["SUCCESS"]
+    assert len(serverless_env.account.emulator.applications()) == 1
+    assert serverless_env.account.emulator.faults.struck(fault) == 3 or operation == "GetDashboardForJobRun"
+
+
+@pytest.mark.parametrize("fault", ["throttle", "server_error", "lost_response"])
+def test_a_fault_of_the_cancelling_call_leaves_nothing_running(serverless_env: ServerlessEnv, fault: str) -> None:
+    serverless_env.account.fault(fault, operation="CancelJobRun", times=3)
+    serverless_env.program(seconds=100_000)
+    with pytest.raises(Failed, match="The program was not done"):
+        serverless_env.run(running_minutes=1)
+    assert serverless_env.states == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("state", ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING"])
+def test_a_failure_of_the_service_is_retried(serverless_env: ServerlessEnv, state: str) -> None:
+    serverless_env.clock.result_when = frozenset({"SUCCESS"})
+    serverless_env.account.fault("job_run_fails", state=state)
+    assert serverless_env.run(retries=1) == Total(6)
+    assert serverless_env.states == ["FAILED", "SUCCESS"]
+    assert any("EMR Serverless failed to run the job: Internal service error" in line for line in serverless_env.log)
+
+
+@pytest.mark.parametrize("state", ["PENDING", "SCHEDULED"])
+def test_a_job_run_that_gets_no_workers_is_cancelled(serverless_env: ServerlessEnv, state: str) -> None:
+    serverless_env.account.fault("job_run_hangs", state=state)
+    with pytest.raises(Failed, match=f"had no workers after 5 minutes: it was still {state}"):
+        serverless_env.run(provisioning_minutes=5)
+    assert serverless_env.states == ["CANCELLED"]
+
+
+def test_a_driver_that_is_killed_ran_out_of_memory(serverless_env: ServerlessEnv) -> None:
+    serverless_env.program(seconds=1000)
+    serverless_env.account.fault("step_killed", step="answer*", after_seconds=5)
+    with pytest.raises(Failed, match="The program ran out of memory"):
+        serverless_env.run()
+
+
+def test_logs_that_never_come_hide_nothing(serverless_env: ServerlessEnv) -> None:
+    serverless_env.program(seconds=10, exit_code=1, stderr="ValueError: no such colour\n")
+    serverless_env.account.fault("logs_never")
+    with pytest.raises(Failed, match=r"EMR Serverless says: Job failed.*no such colour"):
+        serverless_env.run(log_wait_seconds=60)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from emr_emulator.clock import Agenda
-from emr_emulator.faults import Faults
+from emr_emulator.faults import Faults, JobRunFails, JobRunHangs, StepKilled
 from emr_emulator.provisioning import Durations
 from emr_emulator.records import Cluster, ClusterState, Exit
 from emr_emulator.serverless.records import (
@@ -59,6 +59,7 @@ class ServerlessLifecycle:
         self._steps = steps
         self._logs = logs
         self._say = say
+        self._stopped = False
 
     # applications
 
@@ -120,6 +121,7 @@ class ServerlessLifecycle:
         application.idle_since = None
         self._new_attempt(run)
         self._say_of(run)
+        self._strike(run, run.state)
         self._agenda.after(0, lambda: self._pend(application, run))
 
     def _new_attempt(self, run: JobRun) -> None:
@@ -138,6 +140,8 @@ class ServerlessLifecycle:
         if application.state is not ApplicationState.STARTED:
             return
         for run in application.in_states(frozenset({JobState.PENDING, JobState.QUEUED})):
+            if run.hangs:
+                continue
             if too_large := exceeded([run.workers.driver, run.workers.executor], self._maximum(application)):
                 self._end(application, run, JobState.FAILED, TOO_LARGE.format(too_large))
             elif self._has_room(application, run):
@@ -182,7 +186,7 @@ class ServerlessLifecycle:
         seconds = 0 if warm else self._durations.worker_start
 
         def begin() -> None:
-            if run.state is JobState.SCHEDULED and run.attempt == attempt:
+            if run.state is JobState.SCHEDULED and run.attempt == attempt and not (run.hangs or self._stopped):
                 self._run(application, run)
 
         self._agenda.after(seconds, begin)
@@ -196,10 +200,12 @@ class ServerlessLifecycle:
         def ended(how: Exit) -> None:
             cluster.state = ClusterState.TERMINATED  # else its logs would be pushed for ever
             self._logs.close(cluster, lambda: None)
-            if run.attempt == attempt:
+            if run.attempt == attempt and not self._stopped:
                 self._over(application, run, cluster, how)
 
-        run.running = self._steps.start(cluster, step, ended)
+        running = run.running = self._steps.start(cluster, step, ended)
+        if killed := self._faults.strike(StepKilled, cluster=application.names, step=run.names):
+            self._agenda.after(killed.after_seconds, lambda: running.kill() if run.running is running else None)
         if attempt == 1 and run.timeout_minutes:
             self._agenda.after(60 * run.timeout_minutes, lambda: self._time_out(application, run))
 
@@ -212,6 +218,8 @@ class ServerlessLifecycle:
         run.running = None
         if run.state is JobState.CANCELLING:
             self._end(application, run, JobState.CANCELLED, run.cancelled_because)
+        elif run.failed_because:
+            self._end(application, run, JobState.FAILED, run.failed_because)
         elif how.code == 0:
             self._end(application, run, JobState.SUCCESS, "")
         else:
@@ -259,12 +267,28 @@ class ServerlessLifecycle:
         attempt = run.attempts[-1]
         attempt.state, attempt.updated, attempt.details = state, run.updated, run.details
         self._say_of(run)
+        self._strike(run, state)
+
+    def _strike(self, run: JobRun, state: JobState) -> None:
+        """Let the faults strike that wait for a job run in this state."""
+        if self._faults.strike(JobRunHangs, job_run=run.names, state=(str(state),)):
+            run.hangs = True
+        fails = self._faults.strike(JobRunFails, job_run=run.names, state=(str(state),))
+        if fails:
+            self._agenda.after(fails.after_seconds, lambda: self._fail(run, state, fails.details))
+
+    def _fail(self, run: JobRun, state: JobState, details: str) -> None:
+        if run.state is not state:
+            return
+        run.failed_because = details
+        if run.running is not None:
+            run.running.kill()  # its end is the job run's
+        else:
+            self._end(self.applications[run.application_id], run, JobState.FAILED, details)
 
     def stop_all(self) -> None:
-        """Let nothing begin any more; the processes of job runs are ended by `Steps.stop`."""
-        for application in self.applications.values():
-            for run in application.in_states(WAITING | WITH_WORKERS):
-                run.attempts.append(Attempt(run.attempt + 1, 0, 0, run.state))  # what ends now is not this attempt
+        """Let nothing begin or end any more; the processes of job runs are ended by `Steps.stop`."""
+        self._stopped = True
 
     def _tell(self, application: Application, what: str) -> None:
         self._say(f"{application.id} {application.names[1]}  {what}")

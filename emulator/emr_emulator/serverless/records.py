@@ -78,6 +78,8 @@ class JobRun:
     attempts: list[Attempt] = field(default_factory=list)
     running: Running | None = None
     cancelled_because: str = ""
+    failed_because: str = ""  # a fault's stateDetails
+    hangs: bool = False
 
     @property
     def names(self) -> tuple[str, str]:

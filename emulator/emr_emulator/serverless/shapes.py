@@ -60,7 +60,7 @@ def application_summary(application: Application, arns: Arns) -> Shape:
         "name": application.request.get("name"),
         "arn": arns.of(application.id),
         "releaseLabel": application.release,
-        "type": application.request["type"],
+        "type": application.request["type"].capitalize(),
         "state": str(application.state),
         "stateDetails": application.details,
         "createdAt": application.created,
@@ -93,7 +93,7 @@ def _common(application: Application, run: JobRun, arns: Arns) -> Shape:
 
 
 def job_run_summary(application: Application, run: JobRun, arns: Arns) -> Shape:
-    return {**_common(application, run, arns), "id": run.id, "type": application.request["type"]}
+    return {**_common(application, run, arns), "id": run.id, "type": application.request["type"].capitalize()}
 
 
 def job_run(application: Application, run: JobRun, arns: Arns) -> Shape:
@@ -122,7 +122,7 @@ def attempt(application: Application, run: JobRun, found: Attempt, arns: Arns) -
     return {
         **{name: value for name, value in _common(application, run, arns).items() if not name.startswith("attempt")},
         "id": run.id,
-        "type": application.request["type"],
+        "type": application.request["type"].capitalize(),
         "jobCreatedAt": run.created,
         "createdAt": found.created,
         "updatedAt": found.updated,
