@@ -13,16 +13,22 @@ from docs.tables import code, table
 
 TEMPLATE = Path(__file__).with_name("cloudformation.yaml")
 DAGSTER, INSTANCES = ("DagsterPolicy", "DagsterObjectsPolicy"), ("InstancePolicy",)
+SERVERLESS = ("DagsterServerlessPolicy",)
 SHOWN = {  # as the page writes them
     "BucketName": "<bucket>", "Prefix": "<prefix>/", "Deployment": "<deployment>", "AWS::Partition": "aws",
     "AWS::AccountId": "<account>", "AWS::URLSuffix": "amazonaws.com", "ServiceRole": "<service role>",
-    "InstanceRole": "<instance role>", "InstanceProfile": "<instance profile>",
+    "InstanceRole": "<instance role>", "JobRole": "<job role>", "InstanceProfile": "<instance profile>",
 }  # fmt: skip
 # the page says once where all keys are
-LEFT_OUT = re.compile(r"^(arn:aws:(s3:::|elasticmapreduce:\*:<account>:))?(<bucket>/)?(<prefix>/<deployment>/)?")
+LEFT_OUT = re.compile(
+    r"^(arn:aws:(s3:::|elasticmapreduce:\*:<account>:|emr-serverless:\*:<account>:/))?"
+    r"(<bucket>/)?(<prefix>/<deployment>/)?"
+)
 OWN_TAG = {  # conditions, in words
     "StringEquals elasticmapreduce:RequestTag/emr_pipelines:deployment": "the tag that it asks for is its own",
     "StringEquals elasticmapreduce:ResourceTag/emr_pipelines:deployment": "the cluster has its tag",
+    "StringEquals aws:RequestTag/emr_pipelines:deployment": "the tag that it asks for is its own",
+    "StringEquals aws:ResourceTag/emr_pipelines:deployment": "the application or job run has its tag",
     "StringEqualsIfExists elasticmapreduce:ResourceTag/emr_pipelines:deployment": "the cluster has no other's tag yet",
 }
 
@@ -83,6 +89,7 @@ def statements(policies: Sequence[str], names: Mapping[str, str]) -> list[dict[s
 def parts() -> dict[str, Callable[[], str]]:
     return {
         "permissions of the Dagster process": lambda: _permissions(DAGSTER),
+        "permissions of the Dagster process on EMR Serverless": lambda: _permissions(SERVERLESS),
         "permissions of the instances": lambda: _permissions(INSTANCES),
     }
 

@@ -17,6 +17,7 @@ from emr_pipelines.aws.findings import DoctorContext
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.orphans import Outcome, choose, end, find_orphans, rows
 from emr_pipelines.backends.emr_serverless import orphans as serverless
+from emr_pipelines.backends.emr_serverless import search
 from emr_pipelines.backends.emr_serverless.applications import Applications
 from emr_pipelines.backends.emr_serverless.job_runs import JobRuns
 from emr_pipelines.backends.names import is_ours, prefix_of
@@ -173,7 +174,7 @@ def list_job_runs(deployment: str, of_all: bool, region: str | None, as_json: bo
     """List the job runs that can still cost money."""
     with _said_shortly():
         aws = Aws(region)
-        found = serverless.rows(serverless.active_job_runs(aws, "" if of_all else deployment), aws.clock.now())
+        found = serverless.rows(search.active_job_runs(aws, "" if of_all else deployment), aws.clock.now())
     if as_json:
         click.echo(json.dumps(found, indent=1))
     elif found:
@@ -191,7 +192,7 @@ def cancel(ids: tuple[str, ...], region: str | None, yes: bool) -> None:
     """Cancel job runs by id."""
     with _said_shortly():
         aws = Aws(region)
-        chosen = [serverless.locate(aws, job_run_id) for job_run_id in ids]
+        chosen = [search.locate(aws, job_run_id) for job_run_id in ids]
         for run in chosen:
             click.echo(f"{run.id}  {run.state}  {run.name}")
         if not yes:
@@ -208,7 +209,7 @@ def dashboard(job_run_id: str, region: str | None) -> None:
     """Print a link to a job run's Spark UI, which is valid for an hour; also after its end."""
     with _said_shortly():
         aws = Aws(region)
-        click.echo(JobRuns(aws).dashboard(serverless.locate(aws, job_run_id).id))
+        click.echo(JobRuns(aws).dashboard(search.locate(aws, job_run_id).id))
 
 
 @main.group()
@@ -222,7 +223,7 @@ def applications() -> None:
 def list_applications(deployment: str, region: str | None) -> None:
     """List the applications of a deployment. One that is stopped costs nothing."""
     with _said_shortly():
-        found = list(serverless.applications_of(Aws(region), deployment))
+        found = list(search.applications_of(Aws(region), deployment))
     table = [{"id": one.id, "state": str(one.state), "release": one.release, "name": one.name} for one in found]
     if table:
         _print_table(table, ("id", "state", "release", "name"))

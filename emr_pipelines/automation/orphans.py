@@ -13,6 +13,7 @@ from emr_pipelines.aws.deployment import DEFAULT_DEPLOYMENT, deployment_name
 from emr_pipelines.backends.emr import orphans as emr
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr_serverless import orphans as serverless
+from emr_pipelines.backends.emr_serverless import search
 from emr_pipelines.backends.emr_serverless.job_runs import JobRuns
 from emr_pipelines.backends.names import prefix_of
 from emr_pipelines.backends.orphans import RunIs
@@ -100,7 +101,7 @@ class _Search:
         return _Looked("cluster", len(active), [*said, *_left(orphans)])
 
     def job_runs(self) -> _Looked:
-        active = list(serverless.active_job_runs(self._aws, self._settings.deployment))
+        active = list(search.active_job_runs(self._aws, self._settings.deployment))
         orphans = serverless.find_orphans(active, self._state_of, self._aws.now(), self._settings.max_age_seconds)
         said = serverless.cancel_orphans(JobRuns(self._aws), orphans[:MAX_AT_ONCE], self._settings.dry_run)
         return _Looked("job run", len(active), [*said, *_left(orphans)])

@@ -12,6 +12,9 @@ ACCOUNT = "111122223333"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
+ROLES = ("ServiceRole", "InstanceRole", "JobRole")
+
+
 @dataclass(frozen=True)
 class Wish:
     """A request: an action on a resource, with its condition keys."""
@@ -23,7 +26,7 @@ class Wish:
 
 def names(deployment: str, prefix: str = "", bucket: str = "my-bucket") -> dict[str, str]:
     """Return the values of the template's references for a deployment's stack."""
-    roles = {name: f"arn:aws:iam::{ACCOUNT}:role/{deployment}-{name}" for name in ("ServiceRole", "InstanceRole")}
+    roles = {name: f"arn:aws:iam::{ACCOUNT}:role/{deployment}-{name}" for name in ROLES}
     profile = {"InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/{deployment}-InstanceRole"}
     return {
         "BucketName": bucket, "Prefix": prefix, "Deployment": deployment, "AWS::Partition": "aws",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from docs.permissions import DAGSTER, INSTANCES, TEMPLATE, template
+from docs.permissions import DAGSTER, INSTANCES, SERVERLESS, TEMPLATE, template
 from emr_pipelines.aws.deployment import base_uri
 from tests.docs.blocks import commands, page
 from tests.patience import HUNG_SECONDS
@@ -86,6 +86,9 @@ def test_only_those_who_are_to_can_take_a_role() -> None:
     ec2 = {"Service": {"Fn::Sub": "ec2.${AWS::URLSuffix}"}}
     assert trusted("DagsterRole") == ({"Fn::If": ["OnMachine", ec2, {"AWS": {"Ref": "DagsterPrincipal"}}]}, None)
     assert trusted("InstanceRole") == (ec2, None)
+    principal, condition = trusted("JobRole")
+    assert principal == {"Service": {"Fn::Sub": "emr-serverless.${AWS::URLSuffix}"}}
+    assert condition == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
     principal, condition = trusted("ServiceRole")
     assert principal == {"Service": {"Fn::Sub": "elasticmapreduce.${AWS::URLSuffix}"}}
     assert condition == {  # against the confused deputy problem
@@ -95,23 +98,25 @@ def test_only_those_who_are_to_can_take_a_role() -> None:
 
 
 def test_a_role_has_its_policies_and_no_others() -> None:
-    """DAGSTER and INSTANCES are compared with recorded calls; this test finds all other permissions."""
+    """DAGSTER, SERVERLESS and INSTANCES are compared with recorded calls; this test finds all other permissions."""
     of_type: dict[str, set[str]] = {}
     for name, resource in template()["Resources"].items():
         of_type.setdefault(resource["Type"], set()).add(name)
-    attached = {"ManagedPolicy": {*DAGSTER, "DagsterKeyPolicy"}, "RolePolicy": {*INSTANCES, "InstanceKeyPolicy"}}
+    of_dagster = {*DAGSTER, *SERVERLESS, "DagsterKeyPolicy"}
+    of_programs = {*INSTANCES, "InstanceKeyPolicy"}
     assert of_type == {
         "AWS::S3::Bucket": {"Objects"},
         "AWS::S3::BucketPolicy": {"ObjectsPolicy"},
-        "AWS::IAM::Role": {"DagsterRole", "ServiceRole", "InstanceRole"},
+        "AWS::IAM::Role": {"DagsterRole", "ServiceRole", "InstanceRole", "JobRole"},
         "AWS::IAM::InstanceProfile": {"DagsterInstanceProfile", "InstanceProfile"},
-        **{f"AWS::IAM::{kind}": names for kind, names in attached.items()},
+        "AWS::IAM::ManagedPolicy": of_dagster | of_programs,
     }
-    assert [properties(name)["Roles"] for name in attached["ManagedPolicy"]] == [[{"Ref": "DagsterRole"}]] * 3
-    assert [properties(name)["RoleName"] for name in attached["RolePolicy"]] == [{"Ref": "InstanceRole"}] * 2
+    assert [properties(name)["Roles"] for name in of_dagster] == [[{"Ref": "DagsterRole"}]] * 4
+    programs = [{"Ref": "InstanceRole"}, {"Ref": "JobRole"}]
+    assert [properties(name)["Roles"] for name in of_programs] == [programs] * 2
     assert properties("DagsterInstanceProfile")["Roles"] == [{"Ref": "DagsterRole"}]
     assert properties("InstanceProfile")["Roles"] == [{"Ref": "InstanceRole"}]
-    for role in ("DagsterRole", "InstanceRole"):
+    for role in ("DagsterRole", "InstanceRole", "JobRole"):
         assert set(properties(role)) == {"AssumeRolePolicyDocument"}
     assert set(properties("ServiceRole")) == {"AssumeRolePolicyDocument", "ManagedPolicyArns", "Policies"}
     of_aws = "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonEMRServicePolicy_v2"
@@ -141,8 +146,9 @@ def test_the_key_is_used_by_s3_alone() -> None:
 def test_a_role_of_one_s_own_is_given_all_policies() -> None:
     key, with_key, without = template()["Outputs"]["DagsterPolicies"]["Value"]["Fn::If"]
     assert key == "HasKey"
-    assert without["Fn::Sub"].split() == [f"${{{name}}}" for name in DAGSTER]
-    assert with_key["Fn::Sub"].split() == [f"${{{name}}}" for name in (*DAGSTER, "DagsterKeyPolicy")]
+    policies = [f"${{{name}}}" for name in (*DAGSTER, *SERVERLESS)]
+    assert sorted(without["Fn::Sub"].split()) == sorted(policies)
+    assert sorted(with_key["Fn::Sub"].split()) == sorted([*policies, "${DagsterKeyPolicy}"])
 
 
 def test_parameters_allow_what_the_package_allows_and_no_wildcards_of_iam() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 from emr_pipelines.aws.client import Aws
-from emr_pipelines.backends.emr_serverless.applications import DEPLOYMENT_TAG, Application, Applications
+from emr_pipelines.backends.emr_serverless.applications import Applications
 from emr_pipelines.backends.emr_serverless.bills import bill_of
-from emr_pipelines.backends.emr_serverless.job_runs import JobRun, JobRunId, JobRuns
+from emr_pipelines.backends.emr_serverless.job_runs import JobRun
+from emr_pipelines.backends.emr_serverless.search import job_runs_on
 from emr_pipelines.backends.emr_serverless.states import ENDED, JobRunState
 from emr_pipelines.backends.names import StepName
 from emr_pipelines.costs.ledger import EMR_SERVERLESS, LedgerEntry
@@ -32,24 +33,13 @@ def ledger(
     """
     final = {entry.billed_id for entry in known if entry.final and not (prices and entry.usd is None)}
     fresh: dict[str, list[LedgerEntry]] = {}
+    since = datetime.fromtimestamp(aws.now(), timezone.utc) - timedelta(days=DAYS)
     for application in Applications(aws).each():
-        for run in _recent(aws, application, final):
-            if run.tags.get(DEPLOYMENT_TAG) == deployment:
-                fresh[run.id.run] = list(entries_of(run, application.architecture, prices, listed))
+        for run in job_runs_on(aws, application, deployment, ALL_STATES, besides=final, createdAtAfter=since):
+            fresh[run.id.run] = list(entries_of(run, application.architecture, prices, listed))
     kept = [entry for entry in known if entry.billed_id not in fresh]
     found = [*kept, *(entry for entries in fresh.values() for entry in entries)]
     return sorted(found, key=lambda entry: (entry.day, entry.billed_id, entry.run_id, entry.asset))
-
-
-def _recent(aws: Aws, application: Application, besides: set[str]) -> Iterator[JobRun]:
-    """Yield the job runs of an application with names of ours that were created lately."""
-    runs = JobRuns(aws)
-    since = datetime.fromtimestamp(aws.now(), timezone.utc) - timedelta(days=DAYS)
-    for summary in runs.each(application.id, ALL_STATES, createdAtAfter=since):
-        if StepName.parse(summary.name).attempt and summary.id.run not in besides:
-            found = runs.find(JobRunId(application.id, summary.id.run))
-            if found:
-                yield found
 
 
 def entries_of(

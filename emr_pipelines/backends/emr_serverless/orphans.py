@@ -1,23 +1,20 @@
-"""Find and cancel orphans, the job runs whose Dagster run is over; list what this package has on EMR Serverless."""
+"""Find and cancel orphans, the job runs whose Dagster run is over; list job runs for the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from emr_pipelines.aws.client import Aws
-from emr_pipelines.backends.emr_serverless.applications import DEPLOYMENT_TAG, Application, Applications
-from emr_pipelines.backends.emr_serverless.job_runs import JobRun, JobRunId, JobRuns
-from emr_pipelines.backends.emr_serverless.states import ACTIVE, USABLE, ApplicationState, JobRunState
-from emr_pipelines.backends.names import StepName, begins_with, prefix_of
+from emr_pipelines.backends.emr_serverless.applications import DEPLOYMENT_TAG
+from emr_pipelines.backends.emr_serverless.job_runs import JobRun, JobRuns
+from emr_pipelines.backends.emr_serverless.states import ACTIVE, JobRunState
+from emr_pipelines.backends.names import StepName
 from emr_pipelines.backends.orphans import GRACE_SECONDS, RunIs, why_orphaned
-from emr_pipelines.errors import AwsError, NotFound
+from emr_pipelines.errors import AwsError
 
 CANCEL_GRACE_SECONDS = 30
-# an application that is stopped has no job runs; one that was created may be about to start for the first
-WITH_JOB_RUNS = USABLE - {ApplicationState.STOPPED, ApplicationState.CREATING}
 
 
 @dataclass(frozen=True)
@@ -26,40 +23,6 @@ class Orphan:
 
     run: JobRun
     reason: str
-
-
-def active_job_runs(aws: Aws, deployment: str = "") -> Iterator[JobRun]:
-    """Yield the job runs of a deployment that can still cost money, on any application; without one, of all.
-
-    Raises AwsErrors.
-    """
-    runs = JobRuns(aws)
-    for application in Applications(aws).each(WITH_JOB_RUNS):
-        for summary in runs.each(application.id):
-            if not StepName.parse(summary.name).attempt:
-                continue  # a name that this package does not give
-            run = runs.find(summary.id)
-            whose = run.tags.get(DEPLOYMENT_TAG) if run else None
-            if run and whose and deployment in ("", whose):
-                yield run
-
-
-def applications_of(aws: Aws, deployment: str) -> Iterator[Application]:
-    """Yield the applications that were made for a deployment. Raises AwsErrors."""
-    applications = Applications(aws)
-    for summary in applications.each():
-        found = applications.describe(summary.id)
-        if found.tags.get(DEPLOYMENT_TAG) == deployment or begins_with(found.name, prefix_of(deployment)):
-            yield found
-
-
-def locate(aws: Aws, job_run_id: str) -> JobRun:
-    """Return the job run with this id, on whichever application. Raises NotFound, and the other AwsErrors."""
-    runs = JobRuns(aws)
-    for application in Applications(aws).each():
-        if found := runs.find(JobRunId(application.id, job_run_id)):
-            return found
-    raise NotFound(f"No application in this account and region has a job run {job_run_id!r}.")
 
 
 def age_seconds(run: JobRun, now: float) -> float:
