@@ -7,6 +7,7 @@ import math
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +16,23 @@ from typing import Any
 from emr_emulator import Durations, Emulator, ManualClock, Scripted
 from emr_emulator.records import Cluster, Exit, Running, Step
 from tests.reliability.line import Line
-from tests.reliability.pipeline import CLOCK, SPEED
+from tests.reliability.pipeline import CLOCK, SPEED, on_serverless
 
 BUCKET = "kills"
 # in the emulator's seconds, of which SPEED pass in one; a step leaves its result when half of its time is over
 STEP_SECONDS = 6.0
-DURATIONS = Durations(provisioning=4, bootstrapping=3, termination=5, log_push_interval=300)
+DURATIONS = Durations(
+    provisioning=4, bootstrapping=3, termination=5, log_push_interval=300,
+    application_creation=1, application_start=3, application_stop=2, worker_start=4,
+)  # fmt: skip
 TICK_SECONDS = 0.005
 OPENED = {"__dagster_pipes_version": "0.1", "method": "opened", "params": {"extras": {}}}
 CLOSED = {"__dagster_pipes_version": "0.1", "method": "closed", "params": None}
 TAKES_STEPS = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
+ACTIVE = ("SUBMITTED", "PENDING", "QUEUED", "SCHEDULED", "RUNNING", "CANCELLING")  # of job runs
+# by method, and the number of the path's parts: /applications/<id>/jobruns/<id>
+OF_SERVERLESS = {("POST", 1): "CreateApplication", ("POST", 3): "StartJobRun", ("DELETE", 4): "CancelJobRun"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Case:
 
     place: str
     clusters_before: int = 0
+    job_runs_before: int = 0
     strike: Callable[[Asked | None, str], None] = lambda *_: None
     requests: list[Asked] = field(default_factory=list)
     computed: dict[str, list[str]] = field(default_factory=dict)  # by asset, the ids of its computations
@@ -64,8 +72,10 @@ class Account:
         server = self.emulator._server._server
         self._answer: Any = server.app
         server.app = self._gate
-        self._steps = self.emulator._lifecycle._runner
-        self.emulator._lifecycle._runner = self
+        lives: Any = self.emulator._serverless if on_serverless() else self.emulator._lifecycle
+        runner = "_steps" if on_serverless() else "_runner"
+        self._steps: Any = getattr(lives, runner)
+        setattr(lives, runner, self)
         self._stopping = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="time", daemon=True)
         self._listed: dict[str, int] = {}  # by client, how many clusters there were
@@ -86,7 +96,7 @@ class Account:
         return {
             **self.emulator.environment,
             "AWS_ENDPOINT_URL": self.line.url,
-            "EMR_PIPELINES_TARGET": "emr",
+            "EMR_PIPELINES_TARGET": "emr-serverless" if on_serverless() else "emr",
             "EMR_PIPELINES_DEPLOYMENT": BUCKET,
             "DAGSTER_DISABLE_TELEMETRY": "yes",
             CLOCK: f"{self._began!r} {self._at!r}",
@@ -123,6 +133,8 @@ class Account:
         answer: Iterable[bytes] = self._answer(environ, start_response)
         if what == "RunJobFlow":
             self._refuse_two_of_a_name(case, self._listed.get(environ["HTTP_USER_AGENT"]))
+        if what == "StartJobRun":
+            self._refuse_two_of_an_identity(case)
         case.strike(asked, "after")
         return answer
 
@@ -134,6 +146,18 @@ class Account:
         for cluster in clusters[:listed]:
             if str(cluster.state) in TAKES_STEPS and names.count(cluster.name) > 1:
                 case.violations.append(f"{names.count(cluster.name)} clusters are called {cluster.name}")
+
+    def _refuse_two_of_an_identity(self, case: Case) -> None:
+        """Report work that two job runs do at once, and an attempt that has two."""
+        active = [run for run in self.job_runs() if str(run.state) in ACTIVE]
+        identities = Counter(run.names[1].split(" ")[1].rpartition(".")[0] for run in active)
+        case.violations += [f"{count} job runs do the work {name}" for name, count in identities.items() if count > 1]
+        attempts = Counter(" ".join(run.names[1].split(" ")[:2]) for run in self.job_runs())
+        case.violations += [f"{count} job runs are the attempt {name}" for name, count in attempts.items() if count > 1]
+
+    def job_runs(self) -> list[Any]:
+        """Return all job runs on EMR Serverless, oldest first."""
+        return [run for application in self.emulator.applications() for run in list(application.runs.values())]
 
     # the programs' work, with the agenda's lock held
 
@@ -151,7 +175,7 @@ class Account:
         case.strike(None, "step begins")
 
         def commit() -> None:
-            if str(step.state) != "RUNNING":
+            if not self._is_running(step):
                 return
             _put(output, {"written": "whole", "digest": computation})
             attempt = step.name.split(" ")[1].rpartition(".")[2]
@@ -164,7 +188,13 @@ class Account:
             case.strike(None, "result is left")
 
         self.emulator._agenda.after(STEP_SECONDS / 2, commit)
-        return self._steps.start(cluster, step, ended)
+        running: Running = self._steps.start(cluster, step, ended)
+        return running
+
+    def _is_running(self, step: Step) -> bool:
+        if on_serverless():
+            return any(run.id == step.id and str(run.state) == "RUNNING" for run in self.job_runs())
+        return str(step.state) == "RUNNING"
 
     def lose_executor(self, step: Step) -> None:
         self._steps.lose_executor(step)
@@ -174,9 +204,11 @@ class Account:
 
     # the account as seen from outside
 
-    def left(self) -> list[Cluster]:
-        """Return the clusters that still cost money."""
-        return [cluster for cluster in self.emulator.clusters() if str(cluster.state) not in ENDED]
+    def left(self) -> dict[str, str]:
+        """Return the names of the clusters and job runs that still cost money, with their states."""
+        clusters = {cluster.name: str(cluster.state) for cluster in self.emulator.clusters()}
+        found = {name: state for name, state in clusters.items() if state not in ENDED}
+        return found | {run.names[1]: str(run.state) for run in self.job_runs() if str(run.state) in ACTIVE}
 
     def pointer(self, place: str, asset: str) -> dict[str, Any] | None:
         file = self.objects / place.partition("/")[2] / "data" / asset / "latest.json"
@@ -204,17 +236,18 @@ class Account:
         steps = [
             step for cluster in self.emulator.clusters()[case.clusters_before :] for step in cluster.steps.values()
         ]
-        states = {str(cluster.state) for cluster in self.left()}
+        states = set(self.left().values())
+        job_runs = [str(run.state) for run in self.job_runs()[case.job_runs_before :]]
         pointers = {asset: self.pointer(case.place, asset) or {} for asset in assets}
         published = {asset for asset in assets if pointers[asset].get("data_version") in case.committed.get(asset, ())}
-        up = bool(states & {"RUNNING", "WAITING"})
+        up = bool(steps and states & {"RUNNING", "WAITING"})
         computing = sum(map(len, case.computed.values())) > sum(map(len, case.committed.values()))
         phases = {
-            "before launch": not any(request.what == "RunJobFlow" for request in case.requests),
-            "launching": not steps,
-            "queued": up and any(str(step.state) == "PENDING" for step in steps),
-            "running": computing and any(str(step.state) == "RUNNING" for step in steps),
-            "provisioning": bool(states & {"STARTING", "BOOTSTRAPPING"}),
+            "before launch": not any(request.what in ("RunJobFlow", "StartJobRun") for request in case.requests),
+            "launching": not steps and not job_runs,
+            "queued": (up and any(str(step.state) == "PENDING" for step in steps)) or "QUEUED" in job_runs,
+            "running": computing and "RUNNING" in [*(str(step.state) for step in steps), *job_runs],
+            "provisioning": bool(states & {"STARTING", "BOOTSTRAPPING", "SUBMITTED", "PENDING", "SCHEDULED"}),
             "publishing": bool(case.committed.keys() - published),
             "ending": True,
         }
@@ -232,6 +265,9 @@ def _what(environ: dict[str, Any], place: str) -> str:
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
         return str(target).rpartition(".")[2]
+    of_serverless = (str(environ["REQUEST_METHOD"]), len(str(environ["PATH_INFO"]).strip("/").split("/")))
+    if str(environ["PATH_INFO"]).startswith("/applications"):
+        return OF_SERVERLESS.get(of_serverless, f"{environ['REQUEST_METHOD']} of EMR Serverless")
     path = str(environ["PATH_INFO"]).removeprefix("/").removeprefix(place).removeprefix(BUCKET).lstrip("/")
     query = str(environ.get("QUERY_STRING", ""))
     return f"{environ['REQUEST_METHOD']} {path}" + (f"?{query.partition('=')[0]}" if query else "")

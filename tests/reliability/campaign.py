@@ -128,7 +128,8 @@ class Campaign:
     def kill(self, plan: Plan) -> Verdict:
         verdict = Verdict(plan)
         self._places += 1
-        case = Case(f"{BUCKET}/case-{self._places:04d}", len(self.account.emulator.clusters()))
+        before = len(self.account.emulator.clusters()), len(self.account.job_runs())
+        case = Case(f"{BUCKET}/case-{self._places:04d}", *before)
         self.account.case = case
         processes: list[int] = []
 
@@ -290,11 +291,11 @@ class Campaign:
                 self.account.move_on(orphans.SETTLED_SECONDS)
         if self._children():
             return
-        left = [f"{cluster.name} is {cluster.state}" for cluster in self.account.left()]
-        case.violations += [f"{when}, after two ticks: {cluster}" for cluster in left if "/pool/" not in cluster]
+        left = [f"{name} is {state}" for name, state in self.account.left().items()]
+        case.violations += [f"{when}, after two ticks: {found}" for found in left if "/pool/" not in found]
         self.account.move_on(IDLE_SECONDS)
-        left = [f"{cluster.name} is {cluster.state}" for cluster in self.account.left()]
-        case.violations += [f"{when}, long after all was idle: {cluster}" for cluster in left]
+        left = [f"{name} is {state}" for name, state in self.account.left().items()]
+        case.violations += [f"{when}, long after all was idle: {found}" for found in left]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Kill runs, their steps, the daemon and the connection at seeded moments, and check that nothing is lost or left.
 
     python -m tests.reliability.kills --kills 200 --seed 1
+    python -m tests.reliability.kills --kills 200 --seed 1 --target emr-serverless
 
 Ends with a table of what was killed, and with 1 when a promise was broken; each such line says how to see it again.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.reliability.plans import Plan
+from tests.reliability.plans import SERVERLESS, Plan
 
 if TYPE_CHECKING:
     from tests.reliability.campaign import Verdict
@@ -28,12 +29,13 @@ PHASES = ("before launch", "launching", "provisioning", "queued", "running", "pu
 def verdicts(kills: int, seed: str, root: Path, plans: Sequence[Plan] = ()) -> Iterator[Verdict]:
     """Yield the outcomes of so many kills; kills that came too late are reported, but not counted."""
     from tests.reliability.campaign import Campaign  # forked processes import this module, and do not need it
+    from tests.reliability.pipeline import on_serverless
 
     campaign = Campaign(root)
     try:
         number, struck = 0, 0
         while struck < kills:
-            plan = plans[number] if number < len(plans) else Plan.drawn(f"{seed}/{number}")
+            plan = plans[number] if number < len(plans) else Plan.drawn(f"{seed}/{number}", on_serverless())
             number += 1
             verdict = campaign.kill(plan)
             struck += bool(verdict.phase)
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", default="1")
+    parser.add_argument("--target", choices=("emr", "emr-serverless"), default="emr")
     parser.add_argument(
         "--plan", action="append", default=[], help="a plan as it is printed, in the place of drawn ones"
     )
@@ -82,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ[sabotage.SABOTAGE] = told.sabotage
         sabotage.apply()
         plans = plans or [sabotage.SABOTAGES[told.sabotage][1]]
+    serverless = told.target == "emr-serverless" or any(plan.scope == SERVERLESS for plan in plans)
+    # before the pipeline is imported, here and by its workers
+    os.environ["KILLS_RUNS_ON"] = "emr-serverless" if serverless else "emr"
     found: list[Verdict] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:

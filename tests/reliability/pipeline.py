@@ -27,11 +27,14 @@ from emr_pipelines.automation.executor import in_process_by_default
 from emr_pipelines.automation.orphans import orphaned_clusters_sensor
 from emr_pipelines.aws import client
 from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.emr_serverless import EmrServerlessSparkRunner
 from emr_pipelines.storage import Storage
 from tests.reliability.programs import write
 
 CLOCK = "KILLS_CLOCK"  # environment variable: pairs time.monotonic() with the account's clock
 WANTED = "KILLS_WANTED"  # environment variable: the folder whose files each request a run from the daemon
+RUNS_ON = "KILLS_RUNS_ON"  # environment variable: emr, the default, or emr-serverless
+ROLE = "arn:aws:iam::111122223333:role/jobs"
 SPEED = 10.0  # simulated seconds per second, for clusters and for those that wait for them
 JOBS = {"in_process": "one", "multiprocess": "two"}
 
@@ -48,6 +51,10 @@ class QuickClock:
 
     def pause(self, seconds: float, until: threading.Event | None = None) -> None:
         (until or threading.Event()).wait(max(seconds, 0) / SPEED)
+
+
+def on_serverless() -> bool:
+    return os.environ.get(RUNS_ON) == "emr-serverless"
 
 
 def use_quick_clock() -> None:
@@ -78,7 +85,7 @@ defs = dg.Definitions(
     jobs=[dg.define_asset_job("one", selection=["left"]), dg.define_asset_job("two", selection=["left", "right"])],
     sensors=[wanted_runs, orphans_often],
     executor=in_process_by_default,
-    resources={"spark": EmrSparkRunner(), "storage": Storage()},
+    resources={"spark": EmrServerlessSparkRunner() if on_serverless() else EmrSparkRunner(), "storage": Storage()},
 )
 
 
@@ -95,9 +102,12 @@ def run_config(executor: str, scope: str, place: str) -> dict[str, Any]:
     how: dict[str, Any] = {"in_process": {}}
     if executor == "multiprocess":
         how = {"multiprocess": {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": [__name__]}}}}
+    own: dict[str, Any] = {"scope": scope, "prices": {"m5.xlarge": 0.3}}
+    if on_serverless():
+        own = {"execution_role": ROLE, "prices": {"vcpu_hour": 0.05, "memory_gb_hour": 0.006}}
     runner = {
-        "bucket": place.partition("/")[0], "scope": scope, "ship_dependencies": False, "log_wait_seconds": 0,
-        "retry_delay_seconds": 0, "prices": {"m5.xlarge": 0.3},
+        "bucket": place.partition("/")[0], "ship_dependencies": False, "log_wait_seconds": 0, "retry_delay_seconds": 0,
+        **own,
     }  # fmt: skip
     return {
         "execution": {"config": how},

@@ -11,11 +11,16 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGKILL")
 CUTS = {"reset": 0.0, "down": 0.4}  # how the connection breaks, and for how many seconds
 EXECUTORS = ("in_process", "multiprocess")
 SCOPES = ("run", "asset", "pool")
+SERVERLESS = "serverless"  # in the place of a scope: on EMR Serverless
 SIDES = ("before", "after")  # the request has taken effect
 # the most critical moments: requests (a part of their text), and a program's actions
 POINTS = (
     "begun.json", "clusters/", "RunJobFlow", "task.json", "AddJobFlowSteps", "step begins", "result is left",
     "_published.json", "latest.json", "?delete", "TerminateJobFlows",
+)  # fmt: skip
+POINTS_ON_SERVERLESS = (
+    "CreateApplication", "context.json", "submission.json", "StartJobRun", "submitted.json", "step begins",
+    "result is left", "_published.json", "latest.json", "?delete",
 )  # fmt: skip
 REQUESTS = {"in_process": 75, "multiprocess": 150}  # of a whole run, roughly; a larger number is drawn again
 SECONDS = {"in_process": 6.0, "multiprocess": 9.0}  # of a whole run, roughly
@@ -39,16 +44,18 @@ class Plan:
     hasty: bool = False
 
     @classmethod
-    def drawn(cls, seed: str) -> Plan:
+    def drawn(cls, seed: str, serverless: bool = False) -> Plan:
         draw = random.Random(seed)  # noqa: S311 (chance, not secrets)
         target = "daemon" if draw.random() < DAEMON_SHARE else draw.choice(("worker", "worker", "step", "connection"))
         executor = {"step": "multiprocess", "daemon": "in_process"}.get(target) or draw.choice(EXECUTORS)
-        scope = draw.choice(SCOPES)
+        scope = SERVERLESS if serverless else draw.choice(SCOPES)
+        points: tuple[str, ...] = POINTS_ON_SERVERLESS if serverless else POINTS
+        points = points[:-1] if scope == "pool" else points  # a pool's cluster is not terminated
         weights = (2, 8, 0) if target == "daemon" else (6, 4, 1)  # its sensors make requests too, and it starts slowly
         kind = draw.choices(("request", "point", "share"), weights)[0]
         moment = {
             "request": f"request {draw.randint(1, REQUESTS[executor])}",
-            "point": draw.choice(POINTS[:-1] if scope == "pool" else POINTS),  # a pool's cluster is not terminated
+            "point": draw.choice(points),
             "share": f"{draw.random():.3f} of the run",
         }[kind]
         return cls(

@@ -15,7 +15,7 @@ from tests.patience import HUNG_SECONDS
 from tests.reliability import daemon
 from tests.reliability.campaign import Campaign
 from tests.reliability.kills import table
-from tests.reliability.plans import POINTS, Plan
+from tests.reliability.plans import POINTS, POINTS_ON_SERVERLESS, SERVERLESS, Plan
 from tests.reliability.sabotage import SABOTAGES
 
 PLANS = (
@@ -72,6 +72,9 @@ def test_a_plan_is_drawn_alike_and_can_be_written_down() -> None:
     assert plans == [Plan.parse(str(plan)) for plan in plans]
     assert {plan.moment for plan in plans} > set(POINTS)
     assert len({(plan.target, plan.how) for plan in plans}) == 11
+    on_serverless = [Plan.drawn(f"1/{number}", serverless=True) for number in range(300)]
+    assert {plan.moment for plan in on_serverless} > set(POINTS_ON_SERVERLESS)
+    assert {plan.scope for plan in on_serverless} == {SERVERLESS}
 
 
 def test_the_table_counts_what_struck() -> None:
@@ -91,8 +94,9 @@ def command(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.extended
-def test_the_command_kills_as_a_seed_says() -> None:
-    ran = command("--kills", "5", "--seed", "2")
+@pytest.mark.parametrize("target", ["emr", "emr-serverless"])
+def test_the_command_kills_as_a_seed_says(target: str) -> None:
+    ran = command("--kills", "5", "--seed", "2", "--target", target)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (counts,) = (line for line in ran.stdout.splitlines() if line.startswith("all "))
     assert counts.split()[-1] == "5"
@@ -104,6 +108,7 @@ FOUND = {
     "nothing_is_marked": "what the pointer of left leads to cannot be read",
     "ended_by_the_run_alone": "after two ticks",
     "nothing_is_taken_up": "left was computed again",
+    "a_token_for_each_call": "2 job runs do the work",
 }
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 from emr_pipelines import charts
 from emr_pipelines.aws import objects  # noqa: F401
 from emr_pipelines.backends.emr import backend, orphans  # noqa: F401
+from emr_pipelines.backends.emr_serverless import backend as serverless_backend  # noqa: F401
 from emr_pipelines.costs.bill import Span
 from emr_pipelines.job import (
     live_log,  # noqa: F401
