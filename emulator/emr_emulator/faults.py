@@ -145,7 +145,7 @@ class StepKilled(StepFault):
     fault: Literal["step_killed"] = "step_killed"
 
 
-JobRunStateName = Literal["SUBMITTED", "PENDING", "QUEUED", "SCHEDULED", "RUNNING"]
+JobRunStateName = Literal["SCHEDULED", "SUBMITTED", "PENDING", "QUEUED", "RUNNING"]
 
 
 class JobRunFails(Fault):
@@ -163,7 +163,7 @@ class JobRunHangs(Fault):
 
     fault: Literal["job_run_hangs"] = "job_run_hangs"
     job_run: str = "*"
-    state: Literal["PENDING", "SCHEDULED"] = "SCHEDULED"
+    state: Literal["SCHEDULED", "PENDING"] = "SCHEDULED"
 
 
 class LogsLate(ClusterFault):
