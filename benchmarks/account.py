@@ -24,6 +24,8 @@ BUCKET = "benchmark"
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 ENDS_WITHIN_SECONDS = 60.0  # a cluster that a contender leaves to its idle timeout
 STEP_CHANGED = re.compile(r"(j-\w+) .*  (s-\w+) .*  (RUNNING|COMPLETED)\b")
+JOB_RUN_CHANGED = re.compile(r"(00\w+) (00\w+) .*  (RUNNING|SUCCESS)\b")
+OVER = ("SUCCESS", "FAILED", "CANCELLED")  # of job runs
 
 
 class Quotas:
@@ -56,34 +58,41 @@ class Quotas:
 
 
 class Programs:
-    """What the programs of scripted steps leave on S3: word that they began, signs of life, their result and word of
+    """What the programs of scripted steps and job runs leave on S3: word that they began, their result, and word of
     their end."""
 
     def __init__(self, emulator: Emulator, result: object) -> None:
         self._emulator, self._result = emulator, json.dumps({"result": result})
         self._bucket = emulator.create_bucket(BUCKET)
         self._aside = Path(tempfile.mkdtemp(dir=emulator.root))
-        self._folders: dict[str, str] = {}  # of running steps
 
     def changed(self, line: str) -> None:
         """Called with every line of the emulator, before a client can see the change."""
-        found = STEP_CHANGED.search(line)
-        if not found:
-            return
-        cluster_id, step_id, state = found.groups()
-        cluster = next(cluster for cluster in self._emulator.clusters() if cluster.id == cluster_id)
-        args = cluster.steps[step_id].args
-        folder = _messages_folder(args, cluster.request.get("Configurations", []))
+        if found := STEP_CHANGED.search(line):
+            cluster_id, step_id, state = found.groups()
+            cluster = next(cluster for cluster in self._emulator.clusters() if cluster.id == cluster_id)
+            args = cluster.steps[step_id].args
+            folder = _messages_folder(args, cluster.request.get("Configurations", []))
+            self._leave(args, folder, state, cluster_id)
+        elif found := JOB_RUN_CHANGED.search(line):
+            application_id, run_id, state = found.groups()
+            application = next(one for one in self._emulator.applications() if one.id == application_id)
+            driver = application.runs[run_id].request["jobDriver"]["sparkSubmit"]
+            args = driver.get("entryPointArguments", [])
+            words = driver.get("sparkSubmitParameters", "").split()
+            properties = dict(word.partition("=")[::2] for word in words if "=" in word)
+            folder = _messages_folder(args, [{"Configurations": [{"Properties": properties}]}])
+            self._leave(args, folder, state, run_id)
+
+    def _leave(self, args: Sequence[str], folder: str, state: str, owner: str) -> None:
         if state == "RUNNING":
             self._write(f"{folder}/1.json", _message("opened", {"extras": {}}))
-            self._folders[step_id] = folder
             return
-        self._folders.pop(step_id, None)
         for task in (arg for arg in args if arg.endswith("/task.json")):
             where = json.loads((self._bucket / task.removeprefix(f"s3://{BUCKET}/")).read_text())["result"]
             self._write(where.removeprefix(f"s3://{BUCKET}/"), self._result)
         self._write(f"{folder}/2.json", _message("closed", {}))
-        container = f"logs/{cluster_id}/containers/application_1_0001/container_1_0001_01_000001"
+        container = f"logs/{owner}/containers/application_1_0001/container_1_0001_01_000001"
         for name in ("stdout", "stderr"):  # Spark's executors write them, and PipesEMRClient fails without them
             self._write(f"{container}/{name}.gz", gzip.compress(b"a container\n"))
 
@@ -129,7 +138,15 @@ def emulate(settings: Mapping[str, Any]) -> None:
         for hear in hears:
             hear(line)
 
-    durations = Durations(settings["provisioning"], settings["bootstrapping"], settings["termination"], 300)
+    durations = Durations(
+        settings.get("provisioning", 0),
+        settings.get("bootstrapping", 0),
+        settings.get("termination", 0),
+        300,
+        application_creation=0,
+        application_start=settings.get("application", 0),
+        worker_start=settings.get("workers", 0),
+    )
     # a Spark program's log is never empty; PipesEMRClient would wait forever for an empty one, which is not pushed
     scripted = {"spark-submit": Scripted(settings["step"], stdout="6\n", stderr="INFO SparkContext: it ran\n")}
     with Emulator(durations=durations, scripted=scripted, say=say) as emulator:
@@ -162,8 +179,19 @@ def _report(emulator: Emulator, quotas: Quotas) -> dict[str, Any]:
         }
         for cluster in emulator.clusters()
     ]
+    job_runs = [
+        {"state": str(run.state), "billed": run.billed_seconds}
+        for application in emulator.applications()
+        for run in application.runs.values()
+    ]
     throttled = dict(quotas.throttled)
-    return {"clusters": clusters, "calls": dict(quotas.calls), "throttled": throttled, "s3_calls": quotas.s3_calls}
+    return {
+        "clusters": clusters,
+        "job_runs": job_runs,
+        "calls": dict(quotas.calls),
+        "throttled": throttled,
+        "s3_calls": quotas.s3_calls,
+    }
 
 
 class Account:
@@ -185,15 +213,20 @@ class Account:
         deadline = time.monotonic() + ENDS_WITHIN_SECONDS
         while True:
             found = self.ask()
-            if time.monotonic() > deadline or all(cluster["state"] in ENDED for cluster in found["clusters"]):
+            ended = [cluster["state"] in ENDED for cluster in found["clusters"]]
+            ended += [run["state"] in OVER for run in found["job_runs"]]
+            if time.monotonic() > deadline or all(ended):
                 return found
             time.sleep(0.2)
 
 
 @contextmanager
 def account(**settings: Any) -> Iterator[Account]:
-    """An account, which this process then has for AWS. settings: `provisioning`, `bootstrapping`, `step` and
-    `termination` in seconds; `result` of every program; `limits` of Quotas."""
+    """An account, which this process then has for AWS.
+
+    settings: in seconds, `provisioning`, `bootstrapping`, `step` and `termination`, or on EMR Serverless `application`,
+    `workers` and `step`; `result` of every program; `limits` of Quotas.
+    """
     command = [sys.executable, "-m", "benchmarks.account", json.dumps(settings)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:

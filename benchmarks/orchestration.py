@@ -75,22 +75,27 @@ def add_up(spark: "SparkSession", params: Numbers) -> Total:
     return Total(spark.sparkContext.parallelize(params.values, 1).sum())
 
 
+def measured(begin: Callable[[], Callable[[], None]]) -> tuple[float, float, str]:
+    """Do a contender's work; return its seconds, those with its imports, and what it raised."""
+    cold, failed = time.monotonic(), ""
+    work = begin()
+    began = time.monotonic()
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 (what it raises is its answer)
+        failed = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    ended = time.monotonic()
+    return ended - began, ended - cold, failed
+
+
 def _measured(durations: Mapping[str, float], begin: Callable[[], Callable[[], None]]) -> tuple[float, dict[str, Any]]:
     """Do a contender's work on an account: `begin` imports what it needs, and returns the work."""
     with account(**durations, result={"total": 6}) as found:
-        cold = time.monotonic()
-        work = begin()
-        failed = ""
-        began = time.monotonic()
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 (what it raises is its answer)
-            failed = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        ended = time.monotonic()
+        seconds, cold, failed = measured(begin)
         report = found.in_the_end()
     clusters = report["clusters"]
-    return ended - began, {
-        "cold": ended - cold,
+    return seconds, {
+        "cold": cold,
         "launches": report["calls"].get("RunJobFlow", 0),
         "left": sum(cluster["state"] not in ENDED for cluster in clusters),
         "steps": sorted(step for cluster in clusters for step in cluster["steps"]),
@@ -134,7 +139,7 @@ def ours(
         definitions = [asset(number) for number in range(assets)]
         runner = EmrSparkRunner(bucket=BUCKET, ship_dependencies=False, prices={"m5.xlarge": 1.0}, **settings)
         instance = dg.DagsterInstance.ephemeral()  # it imports half of Dagster
-        return lambda: _succeed(dg.materialize(definitions, resources={"spark": runner}, instance=instance))
+        return lambda: succeed(dg.materialize(definitions, resources={"spark": runner}, instance=instance))
 
     return _measured(durations, begin)
 
@@ -164,7 +169,7 @@ def pipes(
             return found
 
         instance = dg.DagsterInstance.ephemeral()
-        return lambda: _succeed(dg.materialize([total], resources={"emr": client}, instance=instance))
+        return lambda: succeed(dg.materialize([total], resources={"emr": client}, instance=instance))
 
     return _measured(durations, begin)
 
@@ -216,7 +221,7 @@ def airflow(durations: Mapping[str, float], interval: float | None = None) -> tu
         return _measured(durations, begin)
 
 
-def _succeed(result: Any) -> None:
+def succeed(result: Any) -> None:
     if not result.success:
         raise RuntimeError("the run failed")
 

@@ -18,6 +18,7 @@ from emr_pipelines.backends.emr_serverless.backend import EmrServerlessBackend, 
 from emr_pipelines.backends.emr_serverless.bills import RESOURCES
 from emr_pipelines.backends.emr_serverless.spec import ApplicationSpec
 from emr_pipelines.backends.emr_serverless.workers import workers_of
+from emr_pipelines.backends.encryption import encryption_settings
 from emr_pipelines.backends.forms import ROLE_ARN, ROLE_ARN_ALLOWED
 from emr_pipelines.backends.tags import tag_value
 from emr_pipelines.environment import setting
@@ -97,7 +98,11 @@ class EmrServerlessSparkRunner(RemoteSparkRunner):
     def submission(self) -> Submission:
         """Return how programs are to run. Raises InvalidValue."""
         spec, role = self.spec(), self.role()
-        conf = {**spec.conf(), **self.spark_config}
+        conf = {
+            **spec.conf(),
+            **encryption_settings(Encryption.configured(), spec.release_label),
+            **self.spark_config,
+        }
         workers_of(conf)
         return Submission(
             conf=conf,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from emr_pipelines.aws.encryption import Encryption
-from emr_pipelines.backends.emr.encryption import encryption_configurations
 from emr_pipelines.backends.emr.spec import ClusterSpec, Configuration
+from emr_pipelines.backends.encryption import encryption_configurations
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.job.package import Submission

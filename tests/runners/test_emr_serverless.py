@@ -343,3 +343,36 @@ def test_logs_that_never_come_hide_nothing(serverless_env: ServerlessEnv) -> Non
     serverless_env.account.fault("logs_never")
     with pytest.raises(Failed, match=r"EMR Serverless says: Job failed.*no such colour"):
         serverless_env.run(log_wait_seconds=60)
+
+
+def test_the_encryption_that_is_set_is_asked_of_spark_and_of_the_logs(
+    serverless_env: ServerlessEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    monkeypatch.setenv("EMR_PIPELINES_KMS_KEY", key)
+    serverless_env.run()
+    (run,) = serverless_env.job_runs
+    parameters = run.request["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"]
+    assert f"--conf spark.hadoop.fs.s3a.encryption.key={key}" in parameters
+    logs = run.request["configurationOverrides"]["monitoringConfiguration"]["s3MonitoringConfiguration"]
+    assert logs["encryptionKeyArn"] == key
+
+
+def test_an_attempt_whose_application_was_deleted_is_given_up(
+    serverless_env: ServerlessEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = serverless_env.account.aws
+
+    def work(context: dg.AssetExecutionContext, spark: EmrServerlessSparkRunner) -> Total:
+        with monkeypatch.context() as patched:
+            patched.setattr(JobRuns, "start", killed)
+            with pytest.raises(Killed):
+                spark.run(context, add_up, PARAMS)
+        serverless_env.account.emulator.advance(60)
+        (application,) = serverless_env.account.emulator.applications()
+        aws.call("emr-serverless", "delete_application", applicationId=application.id)
+        return spark.run(context, add_up, PARAMS)
+
+    assert serverless_env.materialize(work) == Total(6)
+    assert serverless_env.states == ["SUCCESS"]
+    assert any("Attempt 1 did not begin: " in line for line in serverless_env.log)

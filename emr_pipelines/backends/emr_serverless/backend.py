@@ -30,7 +30,7 @@ from emr_pipelines.costs.bill import Bill
 from emr_pipelines.costs.pricing import PriceList
 from emr_pipelines.diagnosis.evidence import ProbableCause
 from emr_pipelines.diagnosis.exception_parser import Log, RemoteException
-from emr_pipelines.errors import AwsError, InvalidValue, PreconditionFailed, RequestRefused
+from emr_pipelines.errors import AwsError, InvalidValue, NotFound, PreconditionFailed, RequestRefused
 from emr_pipelines.job.package import Job
 from emr_pipelines.report import Reporter, no_report
 
@@ -92,7 +92,11 @@ class EmrServerlessBackend:
     def find(self, job: Job) -> Handle | None:
         """Find the job run of the last attempt, if it has not ended. One that is being cancelled is waited for."""
         attempt = self._last_attempt(job)
-        run_id = self._begun(job, attempt) if attempt else None
+        try:
+            run_id = self._begun(job, attempt) if attempt else None
+        except (NotFound, RequestRefused) as error:  # its application was deleted, or changed, and it never began
+            self._log(f"Attempt {attempt} did not begin: {error}")
+            return None
         run = self._runs.find(run_id) if run_id else None
         if run is not None and run.state is JobRunState.CANCELLING:
             run = self._wait_for_end(run.id)

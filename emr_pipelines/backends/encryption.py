@@ -1,4 +1,4 @@
-"""Encrypt Spark's writes to S3 on a cluster, as EMR_PIPELINES_ENCRYPTION says."""
+"""Encrypt Spark's writes to S3, on a cluster or on EMR Serverless, as EMR_PIPELINES_ENCRYPTION says."""
 
 from __future__ import annotations
 
@@ -32,3 +32,9 @@ def encryption_configurations(encryption: Encryption, release_label: str) -> dic
         else {"fs.s3.serverSideEncryptionAlgorithm": AES256}
     )
     return {**found, "emrfs-site": {"fs.s3.enableServerSideEncryption": "true", **how}}
+
+
+def encryption_settings(encryption: Encryption, release_label: str) -> dict[str, str]:
+    """Return the same as settings of Spark, for where there is no cluster to configure. Raises InvalidValue."""
+    told = encryption_configurations(encryption, release_label).values()
+    return {f"spark.hadoop.{name}": value for properties in told for name, value in properties.items()}

@@ -1,0 +1,188 @@
+"""What orchestration adds to a job run on EMR Serverless: ours, dagster-aws's PipesEMRServerlessClient and Airflow's
+operator, on one emulator.
+
+    python -m benchmarks.serverless [--quick] [--rounds 5] [--json]
+
+Each contender runs in a process of its own and has an emulated account of its own, in a third process. Programs are
+scripted: each takes exactly so long, and the emulator leaves what they would have left when EMR Serverless says
+RUNNING, or SUCCESS, and no sooner.
+
+- ours: `dg.materialize` of an asset whose program is run by an EmrServerlessSparkRunner, which makes the application.
+- PipesEMRServerlessClient: `dg.materialize` of an asset that calls it, at its defaults, with PipesS3MessageReader, for
+  the emulator has no CloudWatch. The application is there before.
+- Airflow: EmrServerlessStartJobOperator at its defaults, its `execute` called with a context that forgets XComs. The
+  application is there before; the latency of Airflow's scheduler is left out.
+
+The overhead is the wall time without what the service itself takes: the application's start, the workers', and the
+program. Billed are the seconds of the workers, which the service alone decides: nobody holds workers longer than the
+program runs. So the contenders differ in seconds only, and in how often they ask.
+"""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+from benchmarks import harness
+from benchmarks.account import BUCKET, OVER, account
+from benchmarks.orchestration import Numbers, add_up, measured, succeed, verdict
+
+OURS, PIPES, AIRFLOW = "ours", "PipesEMRServerlessClient", "Airflow"
+FACTS = {"application": 5.0, "workers": 5.0, "step": 10.0}  # seconds
+SHORT = {"application": 0.5, "workers": 0.5, "step": 1.0}
+MAX_OVERHEAD_SECONDS = 5.0
+TIMES_LESS = 5.0
+ROLE = "arn:aws:iam::111122223333:role/jobs"
+
+
+def _measured(durations: Mapping[str, float], begin: Callable[[], Callable[[], None]]) -> tuple[float, dict[str, Any]]:
+    with account(**durations, result={"total": 6}) as found:
+        seconds, cold, failed = measured(begin)
+        report = found.in_the_end()
+    return seconds, {
+        "cold": cold,
+        "job runs": [run["state"] for run in report["job_runs"]],
+        "left": sum(run["state"] not in OVER for run in report["job_runs"]),
+        "billed": sum(run["billed"] for run in report["job_runs"]),
+        "calls": sum(report["calls"].values()),
+        "failed": failed,
+    }
+
+
+def ours(durations: Mapping[str, float], interval: float | None = None) -> tuple[float, dict[str, Any]]:  # noqa: ARG001
+    def begin() -> Callable[[], None]:
+        import dagster as dg
+
+        from emr_pipelines.aws import sdk  # noqa: F401 (what the runner imports when it is used)
+        from emr_pipelines.runners.emr_serverless import EmrServerlessSparkRunner
+
+        @dg.asset(required_resource_keys={"spark"})
+        def total(context) -> None:  # type: ignore[no-untyped-def]
+            if context.resources.spark.run(context, add_up, Numbers((1, 2, 3))).total != 6:
+                raise ValueError("1 + 2 + 3 is 6")
+
+        prices = {"vcpu_hour": 0.05, "memory_gb_hour": 0.006, "storage_gb_hour": 0.0001}
+        runner = EmrServerlessSparkRunner(bucket=BUCKET, execution_role=ROLE, ship_dependencies=False, prices=prices)
+        instance = dg.DagsterInstance.ephemeral()
+        return lambda: succeed(dg.materialize([total], resources={"spark": runner}, instance=instance))
+
+    return _measured(durations, begin)
+
+
+def _application() -> str:
+    import boto3
+
+    made: str = boto3.client("emr-serverless").create_application(
+        name="benchmark", releaseLabel="emr-spark-8.1.0", type="SPARK", clientToken="benchmark"
+    )["applicationId"]
+    return made
+
+
+DRIVER = {"sparkSubmit": {"entryPoint": f"s3://{BUCKET}/program.py"}}
+
+
+def pipes(durations: Mapping[str, float], interval: float | None = None) -> tuple[float, dict[str, Any]]:
+    """interval: seconds between polls; None means its default of 5."""
+
+    def begin() -> Callable[[], None]:
+        import boto3
+        import dagster as dg
+        from dagster_aws.pipes import PipesEMRServerlessClient, PipesS3ContextInjector, PipesS3MessageReader
+
+        application = _application()
+        less: dict[str, Any] = {} if interval is None else {"poll_interval": interval}
+        s3 = boto3.client("s3")
+        client = PipesEMRServerlessClient(
+            client=boto3.client("emr-serverless"),
+            context_injector=PipesS3ContextInjector(bucket=BUCKET, client=s3),
+            message_reader=PipesS3MessageReader(bucket=BUCKET, client=s3),
+            **less,
+        )
+
+        @dg.asset(required_resource_keys={"serverless"})
+        def total(context) -> None:  # type: ignore[no-untyped-def]
+            context.resources.serverless.run(
+                context=context,
+                start_job_run_params={
+                    "applicationId": application,
+                    "clientToken": uuid.uuid4().hex,
+                    "executionRoleArn": ROLE,
+                    "jobDriver": {"sparkSubmit": dict(DRIVER["sparkSubmit"])},
+                },
+            )
+
+        instance = dg.DagsterInstance.ephemeral()
+        return lambda: succeed(dg.materialize([total], resources={"serverless": client}, instance=instance))
+
+    return _measured(durations, begin)
+
+
+def airflow(durations: Mapping[str, float], interval: float | None = None) -> tuple[float, dict[str, Any]]:
+    """interval: seconds between polls; None means its default of 60."""
+
+    def begin() -> Callable[[], None]:
+        from airflow.providers.amazon.aws.operators.emr import EmrServerlessStartJobOperator
+
+        application = _application()
+        often: dict[str, Any] = {} if interval is None else {"waiter_delay": interval}
+        context: Any = {"ti": SimpleNamespace(xcom_push=lambda **_: None)}
+
+        def work() -> None:
+            operator: Any = EmrServerlessStartJobOperator(
+                task_id="run", application_id=application, execution_role_arn=ROLE, job_driver=DRIVER,
+                configuration_overrides=None, enable_application_ui_links=False, **often,
+            )  # fmt: skip
+            operator.execute(context)
+
+        return work
+
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["AIRFLOW_HOME"] = home  # Airflow reads it when it is imported
+        return _measured(durations, begin)
+
+
+CONTENDERS: dict[str, harness.Contender] = {OURS: ours, PIPES: pipes, AIRFLOW: airflow}
+
+
+def main() -> None:
+    asked = harness.arguments(__doc__, rounds=5)
+    durations, interval = (SHORT, 0.5) if asked.quick else (FACTS, None)
+    settings = {"durations": durations, "interval": interval}
+    runs = harness.in_turn("benchmarks.serverless", list(CONTENDERS), asked.rounds, **settings)
+    expected = {"job runs": ["SUCCESS"], "left": 0}
+    for name, several in runs.items():
+        for run in several:
+            harness.agree({"what is asked": expected, name: {key: run.answer[key] for key in expected}})
+    itself = sum(durations.values())
+    wall = {name: harness.median(several) for name, several in runs.items()}
+    added = {name: seconds - itself for name, seconds in wall.items()}
+    title = (
+        f"One asset with one job run: of the wall time, EMR Serverless itself takes {itself:g} s "
+        f"({', '.join(f'{name} {seconds:g}' for name, seconds in durations.items())})"
+    )
+    if not asked.quick:
+        times = min(seconds for name, seconds in added.items() if name != OURS) / added[OURS]
+        title += (
+            f". Ours: {added[OURS]:.1f} s ({verdict(added[OURS] <= MAX_OVERHEAD_SECONDS)}: at most "
+            f"{MAX_OVERHEAD_SECONDS:g}), {times:.1f} times less than the next ({verdict(times >= TIMES_LESS)}: at "
+            f"least {TIMES_LESS:g})"
+        )
+    columns = ("contender", "wall s, warm", "overhead s", "wall s, cold", "billed worker-set s", "calls", "answer")
+    table = harness.Table(title, columns)
+    for name, several in runs.items():
+        failed = next((run.answer["failed"] for run in several if run.answer["failed"]), "")
+        cold, billed, calls = (median(run.answer[what] for run in several) for what in ("cold", "billed", "calls"))
+        table.rows.append((
+            name, f"{wall[name]:.1f}", f"{added[name]:.1f}", f"{cold:.1f}", f"{billed:.1f}", f"{calls:g}",
+            f"failed: {failed}" if failed else "succeeded",
+        ))  # fmt: skip
+    packages = ("dagster", "dagster-aws", "apache-airflow", "apache-airflow-providers-amazon", "boto3")
+    harness.report(asked, harness.machine(*packages), [table], runs)
+
+
+if __name__ == "__main__":
+    harness.serve(CONTENDERS)
+    main()
