@@ -91,8 +91,9 @@ MEANINGS = {
     Kind.BUCKET_MISSING: Meaning("The bucket does not exist:", "Check the bucket's name, or create it."),
     Kind.S3_ACCESS_DENIED: Meaning(
         "S3 denied the program access:",
-        "Allow it in the policy of the cluster's EC2 instance profile (on this machine: of your credentials), and in "
-        "the bucket policy and the policy of the KMS key, if there are any. If a policy requires encryption headers on "
+        "Allow it in the policy of the cluster's EC2 instance profile (on EMR Serverless: of the execution role; on "
+        "this machine: of your credentials), and in the bucket policy and the policy of the KMS key, if there are any. "
+        "If a policy requires encryption headers on "
         "writes, set EMR_PIPELINES_ENCRYPTION, and EMR_PIPELINES_KMS_KEY for your own key.",
     ),
     Kind.OUT_OF_MEMORY: Meaning(

@@ -156,8 +156,8 @@ class EmrServerlessSparkRunner(RemoteSparkRunner):
 
     def _bill(self, context: dg.AssetExecutionContext, backend: EmrServerlessBackend) -> None:
         listed = None if self.prices else listed_prices(self._staging().aws)
-        for found, handle in backend.job_runs.items():
-            bill_job_run(partial(backend.bill, handle, self.prices, listed), found, context.instance, context.log)
+        for handle in backend.job_runs:
+            bill_job_run(partial(backend.bill, handle, self.prices, listed), handle.id, context.instance, context.log)
 
     def _tell_of_release(self, context: dg.AssetExecutionContext, spec: ApplicationSpec) -> None:
         if self._told_of_release or spec.id:

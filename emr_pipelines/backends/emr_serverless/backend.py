@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from emr_pipelines.aws import links
 from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.objects import Objects, join
 from emr_pipelines.backends.base import Deadlines, End, Handle, JobState, JobStatus
@@ -20,17 +19,17 @@ from emr_pipelines.backends.emr_serverless.applications import Application, Appl
 from emr_pipelines.backends.emr_serverless.bills import bill_of
 from emr_pipelines.backends.emr_serverless.causes import JobRunEvidence, diagnose, wants_driver_logs
 from emr_pipelines.backends.emr_serverless.job_runs import JobRun, JobRunId, JobRuns, start_request
+from emr_pipelines.backends.emr_serverless.run_log import RunLog
 from emr_pipelines.backends.emr_serverless.spec import ApplicationSpec
-from emr_pipelines.backends.emr_serverless.states import ENDED, NEUTRAL, WITHOUT_DASHBOARD, JobRunState
+from emr_pipelines.backends.emr_serverless.states import ENDED, NEUTRAL, JobRunState
 from emr_pipelines.backends.emr_serverless.workers import workers_of
-from emr_pipelines.backends.log_files import read_newest
 from emr_pipelines.backends.names import LONGEST_ASKED_BY, step_name
 from emr_pipelines.clock import poll
 from emr_pipelines.costs.bill import Bill
 from emr_pipelines.costs.pricing import PriceList
 from emr_pipelines.diagnosis.evidence import ProbableCause
-from emr_pipelines.diagnosis.exception_parser import Log, RemoteException
-from emr_pipelines.errors import AwsError, InvalidValue, NotFound, PreconditionFailed, RequestRefused
+from emr_pipelines.diagnosis.exception_parser import RemoteException
+from emr_pipelines.errors import AwsError, NotFound, PreconditionFailed, RequestRefused
 from emr_pipelines.job.package import Job
 from emr_pipelines.report import Reporter, no_report
 
@@ -40,7 +39,6 @@ STOPS_WITHIN_SECONDS = 120.0  # after its grace period
 BILLED_WITHIN_SECONDS = 20.0  # after its end
 CALL_PATIENCE_SECONDS = 30.0  # where an answer is only nice to have
 HURRY_SECONDS = 5.0
-LOG_POLL_SECONDS = 5.0
 TIMEOUT_MARGIN_MINUTES = 15  # the service's own timeout, after ours: for job runs that nobody watches any more
 
 
@@ -74,20 +72,18 @@ class EmrServerlessBackend:
         report: Reporter = no_report,
     ) -> None:
         self._aws, self._settings = aws, settings
-        self._log, self._report = log, report
+        self._run_log = RunLog(aws, join(settings.base, "logs"), log, report)
         self._applications, self._runs, self._objects = Applications(aws), JobRuns(aws), Objects(aws)
-        self._application: Application | None = None
+        self._acquired: Application | None = None
         self._ids: dict[str, JobRunId] = {}
         self._seen: dict[str, JobRun] = {}
-        self._told: set[tuple[str, str]] = set()
 
     # the seam
 
     def check(self, job: Job) -> None:
         """Raise InvalidValue if EMR Serverless would refuse the job run, or its application could not run it."""
         self._request(job, 1, LONGEST_ASKED_BY, {"--pipes": LONGEST_PIPES})
-        application, _ = self._acquired()
-        check_capacity(application, workers_of(self._conf(job)).total())
+        check_capacity(self._application(), workers_of(self._conf(job)).total())
 
     def find(self, job: Job) -> Handle | None:
         """Find the job run of the last attempt, if it has not ended. One that is being cancelled is waited for."""
@@ -95,7 +91,7 @@ class EmrServerlessBackend:
         try:
             run_id = self._begun(job, attempt) if attempt else None
         except (NotFound, RequestRefused) as error:  # its application was deleted, or changed, and it never began
-            self._log(f"Attempt {attempt} did not begin: {error}")
+            self._run_log.log(f"Attempt {attempt} did not begin: {error}")
             return None
         run = self._runs.find(run_id) if run_id else None
         if run is not None and run.state is JobRunState.CANCELLING:
@@ -105,8 +101,7 @@ class EmrServerlessBackend:
         return self._handle(run.id, attempt, str(run.state))
 
     def submit(self, job: Job, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> Handle:
-        application, _ = self._acquired()
-        wanted = {"applicationId": application.id, **self._request(job, attempt, asked_by, arguments)}
+        wanted = {"applicationId": self._application().id, **self._request(job, attempt, asked_by, arguments)}
         uri = join(job.attempt_folder(attempt), SUBMISSION)
         with suppress(PreconditionFailed):  # another process makes the same attempt, and both ask for the same
             self._objects.create(uri, json.dumps(wanted).encode())
@@ -153,11 +148,10 @@ class EmrServerlessBackend:
     ) -> ProbableCause:
         """Find the probable cause. Waits for the driver's logs only if nothing else explains the failure."""
         run = self._seen.get(handle.id) or self._look(handle)
-        folder = self._log_folder(run.id)
         timed_out = end.timed_out
         evidence = JobRunEvidence(
             exception=exception,
-            log_uri=folder,
+            log_uri=self._run_log.logs_of(run.id),
             package=package,
             state=str(run.state),
             details=run.details,
@@ -165,14 +159,14 @@ class EmrServerlessBackend:
             timed_out_seconds=self._settings.deadlines.of(timed_out) if timed_out else 0.0,
         )
         if wants_driver_logs(evidence) or timed_out is JobState.RUNNING:
-            evidence = replace(evidence, driver=self._driver_logs(run.id, 0.0 if timed_out else None))
-        return replace(diagnose(evidence), pages=self._pages(run.id, "Logs in the S3 console"))
+            within = 0.0 if timed_out else self._settings.log_wait_seconds
+            evidence = replace(evidence, driver=self._run_log.driver_logs(run.id, within))
+        return replace(diagnose(evidence), pages=self._run_log.pages(run.id, "Logs in the S3 console"))
 
     # for the runner
 
     def bill(self, handle: Handle, prices: Mapping[str, float], listed: PriceList | None = None) -> Bill:
         """Return what a job run cost, waiting a little for what the service bills. Raises the AwsErrors."""
-        application, _ = self._acquired()
         runs = JobRuns(self._aws, CALL_PATIENCE_SECONDS)
         run = poll(
             self._aws.clock,
@@ -180,21 +174,21 @@ class EmrServerlessBackend:
             BILLED_WITHIN_SECONDS,
             lambda found: found.billed and found.state in ENDED,
         )
-        return bill_of(run, application.architecture, prices, listed)
+        return bill_of(run, self._application().architecture, prices, listed)
 
     @property
-    def job_runs(self) -> dict[str, Handle]:
-        """The job runs that this backend has submitted or found, by id."""
-        return {found: Handle(found, noun="job run") for found in self._ids}
+    def job_runs(self) -> list[Handle]:
+        """The job runs that this backend has submitted or found."""
+        return [Handle(job_run_id, noun="job run") for job_run_id in self._ids]
 
     # inside
 
-    def _acquired(self) -> tuple[Application, bool]:
-        if self._application is not None:
-            return self._application, False
-        self._application, created = self._applications.acquire(self._settings.spec, self._settings.deployment)
-        self._log(f"{'Created' if created else 'Using'} {self._application}, {self._application.release}.")
-        return self._application, created
+    def _application(self) -> Application:
+        """Return the application, which is found or created at the first call."""
+        if self._acquired is None:
+            self._acquired, created = self._applications.acquire(self._settings.spec, self._settings.deployment)
+            self._run_log.log(f"{'Created' if created else 'Using'} {self._acquired}, {self._acquired.release}.")
+        return self._acquired
 
     def _request(self, job: Job, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> dict[str, Any]:
         settings = self._settings
@@ -206,7 +200,7 @@ class EmrServerlessBackend:
             entry_point=job.entrypoint,
             arguments=[*job.arguments, *(word for pair in arguments.items() for word in pair)],
             conf=self._conf(job),
-            log_uri=join(settings.base, "logs") + "/",
+            log_uri=f"{self._run_log.folder}/",
             log_key=settings.log_key,
             timeout_minutes=int(minutes) + TIMEOUT_MARGIN_MINUTES,
             tags={**settings.spec.tags, **settings.tags},
@@ -260,19 +254,12 @@ class EmrServerlessBackend:
     def _look(self, handle: Handle) -> JobRun:
         run = self._runs.describe(self._ids[handle.id])
         self._seen[handle.id] = run
-        if (handle.id, "begun") not in self._told:
-            self._told.add((handle.id, "begun"))
-            pages = "\n".join(f"{name}: {page}" for name, page in self._pages(run.id).items())
-            self._log(f"Job run {run.id} ({run.name}) is {run.state}.\n{pages}")
-        if run.state not in WITHOUT_DASHBOARD and (handle.id, "dashboard") not in self._told:
-            self._told.add((handle.id, "dashboard"))
-            with suppress(AwsError):  # it is only nice to have
-                self._log(f"Spark UI, by a link that is valid for an hour: {self._runs.dashboard(run.id)}")
+        self._run_log.job_run(run)
         return run
 
     def _wait_for_end(self, run_id: JobRunId) -> JobRun:
         within = self._settings.grace_seconds + STOPS_WITHIN_SECONDS
-        with self._report(f"Waiting for job run {run_id} to stop", at_most_seconds=within) as work:
+        with self._run_log.report(f"Waiting for job run {run_id} to stop", at_most_seconds=within) as work:
 
             def look() -> JobRun:
                 run = self._runs.describe(run_id)
@@ -280,28 +267,3 @@ class EmrServerlessBackend:
                 return run
 
             return poll(self._aws.clock, look, within, lambda run: run.state in ENDED, 1.0, 1.4, 5.0)
-
-    def _pages(self, run_id: JobRunId, logs: str = "Logs, as they are pushed") -> dict[str, str]:
-        folder = self._log_folder(run_id)
-        of_logs = links.objects_page(self._aws.region, folder)
-        pages = {"Job run": links.job_run_page(self._aws.region, run_id.application, run_id.run), logs: of_logs}
-        return {name: page for name, page in pages.items() if name == "Job run" or page != folder}
-
-    def _log_folder(self, run_id: JobRunId) -> str:
-        logs = join(self._settings.base, "logs")
-        return join(logs, "applications", run_id.application, "jobs", run_id.run, "SPARK_DRIVER") + "/"
-
-    def _driver_logs(self, run_id: JobRunId, within_seconds: float | None) -> tuple[Log, ...]:
-        """Return the driver's logs, waiting for them if there are none yet. Raises nothing."""
-        folder = self._log_folder(run_id)
-        objects = Objects(self._aws, CALL_PATIENCE_SECONDS)
-        within = self._settings.log_wait_seconds if within_seconds is None else within_seconds
-
-        def look() -> tuple[Log, ...]:
-            work.heartbeat()
-            with suppress(AwsError, InvalidValue):
-                return read_newest(objects, objects.entries(folder))
-            return ()
-
-        with self._report(f"Waiting for the logs of job run {run_id}", at_most_seconds=within) as work:
-            return poll(self._aws.clock, look, within, bool, LOG_POLL_SECONDS)
