@@ -12,22 +12,30 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from emr_pipelines.aws.deployment import deployment_name
 from emr_pipelines.aws.encryption import Encryption
-from emr_pipelines.aws.redaction import masked
+from emr_pipelines.aws.objects import join
+from emr_pipelines.aws.redaction import masked, reject_known_secrets
 from emr_pipelines.backends.emr.bills import listed_prices
-from emr_pipelines.backends.emr_serverless.backend import EmrServerlessBackend, Settings
+from emr_pipelines.backends.emr.steps import Step
+from emr_pipelines.backends.emr_serverless.backend import UNFINISHED, EmrServerlessBackend, Settings
 from emr_pipelines.backends.emr_serverless.bills import RESOURCES
+from emr_pipelines.backends.emr_serverless.job_runs import JobRun
 from emr_pipelines.backends.emr_serverless.spec import ApplicationSpec
+from emr_pipelines.backends.emr_serverless.states import JobRunState
+from emr_pipelines.backends.emr_serverless.work import Work
 from emr_pipelines.backends.emr_serverless.workers import workers_of
 from emr_pipelines.backends.encryption import encryption_settings
 from emr_pipelines.backends.forms import ROLE_ARN, ROLE_ARN_ALLOWED
 from emr_pipelines.backends.tags import tag_value
+from emr_pipelines.clock import Wakeup
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.job.package import Submission
+from emr_pipelines.job.package import Submission, digest_of
 from emr_pipelines.runners.billing import bill_job_run
 from emr_pipelines.runners.descriptions import checked, config_of, parsed
 from emr_pipelines.runners.emr_settings import validate_prices
-from emr_pipelines.runners.lineage import label_of
+from emr_pipelines.runners.failures import failures
+from emr_pipelines.runners.lineage import asked_by, label_of
+from emr_pipelines.runners.locations import check_locations
 from emr_pipelines.runners.remote import RemoteSparkRunner
 from emr_pipelines.spark_lines import notes_on, release
 
@@ -35,6 +43,9 @@ if TYPE_CHECKING:
     ApplicationConfig = Mapping[str, Any] | ApplicationSpec
 else:
     ApplicationConfig = config_of(ApplicationSpec)  # its schema for run config and the Launchpad
+
+
+WORTH_ATTACHING = UNFINISHED | {JobRunState.SUCCESS}
 
 
 class EmrServerlessSparkRunner(RemoteSparkRunner):
@@ -113,6 +124,32 @@ class EmrServerlessSparkRunner(RemoteSparkRunner):
             ship_dependencies=self.ship_dependencies,
             details=("emr-serverless", role, spec.digest, release(spec.release_label).spark, spec.python),
         )
+
+    def run_step(self, context: dg.AssetExecutionContext, step: Step) -> JobRun:
+        """Run spark-submit to its end, and return the job run as EMR Serverless described it last. For example:
+
+            spark.run_step(context, spark_jar("totals", "s3://my-bucket/totals.jar", "org.example.Totals"))
+
+        `spark_submit` and `spark_jar` of `emr_pipelines.backends.emr.steps` make such steps; others are for clusters
+        only. All attempts at a step of a run count as one. Raises InvalidValue, before anything starts, for a step that
+        cannot run there, and Failure as `run` does.
+        """
+        with failures(context, self.retries, self.retry_delay_seconds):
+            reject_known_secrets(f"The step {step.name!r}", step.request())
+            check_locations(f"{step.name}: args", list(step.args))
+            how = self.submission()
+            identity = digest_of([*asked_by(context), step.request(), *how.details, dict(how.conf)])
+            folder = join(self._staging().of("steps"), identity)
+            work = Work.of_spark_submit(label_of(context), identity, folder, step.args, how.conf)
+            with self.backend(context, identity) as backend:
+                backend.check_work(work)
+                handle = backend.find_work(work, WORTH_ATTACHING)
+                if handle is None:
+                    who = f"{context.run.run_id} {context.retry_number} {step.name}"
+                    handle = backend.start(work, backend.last_attempt(work) + 1, who)
+                end = self._watch(context, backend, handle, Wakeup())
+                self._raise_unless_succeeded(backend, handle, end, None, "")
+                return backend.job_run(handle)
 
     def sought_on(self) -> Sequence[Any]:
         return ("emr-serverless", self.spec().digest, deployment_name())

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from emr_pipelines.backends.emr.steps import Step, hive_script, shell_command, spark_jar, spark_submit
 from emr_pipelines.backends.emr_serverless.backend import EmrServerlessBackend
 from emr_pipelines.backends.emr_serverless.job_runs import JobRunId, JobRuns
 from emr_pipelines.errors import InvalidValue
@@ -376,3 +377,58 @@ def test_an_attempt_whose_application_was_deleted_is_given_up(
     assert serverless_env.materialize(work) == Total(6)
     assert serverless_env.states == ["SUCCESS"]
     assert any("Attempt 1 did not begin: " in line for line in serverless_env.log)
+
+
+JAR = spark_jar(
+    "totals", "s3://emr-tests/totals.jar", "org.example.Totals", "2026 11", conf={"spark.driver.cores": "2"}
+)
+
+
+def test_a_jar_runs_as_a_step(serverless_env: ServerlessEnv) -> None:
+    found = serverless_env.materialize(lambda context, spark: spark.run_step(context, JAR))
+    (run,) = serverless_env.job_runs
+    assert (found.id.run, str(found.state)) == (run.id, "SUCCESS")
+    driver = run.request["jobDriver"]["sparkSubmit"]
+    assert driver["entryPoint"] == "s3://emr-tests/totals.jar"
+    assert driver["entryPointArguments"] == ["2026 11"]
+    assert driver["sparkSubmitParameters"].endswith("--class org.example.Totals --conf spark.driver.cores=2")
+    assert "--deploy-mode" not in driver["sparkSubmitParameters"]
+    assert run.request["name"].startswith("answer ")
+    assert run.request["name"].endswith(" 0 totals")
+    assert len(serverless_env.observed) == 1
+
+
+def test_all_attempts_at_a_step_count_as_one(serverless_env: ServerlessEnv) -> None:
+    def work(context: dg.AssetExecutionContext, spark: EmrServerlessSparkRunner) -> None:
+        first, second = spark.run_step(context, JAR), spark.run_step(context, JAR)
+        assert first.id == second.id
+
+    serverless_env.materialize(work)
+    assert serverless_env.states == ["SUCCESS"]
+
+
+def test_a_step_that_fails_is_explained(serverless_env: ServerlessEnv) -> None:
+    serverless_env.program(
+        seconds=5, exit_code=1, stderr='Exception in thread "main" java.lang.IllegalStateException: no totals\n'
+    )
+    with pytest.raises(Failed, match="IllegalStateException: no totals"):
+        serverless_env.materialize(lambda context, spark: spark.run_step(context, JAR))
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (hive_script("a", "s3://emr-tests/a.q"), "The command of a step is 'hive-script'; allowed: spark-submit"),
+        (shell_command("a", "ls"), "The command of a step is 'bash'"),
+        (spark_submit("a", "s3://emr-tests/a.py", queue="q"), "'--queue'; allowed: others: there is no YARN"),
+        (spark_submit("a", "s3://emr-tests/a.py", options=["--master", "yarn"]), "EMR Serverless is the master"),
+        (Step("a", ("spark-submit", "--class", "A")), "one with a program"),
+    ],
+)
+def test_a_step_that_cannot_run_is_refused_before_anything_starts(
+    serverless_env: ServerlessEnv, step: Step, says: str
+) -> None:
+    with pytest.raises(Failed) as refused:
+        serverless_env.materialize(lambda context, spark: spark.run_step(context, step))
+    assert says in str(refused.value)
+    assert serverless_env.account.emulator.applications() == []

@@ -7,7 +7,7 @@ first, so that whoever comes after a lost response or a killed process asks for 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +22,7 @@ from emr_pipelines.backends.emr_serverless.job_runs import JobRun, JobRunId, Job
 from emr_pipelines.backends.emr_serverless.run_log import RunLog
 from emr_pipelines.backends.emr_serverless.spec import ApplicationSpec
 from emr_pipelines.backends.emr_serverless.states import ENDED, NEUTRAL, JobRunState
+from emr_pipelines.backends.emr_serverless.work import Work
 from emr_pipelines.backends.emr_serverless.workers import workers_of
 from emr_pipelines.backends.names import LONGEST_ASKED_BY, step_name
 from emr_pipelines.clock import poll
@@ -34,6 +35,9 @@ from emr_pipelines.job.package import Job
 from emr_pipelines.report import Reporter, no_report
 
 LONGEST_PIPES = "-" * 1000  # Dagster Pipes' arguments, which hold two URIs
+DRIVER_ENV = "spark.emr-serverless.driverEnv."
+PYTHONS = (f"{DRIVER_ENV}PYSPARK_PYTHON", f"{DRIVER_ENV}PYSPARK_DRIVER_PYTHON", "spark.executorEnv.PYSPARK_PYTHON")
+UNFINISHED = frozenset(JobRunState) - ENDED
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"  # in an attempt's folder: the request, and the job run
 STOPS_WITHIN_SECONDS = 120.0  # after its grace period
 BILLED_WITHIN_SECONDS = 20.0  # after its end
@@ -82,31 +86,49 @@ class EmrServerlessBackend:
 
     def check(self, job: Job) -> None:
         """Raise InvalidValue if EMR Serverless would refuse the job run, or its application could not run it."""
-        self._request(job, 1, LONGEST_ASKED_BY, {"--pipes": LONGEST_PIPES})
-        check_capacity(self._application(), workers_of(self._conf(job)).total())
+        self.check_work(Work.of_job(job), ("--pipes", LONGEST_PIPES))
 
     def find(self, job: Job) -> Handle | None:
-        """Find the job run of the last attempt, if it has not ended. One that is being cancelled is waited for."""
-        attempt = self._last_attempt(job)
+        """Find the job run of the last attempt, as `find_work` does."""
+        return self.find_work(Work.of_job(job))
+
+    def submit(self, job: Job, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> Handle:
+        words = tuple(word for pair in arguments.items() for word in pair)
+        return self.start(Work.of_job(job), attempt, asked_by, words)
+
+    # the same, of any work
+
+    def check_work(self, work: Work, arguments: Sequence[str] = ()) -> None:
+        """Raise InvalidValue if EMR Serverless would refuse a job run, or its application could not run it."""
+        self._request(work, 1, LONGEST_ASKED_BY, arguments)
+        check_capacity(self._application(), workers_of(work.conf).total())
+
+    def find_work(self, work: Work, states: frozenset[JobRunState] = UNFINISHED) -> Handle | None:
+        """Find the job run of the last attempt, if it is in one of these states.
+
+        One that is being cancelled is waited for.
+        """
+        attempt = self.last_attempt(work)
         try:
-            run_id = self._begun(job, attempt) if attempt else None
+            run_id = self._begun(work, attempt) if attempt else None
         except (NotFound, RequestRefused) as error:  # its application was deleted, or changed, and it never began
             self._run_log.log(f"Attempt {attempt} did not begin: {error}")
             return None
         run = self._runs.find(run_id) if run_id else None
         if run is not None and run.state is JobRunState.CANCELLING:
             run = self._wait_for_end(run.id)
-        if run is None or run.state in ENDED:
+        if run is None or run.state not in states:
             return None
         return self._handle(run.id, attempt, str(run.state))
 
-    def submit(self, job: Job, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> Handle:
-        wanted = {"applicationId": self._application().id, **self._request(job, attempt, asked_by, arguments)}
-        uri = join(job.attempt_folder(attempt), SUBMISSION)
+    def start(self, work: Work, attempt: int, asked_by: str, arguments: Sequence[str] = ()) -> Handle:
+        """Start the job run of an attempt, once, whoever asks and however often. arguments: after those of the work."""
+        wanted = {"applicationId": self._application().id, **self._request(work, attempt, asked_by, arguments)}
+        uri = join(f"{work.attempt_folders}{attempt}", SUBMISSION)
         with suppress(PreconditionFailed):  # another process makes the same attempt, and both ask for the same
             self._objects.create(uri, json.dumps(wanted).encode())
         try:
-            run_id = self._begun(job, attempt)
+            run_id = self._begun(work, attempt)
         except AwsError:
             raise  # a retry asks for the same job run again
         except BaseException:  # an interrupt, and the job run may have begun
@@ -147,7 +169,7 @@ class EmrServerlessBackend:
         alone: bool,  # noqa: ARG002 (a job run shares nothing)
     ) -> ProbableCause:
         """Find the probable cause. Waits for the driver's logs only if nothing else explains the failure."""
-        run = self._seen.get(handle.id) or self._look(handle)
+        run = self.job_run(handle)
         timed_out = end.timed_out
         evidence = JobRunEvidence(
             exception=exception,
@@ -176,6 +198,10 @@ class EmrServerlessBackend:
         )
         return bill_of(run, self._application().architecture, prices, listed)
 
+    def job_run(self, handle: Handle) -> JobRun:
+        """Return a job run as it was last seen."""
+        return self._seen.get(handle.id) or self._look(handle)
+
     @property
     def job_runs(self) -> list[Handle]:
         """The job runs that this backend has submitted or found."""
@@ -190,51 +216,40 @@ class EmrServerlessBackend:
             self._run_log.log(f"{'Created' if created else 'Using'} {self._acquired}, {self._acquired.release}.")
         return self._acquired
 
-    def _request(self, job: Job, attempt: int, asked_by: str, arguments: Mapping[str, str]) -> dict[str, Any]:
+    def _request(self, work: Work, attempt: int, asked_by: str, arguments: Sequence[str]) -> dict[str, Any]:
         settings = self._settings
         minutes = -(-settings.deadlines.running // 60)
         return start_request(
-            name=step_name(job.label, job.identity, attempt, asked_by),
-            token=f"{job.identity}-{attempt}",
+            name=step_name(work.label, work.identity, attempt, asked_by),
+            token=f"{work.identity}-{attempt}",
             role=settings.role,
-            entry_point=job.entrypoint,
-            arguments=[*job.arguments, *(word for pair in arguments.items() for word in pair)],
-            conf=self._conf(job),
+            entry_point=work.entry_point,
+            arguments=[*work.arguments, *arguments],
+            conf={**self._pythons(), **work.conf},
+            options=work.options,
             log_uri=f"{self._run_log.folder}/",
             log_key=settings.log_key,
             timeout_minutes=int(minutes) + TIMEOUT_MARGIN_MINUTES,
             tags={**settings.spec.tags, **settings.tags},
         )
 
-    def _conf(self, job: Job) -> dict[str, str]:
-        """Return Spark's settings: the job's own, which have the workers' sizes, and what the job brings along."""
-        python = self._settings.spec.python
-        brought = {"spark.archives": job.archives, "spark.jars": job.jars, "spark.files": job.files}
-        return {
-            "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": python,
-            "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": python,
-            "spark.executorEnv.PYSPARK_PYTHON": python,
-            **job.conf,
-            **{name: ",".join(uris) for name, uris in brought.items() if uris},
-        }
+    def _pythons(self) -> dict[str, str]:
+        """Return the settings that have driver and executors use the description's Python."""
+        return dict.fromkeys(PYTHONS, self._settings.spec.python)
 
-    def _last_attempt(self, job: Job) -> int:
+    def last_attempt(self, work: Work) -> int:
         """Return the number of the last attempt that was asked for; 0 if there is none."""
-        uris = [entry.uri for entry in self._objects.entries(job.attempt_folders)]
-        numbers = [
-            int(number)
-            for uri in uris
-            if uri.endswith(f"/{SUBMISSION}")
-            and (number := uri.removeprefix(job.attempt_folders).partition("/")[0]).isdigit()
-        ]
-        return max(numbers, default=0)
+        folders = work.attempt_folders
+        uris = [entry.uri for entry in self._objects.entries(folders)]
+        numbers = [uri.removeprefix(folders).partition("/")[0] for uri in uris if uri.endswith(f"/{SUBMISSION}")]
+        return max((int(number) for number in numbers if number.isdigit()), default=0)
 
-    def _begun(self, job: Job, attempt: int) -> JobRunId | None:
+    def _begun(self, work: Work, attempt: int) -> JobRunId | None:
         """Return the job run of an attempt, which is asked for again if nobody wrote down that it began.
 
         The token makes that safe. None if nothing was written down.
         """
-        folder = job.attempt_folder(attempt)
+        folder = f"{work.attempt_folders}{attempt}"
         if told := self._objects.read(join(folder, SUBMITTED)):
             known = json.loads(told)
             return JobRunId(known["application"], known["run"])

@@ -120,13 +120,15 @@ def start_request(
     entry_point: str,
     arguments: Sequence[str],
     conf: Mapping[str, str],
+    options: Sequence[str] = (),
     log_uri: str,
     log_key: str,
     timeout_minutes: int,
     tags: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return StartJobRun's request without the application. Raises InvalidValue for one that would be refused."""
-    parameters = " ".join(f"--conf {_word(f'{key}={value}')}" for key, value in conf.items())
+    settings = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
+    parameters = " ".join(map(_word, [*settings, *options]))
     for what, text, most in (
         ("The URI of the entry point", entry_point, MAX_ENTRY_POINT),
         ("The Spark settings", parameters, MAX_PARAMETERS),
