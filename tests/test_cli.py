@@ -35,7 +35,7 @@ def emulator(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline().startswith("EMR, S3 and STS are at http://127.0.0.1:")
+            assert process.stdout.readline().startswith("EMR, EMR Serverless, S3 and STS are at http://127.0.0.1:")
             yield process
         finally:
             process.kill()

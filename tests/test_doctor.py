@@ -119,7 +119,7 @@ def test_against_the_emulator(rehearsal: Rehearsal) -> None:
         "service role",
         "instance profile",
     ]
-    assert "The emulator answers for EMR, S3 and STS, not for 'iam'" in found["service role"].found
+    assert "The emulator answers for EMR, EMR Serverless, S3 and STS, not for 'iam'" in found["service role"].found
     assert f"it answers at {rehearsal.emulator.url} (AWS_ENDPOINT_URL)" in found["EMR"].found
     assert found["release"].found.startswith(
         f"{default_label()}, with Spark {'.'.join(installed_spark().split('.')[:2])}"

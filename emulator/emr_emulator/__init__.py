@@ -1,4 +1,4 @@
-"""An EMR, S3 and STS endpoint on this machine that runs steps with the installed Spark."""
+"""An EMR, EMR Serverless, S3 and STS endpoint on this machine that runs steps with the installed Spark."""
 
 from emr_emulator.buckets import InvalidBucket
 from emr_emulator.clock import ManualClock

@@ -80,7 +80,7 @@ def main(
     faults_file: Path | None,
     env_file: Path | None,
 ) -> None:
-    """Rehearse EMR on this machine: an endpoint for EMR, S3 and STS that runs steps with the installed Spark.
+    """Rehearse EMR on this machine: an endpoint for EMR, EMR Serverless, S3 and STS that runs steps with the installed Spark.
 
     Ctrl-C ends it and every process that it started.
     """
@@ -135,7 +135,7 @@ def _introduce(emulator: Emulator, env_file: Path | None) -> None:
             env_file.write_text(exports)
         except OSError as error:
             raise click.ClickException(f"{env_file} cannot be written: {error.strerror}.") from error
-    click.echo(f"EMR, S3 and STS are at {emulator.url}, and a page at {emulator.url}/_emulator/\n")
+    click.echo(f"EMR, EMR Serverless, S3 and STS are at {emulator.url}, and a page at {emulator.url}/_emulator/\n")
     click.echo("In another terminal:\n")
     click.echo(f"source {env_file}\n" if env_file is not None else exports)
 

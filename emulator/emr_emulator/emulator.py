@@ -42,7 +42,7 @@ class RootUnusable(Exception):
 
 
 class Emulator:
-    """An EMR, S3 and STS endpoint on this machine; a context manager, or `start()` and `stop()`.
+    """An EMR, EMR Serverless, S3 and STS endpoint on this machine; a context manager, or `start()` and `stop()`.
 
     root: the folder for its files; S3's objects are in `root/buckets`. By default a temporary folder, which is
         deleted at the end.

@@ -99,7 +99,7 @@ def access_key_of(request: Request) -> str:
 
 def not_emulated(request: Request, service: str) -> Response:
     """Return an error in the service's protocol, JSON or XML."""
-    message = f"The emulator answers for EMR, S3 and STS, not for {service!r}."
+    message = f"The emulator answers for EMR, EMR Serverless, S3 and STS, not for {service!r}."
     if "X-Amz-Target" in request.headers:
         body = json.dumps({"__type": "NotEmulated", "message": message})
         return Response(body, 400, content_type="application/x-amz-json-1.1")

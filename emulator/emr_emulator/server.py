@@ -1,4 +1,4 @@
-"""The HTTP endpoint for EMR, S3 and STS, the web page, and the faults."""
+"""The HTTP endpoint for EMR, EMR Serverless, S3 and STS, the web page, and the faults."""
 
 from __future__ import annotations
 

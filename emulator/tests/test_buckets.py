@@ -295,7 +295,7 @@ def test_other_services_are_refused_in_their_own_form(rehearsal: Rehearsal) -> N
         client(rehearsal.emulator, "glue").get_databases,
     )
     for call in calls:
-        with pytest.raises(ClientError, match="The emulator answers for EMR, S3 and STS, not for"):
+        with pytest.raises(ClientError, match="The emulator answers for EMR, EMR Serverless, S3 and STS, not for"):
             call()
 
 
