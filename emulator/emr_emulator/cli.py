@@ -80,7 +80,7 @@ def main(
     faults_file: Path | None,
     env_file: Path | None,
 ) -> None:
-    """Rehearse EMR on this machine: an endpoint for EMR, EMR Serverless, S3 and STS that runs steps with the installed Spark.
+    """Rehearse EMR on this machine: an endpoint for EMR, EMR Serverless, S3 and STS that runs steps with this Spark.
 
     Ctrl-C ends it and every process that it started.
     """
