@@ -47,6 +47,7 @@ def test_what_a_job_run_asks_for(serverless_env: ServerlessEnv) -> None:
     assert run.tags["emr_pipelines:asset"] == "answer"
 
 
+@pytest.mark.extended
 def test_the_second_run_uses_the_same_application(serverless_env: ServerlessEnv) -> None:
     serverless_env.run()
     serverless_env.run()
@@ -70,6 +71,7 @@ def test_what_it_cost_is_observed_on_the_asset(serverless_env: ServerlessEnv) ->
     assert observation.metadata["cost_share"].value == 1
 
 
+@pytest.mark.extended
 def test_without_prices_there_is_no_sum_and_no_failure(serverless_env: ServerlessEnv) -> None:
     serverless_env.run(prices={})
     (observation,) = serverless_env.observed
@@ -85,6 +87,7 @@ def test_a_lost_response_makes_no_second_job_run(serverless_env: ServerlessEnv) 
     assert len(serverless_env.account.emulator.applications()) == 1
 
 
+@pytest.mark.extended
 def test_throttling_is_no_failure(serverless_env: ServerlessEnv) -> None:
     serverless_env.account.fault("throttle", times=None, rate=0.3)
     assert serverless_env.run() == Total(6)
@@ -99,7 +102,16 @@ def killed(*_: object, **__: object) -> None:
     raise Killed
 
 
-@pytest.mark.parametrize("when", ["before the call", "after the call", "while it runs", "at its end"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        "after the call",
+        *(
+            pytest.param(when, marks=pytest.mark.extended)
+            for when in ("before the call", "while it runs", "at its end")
+        ),
+    ],
+)
 def test_a_retry_after_a_kill_takes_up_the_job_run(
     serverless_env: ServerlessEnv, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -163,6 +175,7 @@ def test_a_failed_program_is_explained_from_the_drivers_log(serverless_env: Serv
     assert len(serverless_env.observed) == 1  # it is billed, too
 
 
+@pytest.mark.extended
 def test_a_program_that_leaves_no_result_is_no_success(serverless_env: ServerlessEnv) -> None:
     serverless_env.program(seconds=10)
     with pytest.raises(Failed, match="left no result"):
@@ -185,6 +198,7 @@ def test_a_deadline_cancels_the_job_run(
     assert serverless_env.states == [state]
 
 
+@pytest.mark.extended
 def test_a_job_run_that_somebody_cancels(serverless_env: ServerlessEnv) -> None:
     serverless_env.program(seconds=100_000)
     pause = ServerlessClock.pause
@@ -201,7 +215,7 @@ def test_a_job_run_that_somebody_cancels(serverless_env: ServerlessEnv) -> None:
             serverless_env.run()
 
 
-@pytest.mark.parametrize("when", ["it starts", "it runs"])
+@pytest.mark.parametrize("when", ["it runs", pytest.param("it starts", marks=pytest.mark.extended)])
 def test_an_interrupt_cancels_the_job_run(
     serverless_env: ServerlessEnv, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -294,6 +308,7 @@ OPERATIONS = (
 )  # fmt: skip
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("fault", ["throttle", "server_error", "lost_response"])
 def test_a_fault_of_any_call_fails_nothing_and_doubles_nothing(
@@ -306,6 +321,7 @@ def test_a_fault_of_any_call_fails_nothing_and_doubles_nothing(
     assert serverless_env.account.emulator.faults.struck(fault) == 3 or operation == "GetDashboardForJobRun"
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("fault", ["throttle", "server_error", "lost_response"])
 def test_a_fault_of_the_cancelling_call_leaves_nothing_running(serverless_env: ServerlessEnv, fault: str) -> None:
     serverless_env.account.fault(fault, operation="CancelJobRun", times=3)
@@ -315,6 +331,7 @@ def test_a_fault_of_the_cancelling_call_leaves_nothing_running(serverless_env: S
     assert serverless_env.states == ["CANCELLED"]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("state", ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING"])
 def test_a_failure_of_the_service_is_retried(serverless_env: ServerlessEnv, state: str) -> None:
     serverless_env.clock.result_when = frozenset({"SUCCESS"})
@@ -324,6 +341,7 @@ def test_a_failure_of_the_service_is_retried(serverless_env: ServerlessEnv, stat
     assert any("EMR Serverless failed to run the job: Internal service error" in line for line in serverless_env.log)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("state", ["PENDING", "SCHEDULED"])
 def test_a_job_run_that_gets_no_workers_is_cancelled(serverless_env: ServerlessEnv, state: str) -> None:
     serverless_env.account.fault("job_run_hangs", state=state)
@@ -339,6 +357,7 @@ def test_a_driver_that_is_killed_ran_out_of_memory(serverless_env: ServerlessEnv
         serverless_env.run()
 
 
+@pytest.mark.extended
 def test_logs_that_never_come_hide_nothing(serverless_env: ServerlessEnv) -> None:
     serverless_env.program(seconds=10, exit_code=1, stderr="ValueError: no such colour\n")
     serverless_env.account.fault("logs_never")
@@ -359,6 +378,7 @@ def test_the_encryption_that_is_set_is_asked_of_spark_and_of_the_logs(
     assert logs["encryptionKeyArn"] == key
 
 
+@pytest.mark.extended
 def test_an_attempt_whose_application_was_deleted_is_given_up(
     serverless_env: ServerlessEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_the_sensor_cancels_job_runs_whose_run_is_over(
     assert deployed.states == ["CANCELLED"]
 
 
+@pytest.mark.extended
 def test_the_job_runs_of_another_deployment_are_left_alone(
     deployed: ServerlessEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +133,7 @@ def test_the_ledger_has_job_runs_of_killed_runs_too(deployed: ServerlessEnv) -> 
     assert ledger(aws, "theirs", [], PRICES) == []
 
 
+@pytest.mark.extended
 def test_an_entry_without_a_price_gets_one_later(deployed: ServerlessEnv) -> None:
     deployed.run()
     (unpriced,) = CostLedger().entries([])
