@@ -40,11 +40,12 @@ FLAGS = (
 
 @dataclass(frozen=True)
 class House:
-    """What is running: Dagster's URL, a client of the emulated EMR, and the folder with the source text."""
+    """What is running: Dagster's URL, clients of the emulated services, and the folder with the source text."""
 
     url: str
     emr: Any
     text: Path
+    serverless: Any
 
     def plan(self, **fault: str) -> None:
         """Inject a fault once."""
@@ -56,6 +57,14 @@ class House:
         """Return the states of all clusters, ended ones included, by id."""
         pages = self.emr.get_paginator("list_clusters").paginate()
         return {found["Id"]: found["Status"]["State"] for page in pages for found in page["Clusters"]}
+
+    def job_runs(self) -> dict[str, str]:
+        """Return the states of all job runs on EMR Serverless, by id."""
+        applications = self.serverless.list_applications()["applications"]
+        found = [
+            run for one in applications for run in self.serverless.list_job_runs(applicationId=one["id"])["jobRuns"]
+        ]
+        return {run["id"]: run["state"] for run in found}
 
     def step_states(self, cluster_id: str) -> list[str]:
         """Oldest first."""
@@ -82,7 +91,13 @@ def _running(folder: Path, environment: Mapping[str, str], *command: str) -> Ite
 
 @pytest.fixture(scope="module")
 def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    root = tmp_path_factory.mktemp("house")
+    with opened(chromium, tmp_path_factory.mktemp("house"), {"EMR_PIPELINES_TARGET": "emr"}) as found:
+        yield found
+
+
+@contextmanager
+def opened(chromium: Browser, root: Path, settings: Mapping[str, str]) -> Iterator[House]:
+    """Start an emulator, and Dagster with these settings."""
     (root / "text").mkdir()
     for name in ("README.md", "ARCHITECTURE.md"):  # English, and long enough for the pictures
         shutil.copy(ROOT / name, root / "text")
@@ -97,7 +112,7 @@ def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         exports = [line.removeprefix("export ").partition("=") for line in account.read_text().splitlines()]
         environment = {
             **{name: value for name, _, value in exports},
-            "EMR_PIPELINES_TARGET": "emr",
+            **settings,
             "EMR_PIPELINES_BUCKET": BUCKET,
             "EMR_PIPELINES_SOURCE": str(root / "text"),
             "DAGSTER_HOME": str(root / "home"),
@@ -106,8 +121,11 @@ def house(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             url = f"http://127.0.0.1:{port}"
             until(lambda: _answers(f"{url}/server_info"))
             _welcome(chromium, url)
-            emr = SESSION.client("emr", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="us-east-1")
-            yield House(url, emr, root / "text")
+            emr, serverless = (
+                SESSION.client(service, endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="us-east-1")
+                for service in ("emr", "emr-serverless")
+            )
+            yield House(url, emr, root / "text", serverless)
 
 
 @pytest.fixture(scope="module")

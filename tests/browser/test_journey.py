@@ -117,7 +117,7 @@ def test_the_ledger_has_what_all_of_them_cost(visitor: Visitor, house: House) ->
     assert min(width, height) > 200
     visitor.picture("costs")
     visitor.closes()
-    table = visitor.sees(visitor.page.get_by_role("table").filter(has_text=re.compile("^asset.*cluster_id", re.DOTALL)))
+    table = visitor.sees(visitor.page.get_by_role("table").filter(has_text=re.compile("^asset.*billed_id", re.DOTALL)))
     assert all(cluster_id in table.inner_text() for cluster_id in house.clusters())
     assert "word_count_job" in table.inner_text()
 
