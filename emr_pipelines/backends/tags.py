@@ -1,4 +1,7 @@
-"""What EMR and EC2 allow as tags. Source: EMR Management Guide, "Restrictions that apply to tagging resources"."""
+"""What EMR, EC2 and EMR Serverless allow as tags.
+
+Sources: EMR Management Guide, "Restrictions that apply to tagging resources"; EMR Serverless API Reference, TagResource.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,19 @@ def tag_value(text: str) -> str:
     """Return a text as a tag's value: truncated, with a space for each character that EMR does not allow."""
     allowed = "".join(letter if TAG_TEXT.fullmatch(letter) else " " for letter in text)
     return allowed[:MAX_VALUE_CHARACTERS]
+
+
+def ascii_tag_value(text: str) -> str:
+    """Return a text as a tag's value on EMR Serverless, which allows letters of English only."""
+    return tag_value("".join(letter if letter.isascii() else " " for letter in text))
+
+
+def check_ascii_tags(tags: Mapping[str, str], most: int) -> None:
+    """Raise InvalidValue for tags that EMR Serverless would refuse."""
+    check_tags(tags, most)
+    for key, value in tags.items():
+        if not (key.isascii() and value.isascii()):
+            raise InvalidValue(f"Tag {key}", value, "letters of English, digits, spaces and _ . : / = + - @")
 
 
 def check_tags(tags: Mapping[str, str], most: int) -> None:

@@ -25,7 +25,7 @@ from emr_pipelines.backends.emr_serverless.work import Work
 from emr_pipelines.backends.emr_serverless.workers import workers_of
 from emr_pipelines.backends.encryption import encryption_settings
 from emr_pipelines.backends.forms import ROLE_ARN, ROLE_ARN_ALLOWED
-from emr_pipelines.backends.tags import tag_value
+from emr_pipelines.backends.tags import ascii_tag_value
 from emr_pipelines.clock import Wakeup
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
@@ -171,8 +171,8 @@ class EmrServerlessSparkRunner(RemoteSparkRunner):
             tags={
                 "emr_pipelines:deployment": deployment,
                 "emr_pipelines:run_id": context.run.run_id,
-                "emr_pipelines:job": tag_value(context.run.job_name),
-                "emr_pipelines:asset": tag_value(label_of(context)),
+                "emr_pipelines:job": ascii_tag_value(context.run.job_name),
+                "emr_pipelines:asset": ascii_tag_value(label_of(context)),
                 "emr_pipelines:identity": identity,
             },
             deadlines=self.deadlines(),

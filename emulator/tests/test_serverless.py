@@ -403,3 +403,18 @@ def test_a_fault_kills_a_driver(serverless: Serverless) -> None:
     run = serverless.run(application, name="nightly 1")
     serverless.advance(1000)
     assert serverless.job(application, run)["stateDetails"].endswith("ExitCode: 137.")
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"name": "with a space"}, "'name'"),
+        ({"tags": {"straße": "x"}}, "'tags (a key)'"),
+        ({"tags": {"team": "données"}}, "'tags.team'"),
+        ({"clientToken": "a/b"}, "'clientToken'"),
+        ({"imageConfiguration": {"imageUri": "mine"}}, "'imageConfiguration.imageUri'"),
+    ],
+)
+def test_texts_of_another_form_are_refused(serverless: Serverless, told: dict[str, Any], says: str) -> None:
+    said = refused("ValidationException", serverless.application, **told)
+    assert f"at {says} failed to satisfy constraint" in said

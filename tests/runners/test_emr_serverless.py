@@ -274,6 +274,8 @@ def test_mistakes_are_said_before_anything_starts(
         ({"application": {"nmae": "x"}}, "did you mean 'name'?"),
         ({"application": {"release_label": "emr-6.2.0"}}, "allowed: emr-6.9.0 or later for EMR Serverless"),
         ({"application": {"extra": {"name": "x"}}}, "application.extra.name"),
+        ({"application": {"tags": {"team": "données"}}}, "allowed: letters of English"),
+        ({"application": {"image": "mine:latest"}}, "application.image is 'mine:latest'; allowed: <account>.dkr.ecr"),
         ({"prices": {"vcpu": 1}}, "A name in prices is 'vcpu'"),
         ({"prices": {"vcpu_hour": -1}}, "prices.vcpu_hour is -1"),
     ],

@@ -16,15 +16,17 @@ from emr_pipelines.backends.description import Description, Part, merged, with_p
 from emr_pipelines.backends.emr_serverless.presets import PRESETS
 from emr_pipelines.backends.emr_serverless.workers import Worker
 from emr_pipelines.backends.forms import ReleaseLabel, SecurityGroupId, SubnetId, Text, matching
-from emr_pipelines.backends.tags import check_tags
+from emr_pipelines.backends.tags import check_ascii_tags
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.job.package import digest_of
 from emr_pipelines.spark_lines import LINES, RELEASES, default_label, has, release
 
-MAX_TAGS, MAX_TAGS_OF_OURS = 200, 2
+MAX_TAGS, MAX_TAGS_OF_OURS = 200, 6  # five of a job run, or two of an application
 PYTHON_3_11 = "/usr/bin/python3.11"
 IN_USR_BIN = re.compile(r"/usr/bin/python(3\.\d+)")
 NAME_FORM = r"[A-Za-z0-9._/#-]{1,64}"
+IMAGE_FORM = r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.[a-z0-9._-]+/[a-z0-9._/-]+(:[\w.-]+|@sha256:[0-9a-f]{64})"
+Image = Annotated[str, matching(IMAGE_FORM, "<account>.dkr.ecr.<region>.amazonaws.com/<name>:<tag>")]
 KmsKey = Annotated[
     str, matching(r"arn:aws[\w-]*:kms:[\w-]+:\d{12}:key/[\w-]+", "arn:aws:kms:<region>:<account>:key/<id>")
 ]
@@ -121,7 +123,7 @@ class ApplicationSpec(Description):
     security_groups: tuple[SecurityGroupId, ...] = Field(
         default=(), max_length=5, description="Security groups in the subnets' VPC; at most 5."
     )
-    image: Text | None = Field(
+    image: Image | None = Field(
         default=None, description="An image of your own in ECR, <account>.dkr.ecr.<region>.amazonaws.com/<name>:<tag>."
     )
     disk_key: KmsKey | None = Field(default=None, description="The ARN of the KMS key for the workers' disks.")
@@ -154,7 +156,7 @@ class ApplicationSpec(Description):
         if self.security_groups and not self.subnets:
             raise InvalidValue("subnets", [], "subnets, as there are security_groups")
         reject_secrets("tags", self.tags)
-        check_tags(self.tags, MAX_TAGS - MAX_TAGS_OF_OURS)
+        check_ascii_tags(self.tags, MAX_TAGS - MAX_TAGS_OF_OURS)
         for name, why in NOT_IN_EXTRA.items():
             if name in self.extra:
                 raise InvalidValue(f"extra.{name}", self.extra[name], f"nothing: {why}")
@@ -184,8 +186,8 @@ class ApplicationSpec(Description):
         }
         if self.warm:
             found["initialCapacity"] = {
-                "Driver": _warm(self.warm.drivers, self.driver),
-                "Executor": _warm(self.warm.executors, self.executor),
+                "DRIVER": _warm(self.warm.drivers, self.driver),
+                "EXECUTOR": _warm(self.warm.executors, self.executor),
             }
         if self.queue:
             found["schedulerConfiguration"] = {

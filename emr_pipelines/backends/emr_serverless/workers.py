@@ -58,7 +58,7 @@ class Worker(Part):
         return {
             f"spark.{role}.cores": str(self.cores),
             f"spark.{role}.memory": f"{spark}m",
-            f"spark.emr-serverless.{role}.disk": f"{self.disk_gb}g",
+            f"spark.emr-serverless.{role}.disk": f"{self.disk_gb}G",
         }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
 import botocore.session
-from botocore.model import OperationModel, ServiceModel, Shape, StructureShape
+from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
 from werkzeug.wrappers import Request
 
 from emr_emulator.protocol import ServiceError, complaints, without_nulls
@@ -61,10 +62,27 @@ def read_request(request: Request) -> tuple[OperationModel, dict[str, Any]]:
         params[member] = unquote(value)
     if isinstance(shape, StructureShape):
         params |= _of_query(request, shape)
-        faults = complaints(params, shape)
+        faults = complaints(params, shape) or list(_mismatches(params, shape, ""))
         if faults:
             raise validation(f"{len(faults)} validation error(s) detected: {'; '.join(faults)}")
     return operation, params
+
+
+def _mismatches(value: Any, shape: Shape, where: str) -> Iterator[str]:
+    """Yield what does not match the pattern of its shape. botocore leaves that to the service."""
+    if isinstance(shape, StructureShape):
+        for name, member in value.items():
+            yield from _mismatches(member, shape.members[name], f"{where}.{name}".lstrip("."))
+    elif isinstance(shape, MapShape):
+        for name, member in value.items():
+            yield from _mismatches(name, shape.key, f"{where} (a key)")
+            yield from _mismatches(member, shape.value, f"{where}.{name}")
+    elif isinstance(shape, ListShape):
+        for number, member in enumerate(value, 1):
+            yield from _mismatches(member, shape.member, f"{where}.{number}.member")
+    elif (pattern := shape.metadata.get("pattern")) and not re.fullmatch(pattern, value, re.DOTALL):
+        fails = f"Value {value!r:.200} at {where!r} failed to satisfy constraint: Member must"
+        yield f"{fails} satisfy regular expression pattern: {pattern}"
 
 
 def _body(request: Request) -> dict[str, Any]:

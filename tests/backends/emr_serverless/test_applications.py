@@ -49,7 +49,7 @@ def test_what_a_description_asks_for(account: Account) -> None:
         extra={"jobLevelCostAllocationConfiguration": {"enabled": True}},
     )
     assert found.told["maximumCapacity"] == {"cpu": "16 vCPU", "memory": "64 GB", "disk": "200 GB"}
-    assert found.told["initialCapacity"]["Executor"] == {
+    assert found.told["initialCapacity"]["EXECUTOR"] == {
         "workerCount": 2, "workerConfiguration": {"cpu": "2 vCPU", "memory": "8 GB", "disk": "20 GB"},
     }  # fmt: skip
     assert found.told["schedulerConfiguration"] == {"maxConcurrentRuns": 2, "queueTimeoutMinutes": 30}
