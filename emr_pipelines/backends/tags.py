@@ -1,6 +1,7 @@
 """What EMR, EC2 and EMR Serverless allow as tags.
 
-Sources: EMR Management Guide, "Restrictions that apply to tagging resources"; EMR Serverless API Reference, TagResource.
+Sources: EMR Management Guide, "Restrictions that apply to tagging resources"; EMR Serverless API Reference,
+TagResource.
 """
 
 from __future__ import annotations
