@@ -38,7 +38,8 @@ ARN = "arn:aws:iam::111122223333:role/steps"
 def test_what_a_release_can_do(
     label: str, auto_termination: bool, runtime_roles: bool, python: bool, s3a: bool, logs: bool
 ) -> None:
-    found = {feature: has(label, feature) for feature in FEATURES} | {"python3.11": "3.11" in release(label).pythons}
+    of_clusters = FEATURES.keys() - {"EMR Serverless", "queues"}
+    found = {feature: has(label, feature) for feature in of_clusters} | {"python3.11": "3.11" in release(label).pythons}
     assert found == {
         "auto-termination": auto_termination,
         "runtime roles": runtime_roles,
@@ -46,6 +47,19 @@ def test_what_a_release_can_do(
         "S3A": s3a,
         "CloudWatch logs": logs,
     }
+
+
+@pytest.mark.parametrize(
+    ("label", "serverless", "queues"),
+    [
+        ("emr-6.8.0", False, False),
+        ("emr-6.9.0", True, False),
+        ("emr-7.0.0", True, True),
+        ("emr-spark-8.0.0", True, True),
+    ],
+)
+def test_what_a_release_can_do_on_emr_serverless(label: str, serverless: bool, queues: bool) -> None:
+    assert (has(label, "EMR Serverless"), has(label, "queues")) == (serverless, queues)
 
 
 @pytest.mark.parametrize("label", ["emr-7.14.0", "emr-7.99.0", "emr-10.0.0", "emr-spark-8.0.0", "emr-spark-8.1.0"])

@@ -96,6 +96,11 @@ MEANINGS = {
         "If a policy requires encryption headers on "
         "writes, set EMR_PIPELINES_ENCRYPTION, and EMR_PIPELINES_KMS_KEY for your own key.",
     ),
+    Kind.ROLE: Meaning(
+        "The execution role cannot be used:",
+        "Have the role's trust policy allow emr-serverless.amazonaws.com to assume it, and your own policy allow "
+        "iam:PassRole on it.",
+    ),
     Kind.OUT_OF_MEMORY: Meaning(
         "The program ran out of memory:",
         "Collect and cache less, use more partitions, raise spark.driver.memory, spark.executor.memory or "

@@ -323,7 +323,7 @@ def test_workers_that_do_not_exist(serverless: Serverless, parameters: str, says
         ({"releaseLabel": "emr-6.15.0", "schedulerConfiguration": {"maxConcurrentRuns": 5}}, "needs emr-7.0.0"),
         ({"schedulerConfiguration": {"maxConcurrentRuns": 1001}}, "maxConcurrentRuns is 1001; allowed are 1 to 1000."),
         ({"schedulerConfiguration": {"queueTimeoutMinutes": 14}}, "queueTimeoutMinutes is 14; allowed are 15 to 720."),
-        ({"maximumCapacity": {"cpu": "many", "memory": "1 GB"}}, "'many' is not a capacity"),
+        ({"maximumCapacity": {"cpu": "many", "memory": "1 GB"}}, "Value 'many' at 'maximumCapacity.cpu'"),
     ],
 )
 def test_applications_that_cannot_be(serverless: Serverless, told: dict[str, Any], says: str) -> None:

@@ -76,7 +76,7 @@ MUTATIONS = {
     "Dagster is an administrator": of_resource("DagsterRole", ManagedPolicyArns=ADMINISTRATOR),
     "EMR is an administrator": of_resource("ServiceRole", ManagedPolicyArns=ADMINISTRATOR),
     "a policy of a role's own": of_resource("InstanceRole", Policies=[{"PolicyName": "a", "PolicyDocument": {}}]),
-    "the instances' policy is the service role's": of_resource("InstancePolicy", RoleName={"Ref": "ServiceRole"}),
+    "the instances' policy is the service role's": of_resource("InstancePolicy", Roles=[{"Ref": "ServiceRole"}]),
     "EMR gives any role": inline("Resource", "*"),
     "EMR does anything": inline("Action", "*"),
     "Dagster uses any key": put("DagsterKeyPolicy", "UseTheKeyByS3", "Resource", "*"),

@@ -14,16 +14,16 @@ from emr_pipelines.aws.quotas import MORE_QUOTA
 from emr_pipelines.backends.emr_serverless.states import JobRunState
 from emr_pipelines.diagnosis import cause
 from emr_pipelines.diagnosis.evidence import Evidence, ProbableCause, output, sentence
-from emr_pipelines.diagnosis.kinds import Kind
+from emr_pipelines.diagnosis.kinds import MEANINGS, Kind
 
 EXIT_CODE = re.compile(r"ExitCode: (\d+)")
 ONLY_POINTS_TO_LOGS = re.compile(r"Job failed, please check complete logs")
 
 
-class Meaning(NamedTuple):
+class Said(NamedTuple):
     """What a sentence of stateDetails means: its kind, how to begin the message, and what to do."""
 
-    said: re.Pattern[str]
+    pattern: re.Pattern[str]
     kind: Kind
     begin: str
     hint: str
@@ -32,59 +32,58 @@ class Meaning(NamedTuple):
 
 WORKERS = "Raise application.maximum, or use smaller or fewer workers (application.driver, executor, executors)."
 IMAGE = "Check application.image: name, tag, architecture and release, and that EMR Serverless may pull it."
-MEANINGS = (  # the first that matches counts
-    Meaning(
+SENTENCES = (  # the first that matches counts
+    Said(
         re.compile(r"(?i)ApplicationMaxCapacityExceeded|exceeded maximumCapacity"),
         Kind.VALIDATION,
         "The workers do not fit into the application:",
         WORKERS,
     ),
-    Meaning(
+    Said(
         re.compile(r"(?i)queue ?timeout"),
         Kind.TIMED_OUT,
         "The job run had no turn in time:",
         "Allow more job runs at once (application.queue.concurrent), or a longer wait (application.queue.minutes).",
     ),
-    Meaning(
+    Said(
         re.compile(r"(?i)execution ?timeout"),
         Kind.TIMED_OUT,
         "The program was not done in time:",
         "Use more or larger workers, or allow more time (running_minutes).",
     ),
-    Meaning(
+    Said(
         re.compile(r"(?i)assume.{0,40}role|role.{0,80}assume|sts:AssumeRole|not authorized to perform: iam:PassRole"),
         Kind.ROLE,
-        "The execution role cannot be used:",
-        "Have the role's trust policy allow emr-serverless.amazonaws.com to assume it, and your own policy allow "
-        "iam:PassRole on it.",
+        MEANINGS[Kind.ROLE].sentence,
+        MEANINGS[Kind.ROLE].hint,
     ),
-    Meaning(
+    Said(
         re.compile(r"(?i)(pull|find|access|validat).{0,40}image|image.{0,60}(not found|not exist|denied|invalid)|ecr:"),
         Kind.VALIDATION,
         "The image cannot be used:",
         IMAGE,
     ),
-    Meaning(
+    Said(
         re.compile(r"(?i)service quota|vCPU (quota|limit)|quota exceeded|LimitExceeded"),
         Kind.QUOTA,
         "A quota is full, so the job run got no workers:",
         MORE_QUOTA,
         retryable=True,
     ),
-    Meaning(
+    Said(
         re.compile(r"(?i)insufficient capacity|not enough capacity|capacity (is|was) not available"),
         Kind.CAPACITY,
         "AWS did not have enough capacity for the workers:",
         "Try again, or use another size of worker or other subnets.",
         retryable=True,
     ),
-    Meaning(
+    Said(
         re.compile(r"(?i)subnet|security group|network interface"),
         Kind.VALIDATION,
         "The workers could not be connected to the network:",
         "Check application.subnets and application.security_groups.",
     ),
-    Meaning(
+    Said(
         re.compile(r"(?i)internal (server |service )?error|try again later"),
         Kind.INTERNAL,
         "EMR Serverless failed to run the job:",
@@ -122,10 +121,10 @@ def wants_driver_logs(evidence: JobRunEvidence) -> bool:
 def _of_details(evidence: JobRunEvidence) -> ProbableCause | None:
     if ONLY_POINTS_TO_LOGS.search(evidence.details):
         return None
-    for meaning in MEANINGS:
-        if meaning.said.search(evidence.details):
-            message = sentence(meaning.begin, evidence.details)
-            return ProbableCause(meaning.kind, message, meaning.hint, retryable=meaning.retryable)
+    for said in SENTENCES:
+        if said.pattern.search(evidence.details):
+            message = sentence(said.begin, evidence.details)
+            return ProbableCause(said.kind, message, said.hint, retryable=said.retryable)
     return None
 
 
