@@ -145,7 +145,10 @@ def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
 def with_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     """An emulator that runs steps with Spark, and does everything else immediately."""
     lines: list[str] = []
-    moment = Durations(provisioning=0, bootstrapping=0, termination=0, log_push_interval=0.2)
+    moment = Durations(
+        provisioning=0, bootstrapping=0, termination=0, log_push_interval=0.2,
+        application_creation=0, application_start=0, application_stop=0, worker_start=0,
+    )  # fmt: skip
     with Emulator(
         tmp_path_factory.mktemp("emulator") / "a root",  # with a space
         durations=moment,

@@ -39,6 +39,7 @@ def application(application: Application, arns: Arns) -> Shape:
         "autoStartConfiguration": {"enabled": True},
         "architecture": "X86_64",
         **request,
+        "type": request["type"].capitalize(),
         "autoStopConfiguration": {
             "enabled": True,
             "idleTimeoutMinutes": 15,
