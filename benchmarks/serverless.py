@@ -121,13 +121,13 @@ def pipes(durations: Mapping[str, float], interval: float | None = None) -> tupl
 
 
 def airflow(durations: Mapping[str, float], interval: float | None = None) -> tuple[float, dict[str, Any]]:
-    """interval: seconds between polls; None means its default of 60."""
+    """interval: seconds between polls, rounded to whole ones; None means its default of 60."""
 
     def begin() -> Callable[[], None]:
         from airflow.providers.amazon.aws.operators.emr import EmrServerlessStartJobOperator
 
         application = _application()
-        often: dict[str, Any] = {} if interval is None else {"waiter_delay": interval}
+        often: dict[str, Any] = {} if interval is None else {"waiter_delay": max(1, round(interval))}
         context: Any = {"ti": SimpleNamespace(xcom_push=lambda **_: None)}
 
         def work() -> None:
