@@ -113,6 +113,8 @@ def pipes(durations: Mapping[str, float], interval: float | None = None) -> tupl
                     "jobDriver": {"sparkSubmit": dict(DRIVER["sparkSubmit"])},
                 },
             )
+            found: dg.MaterializeResult[None] = invocation.get_materialize_result()
+            return found
 
         instance = dg.DagsterInstance.ephemeral()
         return lambda: succeed(dg.materialize([total], resources={"serverless": client}, instance=instance))
