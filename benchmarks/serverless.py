@@ -60,7 +60,7 @@ def ours(durations: Mapping[str, float], interval: float | None = None) -> tuple
         from emr_pipelines.runners.emr_serverless import EmrServerlessSparkRunner
 
         @dg.asset(required_resource_keys={"spark"})
-        def total(context) -> None:  # type: ignore[no-untyped-def]
+        def total(context: dg.AssetExecutionContext) -> None:
             if context.resources.spark.run(context, add_up, Numbers((1, 2, 3))).total != 6:
                 raise ValueError("1 + 2 + 3 is 6")
 
@@ -103,8 +103,8 @@ def pipes(durations: Mapping[str, float], interval: float | None = None) -> tupl
         )
 
         @dg.asset(required_resource_keys={"serverless"})
-        def total(context) -> None:  # type: ignore[no-untyped-def]
-            context.resources.serverless.run(
+        def total(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+            invocation = context.resources.serverless.run(
                 context=context,
                 start_job_run_params={
                     "applicationId": application,
