@@ -7,6 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from rehearsal import until
+
 from tests.patience import HUNG_SECONDS
 
 if TYPE_CHECKING:  # Playwright comes with an extra
@@ -62,10 +64,16 @@ class Visitor:
 
     def materializes(self, *assets: str) -> None:
         """Materialize from the graph, and open the run."""
-        self.finds(assets[0]).last.click()
-        for asset in assets[1:]:
-            self.finds(asset).last.click(modifiers=["Shift"])
-        self.page.get_by_role("button", name=f"Materialize selected ({len(assets)})").click()
+        button = self.page.get_by_role("button", name=f"Materialize selected ({len(assets)})")
+
+        def selects() -> bool:
+            """Select the assets. The graph may lay them out below its own toolbar, where a mouse does not reach."""
+            for number, asset in enumerate(assets):
+                self.finds(asset).last.dispatch_event("click", {"shiftKey": number > 0})
+            return bool(button.is_visible())
+
+        until(selects)
+        button.click()
         self.follows(self.page.get_by_role("link", name="View", exact=True))
 
     # a run
