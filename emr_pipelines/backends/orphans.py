@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from enum import Enum
+from functools import cache
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # What is younger is left alone, whatever its run's state: the record of the run may be written, or arrive from another
 # machine, after the launch; and no cluster is up much sooner, so little is lost.
@@ -16,6 +21,30 @@ class RunIs(Enum):
     UNFINISHED = "unfinished"
     FINISHED = "finished"
     UNKNOWN = "unknown"
+
+
+def age_seconds(created: datetime | None, now: float) -> float:
+    """Return an age; 0 if the service does not say when it was created. now: seconds since 1970."""
+    return max(0.0, now - created.timestamp()) if created else 0.0
+
+
+def orphaned(
+    noun: str,
+    found: Iterable[tuple[T, datetime | None, str]],
+    run_is: Callable[[str], RunIs],
+    now: float,
+    max_age_seconds: float,
+    grace_seconds: float = GRACE_SECONDS,
+) -> Iterator[tuple[T, str]]:
+    """Yield each orphan and the reason. found: with the time of its creation, and its run's id.
+
+    run_is: asked once per run. now: seconds since 1970. The rest is as for `why_orphaned`.
+    """
+    state_of = cache(run_is)
+    for one, created, run_id in found:
+        age = age_seconds(created, now)
+        if reason := why_orphaned(noun, age, run_id, state_of, max_age_seconds, grace_seconds):
+            yield one, reason
 
 
 def why_orphaned(

@@ -6,13 +6,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from emr_pipelines.backends.emr.cluster import Cluster, Clusters
 from emr_pipelines.backends.emr.states import ENDED, TAKES_STEPS
 from emr_pipelines.backends.names import PRODUCT, ClusterName, is_ours
-from emr_pipelines.backends.orphans import GRACE_SECONDS, RunIs, why_orphaned
+from emr_pipelines.backends.orphans import GRACE_SECONDS, RunIs, age_seconds, orphaned
 from emr_pipelines.errors import AwsError
 from emr_pipelines.report import Reporter, no_report
 
@@ -35,11 +34,6 @@ class Outcome:
     sentence: str
 
 
-def age_seconds(cluster: Cluster, now: float) -> float:
-    """Return a cluster's age; 0 if EMR does not say when it was created. now: seconds since 1970."""
-    return max(0.0, now - cluster.created.timestamp()) if cluster.created else 0.0
-
-
 def find_orphans(
     clusters: Iterable[Cluster],
     run_is: Callable[[str], RunIs],
@@ -54,16 +48,12 @@ def find_orphans(
 
     run_is: asked once per run. now: seconds since 1970.
     """
-    state_of = cache(run_is)
-    orphans = []
-    for cluster in clusters:
-        if cluster.state not in TAKES_STEPS or not is_ours(cluster.name):
-            continue
-        run_id = ClusterName.parse(cluster.name).run_id
-        age = age_seconds(cluster, now)
-        if reason := why_orphaned("cluster", age, run_id, state_of, max_age_seconds, grace_seconds):
-            orphans.append(Orphan(cluster, reason))
-    return orphans
+    ours = (
+        (cluster, cluster.created, ClusterName.parse(cluster.name).run_id)
+        for cluster in clusters
+        if cluster.state in TAKES_STEPS and is_ours(cluster.name)
+    )
+    return [Orphan(*found) for found in orphaned("cluster", ours, run_is, now, max_age_seconds, grace_seconds)]
 
 
 def end_orphans(clusters: Clusters, orphans: Iterable[Orphan], dry_run: bool = False) -> list[str]:
@@ -93,7 +83,7 @@ def rows(clusters: Iterable[Cluster], now: float) -> list[dict[str, Any]]:
             "name": cluster.name,
             "state": str(cluster.state),
             "created": cluster.created.isoformat() if cluster.created else None,
-            "age_seconds": round(age_seconds(cluster, now)),
+            "age_seconds": round(age_seconds(cluster.created, now)),
             "deployment": ClusterName.parse(cluster.name).deployment,
             "scope": ClusterName.parse(cluster.name).kind,
             "key": ClusterName.parse(cluster.name).key,

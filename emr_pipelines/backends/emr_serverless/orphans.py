@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from emr_pipelines.backends.emr_serverless.applications import DEPLOYMENT_TAG
 from emr_pipelines.backends.emr_serverless.job_runs import JobRun, JobRuns
 from emr_pipelines.backends.emr_serverless.states import ACTIVE, JobRunState
 from emr_pipelines.backends.names import StepName
-from emr_pipelines.backends.orphans import GRACE_SECONDS, RunIs, why_orphaned
+from emr_pipelines.backends.orphans import GRACE_SECONDS, RunIs, age_seconds, orphaned
 from emr_pipelines.errors import AwsError
 
 CANCEL_GRACE_SECONDS = 30
@@ -25,11 +24,6 @@ class Orphan:
     reason: str
 
 
-def age_seconds(run: JobRun, now: float) -> float:
-    """Return a job run's age. now: seconds since 1970."""
-    return max(0.0, now - run.created.timestamp()) if run.created else 0.0
-
-
 def find_orphans(
     runs: Iterable[JobRun],
     run_is: Callable[[str], RunIs],
@@ -38,15 +32,12 @@ def find_orphans(
     grace_seconds: float = GRACE_SECONDS,
 ) -> list[Orphan]:
     """Return the job runs that nobody needs, as `why_orphaned` says. run_is: asked once per run."""
-    state_of = cache(run_is)
-    orphans = []
-    for run in runs:
-        if run.state not in ACTIVE - {JobRunState.CANCELLING}:
-            continue
-        run_id, age = StepName.parse(run.name).run_id, age_seconds(run, now)
-        if reason := why_orphaned("job run", age, run_id, state_of, max_age_seconds, grace_seconds):
-            orphans.append(Orphan(run, reason))
-    return orphans
+    active = (
+        (run, run.created, StepName.parse(run.name).run_id)
+        for run in runs
+        if run.state in ACTIVE - {JobRunState.CANCELLING}
+    )
+    return [Orphan(*found) for found in orphaned("job run", active, run_is, now, max_age_seconds, grace_seconds)]
 
 
 def cancel_orphans(runs: JobRuns, orphans: Iterable[Orphan], dry_run: bool = False) -> list[str]:
@@ -72,7 +63,7 @@ def rows(runs: Iterable[JobRun], now: float) -> list[dict[str, Any]]:
             "id": run.id.run,
             "application": run.id.application,
             "state": str(run.state),
-            "age_seconds": round(age_seconds(run, now)),
+            "age_seconds": round(age_seconds(run.created, now)),
             "deployment": run.tags.get(DEPLOYMENT_TAG, ""),
             "name": run.name,
         }
