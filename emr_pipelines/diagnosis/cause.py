@@ -87,6 +87,14 @@ def _killed(evidence: Evidence) -> ProbableCause | None:
     return caused(Kind.OUT_OF_MEMORY, what, log_uri=log.uri, last_lines=log.last_lines)
 
 
+def not_done(evidence: Evidence, use: str) -> ProbableCause:
+    """Say that a running program's deadline passed, and show the end of its output. use: what makes it faster."""
+    log = output(evidence.driver)
+    hint = f"{use}, or allow more time (running_minutes)."
+    message = f"The program was not done after {evidence.after}."
+    return ProbableCause(Kind.TIMED_OUT, message, hint, log.uri, last_lines=log.last_lines)
+
+
 def unknown_cause(evidence: Evidence, message: str = "", log_uri: str = "") -> ProbableCause:
     """Say that there is no known cause, and show the end of the program's output.
 

@@ -32,6 +32,14 @@ class Evidence:
     lost_spot_instances: tuple[str, ...] = ()  # Spot instances that the service took back
     log_uri: str = ""  # where a person should look
     package: str = ""  # the program's package: its frames are the ones to show
+    timed_out_phase: str | None = None  # provisioning, queueing or running
+    timed_out_seconds: float = 0
+
+    @property
+    def after(self) -> str:
+        """After how long the deadline passed, in words."""
+        seconds = self.timed_out_seconds
+        return f"{round(seconds / 60):,} minutes" if seconds >= 120 else f"{round(seconds)} seconds"  # noqa: PLR2004
 
     @property
     def newest_logs(self) -> tuple[Log, ...]:

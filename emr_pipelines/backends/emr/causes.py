@@ -47,8 +47,6 @@ class ClusterEvidence(Evidence):
     cluster_error_details: tuple[Reason, ...] = ()  # Cluster.Status.ErrorDetails
     bootstrap: tuple[Log, ...] = ()
     has_bootstrap_actions: bool = True  # whether the cluster's description has any
-    timed_out_phase: str | None = None  # provisioning, queueing or running
-    timed_out_seconds: float = 0
     steps_before: int | None = None  # unfinished steps ahead of one that did not start, if known
 
     @property
@@ -152,8 +150,7 @@ def _bootstrap_action(detail: Reason, logs: Sequence[Log]) -> str:
 
 
 def cause_of_deadline(evidence: ClusterEvidence) -> ProbableCause | None:
-    seconds, phase = evidence.timed_out_seconds, evidence.timed_out_phase
-    after = f"{round(seconds / 60):,} minutes" if seconds >= 120 else f"{round(seconds)} seconds"  # noqa: PLR2004
+    phase, after = evidence.timed_out_phase, evidence.after
     if phase == "provisioning":
         return _of_hanging_cluster(evidence, f"The cluster was not ready after {after}")
     if phase == "queueing":
@@ -166,10 +163,7 @@ def cause_of_deadline(evidence: ClusterEvidence) -> ProbableCause | None:
         hint = "Allow more concurrent steps (step_concurrency), use more clusters, or wait longer (queueing_minutes)."
         return ProbableCause(Kind.TIMED_OUT, f"{message}{many}.", hint)
     if phase == "running":
-        log = output(evidence.driver)
-        hint = "Use more or larger instances, or allow more time (running_minutes)."
-        message = f"The program was not done after {after}."
-        return ProbableCause(Kind.TIMED_OUT, message, hint, log.uri, last_lines=log.last_lines)
+        return cause.not_done(evidence, "Use more or larger instances")
     return None
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from emr_pipelines.aws.quotas import MORE_QUOTA
 from emr_pipelines.backends.emr_serverless.states import JobRunState
 from emr_pipelines.diagnosis import cause
-from emr_pipelines.diagnosis.evidence import Evidence, ProbableCause, output, sentence
+from emr_pipelines.diagnosis.evidence import Evidence, ProbableCause, sentence
 from emr_pipelines.diagnosis.kinds import MEANINGS, Kind
 
 EXIT_CODE = re.compile(r"ExitCode: (\d+)")
@@ -99,8 +99,6 @@ class JobRunEvidence(Evidence):
 
     state: str = ""
     details: str = ""  # JobRun.stateDetails
-    timed_out_phase: str | None = None  # provisioning, queueing or running
-    timed_out_seconds: float = 0
 
     @property
     def exit_code(self) -> int | None:
@@ -129,8 +127,7 @@ def _of_details(evidence: JobRunEvidence) -> ProbableCause | None:
 
 
 def _of_deadline(evidence: JobRunEvidence) -> ProbableCause | None:
-    seconds, phase = evidence.timed_out_seconds, evidence.timed_out_phase
-    after = f"{round(seconds / 60):,} minutes" if seconds >= 120 else f"{round(seconds)} seconds"  # noqa: PLR2004
+    phase, after = evidence.timed_out_phase, evidence.after
     if phase == "provisioning":
         hint = "Try again; if it persists, look whether the account's vCPU quota, or the subnets, have room."
         message = f"The job run had no workers after {after}: it was still {evidence.state}."
@@ -139,10 +136,7 @@ def _of_deadline(evidence: JobRunEvidence) -> ProbableCause | None:
         hint = "Allow more job runs at once (application.queue.concurrent), or wait longer (queueing_minutes)."
         return ProbableCause(Kind.TIMED_OUT, f"The job run had no turn after {after}.", hint)
     if phase == "running":
-        log = output(evidence.driver)
-        hint = "Use more or larger workers, or allow more time (running_minutes)."
-        message = f"The program was not done after {after}."
-        return ProbableCause(Kind.TIMED_OUT, message, hint, log.uri, last_lines=log.last_lines)
+        return cause.not_done(evidence, "Use more or larger workers")
     return None
 
 
