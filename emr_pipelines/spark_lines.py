@@ -14,6 +14,8 @@ from typing import NamedTuple
 Version = tuple[int, ...]
 
 LABEL = re.compile(r"(emr|emr-spark)-(\d{1,3})\.(\d{1,3})\.(\d{1,3})")
+IN_USR_BIN = re.compile(r"/usr/bin/python(3\.\d+)")
+PYTHON_3_11 = "/usr/bin/python3.11"  # releases from 7.0 on have it; the system's own is too old for Dagster Pipes
 GUIDE = "https://docs.aws.amazon.com/emr/latest/ReleaseGuide"
 MANAGEMENT = "https://docs.aws.amazon.com/emr/latest/ManagementGuide"
 SERVERLESS = "https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide"
@@ -113,6 +115,19 @@ def release(label: str) -> Release:
     rows = [(_parsed(row.first), row) for row in RELEASES]
     own = [(first, row) for (of, first), row in rows if of == family]
     return next((row for first, row in reversed(own) if first <= version), own[0][1])
+
+
+def without_python(label: str, python: str) -> str:
+    """Say which releases are allowed if this one lacks a Python in /usr/bin; an empty text for any other path.
+
+    Raises ValueError for text that is not a label.
+    """
+    found, pythons = IN_USR_BIN.fullmatch(python), release(label).pythons
+    if not found or found[1] in pythons:
+        return ""
+    having = [row.first for row in RELEASES if found[1] in row.pythons]
+    or_later = f"{having[0]} or later, or another python" if having else "no release; choose another python"
+    return f"{or_later}: {label} has {' and '.join(f'/usr/bin/python{version}' for version in pythons)}"
 
 
 def newest_below(label: str) -> str:

@@ -124,6 +124,12 @@ class PriceList:
             return ""
 
 
+def listed_prices(aws: Aws) -> PriceList:
+    """Return AWS's price lists. All calls together may take about 10 seconds; a price that does not arrive is
+    unknown."""
+    return PriceList(Aws(aws.region, aws.clock, PRICES_WITHIN_SECONDS))
+
+
 def _hourly_prices(text: str, units: Sequence[str] = ("hrs", "hours")) -> Iterator[float]:
     """Yield a product's prices per hour in USD above 0. Products in China have none."""
     for term in json.loads(text).get("terms", {}).get("OnDemand", {}).values():

@@ -221,10 +221,14 @@ def digest_of(identity: object) -> str:
     return sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]
 
 
+def attempts_in(objects: Objects, folder: str) -> list[int]:
+    """Return the numbers of the attempts that have a folder in a job's folder, the newest first."""
+    numbers = [name.removeprefix("attempt-") for name in objects.names(folder)]
+    return sorted((int(number) for number in numbers if number.isdigit()), reverse=True)
+
+
 def next_attempt(objects: Objects, job: Job) -> int:
     """Begin an attempt by writing its task, and return its number, which no attempt with a folder has."""
-    names = objects.names(job.folder)
-    numbers = [int(name.removeprefix("attempt-")) for name in names if name.removeprefix("attempt-").isdigit()]
-    attempt = max(numbers, default=0) + 1
+    attempt = max(attempts_in(objects, job.folder), default=0) + 1
     objects.write(job.task_uri, job.task.to_json())
     return attempt

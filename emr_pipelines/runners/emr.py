@@ -29,7 +29,7 @@ from emr_pipelines.runners.failures import failures
 from emr_pipelines.runners.lineage import asked_by, first_attempt, first_attempt_of, label_of
 from emr_pipelines.runners.locations import check_locations
 from emr_pipelines.runners.run_steps import RunSteps
-from emr_pipelines.spark_lines import notes_on, release
+from emr_pipelines.spark_lines import release
 
 CLUSTER_TAG = "emr_pipelines/cluster_id"  # of a Dagster run: the last cluster that one of its processes acquired
 # A service role with AWS's own policy, AmazonEMRServicePolicy_v2, starts no instances for a cluster without this tag.
@@ -49,7 +49,6 @@ class EmrSparkRunner(EmrSettings):
     _shared: EmrBackend | None = PrivateAttr(default=None)
     _run_steps: RunSteps | None = PrivateAttr(default=None)
     _sharing: Any = PrivateAttr(default_factory=threading.Lock)
-    _told_of_release: bool = PrivateAttr(default=False)
 
     def run_step(self, context: dg.AssetExecutionContext, step: Step) -> AddedStep:
         """Run any other step to its end, and return it as EMR described it last. For example:
@@ -93,7 +92,6 @@ class EmrSparkRunner(EmrSettings):
             log.warning(f"Clusters that other processes of the run may have left end when they are idle: {error}")
         finally:
             self._shared = self._run_steps = None
-            self._told_of_release = False
             super().teardown_after_execution(context)
 
     def _end_clusters_of_run(self, context: dg.InitResourceContext, log: logging.Logger) -> None:
@@ -147,13 +145,7 @@ class EmrSparkRunner(EmrSettings):
         told.report = self._reporter(log)
 
     def _new_backend(self, context: dg.AssetExecutionContext, identity: str) -> EmrBackend:
-        if not self._told_of_release:
-            self._told_of_release = True
-            warnings, remarks = notes_on(self.spec().label)
-            for text in warnings:
-                context.log.warning(text)
-            for text in remarks:
-                context.log.info(text)
+        self._tell_of_release(context, self.spec().label)
         chain = first_attempt(context)
         keys = {"asset": f"{chain}-{identity}", "run": self._run_key(chain), "pool": self.spec().digest}
         tags = {

@@ -8,13 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, field_validator
 
 from emr_pipelines.aws.deployment import deployment_name
 from emr_pipelines.aws.encryption import Encryption
 from emr_pipelines.aws.objects import join
 from emr_pipelines.aws.redaction import masked, reject_known_secrets
-from emr_pipelines.backends.emr.bills import listed_prices
 from emr_pipelines.backends.emr.steps import Step
 from emr_pipelines.backends.emr_serverless.backend import UNFINISHED, EmrServerlessBackend, Settings
 from emr_pipelines.backends.emr_serverless.bills import RESOURCES
@@ -27,9 +26,10 @@ from emr_pipelines.backends.encryption import encryption_settings
 from emr_pipelines.backends.forms import ROLE_ARN, ROLE_ARN_ALLOWED
 from emr_pipelines.backends.tags import ascii_tag_value
 from emr_pipelines.clock import Wakeup
+from emr_pipelines.costs.pricing import listed_prices
 from emr_pipelines.environment import setting
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.job.package import Submission, digest_of
+from emr_pipelines.job.package import Submission, attempts_in, digest_of
 from emr_pipelines.runners.billing import bill_job_run
 from emr_pipelines.runners.descriptions import checked, config_of, parsed
 from emr_pipelines.runners.emr_settings import validate_prices
@@ -37,7 +37,7 @@ from emr_pipelines.runners.failures import failures
 from emr_pipelines.runners.lineage import asked_by, label_of
 from emr_pipelines.runners.locations import check_locations
 from emr_pipelines.runners.remote import RemoteSparkRunner
-from emr_pipelines.spark_lines import notes_on, release
+from emr_pipelines.spark_lines import release
 
 if TYPE_CHECKING:
     ApplicationConfig = Mapping[str, Any] | ApplicationSpec
@@ -78,8 +78,6 @@ class EmrServerlessSparkRunner(RemoteSparkRunner):
         description="USD per vcpu_hour, memory_gb_hour and storage_gb_hour. Empty: AWS's price list, if the "
         "credentials may read it.",
     )
-
-    _told_of_release: bool = PrivateAttr(default=False)
 
     @field_validator("application", mode="plain")
     @classmethod
@@ -146,7 +144,8 @@ class EmrServerlessSparkRunner(RemoteSparkRunner):
                 handle = backend.find_work(work, WORTH_ATTACHING)
                 if handle is None:
                     who = f"{context.run.run_id} {context.retry_number} {step.name}"
-                    handle = backend.start(work, backend.last_attempt(work) + 1, who)
+                    attempt = max(attempts_in(self._staging().objects, folder), default=0) + 1
+                    handle = backend.start(work, attempt, who)
                 end = self._watch(context, backend, handle, Wakeup())
                 self._raise_unless_succeeded(backend, handle, end, None, "")
                 return backend.job_run(handle)
@@ -154,14 +153,11 @@ class EmrServerlessSparkRunner(RemoteSparkRunner):
     def sought_on(self) -> Sequence[Any]:
         return ("emr-serverless", self.spec().digest, deployment_name())
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        self._told_of_release = False
-        super().teardown_after_execution(context)
-
     @contextmanager
     def backend(self, context: dg.AssetExecutionContext, identity: str) -> Iterator[EmrServerlessBackend]:
         staging, spec, deployment = self._staging(), self.spec(), deployment_name()
-        self._tell_of_release(context, spec)
+        if not spec.id:  # the release of the user's own application is known to the service only
+            self._tell_of_release(context, spec.release_label)
         encryption = Encryption.configured()
         settings = Settings(
             spec=spec,
@@ -195,13 +191,3 @@ class EmrServerlessSparkRunner(RemoteSparkRunner):
         listed = None if self.prices else listed_prices(self._staging().aws)
         for handle in backend.job_runs:
             bill_job_run(partial(backend.bill, handle, self.prices, listed), handle.id, context.instance, context.log)
-
-    def _tell_of_release(self, context: dg.AssetExecutionContext, spec: ApplicationSpec) -> None:
-        if self._told_of_release or spec.id:
-            return
-        self._told_of_release = True
-        warnings, remarks = notes_on(spec.release_label)
-        for text in warnings:
-            context.log.warning(text)
-        for text in remarks:
-            context.log.info(text)

@@ -12,10 +12,10 @@ from emr_pipelines.aws.client import Aws
 from emr_pipelines.aws.deployment import deployment_name
 from emr_pipelines.aws.preflight import check_region
 from emr_pipelines.backends.emr import ledger as emr
-from emr_pipelines.backends.emr.bills import listed_prices
 from emr_pipelines.backends.emr_serverless import ledger as serverless
 from emr_pipelines.backends.emr_serverless.bills import RESOURCES
 from emr_pipelines.costs.ledger import EMR, EMR_SERVERLESS, LedgerEntry
+from emr_pipelines.costs.pricing import listed_prices
 from emr_pipelines.resource import StrictResource
 from emr_pipelines.runners.emr_settings import PRICES, validate_prices
 

@@ -42,6 +42,7 @@ from emr_pipelines.runners.failures import advised, failures
 from emr_pipelines.runners.lineage import asked_by, label_of
 from emr_pipelines.runners.locations import check_locations
 from emr_pipelines.runners.remote_settings import RemoteSettings
+from emr_pipelines.spark_lines import notes_on
 
 if TYPE_CHECKING:  # pyspark takes a second to import
     from pyspark.sql import SparkSession
@@ -56,6 +57,7 @@ class RemoteSparkRunner(RemoteSettings):
 
     _built: StagingArea | None = PrivateAttr(default=None)
     _inputs: list[Inputs] = PrivateAttr(default_factory=list)
+    _told_of_release: bool = PrivateAttr(default=False)
 
     @abstractmethod
     def backend(self, context: dg.AssetExecutionContext, identity: str) -> AbstractContextManager[Backend]:
@@ -70,7 +72,7 @@ class RemoteSparkRunner(RemoteSettings):
         """Return JSON values that identify where jobs are searched, such as the cluster."""
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
-        self._built, self._inputs = None, []
+        self._built, self._inputs, self._told_of_release = None, [], False
 
     def run(
         self,
@@ -218,6 +220,17 @@ class RemoteSparkRunner(RemoteSettings):
         kind = TimedOut if end.timed_out else StepFailed
         facts = {"kind": str(cause.kind), "hint": cause.hint, "logs": cause.log_uri, **cause.pages}
         raise kind(self.named_here(str(cause)), cause.retryable, facts)
+
+    def _tell_of_release(self, context: dg.AssetExecutionContext, label: str) -> None:
+        """Log once in a run how a release differs from the Spark that is installed here."""
+        if self._told_of_release:
+            return
+        self._told_of_release = True
+        warnings, remarks = notes_on(label)
+        for text in warnings:
+            context.log.warning(text)
+        for text in remarks:
+            context.log.info(text)
 
     def _meanwhile(self) -> None:
         """Do slow local work while the job runs."""

@@ -10,7 +10,7 @@ from emr_pipelines.aws.client import Aws
 from emr_pipelines.backends.emr.cluster_usage import ClusterUsage, usage_of
 from emr_pipelines.backends.emr.steps import AddedStep
 from emr_pipelines.costs.bill import INSTANCE_HOURS, Bill, Doing, Span, Usage
-from emr_pipelines.costs.pricing import PRICES_WITHIN_SECONDS, PriceList
+from emr_pipelines.costs.pricing import PriceList, listed_prices
 
 HOUR_SECONDS = 3600
 ENDING_SECONDS = 300.0  # EMR takes 1 to 5 minutes to end a cluster
@@ -43,12 +43,6 @@ def bill(
     """
     life = usage_of(aws, cluster_id)
     return bill_of(life, rates_of(life, prices, listed_prices(aws) if look_up else None), observed=observed)
-
-
-def listed_prices(aws: Aws) -> PriceList:
-    """Return AWS's price lists. All calls together may take about 10 seconds; a price that does not arrive is
-    unknown."""
-    return PriceList(Aws(aws.region, aws.clock, PRICES_WITHIN_SECONDS))
 
 
 def rates_of(life: ClusterUsage, prices: Mapping[str, float], listed: PriceList | None) -> Rates:

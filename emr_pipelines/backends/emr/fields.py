@@ -18,9 +18,7 @@ from emr_pipelines.backends.emr.parts import (
 )
 from emr_pipelines.backends.emr.presets import PRESETS
 from emr_pipelines.backends.forms import AmiId, ReleaseLabel, RoleArn, SubnetId, Text
-from emr_pipelines.spark_lines import LINES, default_label
-
-PYTHON_3_11 = "/usr/bin/python3.11"  # releases from 7.0 on have it; the system's own is too old for Dagster Pipes
+from emr_pipelines.spark_lines import LINES, PYTHON_3_11, default_label
 
 
 class ClusterFields(Description):

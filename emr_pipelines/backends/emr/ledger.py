@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 from emr_pipelines.aws.client import Aws
-from emr_pipelines.backends.emr.bills import HOUR_SECONDS, Rates, bill_of, listed_prices, rates_of
+from emr_pipelines.backends.emr.bills import HOUR_SECONDS, Rates, bill_of, rates_of
 from emr_pipelines.backends.emr.cluster import Clusters
 from emr_pipelines.backends.emr.cluster_usage import ClusterUsage, usage_of
 from emr_pipelines.backends.names import ClusterName, StepName, prefix_of
 from emr_pipelines.costs.bill import INSTANCE_HOURS
 from emr_pipelines.costs.ledger import LedgerEntry
+from emr_pipelines.costs.pricing import listed_prices
 from emr_pipelines.errors import AccessDenied, NotFound, RequestRefused
 
 DAY = timedelta(days=1)

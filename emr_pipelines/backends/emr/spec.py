@@ -34,7 +34,7 @@ from emr_pipelines.backends.emr.presets import PRESETS
 from emr_pipelines.backends.emr.request import check_extra, instance_types, render
 from emr_pipelines.backends.tags import MAX_TAGS, check_tags
 from emr_pipelines.errors import InvalidValue
-from emr_pipelines.spark_lines import ALLOWED_LABELS, LABEL, RELEASES, has, release
+from emr_pipelines.spark_lines import ALLOWED_LABELS, LABEL, has, without_python
 
 __all__ = [  # for descriptions in Python
     "BootstrapAction",
@@ -51,7 +51,6 @@ __all__ = [  # for descriptions in Python
 ]
 
 MAX_TAGS_OF_OURS = 6
-IN_USR_BIN = re.compile(r"/usr/bin/python(3\.\d+)")
 # Graviton has a g after the generation, as in m7g, c7gn, is4gen and g5g, but not in g5 and g4dn
 ARM_FAMILY = re.compile(r"a1|[a-z]+\d+[a-z]*g[a-z]*(-.*)?")
 
@@ -149,22 +148,15 @@ class ClusterSpec(ClusterFields):
             needed = "emr-6.7.0 or later with runtime_role"
         elif self.cloudwatch_logs and not has(label, "CloudWatch logs"):
             needed = "emr-7.11.0 or later with cloudwatch_logs"
-        elif without := self._without_python(label):
+        elif (without := without_python(label, self.python)) and not self._brings_python():
             needed = without
         else:
             return self
         raise InvalidValue(told, label, needed)
 
-    def _without_python(self, label: str) -> str:
-        """Say which releases are allowed if this one lacks the Python that runs programs, else an empty text."""
-        found = IN_USR_BIN.fullmatch(self.python)
-        pythons = release(label).pythons
-        brought = "python" in self.model_fields_set and (self.bootstrap_actions or self.custom_ami_id)
-        if not found or found[1] in pythons or brought:
-            return ""
-        having = [row.first for row in RELEASES if found[1] in row.pythons]
-        or_later = f"{having[0]} or later, or another python" if having else "no release; choose another python"
-        return f"{or_later}: {label} has {' and '.join(f'/usr/bin/python{version}' for version in pythons)}"
+    def _brings_python(self) -> bool:
+        """Whether the instances may have a Python that their release has not."""
+        return "python" in self.model_fields_set and bool(self.bootstrap_actions or self.custom_ami_id)
 
     @model_validator(mode="after")
     def _rest(self) -> ClusterSpec:

@@ -1,7 +1,7 @@
 """EMR Serverless as a backend: each job is a job run on one application.
 
-A job run's client token is made of the job's identity and the attempt's number. What is asked for is written down on S3
-first, so that whoever comes after a lost response or a killed process asks for the same again, and gets the same run.
+A job run's client token is the job's identity and the attempt's number. The request is written to S3 before it is sent,
+so a retry after a lost response or a killed process sends the same request, and gets the same job run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from emr_pipelines.backends.emr_serverless.applications import Application, Appl
 from emr_pipelines.backends.emr_serverless.bills import bill_of
 from emr_pipelines.backends.emr_serverless.causes import JobRunEvidence, diagnose, wants_driver_logs
 from emr_pipelines.backends.emr_serverless.job_runs import JobRun, JobRunId, JobRuns, start_request
-from emr_pipelines.backends.emr_serverless.run_log import RunLog
+from emr_pipelines.backends.emr_serverless.run_log import CALL_PATIENCE_SECONDS, RunLog
 from emr_pipelines.backends.emr_serverless.spec import ApplicationSpec
 from emr_pipelines.backends.emr_serverless.states import ENDED, NEUTRAL, JobRunState
 from emr_pipelines.backends.emr_serverless.work import Work
@@ -31,7 +31,7 @@ from emr_pipelines.costs.pricing import PriceList
 from emr_pipelines.diagnosis.evidence import ProbableCause
 from emr_pipelines.diagnosis.exception_parser import RemoteException
 from emr_pipelines.errors import AwsError, NotFound, PreconditionFailed, RequestRefused
-from emr_pipelines.job.package import Job
+from emr_pipelines.job.package import Job, attempts_in
 from emr_pipelines.report import Reporter, no_report
 
 LONGEST_PIPES = "-" * 1000  # Dagster Pipes' arguments, which hold two URIs
@@ -41,7 +41,6 @@ UNFINISHED = frozenset(JobRunState) - ENDED
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"  # in an attempt's folder: the request, and the job run
 STOPS_WITHIN_SECONDS = 120.0  # after its grace period
 BILLED_WITHIN_SECONDS = 20.0  # after its end
-CALL_PATIENCE_SECONDS = 30.0  # where an answer is only nice to have
 HURRY_SECONDS = 5.0
 TIMEOUT_MARGIN_MINUTES = 15  # the service's own timeout, after ours: for job runs that nobody watches any more
 
@@ -108,12 +107,15 @@ class EmrServerlessBackend:
 
         One that is being cancelled is waited for.
         """
-        attempt = self.last_attempt(work)
-        try:
-            run_id = self._begun(work, attempt) if attempt else None
-        except (NotFound, RequestRefused) as error:  # its application was deleted, or changed, and it never began
-            self._run_log.log(f"Attempt {attempt} did not begin: {error}")
-            return None
+        attempt, run_id = 0, None
+        for attempt in attempts_in(self._objects, work.folder):
+            try:
+                run_id = self._begun(work, attempt)
+            except (NotFound, RequestRefused) as error:  # its application was deleted, or changed, and it never began
+                self._run_log.log(f"Attempt {attempt} did not begin: {error}")
+                return None
+            if run_id is not None:
+                break
         run = self._runs.find(run_id) if run_id else None
         if run is not None and run.state is JobRunState.CANCELLING:
             run = self._wait_for_end(run.id)
@@ -125,10 +127,13 @@ class EmrServerlessBackend:
         """Start the job run of an attempt, once, whoever asks and however often. arguments: after those of the work."""
         wanted = {"applicationId": self._application().id, **self._request(work, attempt, asked_by, arguments)}
         uri = join(f"{work.attempt_folders}{attempt}", SUBMISSION)
-        with suppress(PreconditionFailed):  # another process makes the same attempt, and both ask for the same
-            self._objects.create(uri, json.dumps(wanted).encode())
         try:
-            run_id = self._begun(work, attempt)
+            try:
+                self._objects.create(uri, json.dumps(wanted).encode())
+            except PreconditionFailed:  # another process makes the same attempt, and both ask for the same
+                run_id = self._begun(work, attempt)
+            else:
+                run_id = self._ask(work, attempt, wanted)
         except AwsError:
             raise  # a retry asks for the same job run again
         except BaseException:  # an interrupt, and the job run may have begun
@@ -225,24 +230,13 @@ class EmrServerlessBackend:
             role=settings.role,
             entry_point=work.entry_point,
             arguments=[*work.arguments, *arguments],
-            conf={**self._pythons(), **work.conf},
+            conf={**dict.fromkeys(PYTHONS, settings.spec.python), **work.conf},
             options=work.options,
             log_uri=f"{self._run_log.folder}/",
             log_key=settings.log_key,
             timeout_minutes=int(minutes) + TIMEOUT_MARGIN_MINUTES,
             tags={**settings.spec.tags, **settings.tags},
         )
-
-    def _pythons(self) -> dict[str, str]:
-        """Return the settings that have driver and executors use the description's Python."""
-        return dict.fromkeys(PYTHONS, self._settings.spec.python)
-
-    def last_attempt(self, work: Work) -> int:
-        """Return the number of the last attempt that was asked for; 0 if there is none."""
-        folders = work.attempt_folders
-        uris = [entry.uri for entry in self._objects.entries(folders)]
-        numbers = [uri.removeprefix(folders).partition("/")[0] for uri in uris if uri.endswith(f"/{SUBMISSION}")]
-        return max((int(number) for number in numbers if number.isdigit()), default=0)
 
     def _begun(self, work: Work, attempt: int) -> JobRunId | None:
         """Return the job run of an attempt, which is asked for again if nobody wrote down that it began.
@@ -254,12 +248,13 @@ class EmrServerlessBackend:
             known = json.loads(told)
             return JobRunId(known["application"], known["run"])
         told = self._objects.read(join(folder, SUBMISSION))
-        if told is None:
-            return None
-        run_id = self._runs.start(json.loads(told))
-        self._objects.write(
-            join(folder, SUBMITTED), json.dumps({"application": run_id.application, "run": run_id.run}).encode()
-        )
+        return None if told is None else self._ask(work, attempt, json.loads(told))
+
+    def _ask(self, work: Work, attempt: int, request: Mapping[str, Any]) -> JobRunId:
+        """Start the job run of a request, and write down that it began."""
+        run_id = self._runs.start(request)
+        known = json.dumps({"application": run_id.application, "run": run_id.run})
+        self._objects.write(join(f"{work.attempt_folders}{attempt}", SUBMITTED), known.encode())
         return run_id
 
     def _handle(self, run_id: JobRunId, attempt: int, words: str = "") -> Handle:

@@ -16,7 +16,7 @@ from emr_pipelines.diagnosis.exception_parser import Log
 from emr_pipelines.errors import AwsError, InvalidValue
 from emr_pipelines.report import Reporter, no_report
 
-CALL_PATIENCE_SECONDS = 30.0
+CALL_PATIENCE_SECONDS = 30.0  # where an answer is only nice to have
 LOG_POLL_SECONDS = 5.0
 
 

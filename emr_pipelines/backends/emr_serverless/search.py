@@ -1,7 +1,7 @@
 """Search the account for what this package has on EMR Serverless: applications and job runs.
 
-Lists have no filter by tag, so each find is looked at. What the credentials may not look at is another deployment's,
-where roles are told apart by tags (docs/security.md), and is left out.
+The service's lists cannot be filtered by tag, so each entry is looked at. What the credentials may not look at belongs
+to another deployment, whose tag the policies check (docs/security.md), and is left out.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ The limits are those of CreateApplication in the EMR Serverless API Reference, a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,11 +18,9 @@ from emr_pipelines.backends.forms import ReleaseLabel, SecurityGroupId, SubnetId
 from emr_pipelines.backends.tags import check_ascii_tags
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.job.package import digest_of
-from emr_pipelines.spark_lines import LINES, RELEASES, default_label, has, release
+from emr_pipelines.spark_lines import LINES, PYTHON_3_11, default_label, has, without_python
 
 MAX_TAGS, MAX_TAGS_OF_OURS = 200, 6  # five of a job run, or two of an application
-PYTHON_3_11 = "/usr/bin/python3.11"
-IN_USR_BIN = re.compile(r"/usr/bin/python(3\.\d+)")
 NAME_FORM = r"[A-Za-z0-9._/#-]{1,64}"
 IMAGE_FORM = r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.[a-z0-9._-]+/[a-z0-9._/-]+(:[\w.-]+|@sha256:[0-9a-f]{64})"
 Image = Annotated[str, matching(IMAGE_FORM, "<account>.dkr.ecr.<region>.amazonaws.com/<name>:<tag>")]
@@ -148,11 +145,9 @@ class ApplicationSpec(Description):
             raise InvalidValue("release_label", self.release_label, "emr-6.9.0 or later for EMR Serverless")
         if self.queue and not has(self.release_label, "queues"):
             raise InvalidValue("release_label", self.release_label, "emr-7.0.0 or later with queue")
-        found, pythons = IN_USR_BIN.fullmatch(self.python), release(self.release_label).pythons
-        if found and found[1] not in pythons and not self.image:
-            having = [row.first for row in RELEASES if found[1] in row.pythons]
-            least = f"{having[0]} or later, or another python" if having else "no release; choose another python"
-            raise InvalidValue("release_label", self.release_label, least)
+        without = without_python(self.release_label, self.python)
+        if without and not self.image:
+            raise InvalidValue("release_label", self.release_label, without)
         if self.security_groups and not self.subnets:
             raise InvalidValue("subnets", [], "subnets, as there are security_groups")
         reject_secrets("tags", self.tags)
