@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import dagster as dg
 import pytest
@@ -18,11 +18,13 @@ from emr_pipelines.backends.emr.states import ENDED
 from emr_pipelines.backends.emr.steps import AddedStep, Step
 from emr_pipelines.runners.base import SparkRunner
 from emr_pipelines.runners.emr import EmrSparkRunner
+from emr_pipelines.runners.remote import RemoteSparkRunner
 from tests.account import BUCKET, Account
 from tests.runners.programs import Numbers, Total, add_up
 
 SCRIPTED = {"spark-submit": Scripted(seconds=600), "bash": Scripted(seconds=10), "hour": Scripted(seconds=3600)}
 PARAMS = Numbers((1, 2, 3))
+RunnerT = TypeVar("RunnerT", bound=RemoteSparkRunner)
 
 
 class Clock(EmulatedClock):
@@ -57,9 +59,17 @@ class Clock(EmulatedClock):
         return self.emulator.root / "buckets" / BUCKET / uri.removeprefix(f"s3://{BUCKET}/")
 
 
+ClockT = TypeVar("ClockT", bound=Clock)
+
+
 @dataclass
-class EmrEnv:
-    """An emulated account, and runs of one asset in it."""
+class Env(Generic[RunnerT]):
+    """An emulated account, and runs of one asset in it. runner, defaults: the asset's runner, and its settings."""
+
+    runner: ClassVar[type[RemoteSparkRunner]]
+    defaults: ClassVar[dict[str, Any]] = {
+        "bucket": BUCKET, "ship_dependencies": False, "retries": 0, "log_wait_seconds": 600, "retry_delay_seconds": 0,
+    }  # fmt: skip
 
     account: Account
     clock: Clock
@@ -67,19 +77,16 @@ class EmrEnv:
     settings: dict[str, Any] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
 
-    def materialize(self, work: Callable[[dg.AssetExecutionContext, EmrSparkRunner], Any], **settings: Any) -> Any:
+    def materialize(self, work: Callable[[dg.AssetExecutionContext, RunnerT], Any], **settings: Any) -> Any:
         """Run `work` in an asset and return its result. Raises Failed if the run fails."""
         found: list[Any] = []
 
         @dg.asset
         def answer(context: dg.AssetExecutionContext, spark: SparkRunner) -> None:
-            assert isinstance(spark, EmrSparkRunner)
-            found.append(work(context, spark))
+            assert isinstance(spark, self.runner)
+            found.append(work(context, cast("RunnerT", spark)))
 
-        runner = EmrSparkRunner(**{
-            "bucket": BUCKET, "ship_dependencies": False, "retries": 0, "log_wait_seconds": 600,
-            "retry_delay_seconds": 0, **self.settings, **settings,
-        })  # fmt: skip
+        runner = self.runner(**{**self.defaults, **self.settings, **settings})
         run = dg.materialize([answer], resources={"spark": runner}, instance=self.instance, raise_on_error=False)
         self.log = [entry.user_message for entry in self.instance.all_logs(run.run_id)]
         if not run.success:
@@ -92,6 +99,12 @@ class EmrEnv:
         answer = self.materialize(lambda context, spark: spark.run(context, add_up, PARAMS), **settings)
         assert isinstance(answer, Total)
         return answer
+
+
+class EmrEnv(Env[EmrSparkRunner]):
+    """Runs on EMR."""
+
+    runner = EmrSparkRunner
 
     def step(self, step: Step, **settings: Any) -> AddedStep:
         answer = self.materialize(lambda context, spark: spark.run_step(context, step), **settings)
@@ -121,19 +134,28 @@ class Failed(Exception):
 
 
 @contextmanager
-def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmrEnv]:
-    """Yield an emulated account; check afterwards that only clusters of pools are left."""
-    with Emulator(folder, clock=ManualClock(), durations=DURATIONS, scripted=SCRIPTED) as emulator:
+def emulated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, clock_of: Callable[[Emulator], ClockT], scripted: dict[str, Scripted]
+) -> Iterator[tuple[Account, ClockT, dg.DagsterInstance]]:
+    """Yield an emulated account in which this process has its AWS and its time, and a Dagster instance."""
+    with Emulator(folder, clock=ManualClock(), durations=DURATIONS, scripted=scripted) as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)
         emulator.create_bucket(BUCKET)
-        clock = Clock(emulator)
+        clock = clock_of(emulator)
         clock.result = {"total": 6}
         monkeypatch.setattr(client, "SystemClock", lambda: clock)
         with dg.DagsterInstance.ephemeral() as instance:
-            yield EmrEnv(Account(emulator, clock), clock, instance)
-        clock.emulator.advance(0)
-        left = [cluster for cluster in emulator.clusters() if str(cluster.state) not in map(str, ENDED)]
+            yield Account(emulator, clock), clock, instance
+
+
+@contextmanager
+def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmrEnv]:
+    """Yield an emulated account; check afterwards that only clusters of pools are left."""
+    with emulated(folder, monkeypatch, Clock, SCRIPTED) as (account, clock, instance):
+        yield EmrEnv(account, clock, instance)
+        account.emulator.advance(0)
+        left = [cluster for cluster in account.emulator.clusters() if str(cluster.state) not in map(str, ENDED)]
         assert all(cluster.name.startswith("emr-pipelines/default/pool/") for cluster in left)
 
 

@@ -98,17 +98,24 @@ class OnEmr:
         return len(self.clusters)
 
 
+def with_spark(root: Path, durations: Durations) -> Emulator:
+    return Emulator(root, durations=durations, spark=find_spark("local[2]", find_java(print)))
+
+
+def bucket_of(request: pytest.FixtureRequest) -> str:
+    """Return a bucket's name for a test."""
+    return re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+
+
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    root = tmp_path_factory.mktemp("emulator")
-    with Emulator(root, durations=MOMENT, spark=find_spark("local[2]", find_java(print))) as emulator:
+    with with_spark(tmp_path_factory.mktemp("emulator"), MOMENT) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def on_emr(emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OnEmr]:
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
-    emr_env = OnEmr(emulator, tmp_path, name)
+    emr_env = OnEmr(emulator, tmp_path, bucket_of(request))
     yield emr_env
     assert {str(cluster.state) for cluster in emr_env.clusters} <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
 

@@ -13,11 +13,10 @@ import dagster as dg
 import pytest
 from rehearsal import until
 
-from emr_emulator import Durations, Emulator, find_spark
-from emr_pipelines.runners.java import find_java
+from emr_emulator import Durations, Emulator
 from tests.patience import HUNG_SECONDS
 from tests.serverless_env import ROLE
-from tests.test_on_emr import DEFS, PI, PROGRAM, RETRY, SHARED, OnEmr
+from tests.test_on_emr import DEFS, PI, PROGRAM, RETRY, SHARED, OnEmr, bucket_of, with_spark
 
 MOMENT = Durations(
     application_creation=0, application_start=1, application_stop=0, worker_start=1, log_push_interval=0.5
@@ -53,15 +52,13 @@ class OnServerless(OnEmr):
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    root = tmp_path_factory.mktemp("emulator")
-    with Emulator(root, durations=MOMENT, spark=find_spark("local[2]", find_java(print))) as emulator:
+    with with_spark(tmp_path_factory.mktemp("emulator"), MOMENT) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def on_serverless(emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OnServerless]:
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
-    env = OnServerless(emulator, tmp_path, name)
+    env = OnServerless(emulator, tmp_path, bucket_of(request))
     yield env
     assert set(env.states) <= ENDED
     assert env.clusters == []
