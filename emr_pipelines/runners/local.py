@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, TextIO, cast
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
 
-from emr_pipelines.errors import InvalidValue
+from emr_pipelines.errors import InvalidValue, PackagingError
 from emr_pipelines.job.requirements import reject_missing
 from emr_pipelines.remote import codec, progress
-from emr_pipelines.remote.annotations import reject_unfinished
+from emr_pipelines.remote.annotations import annotation_of, reject_unfinished
 from emr_pipelines.remote.printing import PrintedText
 from emr_pipelines.runners.base import ParamsT, ResultT, SparkRunner
 from emr_pipelines.runners.failures import PASSED_ON, explained, raise_failure
@@ -95,8 +95,12 @@ class LocalSparkRunner(SparkRunner):
             )
         reject_unfinished(program)
         reject_missing(program)
-        with _alone(context.log.info):
-            return self._run(context, program, params)
+        with _alone(context.log.info), _told_of_clusters(context.log.warning) as check:
+            check(lambda: codec.name_of(program))
+            check(lambda: codec.round_trip(annotation_of(program, "params"), params))
+            result = self._run(context, program, params)
+            check(lambda: codec.round_trip(annotation_of(program, "return"), result, "result"))
+            return result
 
     def _run(
         self,
@@ -164,6 +168,26 @@ class LocalSparkRunner(SparkRunner):
     def _told(self) -> dict[str, str]:
         """Return the properties of this runner that differ from the defaults."""
         return {**({} if self.master == ALL_CORES else {"spark.master": self.master}), **self.spark_config}
+
+
+@contextmanager
+def _told_of_clusters(warn: Callable[[str], None]) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Collect why a program could not be sent to a cluster, and say the first reason when it has ended well.
+
+    This process needs no names and no JSON, so such a program runs here. Without the warning, it would fail when the
+    target changes.
+    """
+    reasons: list[str] = []
+
+    def check(look: Callable[[], object]) -> None:
+        try:
+            look()
+        except PackagingError as error:
+            reasons.append(str(error))
+
+    yield check
+    if reasons:
+        warn(f"This program runs with local Spark only: {reasons[0]}")
 
 
 @contextmanager

@@ -243,7 +243,7 @@ def test_programs_in_threads_run_one_at_a_time(spark: SparkSession) -> None:
             if line.startswith("Waiting"):
                 waiting.set()
 
-        context = SimpleNamespace(log=SimpleNamespace(info=info, warning=info), run=SimpleNamespace(run_id=name))
+        context = SimpleNamespace(log=SimpleNamespace(info=info, warning=print), run=SimpleNamespace(run_id=name))
         order.append(f"{name}: {LocalSparkRunner().run(cast('Any', context), program, Params(7))}")
 
     def first(session: SparkSession, params: Params) -> int:
