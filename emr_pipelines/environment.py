@@ -35,9 +35,9 @@ VARIABLES = {
     "EMR_PIPELINES_INSTANCE_PROFILE": "The instance profile of the cluster's instances.",
     "EMR_PIPELINES_EXECUTION_ROLE": "The ARN of the role of job runs on EMR Serverless. Required there.",
     "EMR_PIPELINES_APPLICATION": "The id of an application on EMR Serverless that exists; by default one is made.",
-    "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": "The age at which `orphaned_clusters_sensor` terminates a cluster, "
-    "whatever its run does.",
-    "EMR_PIPELINES_ORPHAN_DRY_RUN": "`orphaned_clusters_sensor` only reports what it would terminate.",
+    "EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS": "The age at which `orphaned_clusters_sensor` ends a cluster or a job run, "
+    "whatever its Dagster run does.",
+    "EMR_PIPELINES_ORPHAN_DRY_RUN": "`orphaned_clusters_sensor` only reports what it would end.",
     "EMR_PIPELINES_DAILY_BUDGET_USD": "The check `daily_budget` of `spark_costs` fails above this many USD per day; "
     "by default there is no budget.",
     "EMR_PIPELINES_MOST_IDLE_SHARE": "The check `idle_share` of `spark_costs` fails above this share of a day, 0 to 1.",
@@ -72,14 +72,14 @@ def most_idle_share(environ: Mapping[str, str] = os.environ) -> float:
 
 
 def orphan_max_age_hours(environ: Mapping[str, str] = os.environ) -> float:
-    """Return the age in hours at which a cluster is an orphan whatever its run does. Raises InvalidValue."""
+    """Return the age in hours at which a cluster or a job run is an orphan in any case. Raises InvalidValue."""
     allowed = "a number of hours above 0, such as 24"
     hours = _number("EMR_PIPELINES_ORPHAN_MAX_AGE_HOURS", environ, allowed, least=math.ulp(0.0))
     return DEFAULT_MAX_AGE_HOURS if hours is None else hours
 
 
 def orphan_dry_run(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the orphan sensor only reports what it would terminate. Raises InvalidValue."""
+    """Whether the orphan sensor only reports what it would end. Raises InvalidValue."""
     told = setting("EMR_PIPELINES_ORPHAN_DRY_RUN", environ).lower()
     if told not in ("", "0", "1", "true", "false"):
         allowed = "1, true, 0, false, or nothing, which is false"
