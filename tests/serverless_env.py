@@ -19,11 +19,12 @@ ROLE = "arn:aws:iam::111122223333:role/jobs"
 
 
 class ServerlessClock(Clock):
-    """As for EMR; `result` is what running job runs write."""
+    """As for EMR; `result` is also what running job runs write."""
 
     result_when = frozenset({"RUNNING", "SUCCESS"})
 
     def _leave_results(self) -> None:
+        super()._leave_results()
         for application in self.emulator.applications():
             for run in list(application.runs.values()):
                 arguments = run.request["jobDriver"]["sparkSubmit"]["entryPointArguments"]

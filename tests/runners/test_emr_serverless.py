@@ -9,9 +9,11 @@ import pytest
 from emr_pipelines.backends.emr.steps import Step, hive_script, shell_command, spark_jar, spark_submit
 from emr_pipelines.backends.emr_serverless.backend import EmrServerlessBackend
 from emr_pipelines.backends.emr_serverless.job_runs import JobRunId, JobRuns
+from emr_pipelines.costs.ledger import EMR, EMR_SERVERLESS
 from emr_pipelines.errors import InvalidValue
 from emr_pipelines.runners.emr_serverless import EmrServerlessSparkRunner
-from tests.emr_env import PARAMS, Failed
+from emr_pipelines.runners.ledger import CostLedger
+from tests.emr_env import PARAMS, EmrEnv, Failed
 from tests.runners.programs import Total, add_up
 from tests.serverless_env import ROLE, ServerlessClock, ServerlessEnv, serverless_env
 
@@ -69,6 +71,28 @@ def test_what_it_cost_is_observed_on_the_asset(serverless_env: ServerlessEnv) ->
     usd = 0.05 * hours["vCPU"] + 0.006 * hours["memory"]
     assert observation.metadata["cost_usd"].value == pytest.approx(usd, abs=0.0001)
     assert observation.metadata["cost_share"].value == 1
+
+
+def test_a_cluster_and_a_job_run_of_the_same_asset_stand_side_by_side_in_the_ledger(
+    serverless_env: ServerlessEnv,
+) -> None:
+    EmrEnv(serverless_env.account, serverless_env.clock, serverless_env.instance).run()
+    known = CostLedger(target="emr", prices={"m5.xlarge": 0.36}).entries([])
+    serverless_env.run()  # the deployment has moved
+    prices = {"m5.xlarge": 0.36, **serverless_env.defaults["prices"]}
+    cluster, job_run = CostLedger(target="emr-serverless", prices=prices).entries(known)
+    assert [(entry.service, entry.asset, entry.final) for entry in (cluster, job_run)] == [
+        (EMR, "answer", True),
+        (EMR_SERVERLESS, "answer", True),
+    ]
+    billed = serverless_env.account.aws.call(
+        "emr-serverless", "get_job_run", applicationId=serverless_env.job_runs[0].application_id,
+        jobRunId=serverless_env.job_runs[0].id,
+    )["jobRun"]["billedResourceUtilization"]  # fmt: skip
+    assert job_run.usd == pytest.approx(
+        billed["vCPUHour"] * 0.05 + billed["memoryGBHour"] * 0.006 + billed["storageGBHour"] * 0.0001, abs=1e-6
+    )
+    assert cluster.usd == pytest.approx(cluster.instance_seconds / 3600 * 0.36, abs=1e-6)
 
 
 @pytest.mark.extended
