@@ -95,12 +95,11 @@ class LocalSparkRunner(SparkRunner):
             )
         reject_unfinished(program)
         reject_missing(program)
-        with _alone(context.log.info), _told_of_clusters(context.log.warning) as check:
-            check(lambda: codec.name_of(program))
-            check(lambda: codec.round_trip(annotation_of(program, "params"), params))
+        with _alone(context.log.info):
             result = self._run(context, program, params)
-            check(lambda: codec.round_trip(annotation_of(program, "return"), result, "result"))
-            return result
+        if reason := _why_not_on_a_cluster(program, params, result):
+            context.log.warning(f"This program runs with local Spark only: {reason}")
+        return result
 
     def _run(
         self,
@@ -170,24 +169,19 @@ class LocalSparkRunner(SparkRunner):
         return {**({} if self.master == ALL_CORES else {"spark.master": self.master}), **self.spark_config}
 
 
-@contextmanager
-def _told_of_clusters(warn: Callable[[str], None]) -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Collect why a program could not be sent to a cluster, and say the first reason when it has ended well.
+def _why_not_on_a_cluster(program: Callable[..., object], params: object, result: object) -> str:
+    """Return why a program that ended well here could not be sent to a cluster; an empty text if it could.
 
-    This process needs no names and no JSON, so such a program runs here. Without the warning, it would fail when the
-    target changes.
+    Local Spark calls the function directly, so it needs neither a name to import nor values that JSON can hold. The
+    warning comes before the same program fails on another target.
     """
-    reasons: list[str] = []
-
-    def check(look: Callable[[], object]) -> None:
-        try:
-            look()
-        except PackagingError as error:
-            reasons.append(str(error))
-
-    yield check
-    if reasons:
-        warn(f"This program runs with local Spark only: {reasons[0]}")
+    try:
+        codec.name_of(program)
+        codec.round_trip(annotation_of(program, "params"), params)
+        codec.round_trip(annotation_of(program, "return"), result, "result")
+    except PackagingError as error:
+        return str(error)
+    return ""
 
 
 @contextmanager
